@@ -1,0 +1,11 @@
+"""SGD hyperparameters, adversarial robustness and curvature, measured on a grid of settings."""
+
+import os
+
+__version__ = "0.1.0"
+
+# Both must be in the environment before TensorFlow is first imported.
+# oneDNN: TensorFlow leaves it off on x86 processors without AVX-512 VNNI, where it is still up to
+# 2.4 times faster. Log level 2 hides TensorFlow's start-up notes and keeps its errors.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
