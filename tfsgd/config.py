@@ -311,8 +311,12 @@ def _validated(path: Path, raw: dict[str, Any]) -> Experiment:
         return Experiment.model_validate(raw)
     except ValidationError as error:
         items = error.errors()
-        wrong_items = {item["loc"][:-1] for item in items if item["type"] != "too_short"}
-        problems = [_problem(dict(item)) for item in items if item["loc"] not in wrong_items]
+        wrong_items = {item["loc"][:-1] for item in items if item["loc"] and item["type"] != "too_short"}
+        problems = [
+            _problem(dict(item))
+            for item in items
+            if item["type"] != "too_short" or item["loc"] not in wrong_items
+        ]
         raise RequestError(f"{path}: {'; '.join(dict.fromkeys(problems))}") from None
 
 
