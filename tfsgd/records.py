@@ -286,6 +286,39 @@ def finished(logs: LogFolder, experiment: Experiment) -> dict[str, Record]:
     return records
 
 
+def results(trials: list[Trial], experiment: Experiment, logs: LogFolder) -> list[tuple[Trial, Record]]:
+    """The trials that have a record, with it, in the order of the grid.
+
+    Raises:
+        RequestError: as `finished`.
+    """
+    done = finished(logs, experiment)
+    pairs = ((trial, done.get(trial.config_hash(experiment))) for trial in trials)
+    return [(trial, record) for trial, record in pairs if record is not None]
+
+
+def name_regimes(done: list[tuple[Trial, Record]], logs: LogFolder) -> None:
+    """Adds the labels that a grown grid gives to recorded trials; no number changes."""
+    for trial, record in done:
+        labels = tuple(dict.fromkeys((*record.regimes, *trial.regimes)))
+        if labels != record.regimes:
+            logs.write_record(record.model_copy(update={"regimes": labels}))
+
+
+def refuse_other_data(done: list[tuple[Trial, Record]], sha256: str, source: str, logs: LogFolder) -> None:
+    """Refuses to mix records that were measured on other images.
+
+    Raises:
+        RequestError: a record's `data_sha256` is another one.
+    """
+    for _, record in done:
+        if record.data_sha256 != sha256:
+            raise RequestError(
+                f"{source}: its images are not those that the records in {logs.path} were measured on; "
+                f"use the same files, or keep both with --set name={record.name}-2"
+            )
+
+
 def _refuse_other_meaning(record: Record, logs: LogFolder, experiment: Experiment) -> None:
     meaning = experiment.meaning()
     if _config_hash(meaning, record.settings, record.seed) == record.config_hash:

@@ -1,0 +1,28 @@
+# Two commands for a bare machine with Debian and Python 3.11:
+#   make sweep   set-up, then the grid of configs/fmnist_stdcnn.yaml in its quick profile
+#   make test    set-up, then all tests
+
+PYTHON ?= python3
+BIN := .venv/bin
+DATA := $(wildcard data)
+RUN := $(if $(DATA),TFSGD_DATA="$${TFSGD_DATA:-$(DATA)}" )$(BIN)
+
+.PHONY: sweep test lint setup
+
+sweep: setup
+	$(RUN)/python -m tfsgd.sweep configs/fmnist_stdcnn.yaml --quick
+
+test: setup
+	$(RUN)/python -m pytest -n 2
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+setup: .venv/.complete
+	@sh scripts/get-fashion-mnist
+
+.venv/.complete: setup.cfg pyproject.toml constraints.txt
+	sh scripts/make-venv "$(PYTHON)"
+	touch $@

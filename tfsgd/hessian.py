@@ -1,0 +1,147 @@
+"""The top eigenvalue of the Hessian: a Hessian-vector product, and power iteration over it.
+
+The eigen-solver sees only a matvec; the product knows nothing of eigenvalues.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+Vector = NDArray[np.floating[Any]]  # (number of trainable parameters,)
+Matvec = Callable[[Vector], Vector]
+
+CHUNK_SIZE = 500  # images in one pass: memory, not mathematics
+
+
+@dataclass(frozen=True)
+class EigenResult:
+    """An eigenvalue and the evidence for it."""
+
+    eigenvalue: float
+    residual: float  # |Hv - eigenvalue v| / |eigenvalue|, v of unit length
+    iterations: int  # products taken
+    converged: bool  # residual <= tolerance
+
+
+def top_eigenvalue(
+    matvec: Matvec, dimension: int, *, max_iterations: int, tolerance: float, seed: int = 0
+) -> EigenResult:
+    """The largest algebraic eigenvalue of a symmetric matrix, by power iteration.
+
+    Power iteration finds the eigenvalue of the largest magnitude. Where that is negative, the
+    largest algebraic one is the dominant one of H + |eigenvalue| I, which is iterated next.
+
+    Args:
+        matvec: v -> Hv, vectors of shape `(dimension,)`.
+        dimension: size of H.
+        max_iterations: products at most, in each of the two iterations.
+        tolerance: converged when the residual |Hv - av| / |a| is no larger. For a symmetric H an
+            eigenvalue lies within residual x |a| of a (Parlett, The Symmetric Eigenvalue Problem,
+            theorem 4.5.1), and the Rayleigh quotient's own error is of second order in it.
+        seed: of the random start vector.
+
+    Returns:
+        The eigenvalue with its residual and iterations. NaN, not converged, where H has
+        non-finite entries.
+    """
+    dominant = _power_iteration(matvec, dimension, 0.0, max_iterations, tolerance, seed)
+    if not dominant.eigenvalue < 0:
+        return dominant
+    shift = abs(dominant.eigenvalue)
+    top = _power_iteration(matvec, dimension, shift, max_iterations, tolerance, seed)
+    return EigenResult(
+        top.eigenvalue, top.residual, dominant.iterations + top.iterations, top.converged
+    )
+
+
+def _power_iteration(
+    matvec: Matvec, dimension: int, shift: float, max_iterations: int, tolerance: float, seed: int
+) -> EigenResult:
+    """Power iteration on H + shift I; the result is H's eigenvalue and residual."""
+    vector = np.random.default_rng(seed).standard_normal(dimension)
+    vector /= np.linalg.norm(vector)
+    eigenvalue, residual, iteration = np.nan, np.nan, 0
+    for iteration in range(1, max_iterations + 1):
+        product = np.asarray(matvec(vector), np.float64)
+        if not np.isfinite(product).all():
+            return EigenResult(np.nan, np.nan, iteration, False)
+        eigenvalue = float(vector @ product)
+        distance = float(np.linalg.norm(product - eigenvalue * vector))
+        residual = distance / abs(eigenvalue) if eigenvalue else float(distance > 0)
+        if residual <= tolerance:
+            return EigenResult(eigenvalue, residual, iteration, True)
+        shifted = product + shift * vector
+        vector = shifted / np.linalg.norm(shifted)
+    return EigenResult(eigenvalue, residual, iteration, False)
+
+
+def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy of each example in nats, shape `(N,)`, from logits of shape `(N, classes)`."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+
+class HessianVectorProduct:
+    """v -> Hv, H the Hessian of the mean loss over fixed images with respect to all trainable parameters.
+
+    Nested gradient tapes (Pearlmutter 1994: Hv is the gradient of the gradient's product with v),
+    summed over chunks of images and divided by their number once, so that a smaller last chunk
+    weighs what it should. The network is in inference mode: dropout off, BatchNorm with its
+    running statistics. (In training mode TensorFlow's `tf.nn.moments` stops a gradient that the
+    second derivative needs, and H is wrong without a sign of it.)
+
+    Args:
+        model: a Keras model, images to logits.
+        images: `(N, height, width, channels)` in [0, 1].
+        labels: `(N,)` integers.
+        loss: `(labels, outputs)` -> the loss of each example, `(N,)`.
+        chunk_size: images in one pass; it changes no result beyond rounding.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        images: NDArray[Any],
+        labels: NDArray[Any],
+        loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = cross_entropy,
+        chunk_size: int = CHUNK_SIZE,
+    ) -> None:
+        self._model = model
+        self._variables = model.trainable_variables
+        self._loss = loss
+        self._chunk_size = chunk_size
+        self._dtype = tf.as_dtype(self._variables[0].dtype)
+        self._images = tf.convert_to_tensor(images, self._dtype)
+        self._labels = tf.convert_to_tensor(labels)
+        self._product = tf.function(self._product_in_graph)
+        self.dimension = sum(int(np.prod(v.shape)) for v in self._variables)
+
+    def __call__(self, vector: Vector) -> Vector:
+        """Hv for one vector, both of shape `(dimension,)`."""
+        flat = tf.convert_to_tensor(vector, self._dtype)
+        return np.asarray(self._product(flat, self._images, self._labels))
+
+    def _product_in_graph(self, vector: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        sizes = [int(np.prod(v.shape)) for v in self._variables]
+        directions = [
+            tf.reshape(piece, v.shape)
+            for piece, v in zip(tf.split(vector, sizes), self._variables, strict=True)
+        ]
+        count = tf.shape(images)[0]
+        total = tf.zeros_like(vector)
+        for start in tf.range(0, count, self._chunk_size):
+            chunk = slice(start, start + self._chunk_size)
+            total += self._chunk_product(directions, images[chunk], labels[chunk])
+        return total / tf.cast(count, self._dtype)
+
+    def _chunk_product(self, directions: list[tf.Tensor], images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as inner:
+                loss = tf.reduce_sum(self._loss(labels, self._model(images, training=False)))
+            gradients = inner.gradient(loss, self._variables, unconnected_gradients="zero")
+            slope = tf.add_n([tf.reduce_sum(g * d) for g, d in zip(gradients, directions, strict=True)])
+        products = outer.gradient(slope, self._variables, unconnected_gradients="zero")
+        return tf.concat([tf.reshape(p, [-1]) for p in products], 0)

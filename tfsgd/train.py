@@ -1,0 +1,150 @@
+"""Training one network: compile under the strategy, `fit`, and nothing else."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfsgd.callbacks import (
+    EpochLog,
+    EpochOrder,
+    LearningRateRule,
+    StopWhenDiverged,
+    TopHessianEigenvalue,
+    ValidationMetrics,
+)
+from tfsgd.config import Experiment
+from tfsgd.data import DATASETS, Splits
+from tfsgd.errors import RequestError
+from tfsgd.hessian import EigenResult
+from tfsgd.models import build_model
+from tfsgd.pipeline import EpochBatches
+from tfsgd.regimes import SGDSettings
+
+STEPS_PER_EXECUTION = 32  # steps between two visits to Python
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network with what was seen on the way."""
+
+    network: Any  # a plain Keras model, no strategy, not compiled
+    history: dict[str, tuple[float | None, ...]]  # one entry an epoch
+    hessian: EigenResult | None  # after the last epoch; None: diverged
+    train_seconds: float
+    hessian_seconds: float
+
+
+def configure_tensorflow(threads: int | None = None) -> None:
+    """Sets what can only be set before TensorFlow starts to compute.
+
+    Args:
+        threads: within an operation; `None` leaves one for each core.
+    """
+    if threads is not None:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    tf.config.experimental.enable_op_determinism()
+    tf.get_logger().setLevel("ERROR")
+
+
+def mirrored_strategy() -> tf.distribute.MirroredStrategy:
+    """One replica for every GPU, or for every logical CPU device where there is no GPU."""
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def check_replicas(batch_sizes: tuple[int, ...], replicas: int) -> None:
+    """Refuses batch sizes that cannot be dealt out evenly.
+
+    Raises:
+        RequestError: a batch size is no multiple of the number of replicas.
+    """
+    odd = [str(size) for size in batch_sizes if size % replicas]
+    if odd:
+        raise RequestError(
+            f"batch_sizes: expected multiples of {replicas}, as there are {replicas} replicas; "
+            f"received {', '.join(odd)}"
+        )
+
+
+def train(
+    settings: SGDSettings,
+    seed: int,
+    experiment: Experiment,
+    splits: Splits,
+    folder: Path,
+    observe: Callable[[int, dict[str, float]], None] = lambda epochs_done, logs: None,
+) -> Trained:
+    """Trains a fresh network on unperturbed images.
+
+    Args:
+        settings: batch size, momentum and learning-rate rule.
+        seed: initialization, dropout, order of the batches and augmentation derive from it.
+        experiment: which model, how many epochs, how to measure the Hessian.
+        splits: the images, already cut to the number that the experiment asks for.
+        folder: where TensorBoard's epoch scalars go.
+        observe: called after each epoch.
+    """
+    strategy = mirrored_strategy()
+    check_replicas((settings.batch_size,), strategy.num_replicas_in_sync)
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    model = _compiled_model(experiment, settings, strategy)
+    dataset = DATASETS[experiment.dataset]
+    batches = EpochBatches(splits.train, settings.batch_size, seed, dataset.augment)
+    hessian_split = getattr(splits, experiment.hessian.split).first(experiment.hessian.examples)
+    hessian = TopHessianEigenvalue(
+        hessian_split,
+        epochs=experiment.epochs,
+        every_epochs=experiment.hessian.every_epochs,
+        max_iterations=experiment.hessian.max_iterations,
+        tolerance=experiment.hessian.tolerance,
+    )
+    log = EpochLog(observe)
+    callbacks = [
+        EpochOrder(batches),
+        LearningRateRule(settings),
+        StopWhenDiverged(),
+        ValidationMetrics(splits.validation),
+        hessian,
+        log,
+        keras.callbacks.TensorBoard(folder, write_graph=False),
+    ]
+    began = time.perf_counter()
+    model.fit(batches.dataset(), epochs=experiment.epochs, callbacks=callbacks, verbose=0, shuffle=False)
+    seconds = time.perf_counter() - began
+    return Trained(
+        network=_plain_copy(model, experiment, dataset.classes),
+        history=log.columns(),
+        hessian=None if model.stop_training else hessian.result,
+        train_seconds=seconds - hessian.seconds,
+        hessian_seconds=hessian.seconds,
+    )
+
+
+def _compiled_model(
+    experiment: Experiment, settings: SGDSettings, strategy: tf.distribute.MirroredStrategy
+) -> Any:
+    with strategy.scope():
+        model = build_model(experiment.model, DATASETS[experiment.dataset].classes)
+        model.compile(
+            optimizer=keras.optimizers.SGD(settings.learning_rate, momentum=float(settings.momentum)),
+            # The batches carry the weights that turn this sum into the mean over the whole batch.
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"),
+            metrics=["accuracy"],
+            # With several replicas Keras supports neither more steps per execution nor XLA.
+            steps_per_execution=STEPS_PER_EXECUTION if strategy.num_replicas_in_sync == 1 else 1,
+            jit_compile=False,
+        )
+    return model
+
+
+def _plain_copy(model: Any, experiment: Experiment, classes: int) -> Any:
+    copy = build_model(experiment.model, classes)
+    copy.set_weights(model.get_weights())
+    return copy

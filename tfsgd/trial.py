@@ -1,0 +1,201 @@
+"""One trial, from SGD settings to its record: train, measure, export, record."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tfsgd.attacks import Attacker, planned_attacks, run_attack
+from tfsgd.config import Experiment
+from tfsgd.data import DATASETS, Splits, to_unit
+from tfsgd.export import export_network
+from tfsgd.measure import Evaluator, Figures
+from tfsgd.records import AttackResult, HessianResult, LogFolder, Record, Seconds, Trial
+from tfsgd.tensorboard import write_final_scalars
+from tfsgd.train import Trained, train
+
+
+
+class Observer(Protocol):
+    """Whoever is told how a trial goes on."""
+
+    def progress(self, trial: Trial, epochs_done: int, doing: str) -> None:
+        """A trial has trained so many epochs and is at `doing`."""
+
+    def ended(self, trial: Trial, outcome: str) -> None:
+        """A trial has its record, or has failed."""
+
+
+NOT_MEASURED = Figures(np.nan, np.nan, 0)
+
+
+def run_trial(
+    trial: Trial, experiment: Experiment, splits: Splits, logs: LogFolder, observe: Observer
+) -> Record:
+    """Trains and measures one network, and writes everything that the trial leaves.
+
+    The record is written last: where it is, the trial is done.
+
+    Args:
+        trial: what to train.
+        experiment: how to train and measure.
+        splits: the images, already cut to the number that the experiment asks for.
+        logs: where its files go; what an unfinished try has left there is removed.
+        observe: told how the trial goes on.
+    """
+    folder = _empty_folder(logs.trial_path(trial))
+    trained = train(
+        trial.settings, trial.seed, experiment, splits, folder,
+        lambda done, figures: observe.progress(trial, done, f"loss {figures['loss']:.3f}"),
+    )  # fmt: skip
+    evaluate = Evaluator(trained.network)
+    on_train = evaluate(splits.train)
+    finite = trained.hessian is not None and bool(np.isfinite(on_train.loss))
+    on_validation, on_test = (
+        evaluate(split) if finite else NOT_MEASURED for split in (splits.validation, splits.test)
+    )
+
+    began = time.perf_counter()
+    attacks, zero_gradients = planned_attacks(experiment.attacks, len(splits.test)), np.nan
+    if finite:
+        attacks, zero_gradients = _attack(
+            trained.network, attacks, splits, trial, lambda doing: observe.progress(trial, experiment.epochs, doing)
+        )
+    attack_seconds = time.perf_counter() - began
+
+    record = Record(
+        name=experiment.name,
+        dataset=experiment.dataset,
+        model=experiment.model,
+        regime=trial.regime,
+        regimes=trial.regimes,
+        batch_size=trial.settings.batch_size,
+        momentum=trial.settings.momentum,
+        learning_rate=trial.settings.learning_rate,
+        halve_every_epochs=trial.settings.halve_every_epochs,
+        seed=trial.seed,
+        epochs=experiment.epochs,
+        profile=experiment.profile,
+        status=_status(on_train, finite, DATASETS[experiment.dataset].classes),
+        train_loss=on_train.loss if finite else None,
+        train_accuracy=on_train.accuracy if finite else None,
+        validation_accuracy=on_validation.accuracy,
+        test_loss=on_test.loss,
+        test_accuracy=on_test.accuracy,
+        train_examples=len(splits.train),
+        validation_examples=len(splits.validation),
+        test_examples=len(splits.test),
+        attacks=tuple(attacks),
+        zero_gradient_fraction=zero_gradients,
+        hessian=_hessian(trained, experiment, finite),
+        history=trained.history,
+        seconds=Seconds(
+            train=trained.train_seconds, attacks=attack_seconds, hessian=trained.hessian_seconds
+        ),
+        versions=versions(),
+        device=device(),
+        threads=tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0)),
+        onednn=os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "1",
+        replicas=len(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")),
+        git_commit=git_commit(),
+        data_sha256=splits.sha256,
+        config_hash=trial.config_hash(experiment),
+    )
+    if experiment.export:
+        observe.progress(trial, experiment.epochs, "export")
+        export_network(trained.network, record, folder)
+    write_final_scalars(trial, record, folder)
+    logs.write_record(record)
+    return record
+
+
+def outcome(record: Record) -> str:
+    """A record in a few words."""
+    if record.status == "diverged":
+        return "diverged"
+    measured = [f"test accuracy {record.test_accuracy:.3f}"]
+    measured += [f"{a.name} {a.epsilon:g}: {a.accuracy:.3f}" for a in record.attacks if a.accuracy is not None]
+    measured += [f"top eigenvalue {record.hessian.eigenvalue:.3g}"] if record.hessian.eigenvalue else []
+    return f"{record.status}: {', '.join(measured)}"
+
+
+def _empty_folder(folder: Path) -> Path:
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _attack(
+    network: Any, planned: list[AttackResult], splits: Splits, trial: Trial, observe: Callable[[str], None]
+) -> tuple[list[AttackResult], float]:
+    images, labels = to_unit(splits.test.images), splits.test.labels
+    attacker = Attacker(network)
+    results = []
+    for attack in planned:
+        observe(f"{attack.name} {attack.epsilon:g}")
+        results.append(run_attack(attacker, attack, images, labels, trial.seed))
+    return results, attacker.zero_gradient_fraction(images, labels)
+
+
+def _status(on_train: Figures, finite: bool, classes: int) -> str:
+    """A collapsed network's loss is finite, but it has learnt nothing that an attack could break."""
+    if not finite:
+        return "diverged"
+    if on_train.predicted_classes == 1 or on_train.accuracy < 1.5 / classes:
+        return "collapsed"
+    return "completed"
+
+
+def _hessian(trained: Trained, experiment: Experiment, finite: bool) -> HessianResult:
+    result = trained.hessian if finite else None
+    return HessianResult(
+        eigenvalue=result.eigenvalue if result else None,
+        residual=result.residual if result else None,
+        iterations=result.iterations if result else 0,
+        converged=bool(result and result.converged),
+        examples=experiment.hessian.examples,
+        split=experiment.hessian.split,
+    )
+
+
+# Where it was measured
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that the numbers depend on."""
+    names = ("tfsgd", "tensorflow", "keras", "keras-tuner", "cleverhans", "numpy", "scipy")
+    return {name: version(name) for name in names}
+
+
+def device() -> str:
+    """The processor that the network ran on."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return "CPU"
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that runs, marked where it has changes; `None` outside of one."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
