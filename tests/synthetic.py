@@ -1,0 +1,169 @@
+"""Synthetic sweeps with known answers: records as a sweep would write them, without training."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfsgd.config import Experiment
+from tfsgd.records import AttackResult, HessianResult, LogFolder, Record, Seconds, Trial, grid
+
+EPSILONS = (0.02, 0.05, 0.1, 0.3)
+PAPER_REGIMES: dict[str, Any] = {
+    "LR": {"learning_rate": 0.01, "momentum": [0.0, 0.2, 0.5, 0.9]},
+    "LR/BS": {"ratio": 0.00015625, "momentum": [0.0, 0.2, 0.5, 0.9]},
+    "Benchmark": {"learning_rate": 0.01, "halve_every_epochs": 5, "momentum": [0.9]},
+}
+
+Truth = Callable[[Trial], dict[str, Any]]  # a trial -> overrides of `measured`
+
+
+def experiment(**overrides: Any) -> Experiment:
+    """The paper's grid for StdCNN on Fashion-MNIST."""
+    config: dict[str, Any] = {
+        "name": "synthetic",
+        "dataset": "fashion_mnist",
+        "model": "stdcnn",
+        "epochs": 100,
+        "batch_sizes": [64, 128, 256, 512, 1024, 2048, 4096],
+        "seeds": [0, 1, 2],
+        "regimes": PAPER_REGIMES,
+        "attacks": {"fgsm": {"epsilon": list(EPSILONS)}, "pgd": {"epsilon": list(EPSILONS)}},
+    }
+    return Experiment.model_validate(config | overrides)
+
+
+def realistic(trial: Trial) -> dict[str, Any]:
+    """Roughly what such nets do: few and small steps leave a large batch under-trained."""
+    s = trial.settings
+    noise = np.random.default_rng([s.batch_size, round(100 * s.momentum), trial.seed, round(1e6 * s.learning_rate)])
+    halved = 0.6 if s.halve_every_epochs else 0.0
+    progress = math.log2(s.learning_rate / 0.01) - math.log2(s.batch_size / 64) - math.log2(1 - s.momentum) - halved
+    lag = max(0.0, -progress - 1.0)
+    natural = 0.905 - 0.018 * lag + 0.003 * noise.normal()
+    curvature = 47 * 2 ** (0.24 * max(0.0, -progress) + 0.08 * noise.normal())
+    loss = 0.08 + 0.09 * lag
+    fgsm = {e: natural * math.exp(-e / (0.075 - 0.004 * lag)) + 0.03 * min(e, 0.1) * lag for e in EPSILONS}
+    pgd = {e: natural * math.exp(-((e / 0.045) ** 1.3) * (1 + 0.08 * lag)) for e in EPSILONS}
+    return {
+        "test_accuracy": natural,
+        "train_accuracy": min(0.995, natural + 0.075 - 0.012 * lag),
+        "train_loss": loss,
+        "eigenvalue": curvature,
+        "fgsm": {e: float(np.clip(a + 0.006 * noise.normal(), 0, 1)) for e, a in fgsm.items()},
+        "pgd": {e: float(np.clip(a + 0.004 * noise.normal(), 0, 1)) for e, a in pgd.items()},
+    }
+
+
+def record(trial: Trial, of: Experiment, truth: Truth = realistic) -> Record:
+    """A trial's record; `truth` gives the numbers, and may give a `status` too."""
+    numbers = truth(trial)
+    status = numbers.get("status", "completed")
+    diverged = status == "diverged"
+    s = trial.settings
+    return Record(
+        name=of.name,
+        dataset=of.dataset,
+        model=of.model,
+        regime=trial.regime,
+        regimes=trial.regimes,
+        batch_size=s.batch_size,
+        momentum=s.momentum,
+        learning_rate=s.learning_rate,
+        halve_every_epochs=s.halve_every_epochs,
+        seed=trial.seed,
+        epochs=of.epochs,
+        profile=of.profile,
+        status=status,
+        train_loss=math.nan if diverged else numbers["train_loss"],
+        train_accuracy=None if diverged else numbers["train_accuracy"],
+        validation_accuracy=None if diverged else numbers["test_accuracy"] - 0.002,
+        test_loss=None if diverged else numbers["train_loss"] + 0.1,
+        test_accuracy=None if diverged else numbers["test_accuracy"],
+        train_examples=of.examples("train"),
+        validation_examples=of.examples("validation"),
+        test_examples=of.examples("test"),
+        attacks=() if diverged else tuple(_attacks(of, numbers)),
+        zero_gradient_fraction=0.0,
+        hessian=HessianResult(
+            eigenvalue=None if diverged else numbers["eigenvalue"],
+            residual=None if diverged else numbers.get("residual", 0.008),
+            iterations=40,
+            converged=not diverged and numbers.get("residual", 0.008) <= 0.01,
+            examples=of.hessian.examples,
+            split=of.hessian.split,
+        ),
+        history=_history(of.epochs, numbers, diverged),
+        seconds=Seconds(train=1000.0, attacks=100.0, hessian=50.0),
+        versions={"tensorflow": "2.21.0"},
+        device="cpu",
+        threads=1,
+        onednn=True,
+        replicas=1,
+        git_commit=None,
+        data_sha256="0" * 64,
+        config_hash=trial.config_hash(of),
+    )
+
+
+def _attacks(of: Experiment, numbers: dict[str, Any]) -> Iterable[AttackResult]:
+    for name, attack in (("fgsm", of.attacks.fgsm), ("pgd", of.attacks.pgd)):
+        for epsilon in attack.epsilon if attack else ():
+            yield AttackResult(
+                name=name,
+                norm="linf",
+                epsilon=epsilon,
+                steps=1 if name == "fgsm" else 40,
+                step_size=epsilon if name == "fgsm" else 0.0333 * epsilon,
+                random_start=name == "pgd",
+                restarts=1,
+                early_stop=name == "pgd",
+                examples=of.examples("test"),
+                clean_accuracy=numbers["test_accuracy"],
+                accuracy=numbers[name][epsilon],
+            )
+
+
+def _history(epochs: int, numbers: dict[str, Any], diverged: bool) -> dict[str, tuple[float | None, ...]]:
+    epoch = np.arange(1, epochs + 1)
+    loss = numbers["train_loss"] + 1.5 * np.exp(-epoch / 6)
+    accuracy = numbers["test_accuracy"] - 0.4 * np.exp(-epoch / 5)
+    history = {"loss": loss, "accuracy": accuracy, "val_loss": loss + 0.1, "val_accuracy": accuracy - 0.003}
+    if numbers.get("eigenvalue_history"):
+        history["top_hessian_eigenvalue"] = np.where(epoch % 10, np.nan, numbers["eigenvalue"] * epoch / epochs)
+    if diverged:
+        history = {key: np.where(epoch > 3, np.nan, values) for key, values in history.items()}
+    return {key: tuple(float(v) for v in values) for key, values in history.items()}
+
+
+def write_sweep(
+    folder: Path, of: Experiment | None = None, truth: Truth = realistic, leave_out: Callable[[Trial], bool] | None = None
+) -> Path:
+    """Writes a log folder with a record for every trial of the grid that is not left out."""
+    of = of or experiment()
+    logs = LogFolder(folder)
+    logs.write_experiment(of)
+    for trial in grid(of):
+        if not (leave_out and leave_out(trial)):
+            logs.write_record(record(trial, of, truth))
+    return folder
+
+
+def constant(trial: Trial, **numbers: Any) -> dict[str, Any]:
+    """The same numbers whatever the settings, for tests that change single ones."""
+    base: dict[str, Any] = {
+        "test_accuracy": 0.9,
+        "train_accuracy": 0.95,
+        "train_loss": 0.1,
+        "eigenvalue": 50.0,
+        "fgsm": dict.fromkeys(EPSILONS, 0.4),
+        "pgd": dict.fromkeys(EPSILONS, 0.3),
+    }
+    return base | numbers
+
+
+def with_seed(trial: Trial, seed: int) -> Trial:
+    return replace(trial, seed=seed)

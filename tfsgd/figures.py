@@ -1,0 +1,608 @@
+"""The paper's figures, redrawn from a study's trials, and those that go beyond the paper.
+
+Every figure is drawn once, in colours for white paper, and saved as PNG and SVG. The page shows the
+SVG itself, with each colour replaced by a CSS variable, so that it follows light and dark mode, and
+with a title at each point, so that its value shows on hover.
+"""
+
+import html
+import io
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from scipy import stats
+
+from tfsgd.claims import BASE_MOMENTUM, paper_regimes
+from tfsgd.results import DATASET_NAMES, MODEL_NAMES, Study, attack_column, curves
+
+WIDTH = 7.2  # inches: at half of it, a column of a paper, the text is 6 to 7 points
+INK, GRID, PAPER = "#1f2328", "#dde1e6", "#ffffff"
+MAIN = {"LR": "#56b4e9", "LR/BS": "#8e44ad", "Benchmark": "#d62728"}  # the paper's colours
+RAMPS = {
+    "LR": ("#8ccbf0", "#56b4e9", "#2a8fc7", "#0b5f8f"),
+    "LR/BS": ("#c39bd3", "#a569bd", "#8e44ad", "#5b2c6f"),
+}
+OTHERS = ("#e69f00", "#009e73", "#7f7f7f", "#8c564b")
+DARK = {
+    INK: "#e6e8eb",
+    GRID: "#3a4048",
+    PAPER: "#16191d",
+    "#8ccbf0": "#3b7ea8",
+    "#56b4e9": "#56b4e9",
+    "#2a8fc7": "#9bd4f5",
+    "#0b5f8f": "#d9effc",
+    "#c39bd3": "#8a57a3",
+    "#a569bd": "#b57fcc",
+    "#8e44ad": "#c994e0",
+    "#5b2c6f": "#eedcf5",
+    "#d62728": "#ff7070",
+    "#e69f00": "#ffc04d",
+    "#009e73": "#2bc79a",
+    "#7f7f7f": "#a6a6a6",
+    "#8c564b": "#c49a8f",
+}
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+STYLE = {
+    "font.size": 12,
+    "axes.titlesize": 12,
+    "figure.titlesize": 12,
+    "legend.fontsize": 11,
+    "xtick.labelsize": 10.5,
+    "ytick.labelsize": 10.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 6.5,
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+}
+
+
+@dataclass
+class Drawing:
+    """A figure with what the page says beside it.
+
+    Attributes:
+        hover: the id of a point in the SVG -> its value in words.
+        values: rows of the table under the figure.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+    extra: bool = False  # shown folded
+    hover: dict[str, str] = field(default_factory=dict)
+    values: list[dict[str, str]] = field(default_factory=list)
+
+    def point(self, text: str) -> str:
+        """A new id for a point that shows `text` on hover."""
+        key = f"{self.name}-p{len(self.hover)}"
+        self.hover[key] = text
+        return key
+
+    def png(self) -> bytes:
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+        return buffer.getvalue()
+
+    def svg(self) -> str:
+        """The figure on white paper. Equal records give equal text."""
+        buffer = io.StringIO()
+        with matplotlib.rc_context({**STYLE, "svg.hashsalt": self.name}):
+            self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        return buffer.getvalue()
+
+
+def inline(drawing: Drawing, svg: str) -> str:
+    """An SVG for the page: colours as CSS variables, values on hover, a name for screen readers."""
+    body = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    body = re.sub(r"#[0-9a-f]{6}\b(?!\")", lambda m: f"var(--c{m[0][1:]})" if m[0] in DARK else m[0], body)
+    for key, text in drawing.hover.items():
+        body = body.replace(f'<g id="{key}">', f'<g id="{key}" class="point"><title>{html.escape(text)}</title>')
+    label = html.escape(drawing.title)
+    return body.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def style_variables() -> tuple[dict[str, str], dict[str, str]]:
+    """The CSS variables of `inline`: for light, and for dark mode."""
+    return {f"--c{c[1:]}": c for c in DARK}, {f"--c{c[1:]}": dark for c, dark in DARK.items()}
+
+
+# What is drawn
+
+
+def draw(study: Study) -> tuple[list[Drawing], list[str]]:
+    """All figures that the records can draw, and in words those that they cannot, and why."""
+    drawings: list[Drawing] = []
+    missing: list[str] = []
+    with matplotlib.rc_context(STYLE):
+        for maker in (regimes_figures, momentum_figures, epsilon_figures, curvature_figures, *BEYOND):
+            for result in maker(study):
+                (missing if isinstance(result, str) else drawings).append(result)  # type: ignore[arg-type]
+    return drawings, missing
+
+
+Made = Iterator[Drawing | str]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve against the batch size: a regime at one momentum."""
+
+    label: str
+    colour: str
+    marker: str
+    rows: pd.DataFrame
+
+
+def regimes_figures(study: Study) -> Made:
+    """Figs. 1-6 (FGSM) and 15-22 (PGD): the regimes, LR and LR/BS at momentum 0, Benchmark at 0.9."""
+    lines = _regime_lines(study)
+    for attack, numbers in (("fgsm", "Figs. 1-6"), ("pgd", "Figs. 15-22")):
+        if not lines:
+            yield f"{numbers} (the regimes): they need LR or LR/BS at momentum 0, or Benchmark at 0.9"
+            continue
+        yield from _against_batch_size(study, lines, attack, numbers, "regimes", "The regimes")
+
+
+def momentum_figures(study: Study) -> Made:
+    """Figs. 7-10 (LR), 11-14 (LR/BS) and 15-22 (PGD): one regime at several momenta."""
+    for kind, numbers in (("LR", "Figs. 7-10"), ("LR/BS", "Figs. 11-14")):
+        lines = _momentum_lines(study, kind)
+        if len(lines) < 2:
+            found = ", ".join(line.label for line in lines) or "none"
+            yield f"{numbers} and 15-22 ({kind} at several momenta): they need two momenta, found {found}"
+            continue
+        stem = f"momentum-{kind.lower().replace('/', '')}"
+        for attack, of_attack in (("fgsm", numbers), ("pgd", "Figs. 15-22")):
+            yield from _against_batch_size(study, lines, attack, of_attack, stem, f"{kind} at several momenta")
+
+
+def _regime_lines(study: Study) -> list[Line]:
+    labels = paper_regimes(study.trials)
+    kinds = {label: kind for kind, label in labels.items()}
+    rows = curves(study.trials)
+    others = iter(OTHERS * 8)
+    lines = []
+    for i, label in enumerate(sorted(rows["regime"].unique(), key=lambda name: _rank(kinds.get(name, "other")))):
+        kind = kinds.get(label)
+        of_regime = rows[rows["regime"] == label]
+        momentum = BASE_MOMENTUM[kind] if kind else float(of_regime["momentum"].min())
+        here = of_regime[of_regime["momentum"] == momentum]
+        colour = MAIN[kind] if kind else next(others)
+        if len(here):
+            lines.append(Line(f"{label} (momentum {momentum:g})", colour, MARKERS[i % len(MARKERS)], here))
+    return lines
+
+
+def _rank(kind: str) -> int:
+    return list(MAIN).index(kind) if kind in MAIN else len(MAIN)
+
+
+def _momentum_lines(study: Study, kind: str) -> list[Line]:
+    label = paper_regimes(study.trials).get(kind)
+    rows = curves(study.trials)
+    rows = rows[rows["regime"] == label]
+    momenta = sorted(rows["momentum"].unique())
+    ramp = RAMPS[kind]
+    return [
+        Line(
+            f"momentum {m:g}",
+            ramp[round(i * (len(ramp) - 1) / max(len(momenta) - 1, 1))],
+            MARKERS[i % len(MARKERS)],
+            rows[rows["momentum"] == m],
+        )
+        for i, m in enumerate(momenta)
+    ]
+
+
+# Against the batch size
+
+
+def _against_batch_size(
+    study: Study, lines: Sequence[Line], attack: str, numbers: str, stem: str, what: str
+) -> Made:
+    epsilons = [e for name, e in study.attacks if name == attack]
+    paper = study.paper_epsilon
+    if paper in epsilons:
+        title = f"As {numbers}, {_place(study)}. {what}: {attack.upper()} at ε = {paper:g} and λ1"
+        yield _accuracy_and_curvature(study, lines, attack, paper, f"{stem}-{attack}", title)
+    else:
+        yield f"{numbers} ({what}, {attack.upper()}): no trial was attacked at the paper's ε = {paper}"
+    rest = [e for e in epsilons if e != paper]
+    if rest:
+        title = f"{what}, {_place(study)}: {attack.upper()} at other ε"
+        yield _small_epsilons(study, lines, attack, rest, f"{stem}-{attack}-other-epsilon", title)
+
+
+def _place(study: Study) -> str:
+    return f"on {DATASET_NAMES.get(study.dataset, study.dataset)} with {MODEL_NAMES.get(study.model, study.model)}"
+
+
+def _accuracy_and_curvature(
+    study: Study, lines: Sequence[Line], attack: str, epsilon: float, name: str, title: str
+) -> Drawing:
+    figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
+    drawing = Drawing(name, title, _BATCH_CAPTION, figure)
+    left, right = figure.subplots(1, 2)
+    for i, line in enumerate(lines):
+        shift = 2 ** (0.07 * (i - (len(lines) - 1) / 2))
+        _curve(drawing, left, line, "test_accuracy", "natural accuracy", shift)
+        _curve(drawing, left, line, attack_column(attack, epsilon), f"{attack.upper()} accuracy, ε = {epsilon:g}", shift, True)
+        _curve(drawing, right, line, "eigenvalue", "λ1", shift)
+    _batch_axis(left, lines)
+    _batch_axis(right, lines)
+    _percent_axis(left, "accuracy")
+    _eigenvalue_axis(right)
+    _legend(figure, lines, attack)
+    return drawing
+
+
+def _small_epsilons(
+    study: Study, lines: Sequence[Line], attack: str, epsilons: Sequence[float], name: str, title: str
+) -> Drawing:
+    figure = Figure(figsize=(WIDTH, 3.7), layout="constrained")
+    drawing = Drawing(name, title, _BATCH_CAPTION, figure, extra=True)
+    panels = figure.subplots(1, len(epsilons), sharey=True, squeeze=False)[0]
+    for axes, epsilon in zip(panels, epsilons, strict=True):
+        for i, line in enumerate(lines):
+            shift = 2 ** (0.07 * (i - (len(lines) - 1) / 2))
+            _curve(drawing, axes, line, "test_accuracy", "natural accuracy", shift)
+            _curve(drawing, axes, line, attack_column(attack, epsilon), f"{attack.upper()} accuracy, ε = {epsilon:g}", shift, True)
+        axes.set_title(f"ε = {epsilon:g}")
+        _batch_axis(axes, lines, crowded=len(epsilons) > 1)
+    _percent_axis(panels[0], "accuracy")
+    _legend(figure, lines, attack)
+    return drawing
+
+
+_BATCH_CAPTION = (
+    "Lines: mean over the seeds. Small points: single seeds. Bars: 95 % interval of the mean (Student's t over "
+    "seeds; for λ1 on its logarithm). Solid: natural accuracy and λ1; dashed: adversarial accuracy. Hollow markers: "
+    "under-trained cells. ×: diverged or collapsed trials, not in the mean. Curves are set apart a little sideways."
+)
+
+
+def _curve(
+    drawing: Drawing, axes: Axes, line: Line, column: str, what: str, shift: float, dashed: bool = False
+) -> None:
+    """One curve: means, seeds, intervals and bad trials. `shift` multiplies the batch size."""
+    if column not in line.rows:
+        return
+    log = column == "eigenvalue"
+    rows = line.rows.assign(value=line.rows[column])
+    good = rows[(rows["status"] == "completed") & rows["value"].notna() & ((rows["value"] > 0) | (not log))]
+    style = (0, (4, 2)) if dashed else "-"
+    summary = [(b, *_mean_interval(cell["value"].to_numpy(), log), cell) for b, cell in good.groupby("batch_size")]
+    axes.plot([b * shift for b, *_ in summary], [mean for _, mean, *_ in summary], color=line.colour, linestyle=style)
+    for b, mean, low, high, cell in summary:
+        x = b * shift
+        if len(cell) > 1:
+            axes.plot([x, x], [low, high], color=line.colour, linewidth=1.1)
+            for seed, value in zip(cell["seed"], cell["value"], strict=True):
+                gid = drawing.point(f"{line.label}, batch size {b}, seed {seed}: {what} {_words(value, log)}")
+                axes.plot(x, value, ".", color=line.colour, markersize=3.5, alpha=0.65, gid=gid)
+        hollow = bool(cell["undertrained"].any())
+        interval = f" [{_words(low, log)}, {_words(high, log)}]" if len(cell) > 1 else ""
+        text = f"{line.label}, batch size {b}: {what} {_words(mean, log)}{interval}, seeds: {len(cell)}"
+        gid = drawing.point(text + (", under-trained" if hollow else ""))
+        axes.plot(x, mean, line.marker, color=line.colour, markerfacecolor=PAPER if hollow else line.colour, gid=gid)
+        drawing.values.append(_value_row(line.label, b, what, mean, low, high, cell, log))
+    _bad_trials(drawing, axes, line, rows, what, shift, log)
+
+
+def _bad_trials(
+    drawing: Drawing, axes: Axes, line: Line, rows: pd.DataFrame, what: str, shift: float, log: bool
+) -> None:
+    """A cross at its value, or at the bottom where there is none."""
+    bad = rows[(rows["status"] != "completed") | ((rows["value"] <= 0) & log)]
+    for row in bad.itertuples():
+        shown = not pd.isna(row.value) and (row.value > 0 or not log)
+        text = f"{line.label}, batch size {row.batch_size}, seed {row.seed}: {row.status}"
+        gid = drawing.point(f"{text}, {what} {_words(row.value, log) if shown else 'has no value'}")
+        transform = axes.transData if shown else axes.get_xaxis_transform()
+        y = row.value if shown else 0.02
+        axes.plot(
+            row.batch_size * shift, y, "x", color=line.colour, transform=transform, gid=gid, clip_on=False, mew=2
+        )
+        drawing.values.append(
+            {"curve": line.label, "batch size": str(row.batch_size), "what": what, "mean": str(row.status), "95 % interval": "", "seeds": f"seed {row.seed}"}
+        )
+
+
+def _value_row(
+    label: str, b: Any, what: str, mean: float, low: float, high: float, cell: pd.DataFrame, log: bool
+) -> dict[str, str]:
+    return {
+        "curve": label,
+        "batch size": str(b),
+        "what": what,
+        "mean": _words(mean, log),
+        "95 % interval": f"{_words(low, log)} to {_words(high, log)}" if len(cell) > 1 else "one seed",
+        "seeds": str(len(cell)),
+    }
+
+
+def _mean_interval(values: np.ndarray, log: bool) -> tuple[float, float, float]:
+    """Mean and 95 % interval over seeds (Student's t); of the logarithm where `log`."""
+    numbers = np.log(values) if log else values
+    mean = float(numbers.mean())
+    half = 0.0
+    if len(numbers) > 1:
+        half = float(stats.t.ppf(0.975, len(numbers) - 1) * numbers.std(ddof=1) / math.sqrt(len(numbers)))
+    low, high = mean - half, mean + half
+    return (math.exp(mean), math.exp(low), math.exp(high)) if log else (mean, low, high)
+
+
+def _words(value: float, number: bool = False) -> str:
+    return f"{value:.3g}" if number else f"{100 * value:.1f} %"
+
+
+# Axes
+
+
+def _batch_axis(axes: Axes, lines: Sequence[Line], crowded: bool = False) -> None:
+    sizes = sorted({int(b) for line in lines for b in line.rows["batch_size"]})
+    _batch_ticks(axes, sizes, crowded)
+
+
+def _batch_ticks(axes: Axes, sizes: Sequence[int], crowded: bool = False) -> None:
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(FixedLocator([float(b) for b in sizes]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.set_xlim(sizes[0] / 1.35, sizes[-1] * 1.35)
+    axes.set_xlabel("batch size")
+    if crowded and len(sizes) > 3 or len(sizes) > 6:
+        axes.tick_params(axis="x", labelrotation=45 if not crowded else 60)
+
+
+def _percent_axis(axes: Axes, label: str) -> None:
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}"))
+    axes.set_ylabel(f"{label} (%)")
+    low, high = axes.get_ylim()
+    if high - low < 0.04:
+        middle = (low + high) / 2
+        axes.set_ylim(middle - 0.02, middle + 0.02)
+
+
+def _eigenvalue_axis(axes: Axes, along: str = "y") -> None:
+    axis = axes.yaxis if along == "y" else axes.xaxis
+    low, high = (axes.get_ylim if along == "y" else axes.get_xlim)()
+    (axes.set_yscale if along == "y" else axes.set_xscale)("log", base=2)
+    if low > 0 and high / low < 3:
+        (axes.set_ylim if along == "y" else axes.set_xlim)(low / 1.3, high * 1.3)
+    (axes.set_ylabel if along == "y" else axes.set_xlabel)("λ1, top Hessian eigenvalue")
+    axis.set_major_locator(LogLocator(base=2, numticks=8))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+
+
+def _legend(figure: Figure, lines: Sequence[Line], attack: str) -> None:
+    handles = [Line2D([], [], color=line.colour, marker=line.marker, label=line.label) for line in lines]
+    handles += [
+        Line2D([], [], color=INK, label="natural"),
+        Line2D([], [], color=INK, linestyle=(0, (4, 2)), label=attack.upper()),
+    ]
+    _key(figure, handles, 3 if len(lines) < 4 else 4)
+
+
+def _key(figure: Figure, handles: Sequence[Line2D], columns: int) -> None:
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, handlelength=2.6, columnspacing=1.4)
+
+
+# Beyond the paper
+
+
+def _sequence(count: int) -> list[str]:
+    """Colours for ordered things, in both modes far enough from the background."""
+    light, dark = matplotlib.colormaps["viridis"], matplotlib.colormaps["plasma"]
+    colours = []
+    for i in range(count):
+        share = i / max(count - 1, 1)
+        colour = matplotlib.colors.to_hex(light(0.05 + 0.8 * share))
+        DARK[colour] = matplotlib.colors.to_hex(dark(0.4 + 0.6 * share))
+        colours.append(colour)
+    return colours
+
+
+def epsilon_figures(study: Study) -> Made:
+    """Accuracy against epsilon, one curve a batch size."""
+    lines = _regime_lines(study)
+    attacks = sorted({name for name, _ in study.attacks})
+    if not lines or not attacks:
+        yield "Accuracy against ε: no trial was attacked"
+        return
+    for attack in attacks:
+        yield _accuracy_against_epsilon(study, lines, attack)
+
+
+def _accuracy_against_epsilon(study: Study, lines: Sequence[Line], attack: str) -> Drawing:
+    epsilons = [e for name, e in study.attacks if name == attack]
+    figure = Figure(figsize=(WIDTH, 3.7), layout="constrained")
+    title = f"Accuracy against ε under {attack.upper()}, {_place(study)}"
+    caption = (
+        "Mean over the seeds, one curve a batch size; ε = 0 is natural accuracy. The axis of ε is a square root, so "
+        "that small ε can be told apart. The vertical line is the paper's ε."
+    )
+    drawing = Drawing(f"epsilon-{attack}", title, caption, figure)
+    panels = figure.subplots(1, len(lines), sharey=True, squeeze=False)[0]
+    sizes = sorted({int(b) for line in lines for b in line.rows["batch_size"]})
+    colours = dict(zip(sizes, _sequence(len(sizes)), strict=True))
+    for axes, line in zip(panels, lines, strict=True):
+        completed = line.rows[line.rows["status"] == "completed"]
+        for b, cell in completed.groupby("batch_size"):
+            known = [e for e in epsilons if attack_column(attack, e) in cell and cell[attack_column(attack, e)].notna().any()]
+            ys = [cell["test_accuracy"].mean()] + [cell[attack_column(attack, e)].mean() for e in known]
+            axes.plot([0, *known], ys, color=colours[b])
+            for e, y in zip([0.0, *known], ys, strict=True):
+                gid = drawing.point(f"{line.label}, batch size {b}, ε = {e:g}: {_words(y)}")
+                axes.plot(e, y, MARKERS[sizes.index(b) % len(MARKERS)], color=colours[b], markersize=5, gid=gid)
+                drawing.values.append({"curve": line.label, "batch size": str(b), "ε": f"{e:g}", "mean": _words(y), "seeds": str(len(cell))})
+        axes.set_xscale("function", functions=(np.sqrt, np.square))
+        axes.set_xlim(0, 1.08 * max(epsilons))
+        axes.xaxis.set_major_locator(FixedLocator([0.0, *epsilons]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda e, _: f"{e:g}"))
+        axes.tick_params(axis="x", labelrotation=60)
+        if study.paper_epsilon in epsilons:
+            axes.axvline(study.paper_epsilon, color=INK, linewidth=0.8, linestyle=":")
+        axes.set_title(line.label.replace(" (", "\n("))
+        axes.set_xlabel("ε")
+    _percent_axis(panels[0], f"{attack.upper()} accuracy")
+    handles = [Line2D([], [], color=colours[b], marker=MARKERS[i % len(MARKERS)], label=f"{b}") for i, b in enumerate(sizes)]
+    _key(figure, handles, min(len(sizes), 7))
+    return drawing
+
+
+def curvature_figures(study: Study) -> Made:
+    """λ1 against adversarial accuracy, one point a trial."""
+    attacks = sorted({name for name, _ in study.attacks})
+    if not attacks:
+        yield "λ1 against adversarial accuracy: no trial was attacked"
+    for attack in attacks:
+        yield _accuracy_against_curvature(study, attack)
+
+
+def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
+    epsilons = [e for name, e in study.attacks if name == attack]
+    columns = min(2, len(epsilons))
+    rows = math.ceil(len(epsilons) / columns)
+    figure = Figure(figsize=(WIDTH, 1.0 + 2.5 * rows), layout="constrained")
+    caption = (
+        "One point a trial, every regime and momentum; a trial of two regimes has the colour of the first. Hollow "
+        "markers: under-trained. ×: collapsed. If λ1 explained robustness, the points would fall from left to right "
+        "within every colour."
+    )
+    title = f"λ1 against {attack.upper()} accuracy, {_place(study)}"
+    drawing = Drawing(f"curvature-{attack}", title, caption, figure)
+    panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+    kinds = {label: kind for kind, label in paper_regimes(study.trials).items()}
+    labels = sorted(study.trials["regime"].unique(), key=lambda name: _rank(kinds.get(name, "other")))
+    others = iter(OTHERS * 8)
+    colours = {label: MAIN[kinds[label]] if label in kinds else next(others) for label in labels}
+    momenta = sorted(study.trials["momentum"].unique())
+    for axes, epsilon in zip(panels, epsilons, strict=False):
+        column = attack_column(attack, epsilon)
+        for row in study.trials[study.trials["eigenvalue"] > 0].dropna(subset=[column]).to_dict("records"):
+            marker = "x" if row["status"] != "completed" else MARKERS[momenta.index(row["momentum"]) % len(MARKERS)]
+            face = PAPER if row["undertrained"] else colours[row["regime"]]
+            text = (
+                f"{row['regime']}, batch size {row['batch_size']}, momentum {row['momentum']:g}, seed {row['seed']}: "
+                f"λ1 {row['eigenvalue']:.3g}, {attack.upper()} accuracy at ε = {epsilon:g} {_words(row[column])}"
+            )
+            axes.plot(
+                row["eigenvalue"], row[column], marker, color=colours[row["regime"]], markerfacecolor=face,
+                markersize=5, gid=drawing.point(text), linestyle="none",
+            )  # fmt: skip
+        axes.set_title(f"ε = {epsilon:g}" + (" (the paper's)" if epsilon == study.paper_epsilon else ""))
+        _percent_axis(axes, "accuracy")
+        _eigenvalue_axis(axes, "x")
+        axes.set_xlabel("")
+    for axes in panels[len(epsilons) :]:
+        axes.set_visible(False)
+    figure.supxlabel("λ1, top Hessian eigenvalue", fontsize=12)
+    handles = [Line2D([], [], color=colours[label], marker="o", linestyle="none", label=label) for label in labels]
+    handles += [
+        Line2D([], [], color=INK, marker=MARKERS[i % len(MARKERS)], linestyle="none", label=f"momentum {m:g}")
+        for i, m in enumerate(momenta)
+    ]
+    _key(figure, handles, 4)
+    return drawing
+
+
+def gap_figures(study: Study) -> Made:
+    """The gap between train and test accuracy against the batch size."""
+    lines = [
+        Line(x.label, x.colour, x.marker, x.rows.assign(gap=x.rows["train_accuracy"] - x.rows["test_accuracy"]))
+        for x in _regime_lines(study)
+    ]
+    if not lines:
+        return
+    figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
+    title = f"Train accuracy, and its gap to test accuracy, {_place(study)}"
+    drawing = Drawing("gap", title, _BATCH_CAPTION + " A large batch with a low train accuracy is under-trained.", figure)
+    left, right = figure.subplots(1, 2)
+    for i, line in enumerate(lines):
+        shift = 2 ** (0.07 * (i - (len(lines) - 1) / 2))
+        _curve(drawing, left, line, "train_accuracy", "train accuracy", shift)
+        _curve(drawing, right, line, "gap", "train minus test accuracy", shift)
+    for axes, label in ((left, "train accuracy"), (right, "train minus test")):
+        _batch_axis(axes, lines)
+        _percent_axis(axes, label)
+    handles = [Line2D([], [], color=line.colour, marker=line.marker, label=line.label) for line in lines]
+    _key(figure, handles, 3)
+    yield drawing
+
+
+def learning_figures(study: Study) -> Made:
+    """Train loss and validation accuracy over the epochs."""
+    panels = [("loss", "train loss", False), ("val_accuracy", "validation accuracy", True)]
+    caption = "One line a trial, coloured by batch size. The train loss is the running mean that training reports."
+    yield from _over_epochs(study, panels, "learning", "Learning curves", caption)
+
+
+def eigenvalue_history_figures(study: Study) -> Made:
+    """λ1 over the epochs, where it was recorded."""
+    keys = {key for record in study.records for key in record.history if key.endswith("eigenvalue")}
+    if not keys:
+        yield "λ1 over the epochs: it was not recorded (hessian.every_epochs is 0)"
+    for key in sorted(keys):
+        caption = "One line a trial, coloured by batch size."
+        yield from _over_epochs(study, [(key, "λ1", False)], "eigenvalue-epochs", "λ1 over the epochs", caption)
+
+
+def _over_epochs(
+    study: Study, panels: Sequence[tuple[str, str, bool]], name: str, what: str, caption: str
+) -> Made:
+    histories = {record.config_hash: record.history for record in study.records}
+    panels = [p for p in panels if any(p[0] in history for history in histories.values())]
+    lines = _regime_lines(study)
+    if not panels or not lines:
+        yield f"{what}: the records hold no such history"
+        return
+    figure = Figure(figsize=(WIDTH, 1.2 + 2.4 * len(panels)), layout="constrained")
+    drawing = Drawing(name, f"{what}, {_place(study)}", caption, figure)
+    grid = figure.subplots(len(panels), len(lines), sharex=True, sharey="row", squeeze=False)
+    sizes = sorted({int(b) for line in lines for b in line.rows["batch_size"]})
+    colours = dict(zip(sizes, _sequence(len(sizes)), strict=True))
+    for j, line in enumerate(lines):
+        for i, (key, label, percent) in enumerate(panels):
+            for row in line.rows.to_dict("records"):
+                values = [math.nan if v is None else v for v in histories[row["config_hash"]].get(key, ())]
+                epochs = [e for e, v in enumerate(values, 1) if math.isfinite(v)]
+                gid = drawing.point(f"{line.label}, batch size {row['batch_size']}, seed {row['seed']}: {row['status']}")
+                kept = [v for v in values if math.isfinite(v)]
+                grid[i, j].plot(epochs, kept, color=colours[row["batch_size"]], linewidth=1, gid=gid)
+            if j == 0:
+                grid[i, 0].set_ylabel(f"{label} (%)" if percent else label)
+            if percent:
+                grid[i, j].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}"))
+            elif all(v > 0 for drawn in grid[i, j].lines for v in np.asarray(drawn.get_ydata(), dtype=float)):
+                grid[i, j].set_yscale("log")
+        grid[0, j].set_title(line.label.replace(" (", "\n("))
+        grid[-1, j].set_xlabel("epoch")
+    _key(figure, [Line2D([], [], color=colours[b], label=f"{b}") for b in sizes], min(len(sizes), 7))
+    yield drawing
+
+
+BEYOND: tuple[Callable[[Study], Made], ...] = (gap_figures, learning_figures, eigenvalue_history_figures)
