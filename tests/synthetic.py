@@ -39,9 +39,13 @@ def experiment(**overrides: Any) -> Experiment:
 def realistic(trial: Trial) -> dict[str, Any]:
     """Roughly what such nets do: few and small steps leave a large batch under-trained."""
     s = trial.settings
-    noise = np.random.default_rng([s.batch_size, round(100 * s.momentum), trial.seed, round(1e6 * s.learning_rate)])
+    noise = np.random.default_rng(
+        [s.batch_size, round(100 * s.momentum), trial.seed, round(1e6 * s.learning_rate)]
+    )
     halved = 0.6 if s.halve_every_epochs else 0.0
-    progress = math.log2(s.learning_rate / 0.01) - math.log2(s.batch_size / 64) - math.log2(1 - s.momentum) - halved
+    progress = (
+        math.log2(s.learning_rate / 0.01) - math.log2(s.batch_size / 64) - math.log2(1 - s.momentum) - halved
+    )
     lag = max(0.0, -progress - 1.0)
     natural = 0.905 - 0.018 * lag + 0.003 * noise.normal()
     curvature = 47 * 2 ** (0.24 * max(0.0, -progress) + 0.08 * noise.normal())
@@ -133,14 +137,19 @@ def _history(epochs: int, numbers: dict[str, Any], diverged: bool) -> dict[str, 
     accuracy = numbers["test_accuracy"] - 0.4 * np.exp(-epoch / 5)
     history = {"loss": loss, "accuracy": accuracy, "val_loss": loss + 0.1, "val_accuracy": accuracy - 0.003}
     if numbers.get("eigenvalue_history"):
-        history["top_hessian_eigenvalue"] = np.where(epoch % 10, np.nan, numbers["eigenvalue"] * epoch / epochs)
+        history["top_hessian_eigenvalue"] = np.where(
+            epoch % 10, np.nan, numbers["eigenvalue"] * epoch / epochs
+        )
     if diverged:
         history = {key: np.where(epoch > 3, np.nan, values) for key, values in history.items()}
     return {key: tuple(float(v) for v in values) for key, values in history.items()}
 
 
 def write_sweep(
-    folder: Path, of: Experiment | None = None, truth: Truth = realistic, leave_out: Callable[[Trial], bool] | None = None
+    folder: Path,
+    of: Experiment | None = None,
+    truth: Truth = realistic,
+    leave_out: Callable[[Trial], bool] | None = None,
 ) -> Path:
     """Writes a log folder with a record for every trial of the grid that is not left out."""
     of = of or experiment()

@@ -9,6 +9,7 @@ import html
 import io
 import math
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,17 +20,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 from scipy import stats
 
-from tfsgd.claims import BASE_MOMENTUM, paper_regimes
+from tfsgd.evidence import BASE_MOMENTUM, paper_regimes
 from tfsgd.results import DATASET_NAMES, MODEL_NAMES, Study, attack_column, curves
 
 WIDTH = 7.2  # inches: at half of it, a column of a paper, the text is 6 to 7 points
 INK, GRID, PAPER = "#1f2328", "#dde1e6", "#ffffff"
 MAIN = {"LR": "#56b4e9", "LR/BS": "#8e44ad", "Benchmark": "#d62728"}  # the paper's colours
 RAMPS = {
-    "LR": ("#8ccbf0", "#56b4e9", "#2a8fc7", "#0b5f8f"),
+    "LR": ("#7cc4ef", "#3fa2dc", "#1e78b4", "#0a4a73"),
     "LR/BS": ("#c39bd3", "#a569bd", "#8e44ad", "#5b2c6f"),
 }
 OTHERS = ("#e69f00", "#009e73", "#7f7f7f", "#8c564b")
@@ -37,10 +38,11 @@ DARK = {
     INK: "#e6e8eb",
     GRID: "#3a4048",
     PAPER: "#16191d",
-    "#8ccbf0": "#3b7ea8",
     "#56b4e9": "#56b4e9",
-    "#2a8fc7": "#9bd4f5",
-    "#0b5f8f": "#d9effc",
+    "#7cc4ef": "#3b7ea8",
+    "#3fa2dc": "#56b4e9",
+    "#1e78b4": "#9bd4f5",
+    "#0a4a73": "#e3f4fd",
     "#c39bd3": "#8a57a3",
     "#a569bd": "#b57fcc",
     "#8e44ad": "#c994e0",
@@ -52,7 +54,7 @@ DARK = {
     "#8c564b": "#c49a8f",
 }
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-STYLE = {
+STYLE: Any = {
     "font.size": 12,
     "axes.titlesize": 12,
     "figure.titlesize": 12,
@@ -82,7 +84,7 @@ class Drawing:
     """A figure with what the page says beside it.
 
     Attributes:
-        hover: the id of a point in the SVG -> its value in words.
+        hover: the id of an artist in the SVG -> what its markers say, or what it says as a whole.
         values: rows of the table under the figure.
     """
 
@@ -91,23 +93,37 @@ class Drawing:
     caption: str
     figure: Figure
     extra: bool = False  # shown folded
-    hover: dict[str, str] = field(default_factory=dict)
+    hover: dict[str, list[str]] = field(default_factory=dict)
     values: list[dict[str, str]] = field(default_factory=list)
 
-    def point(self, text: str) -> str:
-        """A new id for a point that shows `text` on hover."""
+    def says(self, *texts: str) -> str:
+        """A new id for an artist whose markers say these texts on hover, in order."""
         key = f"{self.name}-p{len(self.hover)}"
-        self.hover[key] = text
+        self.hover[key] = list(texts)
         return key
 
     def png(self) -> bytes:
         buffer = io.BytesIO()
+        self._lay_out()
         self.figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
         return buffer.getvalue()
+
+    def _lay_out(self) -> None:
+        """Finds the places of axes and labels, once; the data need not be looked at for that."""
+        if self.figure.get_layout_engine() is None:
+            return
+        for axes in self.figure.axes:
+            for line in axes.lines:
+                line.set_in_layout(False)
+        with matplotlib.rc_context(STYLE):
+            self.figure.suptitle(textwrap.fill(self.title, 78), fontsize=11.5, gid=f"{self.name}-title")
+            self.figure.draw_without_rendering()
+        self.figure.set_layout_engine("none")
 
     def svg(self) -> str:
         """The figure on white paper. Equal records give equal text."""
         buffer = io.StringIO()
+        self._lay_out()
         with matplotlib.rc_context({**STYLE, "svg.hashsalt": self.name}):
             self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         return buffer.getvalue()
@@ -116,11 +132,27 @@ class Drawing:
 def inline(drawing: Drawing, svg: str) -> str:
     """An SVG for the page: colours as CSS variables, values on hover, a name for screen readers."""
     body = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    body = re.sub(r"#[0-9a-f]{6}\b(?!\")", lambda m: f"var(--c{m[0][1:]})" if m[0] in DARK else m[0], body)
-    for key, text in drawing.hover.items():
-        body = body.replace(f'<g id="{key}">', f'<g id="{key}" class="point"><title>{html.escape(text)}</title>')
+    body = re.sub(r"#[0-9a-f]{6}\b", lambda m: f"var(--c{m[0][1:]})" if m[0] in DARK else m[0], body)
+    for key, texts in drawing.hover.items():
+        body = _titled(body, f'<g id="{key}">', texts)
     label = html.escape(drawing.title)
     return body.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def _titled(body: str, group: str, texts: Sequence[str]) -> str:
+    """Puts a title into each marker of a group of the SVG, or into the group if it has none."""
+    before, found, after = body.partition(group)
+    titles = [f"<title>{html.escape(text)}</title>" for text in texts]
+    if not found:
+        return body
+    if after.find("<use ") < 0 or after.find("<use ") > after.find("</g>"):
+        return f"{before}{group}{titles[0]}{after}"
+    done = ""
+    for title in titles:
+        head, tag, rest = after.partition("<use ")
+        attributes, _, after = rest.partition("/>")
+        done += f'{head}{tag}class="point" {attributes}>{title}</use>'
+    return before + group + done + after
 
 
 def style_variables() -> tuple[dict[str, str], dict[str, str]]:
@@ -162,7 +194,7 @@ def regimes_figures(study: Study) -> Made:
         if not lines:
             yield f"{numbers} (the regimes): they need LR or LR/BS at momentum 0, or Benchmark at 0.9"
             continue
-        yield from _against_batch_size(study, lines, attack, numbers, "regimes", "The regimes")
+        yield from _against_batch_size(study, lines, attack, numbers, "regimes", "the regimes")
 
 
 def momentum_figures(study: Study) -> Made:
@@ -175,7 +207,9 @@ def momentum_figures(study: Study) -> Made:
             continue
         stem = f"momentum-{kind.lower().replace('/', '')}"
         for attack, of_attack in (("fgsm", numbers), ("pgd", "Figs. 15-22")):
-            yield from _against_batch_size(study, lines, attack, of_attack, stem, f"{kind} at several momenta")
+            yield from _against_batch_size(
+                study, lines, attack, of_attack, stem, f"{kind} at several momenta"
+            )
 
 
 def _regime_lines(study: Study) -> list[Line]:
@@ -184,7 +218,9 @@ def _regime_lines(study: Study) -> list[Line]:
     rows = curves(study.trials)
     others = iter(OTHERS * 8)
     lines = []
-    for i, label in enumerate(sorted(rows["regime"].unique(), key=lambda name: _rank(kinds.get(name, "other")))):
+    for i, label in enumerate(
+        sorted(rows["regime"].unique(), key=lambda name: _rank(kinds.get(name, "other")))
+    ):
         kind = kinds.get(label)
         of_regime = rows[rows["regime"] == label]
         momentum = BASE_MOMENTUM[kind] if kind else float(of_regime["momentum"].min())
@@ -225,18 +261,22 @@ def _against_batch_size(
     epsilons = [e for name, e in study.attacks if name == attack]
     paper = study.paper_epsilon
     if paper in epsilons:
-        title = f"As {numbers}, {_place(study)}. {what}: {attack.upper()} at ε = {paper:g} and λ1"
+        title = f"As {numbers}, {_place(study)}: {what}, {attack.upper()} at ε = {paper:g}, and λ1"
         yield _accuracy_and_curvature(study, lines, attack, paper, f"{stem}-{attack}", title)
     else:
         yield f"{numbers} ({what}, {attack.upper()}): no trial was attacked at the paper's ε = {paper}"
     rest = [e for e in epsilons if e != paper]
     if rest:
-        title = f"{what}, {_place(study)}: {attack.upper()} at other ε"
+        title = f"{what[0].upper() + what[1:]}, {_place(study)}: {attack.upper()} at other ε"
         yield _small_epsilons(study, lines, attack, rest, f"{stem}-{attack}-other-epsilon", title)
 
 
 def _place(study: Study) -> str:
-    return f"on {DATASET_NAMES.get(study.dataset, study.dataset)} with {MODEL_NAMES.get(study.model, study.model)}"
+    dataset, model = (
+        DATASET_NAMES.get(study.dataset, study.dataset),
+        MODEL_NAMES.get(study.model, study.model),
+    )
+    return f"on {dataset} with {model}"
 
 
 def _accuracy_and_curvature(
@@ -248,7 +288,7 @@ def _accuracy_and_curvature(
     for i, line in enumerate(lines):
         shift = 2 ** (0.07 * (i - (len(lines) - 1) / 2))
         _curve(drawing, left, line, "test_accuracy", "natural accuracy", shift)
-        _curve(drawing, left, line, attack_column(attack, epsilon), f"{attack.upper()} accuracy, ε = {epsilon:g}", shift, True)
+        _curve(drawing, left, line, attack_column(attack, epsilon), _at(attack, epsilon), shift, True)
         _curve(drawing, right, line, "eigenvalue", "λ1", shift)
     _batch_axis(left, lines)
     _batch_axis(right, lines)
@@ -268,7 +308,7 @@ def _small_epsilons(
         for i, line in enumerate(lines):
             shift = 2 ** (0.07 * (i - (len(lines) - 1) / 2))
             _curve(drawing, axes, line, "test_accuracy", "natural accuracy", shift)
-            _curve(drawing, axes, line, attack_column(attack, epsilon), f"{attack.upper()} accuracy, ε = {epsilon:g}", shift, True)
+            _curve(drawing, axes, line, attack_column(attack, epsilon), _at(attack, epsilon), shift, True)
         axes.set_title(f"ε = {epsilon:g}")
         _batch_axis(axes, lines, crowded=len(epsilons) > 1)
     _percent_axis(panels[0], "accuracy")
@@ -276,10 +316,15 @@ def _small_epsilons(
     return drawing
 
 
+def _at(attack: str, epsilon: float) -> str:
+    return f"{attack.upper()} accuracy at ε = {epsilon:g}"
+
+
 _BATCH_CAPTION = (
-    "Lines: mean over the seeds. Small points: single seeds. Bars: 95 % interval of the mean (Student's t over "
-    "seeds; for λ1 on its logarithm). Solid: natural accuracy and λ1; dashed: adversarial accuracy. Hollow markers: "
-    "under-trained cells. ×: diverged or collapsed trials, not in the mean. Curves are set apart a little sideways."
+    "Lines: mean over the seeds. Small points: single seeds. Bars: 95 % interval of the mean (Student's t "
+    "over seeds; for λ1 on its logarithm). Solid: natural accuracy and λ1; dashed: adversarial accuracy. "
+    "Hollow markers: under-trained cells. Crosses: diverged or collapsed trials, not in the mean. Curves are "
+    "set apart a little sideways."
 )
 
 
@@ -293,22 +338,54 @@ def _curve(
     rows = line.rows.assign(value=line.rows[column])
     good = rows[(rows["status"] == "completed") & rows["value"].notna() & ((rows["value"] > 0) | (not log))]
     style = (0, (4, 2)) if dashed else "-"
-    summary = [(b, *_mean_interval(cell["value"].to_numpy(), log), cell) for b, cell in good.groupby("batch_size")]
-    axes.plot([b * shift for b, *_ in summary], [mean for _, mean, *_ in summary], color=line.colour, linestyle=style)
-    for b, mean, low, high, cell in summary:
-        x = b * shift
-        if len(cell) > 1:
-            axes.plot([x, x], [low, high], color=line.colour, linewidth=1.1)
-            for seed, value in zip(cell["seed"], cell["value"], strict=True):
-                gid = drawing.point(f"{line.label}, batch size {b}, seed {seed}: {what} {_words(value, log)}")
-                axes.plot(x, value, ".", color=line.colour, markersize=3.5, alpha=0.65, gid=gid)
-        hollow = bool(cell["undertrained"].any())
-        interval = f" [{_words(low, log)}, {_words(high, log)}]" if len(cell) > 1 else ""
-        text = f"{line.label}, batch size {b}: {what} {_words(mean, log)}{interval}, seeds: {len(cell)}"
-        gid = drawing.point(text + (", under-trained" if hollow else ""))
-        axes.plot(x, mean, line.marker, color=line.colour, markerfacecolor=PAPER if hollow else line.colour, gid=gid)
-        drawing.values.append(_value_row(line.label, b, what, mean, low, high, cell, log))
+    means = [_Mean.of(cell, log) for _, cell in good.groupby("batch_size")]
+    several = [mean for mean in means if mean.seeds > 1]
+    axes.plot(
+        [m.batch_size * shift for m in means], [m.mean for m in means], color=line.colour, linestyle=style
+    )
+    axes.vlines(
+        [m.batch_size * shift for m in several],
+        [m.low for m in several],
+        [m.high for m in several],
+        color=line.colour,
+        linewidth=1.1,
+    )
+    _markers(drawing, axes, line, _seed_points(line, good, what, log, shift), ".", markersize=3.5, alpha=0.65)
+    for hollow in (False, True):
+        points = [
+            (m.batch_size * shift, m.mean, f"{line.label}, batch size {m.batch_size}: {what} {m.words(log)}")
+            for m in means
+            if m.undertrained == hollow
+        ]
+        face = PAPER if hollow else line.colour
+        _markers(drawing, axes, line, points, line.marker, markerfacecolor=face)
+    drawing.values += [_value_row(line.label, mean, what, log) for mean in means]
     _bad_trials(drawing, axes, line, rows, what, shift, log)
+
+
+Point = tuple[float, float, str]  # x, y, what it says on hover
+
+
+def _markers(
+    drawing: Drawing, axes: Axes, line: Line, points: Sequence[Point], marker: str, **style: Any
+) -> None:
+    """Markers without a line: one artist for all, for speed."""
+    if points:
+        x, y, texts = zip(*points, strict=True)
+        axes.plot(x, y, marker, color=line.colour, gid=drawing.says(*texts), **style)
+
+
+def _seed_points(line: Line, rows: pd.DataFrame, what: str, log: bool, shift: float) -> list[Point]:
+    several = rows.groupby("batch_size")["seed"].transform("size") > 1
+    return [
+        (
+            row["batch_size"] * shift,
+            row["value"],
+            f"{line.label}, batch size {row['batch_size']}, seed {row['seed']}: {what} "
+            + _words(row["value"], log),
+        )
+        for row in rows[several].to_dict("records")
+    ]
 
 
 def _bad_trials(
@@ -316,42 +393,71 @@ def _bad_trials(
 ) -> None:
     """A cross at its value, or at the bottom where there is none."""
     bad = rows[(rows["status"] != "completed") | ((rows["value"] <= 0) & log)]
-    for row in bad.itertuples():
-        shown = not pd.isna(row.value) and (row.value > 0 or not log)
-        text = f"{line.label}, batch size {row.batch_size}, seed {row.seed}: {row.status}"
-        gid = drawing.point(f"{text}, {what} {_words(row.value, log) if shown else 'has no value'}")
-        transform = axes.transData if shown else axes.get_xaxis_transform()
-        y = row.value if shown else 0.02
+    for row in bad.to_dict("records"):
+        value = float(row["value"])
+        shown = value > 0 or (value == 0 and not log)
+        text = f"{line.label}, batch size {row['batch_size']}, seed {row['seed']}: {row['status']}"
         axes.plot(
-            row.batch_size * shift, y, "x", color=line.colour, transform=transform, gid=gid, clip_on=False, mew=2
+            row["batch_size"] * shift,
+            value if shown else 0.02,
+            "x",
+            color=line.colour,
+            transform=axes.transData if shown else axes.get_xaxis_transform(),
+            gid=drawing.says(f"{text}, {what} {_words(value, log) if shown else 'has no value'}"),
+            clip_on=False,
+            markeredgewidth=2,
         )
         drawing.values.append(
-            {"curve": line.label, "batch size": str(row.batch_size), "what": what, "mean": str(row.status), "95 % interval": "", "seeds": f"seed {row.seed}"}
+            {
+                "curve": line.label,
+                "batch size": str(row["batch_size"]),
+                "what": what,
+                "mean": f"{row['status']}, not in the mean",
+                "95 % interval": "",
+                "seeds": f"seed {row['seed']}",
+            }
         )
 
 
-def _value_row(
-    label: str, b: Any, what: str, mean: float, low: float, high: float, cell: pd.DataFrame, log: bool
-) -> dict[str, str]:
+@dataclass(frozen=True)
+class _Mean:
+    """Mean and 95 % interval of a cell over its seeds (Student's t); of the logarithm for λ1."""
+
+    batch_size: int
+    mean: float
+    low: float
+    high: float
+    seeds: int
+    undertrained: bool
+
+    @classmethod
+    def of(cls, cell: pd.DataFrame, log: bool) -> "_Mean":
+        values = cell["value"].to_numpy(dtype=float)
+        numbers = np.log(values) if log else values
+        mean, half, count = float(numbers.mean()), 0.0, len(numbers)
+        if count > 1:
+            half = float(stats.t.ppf(0.975, count - 1)) * float(numbers.std(ddof=1)) / math.sqrt(count)
+        ends = [mean, mean - half, mean + half]
+        mean, low, high = [math.exp(end) for end in ends] if log else ends
+        size = int(cell["batch_size"].iloc[0])
+        return cls(size, mean, low, high, count, bool(cell["undertrained"].any()))
+
+    def words(self, log: bool) -> str:
+        interval = f" [{_words(self.low, log)}, {_words(self.high, log)}]" if self.seeds > 1 else ""
+        seeds = f"{self.seeds} {'seed' if self.seeds == 1 else 'seeds'}"
+        return f"{_words(self.mean, log)}{interval}, {seeds}{', under-trained' if self.undertrained else ''}"
+
+
+def _value_row(label: str, mean: _Mean, what: str, log: bool) -> dict[str, str]:
+    interval = f"{_words(mean.low, log)} to {_words(mean.high, log)}" if mean.seeds > 1 else "one seed"
     return {
         "curve": label,
-        "batch size": str(b),
+        "batch size": str(mean.batch_size),
         "what": what,
-        "mean": _words(mean, log),
-        "95 % interval": f"{_words(low, log)} to {_words(high, log)}" if len(cell) > 1 else "one seed",
-        "seeds": str(len(cell)),
+        "mean": _words(mean.mean, log) + (", under-trained" if mean.undertrained else ""),
+        "95 % interval": interval,
+        "seeds": str(mean.seeds),
     }
-
-
-def _mean_interval(values: np.ndarray, log: bool) -> tuple[float, float, float]:
-    """Mean and 95 % interval over seeds (Student's t); of the logarithm where `log`."""
-    numbers = np.log(values) if log else values
-    mean = float(numbers.mean())
-    half = 0.0
-    if len(numbers) > 1:
-        half = float(stats.t.ppf(0.975, len(numbers) - 1) * numbers.std(ddof=1) / math.sqrt(len(numbers)))
-    low, high = mean - half, mean + half
-    return (math.exp(mean), math.exp(low), math.exp(high)) if log else (mean, low, high)
 
 
 def _words(value: float, number: bool = False) -> str:
@@ -373,7 +479,7 @@ def _batch_ticks(axes: Axes, sizes: Sequence[int], crowded: bool = False) -> Non
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.set_xlim(sizes[0] / 1.35, sizes[-1] * 1.35)
     axes.set_xlabel("batch size")
-    if crowded and len(sizes) > 3 or len(sizes) > 6:
+    if len(sizes) > (3 if crowded else 6):
         axes.tick_params(axis="x", labelrotation=45 if not crowded else 60)
 
 
@@ -393,9 +499,16 @@ def _eigenvalue_axis(axes: Axes, along: str = "y") -> None:
     if low > 0 and high / low < 3:
         (axes.set_ylim if along == "y" else axes.set_xlim)(low / 1.3, high * 1.3)
     (axes.set_ylabel if along == "y" else axes.set_xlabel)("λ1, top Hessian eigenvalue")
-    axis.set_major_locator(LogLocator(base=2, numticks=8))
-    axis.set_minor_formatter(NullFormatter())
-    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_locator(FixedLocator(_octaves(*(axes.get_ylim if along == "y" else axes.get_xlim)())))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
+
+
+def _octaves(low: float, high: float) -> list[float]:
+    """Powers of two in a range; with half powers between them where these are few."""
+    step = 0.5 if high / low < 12 else 1.0 if high / low < 300 else 3.0
+    first = math.ceil(math.log2(low) / step)
+    return [2 ** (step * i) for i in range(first, math.floor(math.log2(high) / step) + 1)]
 
 
 def _legend(figure: Figure, lines: Sequence[Line], attack: str) -> None:
@@ -404,11 +517,18 @@ def _legend(figure: Figure, lines: Sequence[Line], attack: str) -> None:
         Line2D([], [], color=INK, label="natural"),
         Line2D([], [], color=INK, linestyle=(0, (4, 2)), label=attack.upper()),
     ]
-    _key(figure, handles, 3 if len(lines) < 4 else 4)
+    _key(figure, handles, 3)
 
 
-def _key(figure: Figure, handles: Sequence[Line2D], columns: int) -> None:
-    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, handlelength=2.6, columnspacing=1.4)
+def _key(figure: Figure, handles: Sequence[Line2D], columns: int, title: str | None = None) -> None:
+    figure.legend(
+        handles=list(handles),
+        loc="outside lower center",
+        ncols=columns,
+        title=title,
+        handlelength=2.4,
+        columnspacing=1.2,
+    )
 
 
 # Beyond the paper
@@ -442,8 +562,8 @@ def _accuracy_against_epsilon(study: Study, lines: Sequence[Line], attack: str) 
     figure = Figure(figsize=(WIDTH, 3.7), layout="constrained")
     title = f"Accuracy against ε under {attack.upper()}, {_place(study)}"
     caption = (
-        "Mean over the seeds, one curve a batch size; ε = 0 is natural accuracy. The axis of ε is a square root, so "
-        "that small ε can be told apart. The vertical line is the paper's ε."
+        "Mean over the seeds, one curve a batch size; ε = 0 is natural accuracy. The axis of ε is a square "
+        "root, so that small ε can be told apart. The vertical line is the paper's ε."
     )
     drawing = Drawing(f"epsilon-{attack}", title, caption, figure)
     panels = figure.subplots(1, len(lines), sharey=True, squeeze=False)[0]
@@ -451,14 +571,19 @@ def _accuracy_against_epsilon(study: Study, lines: Sequence[Line], attack: str) 
     colours = dict(zip(sizes, _sequence(len(sizes)), strict=True))
     for axes, line in zip(panels, lines, strict=True):
         completed = line.rows[line.rows["status"] == "completed"]
-        for b, cell in completed.groupby("batch_size"):
-            known = [e for e in epsilons if attack_column(attack, e) in cell and cell[attack_column(attack, e)].notna().any()]
-            ys = [cell["test_accuracy"].mean()] + [cell[attack_column(attack, e)].mean() for e in known]
-            axes.plot([0, *known], ys, color=colours[b])
-            for e, y in zip([0.0, *known], ys, strict=True):
-                gid = drawing.point(f"{line.label}, batch size {b}, ε = {e:g}: {_words(y)}")
-                axes.plot(e, y, MARKERS[sizes.index(b) % len(MARKERS)], color=colours[b], markersize=5, gid=gid)
-                drawing.values.append({"curve": line.label, "batch size": str(b), "ε": f"{e:g}", "mean": _words(y), "seeds": str(len(cell))})
+        for _, cell in completed.groupby("batch_size"):
+            size = int(cell["batch_size"].iloc[0])
+            columns = {0.0: "test_accuracy"} | {e: attack_column(attack, e) for e in epsilons}
+            means = {
+                e: float(cell[column].mean()) for e, column in columns.items() if cell[column].notna().any()
+            }
+            axes.plot(list(means), list(means.values()), color=colours[size])
+            curve = Line(line.label, colours[size], MARKERS[sizes.index(size) % len(MARKERS)], cell)
+            says = f"{line.label}, batch size {size}, ε = "
+            points = [(e, mean, f"{says}{e:g}: {_words(mean)}") for e, mean in means.items()]
+            _markers(drawing, axes, curve, points, curve.marker, markersize=5)
+            shared = {"curve": line.label, "batch size": str(size), "seeds": str(len(cell))}
+            drawing.values += [shared | {"ε": f"{e:g}", "mean": _words(mean)} for e, mean in means.items()]
         axes.set_xscale("function", functions=(np.sqrt, np.square))
         axes.set_xlim(0, 1.08 * max(epsilons))
         axes.xaxis.set_major_locator(FixedLocator([0.0, *epsilons]))
@@ -469,8 +594,11 @@ def _accuracy_against_epsilon(study: Study, lines: Sequence[Line], attack: str) 
         axes.set_title(line.label.replace(" (", "\n("))
         axes.set_xlabel("ε")
     _percent_axis(panels[0], f"{attack.upper()} accuracy")
-    handles = [Line2D([], [], color=colours[b], marker=MARKERS[i % len(MARKERS)], label=f"{b}") for i, b in enumerate(sizes)]
-    _key(figure, handles, min(len(sizes), 7))
+    handles = [
+        Line2D([], [], color=colours[b], marker=MARKERS[i % len(MARKERS)], label=f"{b}")
+        for i, b in enumerate(sizes)
+    ]
+    _key(figure, handles, min(len(sizes), 4), "batch size")
     return drawing
 
 
@@ -489,9 +617,9 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
     rows = math.ceil(len(epsilons) / columns)
     figure = Figure(figsize=(WIDTH, 1.0 + 2.5 * rows), layout="constrained")
     caption = (
-        "One point a trial, every regime and momentum; a trial of two regimes has the colour of the first. Hollow "
-        "markers: under-trained. ×: collapsed. If λ1 explained robustness, the points would fall from left to right "
-        "within every colour."
+        "One point a trial, every regime and momentum; a trial of two regimes has the first one's colour. "
+        "Hollow markers: under-trained. Crosses: collapsed. If λ1 explained robustness, the points would fall "
+        "from left to right within every colour."
     )
     title = f"λ1 against {attack.upper()} accuracy, {_place(study)}"
     drawing = Drawing(f"curvature-{attack}", title, caption, figure)
@@ -504,24 +632,30 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
     for axes, epsilon in zip(panels, epsilons, strict=False):
         column = attack_column(attack, epsilon)
         for row in study.trials[study.trials["eigenvalue"] > 0].dropna(subset=[column]).to_dict("records"):
-            marker = "x" if row["status"] != "completed" else MARKERS[momenta.index(row["momentum"]) % len(MARKERS)]
+            marker = (
+                "x"
+                if row["status"] != "completed"
+                else MARKERS[momenta.index(row["momentum"]) % len(MARKERS)]
+            )
             face = PAPER if row["undertrained"] else colours[row["regime"]]
             text = (
-                f"{row['regime']}, batch size {row['batch_size']}, momentum {row['momentum']:g}, seed {row['seed']}: "
-                f"λ1 {row['eigenvalue']:.3g}, {attack.upper()} accuracy at ε = {epsilon:g} {_words(row[column])}"
+                f"{row['regime']}, batch size {row['batch_size']}, momentum {row['momentum']:g}, seed "
+                f"{row['seed']}: λ1 {row['eigenvalue']:.3g}, {_at(attack, epsilon)} {_words(row[column])}"
             )
             axes.plot(
                 row["eigenvalue"], row[column], marker, color=colours[row["regime"]], markerfacecolor=face,
-                markersize=5, gid=drawing.point(text), linestyle="none",
+                markersize=5, gid=drawing.says(text), linestyle="none",
             )  # fmt: skip
         axes.set_title(f"ε = {epsilon:g}" + (" (the paper's)" if epsilon == study.paper_epsilon else ""))
         _percent_axis(axes, "accuracy")
         _eigenvalue_axis(axes, "x")
-        axes.set_xlabel("")
+        if axes not in panels[len(epsilons) - columns :]:
+            axes.set_xlabel("")
     for axes in panels[len(epsilons) :]:
         axes.set_visible(False)
-    figure.supxlabel("λ1, top Hessian eigenvalue", fontsize=12)
-    handles = [Line2D([], [], color=colours[label], marker="o", linestyle="none", label=label) for label in labels]
+    handles = [
+        Line2D([], [], color=colours[label], marker="o", linestyle="none", label=label) for label in labels
+    ]
     handles += [
         Line2D([], [], color=INK, marker=MARKERS[i % len(MARKERS)], linestyle="none", label=f"momentum {m:g}")
         for i, m in enumerate(momenta)
@@ -533,14 +667,18 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
 def gap_figures(study: Study) -> Made:
     """The gap between train and test accuracy against the batch size."""
     lines = [
-        Line(x.label, x.colour, x.marker, x.rows.assign(gap=x.rows["train_accuracy"] - x.rows["test_accuracy"]))
+        Line(
+            x.label, x.colour, x.marker, x.rows.assign(gap=x.rows["train_accuracy"] - x.rows["test_accuracy"])
+        )
         for x in _regime_lines(study)
     ]
     if not lines:
         return
     figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
     title = f"Train accuracy, and its gap to test accuracy, {_place(study)}"
-    drawing = Drawing("gap", title, _BATCH_CAPTION + " A large batch with a low train accuracy is under-trained.", figure)
+    drawing = Drawing(
+        "gap", title, _BATCH_CAPTION + " A large batch with a low train accuracy is under-trained.", figure
+    )
     left, right = figure.subplots(1, 2)
     for i, line in enumerate(lines):
         shift = 2 ** (0.07 * (i - (len(lines) - 1) / 2))
@@ -557,7 +695,10 @@ def gap_figures(study: Study) -> Made:
 def learning_figures(study: Study) -> Made:
     """Train loss and validation accuracy over the epochs."""
     panels = [("loss", "train loss", False), ("val_accuracy", "validation accuracy", True)]
-    caption = "One line a trial, coloured by batch size. The train loss is the running mean that training reports."
+    caption = (
+        "One line a trial, coloured by batch size; a diverged trial ends early. The train loss is the running "
+        "mean that training reports."
+    )
     yield from _over_epochs(study, panels, "learning", "Learning curves", caption)
 
 
@@ -568,7 +709,9 @@ def eigenvalue_history_figures(study: Study) -> Made:
         yield "λ1 over the epochs: it was not recorded (hessian.every_epochs is 0)"
     for key in sorted(keys):
         caption = "One line a trial, coloured by batch size."
-        yield from _over_epochs(study, [(key, "λ1", False)], "eigenvalue-epochs", "λ1 over the epochs", caption)
+        yield from _over_epochs(
+            study, [(key, "λ1", False)], "eigenvalue-epochs", "λ1 over the epochs", caption
+        )
 
 
 def _over_epochs(
@@ -590,7 +733,9 @@ def _over_epochs(
             for row in line.rows.to_dict("records"):
                 values = [math.nan if v is None else v for v in histories[row["config_hash"]].get(key, ())]
                 epochs = [e for e, v in enumerate(values, 1) if math.isfinite(v)]
-                gid = drawing.point(f"{line.label}, batch size {row['batch_size']}, seed {row['seed']}: {row['status']}")
+                gid = drawing.says(
+                    f"{line.label}, batch size {row['batch_size']}, seed {row['seed']}: {row['status']}"
+                )
                 kept = [v for v in values if math.isfinite(v)]
                 grid[i, j].plot(epochs, kept, color=colours[row["batch_size"]], linewidth=1, gid=gid)
             if j == 0:
@@ -599,9 +744,16 @@ def _over_epochs(
                 grid[i, j].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}"))
             elif all(v > 0 for drawn in grid[i, j].lines for v in np.asarray(drawn.get_ydata(), dtype=float)):
                 grid[i, j].set_yscale("log")
+                grid[i, j].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+                grid[i, j].yaxis.set_minor_formatter(NullFormatter())
         grid[0, j].set_title(line.label.replace(" (", "\n("))
         grid[-1, j].set_xlabel("epoch")
-    _key(figure, [Line2D([], [], color=colours[b], label=f"{b}") for b in sizes], min(len(sizes), 7))
+    _key(
+        figure,
+        [Line2D([], [], color=colours[b], label=f"{b}") for b in sizes],
+        min(len(sizes), 4),
+        "batch size",
+    )
     yield drawing
 
 

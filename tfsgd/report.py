@@ -69,7 +69,8 @@ class _Shown:
     name: str
     title: str
     caption: str
-    extra: bool
+    extra: bool  # shown folded
+    first: bool  # shown before the claims
     svg: Markup
     values: list[dict[str, str]]
 
@@ -79,14 +80,24 @@ def _save_figures(
 ) -> tuple[list[_Shown], list[str]]:
     shown = []
     for drawing in drawings:
+        first = drawing.name in ("regimes-fgsm", "regimes-pgd")
         if studies > 1:
             drawing.name = f"{index + 1}-{drawing.name}"
         svg = drawing.svg()
         write_atomically(target / "figures" / f"{drawing.name}.svg", svg)
         (target / "figures" / f"{drawing.name}.png").write_bytes(drawing.png())
-        picture = Markup(inline(drawing, svg))  # noqa: S704 - drawn here, its texts are escaped
+        picture = Markup(inline(drawing, svg))  # drawn here, its texts are escaped
         shown.append(
-            _Shown(f"figure-{drawing.name}", drawing.name, drawing.title, drawing.caption, drawing.extra, picture, drawing.values)
+            _Shown(
+                id=f"figure-{drawing.name}",
+                name=drawing.name,
+                title=drawing.title,
+                caption=drawing.caption,
+                extra=drawing.extra,
+                first=first,
+                svg=picture,
+                values=drawing.values,
+            )
         )
     return shown, undrawn
 
@@ -109,7 +120,9 @@ def _records_csv(studies: Sequence[Study], target: Path) -> str:
     return str(table.to_csv(index=False))
 
 
-def _claims_json(studies: Sequence[Study], judged: Sequence[Sequence[Judgement]], target: Path) -> list[dict[str, Any]]:
+def _claims_json(
+    studies: Sequence[Study], judged: Sequence[Sequence[Judgement]], target: Path
+) -> list[dict[str, Any]]:
     return [
         {
             "dataset": study.dataset,
@@ -133,7 +146,10 @@ def _claims_json(studies: Sequence[Study], judged: Sequence[Sequence[Judgement]]
 
 def _render(studies: Sequence[Study], pages: list[dict[str, Any]], target: Path) -> str:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tfsgd", "."), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False
+        loader=jinja2.PackageLoader("tfsgd", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=False,
     )
     light, dark = style_variables()
     columns, trials = _trial_table(studies, target)
@@ -151,7 +167,7 @@ def _render(studies: Sequence[Study], pages: list[dict[str, Any]], target: Path)
 def _study_page(
     index: int, study: Study, judgements: Sequence[Judgement], figures: list[_Shown], undrawn: list[str]
 ) -> dict[str, Any]:
-    tally = Counter(j.verdict for j in judgements if j.primary)
+    tally: Counter[str] = Counter(j.verdict for j in judgements if j.primary)
     bad = study.trials[study.trials["status"] != "completed"]
     return {
         "id": f"study-{index + 1}",
@@ -167,8 +183,9 @@ def _study_page(
         "extra": sum(figure.extra for figure in figures),
         "undrawn": undrawn,
         "claims_note": (
-            "Every claim is judged at the paper's ε and at the others that were measured. Holm's correction runs over "
-            "the claims at the paper's ε together with those without an attack, and over the claims at each other ε."
+            "Every claim is judged at the paper's ε and at the others that were measured. Holm's correction "
+            "runs over the claims at the paper's ε together with those without an attack, and over the claims "
+            "at each other ε."
         ),
         "groups": [(group, rows) for group in GROUPS if (rows := _claim_rows(judgements, group))],
     }
@@ -183,7 +200,8 @@ def _summary(study: Study) -> str:
     t = study.trials
     trials = f"{len(t)} trials" if study.planned is None else f"{len(t)} of {study.planned} planned trials"
     return (
-        f"{trials} have a record: {study.epochs} epochs each; {_listed(t['batch_size'].unique(), 'batch sizes')}; "
+        f"{trials} have a record: {study.epochs} epochs each; "
+        f"{_listed(t['batch_size'].unique(), 'batch sizes')}; "
         f"{_listed(t['momentum'].unique(), 'momenta')}; {_listed(t['seed'].unique(), 'seeds')}; "
         f"regimes {', '.join(dict.fromkeys(r for regimes in t['regimes'] for r in regimes))}."
     )
@@ -192,17 +210,28 @@ def _summary(study: Study) -> str:
 def _notes(study: Study) -> list[str]:
     notes = []
     if study.profile == "quick":
-        notes.append("Quick profile: few images, epochs and settings. It shows that everything runs, and says nothing about the paper.")
+        notes.append(
+            "Quick profile: few images, epochs and settings. It shows that everything runs, and says nothing "
+            "about the paper."
+        )
     elif study.epochs != PAPER_EPOCHS:
         notes.append(f"The paper trains for {PAPER_EPOCHS} epochs; these trials have {study.epochs}.")
     seeds = study.trials["seed"].nunique()
     if seeds < 3:
-        notes.append(f"With {seeds} {'seed' if seeds == 1 else 'seeds'} there are no statistics: verdicts need at least 3 seeds and 3 batch sizes.")
+        notes.append(
+            f"With {seeds} {'seed' if seeds == 1 else 'seeds'} there are no statistics: verdicts need at "
+            "least 3 seeds and 3 batch sizes."
+        )
     if study.planned is None:
-        notes.append("There is no experiment.yaml in the folder, so this page cannot say which trials are missing.")
+        notes.append(
+            "There is no experiment.yaml in the folder, so this page cannot say which trials are missing."
+        )
     if study.missing or study.failures:
         failed = f" {len(study.failures)} of them failed." if study.failures else ""
-        notes.append(f"{len(study.missing) + len(study.failures)} planned trials have no record yet; all numbers may still change.{failed}")
+        notes.append(
+            f"{len(study.missing) + len(study.failures)} planned trials have no record yet; all numbers may "
+            f"still change.{failed}"
+        )
     if study.repeated:
         notes.append(f"{study.repeated} trials lie in more than one folder; each counts once.")
     loose = int((~study.trials["converged"] & (study.trials["status"] == "completed")).sum())
@@ -210,7 +239,10 @@ def _notes(study: Study) -> list[str]:
         notes.append(f"λ1 did not converge in {loose} trials; the table marks them with ~.")
     under = int(study.trials["undertrained"].sum())
     if under:
-        notes.append(f"{under} trials are under-trained (train accuracy 2 points or more below the best cell's); their markers are hollow.")
+        notes.append(
+            f"{under} trials are under-trained (train accuracy 2 points or more below the best cell's); their "
+            "markers are hollow."
+        )
     return notes
 
 
@@ -244,8 +276,12 @@ def _other_epsilons(main: Judgement, found: Sequence[Judgement]) -> str:
         return ""
     if all(j.verdict == main.verdict for j in others):
         return "The same at every other ε."
-    verdicts = [f"{j.verdict} at {j.epsilon:g}" for j in others]
-    return f"Elsewhere: {', '.join(verdicts)}."
+    at: dict[str, list[str]] = {}
+    for j in others:
+        at.setdefault(j.verdict, []).append(f"{j.epsilon:g}")
+    said = "; ".join(f"{verdict} at {', '.join(epsilons)}" for verdict, epsilons in at.items())
+    definite = {j.verdict for j in found} & {"supported", "contradicted"}
+    return f"At other ε: {said}." + (" The verdicts disagree." if len(definite) == 2 else "")
 
 
 def _shown_judgement(j: Judgement) -> dict[str, Any]:
@@ -266,10 +302,12 @@ def _effect(effect: float | None, low: float | None, high: float | None, unit: s
     if effect is None:
         return "none"
     number, _, rest = unit.partition(" ")
-    sign = "+" if number == "points" else ""
-    value = f"factor {effect:.3g}" if number == "factor" else f"{effect:{sign}.2f}{' points' if number == 'points' else ''}"
-    interval = "" if low is None or high is None else f" [{low:{sign}.3g}, {high:{sign}.3g}]"
-    return f"{value}{interval} {rest if number in ('points', 'factor') else unit}".strip()
+    shape = "+.2f" if number == "points" else ".3g" if number == "factor" else "+.2f"
+    value = {"points": f"{effect:{shape}} points", "factor": f"factor {effect:{shape}}"}.get(
+        number, f"{effect:{shape}}"
+    )
+    interval = "" if low is None or high is None else f" [{low:{shape}}, {high:{shape}}]"
+    return f"{value}{interval} {rest if number in ('points', 'factor') else ''}".strip()
 
 
 def _number(value: float | None) -> str:
@@ -291,7 +329,8 @@ def _provenance(study: Study) -> list[str]:
     )
     h = first.hessian
     return [
-        f"{study.title}: {', '.join(str(path) for path in study.folders)}; {hours:.1f} hours of training and measuring",
+        f"{study.title}: {', '.join(path.name for path in study.folders)}; {hours:.1f} hours of training and "
+        "measuring",
         f"{'; '.join(attacks)}; λ1 on {h.examples:,} images of the {h.split} split",
         f"commit {', '.join(commits)}; {'; '.join(devices)}; {versions}",
     ]
@@ -310,8 +349,23 @@ class _Cell:
 def _trial_table(studies: Sequence[Study], target: Path) -> tuple[list[str], list[list[_Cell]]]:
     attacks = sorted({attack for study in studies for attack in study.attacks})
     several = len(studies) > 1
-    columns = ["trial", *(["study"] if several else []), "regimes", "batch size", "momentum", "learning rate", "seed"]
-    columns += ["status", "train loss", "train", "test", *(f"{name.upper()} {e:g}" for name, e in attacks), "λ1"]
+    columns = [
+        "trial",
+        *(["study"] if several else []),
+        "regimes",
+        "batch size",
+        "momentum",
+        "learning rate",
+        "seed",
+    ]
+    columns += [
+        "status",
+        "train loss",
+        "train",
+        "test",
+        *(f"{name.upper()} {e:g}" for name, e in attacks),
+        "λ1",
+    ]
     rows = []
     for study in studies:
         for row in study.trials.to_dict("records"):
@@ -351,7 +405,9 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    folders: Annotated[list[Path], typer.Argument(metavar="LOGS/NAME...", help="Log folders that a sweep wrote.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="LOGS/NAME...", help="Log folders that a sweep wrote.")
+    ],
 ) -> None:
     """Draw the paper's figures from the records of a sweep and judge its claims, with statistics."""
     try:

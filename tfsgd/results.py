@@ -71,12 +71,16 @@ class Study:
     @property
     def attacks(self) -> list[tuple[str, float]]:
         """Every (attack, epsilon) that was measured in some trial, in order."""
-        return sorted({(a.name, a.epsilon) for record in self.records for a in record.attacks})
+        return _attacks(self.records)
+
+
+def _attacks(records: Sequence[Record]) -> list[tuple[str, float]]:
+    return sorted({(a.name, a.epsilon) for record in records for a in record.attacks})
 
 
 def attack_column(attack: str, epsilon: float) -> str:
-    """The column of the accuracy under an attack: `fgsm_0.3`."""
-    return f"{attack}_{epsilon:g}"
+    """The column of the accuracy under an attack, such as `fgsm_0.3`."""
+    return f"{attack}_{float(epsilon)}"
 
 
 # Reading
@@ -113,7 +117,11 @@ def _read_folder(path: Path) -> _Folder:
     except OSError as error:
         raise RequestError(f"{error.filename or path}: cannot be read: {error.strerror}") from None
     if not records:
-        hint = f"all of its {len(failures)} tries failed" if failures else "expected LOGS/NAME after its first trial"
+        hint = (
+            f"all of its {len(failures)} tries failed"
+            if failures
+            else "expected LOGS/NAME after its first trial"
+        )
         raise RequestError(f"{path}: no record.json below trials/; {hint}")
     experiment = _read_experiment(logs)
     for record in records:
@@ -132,7 +140,9 @@ def _read_experiment(logs: LogFolder) -> Experiment | None:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise RequestError(f"{path}: no valid config: {key}: {first['msg']}; the next sweep writes it anew") from None
+        raise RequestError(
+            f"{path}: no valid config: {key}: {first['msg']}; the next sweep writes it anew"
+        ) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         problem = str(error).splitlines()[0]
         raise RequestError(f"{path}: no valid YAML: {problem}; the next sweep writes it anew") from None
@@ -144,8 +154,8 @@ def _refuse_stranger(record: Record, first: Record, experiment: Experiment | Non
         expected = getattr(experiment or first, key)
         if getattr(record, key) != expected:
             raise RequestError(
-                f"{where}: {key}: {getattr(record, key)!r} beside {expected!r}; such trials cannot be compared, "
-                "keep them in folders of their own"
+                f"{where}: {key}: {getattr(record, key)!r} beside {expected!r}; such trials cannot be "
+                "compared, keep them in folders of their own"
             )
     if experiment and _trial(record).config_hash(experiment) != record.config_hash:
         raise RequestError(
@@ -186,8 +196,12 @@ def _meaning(folder: _Folder) -> str:
 
 
 def _study(folders: list[_Folder]) -> Study:
-    found = {record.config_hash: (folder.path, record) for folder in reversed(folders) for record in folder.records}
-    rows = sorted(found.values(), key=lambda item: (item[1].regime, item[1].batch_size, item[1].momentum, item[1].seed))
+    found = {
+        record.config_hash: (folder.path, record) for folder in reversed(folders) for record in folder.records
+    }
+    rows = sorted(
+        found.values(), key=lambda item: (item[1].regime, item[1].batch_size, item[1].momentum, item[1].seed)
+    )
     records = tuple(record for _, record in rows)
     planned: dict[str, str] = {}
     for folder in folders:
@@ -203,7 +217,7 @@ def _study(folders: list[_Folder]) -> Study:
         model=first.model,
         profile=first.profile,
         epochs=first.epochs,
-        trials=_table([trial_row(record, path) for path, record in rows]),
+        trials=_table([trial_row(record, path) for path, record in rows], _attacks(records)),
         records=records,
         planned=len(planned) if all(folder.experiment for folder in folders) else None,
         missing=tuple(missing),
@@ -230,11 +244,10 @@ def trial_row(record: Record, path: Path) -> dict[str, Any]:
     }
 
 
-def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    table = pd.DataFrame(rows)
-    numbers = ["train_loss", "train_accuracy", "validation_accuracy", "test_loss", "test_accuracy", "eigenvalue", "residual"]
-    attacks = sorted(column for column in table if column.startswith(("fgsm_", "pgd_")))
-    table[[*numbers, *attacks]] = table[[*numbers, *attacks]].astype(float)
+def _table(rows: list[dict[str, Any]], attacks: Sequence[tuple[str, float]]) -> pd.DataFrame:
+    numbers = ["train_loss", "train_accuracy", "validation_accuracy", "test_loss", "test_accuracy"]
+    numbers += ["eigenvalue", "residual", *(attack_column(*attack) for attack in attacks)]
+    table = pd.DataFrame(rows).astype(dict.fromkeys(numbers, float))
     table["undertrained"] = undertrained(table)
     return table
 
@@ -245,7 +258,9 @@ def undertrained(trials: pd.DataFrame) -> pd.Series:
     A cell is one setting of SGD over its seeds; only completed trials count for the mean.
     """
     completed = trials["train_accuracy"].where(trials["status"] == "completed")
-    keys = [trials[key].fillna(0) for key in ("batch_size", "momentum", "learning_rate", "halve_every_epochs")]
+    keys = [
+        trials[key].fillna(0) for key in ("batch_size", "momentum", "learning_rate", "halve_every_epochs")
+    ]
     cell = completed.groupby(keys).transform("mean")
     return (cell <= cell.max() - UNDERTRAINED_MARGIN) & completed.notna()
 
