@@ -1,0 +1,73 @@
+"""One thread and op determinism for every test, tiny real data, and sweeps called as a user calls them."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tfsgd.data import Splits, load_splits
+from tfsgd.train import configure_tensorflow
+
+configure_tensorflow(threads=1)
+
+Run = Callable[..., tuple[int, str, str]]
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "dataset": "fashion_mnist",
+    "model": "stdcnn",
+    "epochs": 1,
+    "batch_sizes": [64],
+    "seeds": [0],
+    "regimes": {
+        "LR": {"learning_rate": 0.01, "momentum": [0.0, 0.9]},
+        "LR/BS": {"ratio": 0.00015625, "momentum": [0.0]},
+    },
+    "attacks": {"fgsm": {"epsilon": [0.1]}, "pgd": {"epsilon": [0.1], "steps": 2, "relative_step_size": 0.5}},
+    "hessian": {"examples": 64, "max_iterations": 3, "tolerance": 0.5},
+    "export": False,
+    "train_examples": 200,
+    "validation_examples": 50,
+    "test_examples": 50,
+}
+
+
+@pytest.fixture(scope="session")
+def splits() -> Splits:
+    """Fashion-MNIST, from wherever the machine has it."""
+    return load_splits("fashion_mnist")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a config like TINY with some keys changed; a value of `None` leaves its key out."""
+
+    def write(**changes: Any) -> Path:
+        merged = {key: value for key, value in (TINY | changes).items() if value is not None}
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(merged, sort_keys=False))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def run_sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Runs the command in this process: (exit code, standard output, standard error)."""
+    from tfsgd import sweep
+
+    monkeypatch.setattr(sweep, "send_native_logs_to", lambda path: None)
+
+    def run(*arguments: Any) -> tuple[int, str, str]:
+        capsys.readouterr()
+        command = ["sweep", "--logs", str(tmp_path / "logs"), *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as ended:
+            sweep.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run

@@ -1,0 +1,186 @@
+"""Configs: what is read, what is refused, and in which words."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tfsgd.config import load_experiment, slug
+from tfsgd.errors import RequestError
+from tfsgd.records import grid
+
+SHIPPED = sorted(Path("configs").glob("*.yaml"))
+Config = Callable[..., Path]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_configs_are_the_papers_grid(path: Path) -> None:
+    experiment = load_experiment(path)
+    assert experiment.name == path.stem
+    assert len(grid(experiment)) == 177  # 7 batch sizes x 9 settings x 3 seeds, less 4 x 3 shared at 64
+    assert (experiment.epochs, experiment.profile) == (100, "full")
+    assert experiment.regimes["Benchmark"].halve_every_epochs == 5
+    assert experiment.attacks.pgd is not None
+    assert max(experiment.attacks.pgd.epsilon) == (0.02 if experiment.dataset == "cifar10" else 0.3)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_quick_profiles_keep_all_three_regimes_apart(path: Path) -> None:
+    experiment = load_experiment(path, quick=True)
+    assert experiment.profile == "quick"
+    assert {trial.regime for trial in grid(experiment)} == {"LR", "LR/BS", "Benchmark"}
+    rates = {tuple(trial.settings.learning_rate_at(e) for e in range(experiment.epochs)) for trial in grid(experiment) if trial.settings.batch_size == 32}  # fmt: skip
+    assert len(rates) == 3
+
+
+def test_the_file_gives_way_to_quick_and_quick_to_set(config: Config) -> None:
+    path = config(epochs=7, quick={"epochs": 2, "hessian": {"examples": 10}})
+    assert load_experiment(path).epochs == 7
+    quick = load_experiment(path, quick=True)
+    assert (quick.epochs, quick.hessian.examples, quick.hessian.max_iterations) == (2, 10, 3)
+    assert load_experiment(path, ("epochs=9",), quick=True).epochs == 9
+    assert load_experiment(path, ("quick.epochs=4",), quick=True).epochs == 4
+
+
+def test_overrides_are_yaml_and_dotted(config: Config) -> None:
+    experiment = load_experiment(
+        config(),
+        ("batch_sizes=[16, 32]", "attacks.pgd.steps=10", "hessian.tolerance=1e-2", "regimes.LR/BS.ratio=2e-4",
+         "regimes.LR-0.1={learning_rate: 0.1, momentum: [0.0]}", "regimes.LR-0.1.momentum=[0.5]"),
+    )  # fmt: skip
+    assert experiment.batch_sizes == (16, 32)
+    assert experiment.attacks.pgd is not None
+    assert experiment.attacks.pgd.steps == 10
+    assert experiment.hessian.tolerance == 0.01
+    assert experiment.regimes["LR/BS"].ratio == 0.0002
+    assert experiment.regimes["LR-0.1"].momentum == (0.5,)
+
+
+@pytest.mark.parametrize("text", ["1e-2", "1E-2", "1.0e-2", ".01", "0.01", "+1e-2"])
+def test_numbers_are_read_as_the_numbers_they_are(config: Config, text: str) -> None:
+    path = config()
+    path.write_text(path.read_text().replace("tolerance: 0.5", f"tolerance: {text}"))
+    assert load_experiment(path).hessian.tolerance == 0.01
+
+
+def test_equal_settings_are_one_trial_that_names_both_regimes(config: Config) -> None:
+    trials = grid(load_experiment(config(batch_sizes=[64, 128])))
+    assert [(t.name, t.regimes) for t in trials] == [
+        ("lr/b0064-m0.0-s0", ("LR", "LR/BS")),
+        ("lr/b0064-m0.9-s0", ("LR",)),
+        ("lr/b0128-m0.0-s0", ("LR",)),
+        ("lr/b0128-m0.9-s0", ("LR",)),
+        ("lr-bs/b0128-m0.0-s0", ("LR/BS",)),
+    ]
+
+
+def test_the_hash_covers_the_numbers_and_nothing_else(config: Config) -> None:
+    def hash_with(*overrides: str) -> str:
+        experiment = load_experiment(config(), overrides)
+        return grid(experiment)[0].config_hash(experiment)
+
+    same = hash_with()
+    for override in ("name=other", "batch_sizes=[64, 128]", "seeds=[0, 1]", "export=true", "data_dir=/tmp",
+                     "regimes.LR.momentum=[0.0]", "regimes.New={learning_rate: 0.5, momentum: [0.0]}"):  # fmt: skip
+        assert hash_with(override) == same, override
+    for override in ("epochs=2", "train_examples=199", "attacks.pgd.steps=3", "attacks.fgsm.epsilon=[0.2]", "model=m1",
+                     "hessian.tolerance=0.1", "seeds=[1]", "regimes.LR.learning_rate=0.02", "test_examples=49"):  # fmt: skip
+        assert hash_with(override) != same, override
+
+
+def test_slugs() -> None:
+    assert [slug(label) for label in ("LR", "LR/BS", "Benchmark", "LR-0.1")] == ["lr", "lr-bs", "benchmark", "lr-0.1"]
+
+
+WRONG = [
+    ({"epoch": 3}, "epoch: unknown key; did you mean 'epochs'?"),
+    ({"attacks": {"pgd": {"epsilon": [0.1], "stepz": 3}}}, "attacks.pgd.stepz: unknown key; did you mean 'steps'?"),
+    ({"regimes": {"LR": {"learning_rat": 0.1, "momentum": [0.0]}}}, "regimes.LR.learning_rat: unknown key; did you mean 'learning_rate'?"),
+    ({"epochs": None}, "epochs: missing"),
+    ({"epochs": "ten"}, "epochs: expected a valid integer, received 'ten'"),
+    ({"epochs": 1.5}, "epochs: expected a valid integer, received 1.5"),
+    ({"epochs": True}, "epochs: expected a valid integer, received True"),
+    ({"batch_sizes": []}, "batch_sizes: expected at least one entry"),
+    ({"batch_sizes": 64}, "batch_sizes: expected a list, received 64"),
+    ({"batch_sizes": [0]}, "batch_sizes: expected greater than or equal to 1, received 0"),
+    ({"batch_sizes": [201]}, "batch_sizes: expected at most the 200 training images, received 201"),
+    ({"batch_sizes": [64, 64]}, "batch_sizes: expected each value once"),
+    ({"attacks": {"fgsm": {"epsilon": [-0.1]}}}, "attacks.fgsm.epsilon: expected greater than or equal to 0, received -0.1"),
+    ({"attacks": {"fgsm": {"epsilon": [8]}}}, "attacks.fgsm.epsilon: expected less than or equal to 1, received 8"),
+    ({"attacks": {"pgd": {"epsilon": [0.1], "restarts": 3, "random_start": False}}}, "pgd.restarts"),
+    ({"regimes": {"LR": {"learning_rate": 0.1, "momentum": [1.5]}}}, "regimes.LR.momentum: expected less than 1, received 1.5"),
+    ({"regimes": {"LR": {"learning_rate": float("inf"), "momentum": [0.0]}}}, "regimes.LR.learning_rate: expected a finite number"),
+    ({"regimes": {"LR": {"learning_rate": 0.1, "ratio": 0.1, "momentum": [0.0]}}}, "regimes.LR: expected either learning_rate or ratio"),
+    ({"regimes": {"LR": {"learning_rate": 1, "momentum": [0]}, "lr": {"ratio": 1, "momentum": [0]}}}, "regimes: expected labels that differ"),
+    ({"regimes": {"../x": {"learning_rate": 1, "momentum": [0]}}}, "regimes.../x: expected letters"),
+    ({"model": "m2"}, "model: expected one of stdcnn, m1, c1, resnet18, received 'm2'; did you mean 'm1'?"),
+    ({"dataset": "fashion-mnist"}, "dataset: expected one of mnist, fashion_mnist, cifar10, received 'fashion-mnist'; did you mean 'fashion_mnist'?"),
+    ({"model": "c1"}, "model: c1 takes images of shape (32, 32, 3), fashion_mnist has (28, 28, 1); expected one of stdcnn, m1"),
+    ({"name": "../../etc"}, "name: expected letters, digits"),
+    ({"name": ".."}, "name: expected letters, digits"),
+    ({"name": "a/b"}, "name: expected letters, digits"),
+    ({"hessian": {"examples": 5000}}, "hessian.examples: expected at most the 200 images of the train split"),
+    ({"test_examples": 10_001}, "test_examples: expected at most 10,000, received 10,001"),
+    ({"profile": "quick"}, "profile: it is set by --quick"),
+    ({"quick": {"epoch": 1}}, "epoch: unknown key"),
+    ({"quick": [1]}, "quick: expected a mapping"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG, ids=[message[:40] for _, message in WRONG])
+def test_wrong_key_is_named_in_one_line(config: Config, changes: dict[str, Any], message: str) -> None:
+    path = config(**changes)
+    with pytest.raises(RequestError) as refused:
+        load_experiment(path)
+    assert str(refused.value).startswith(f"{path}: ")
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+FILES = [
+    (b"", "found nothing"),
+    (b"- 1\n- 2\n", "expected a mapping of config keys, found [1, 2]"),
+    (b"just words", "expected a mapping of config keys, found 'just words'"),
+    (b"name: [1, 2", "expected YAML of plain values"),
+    (b"\x80\x02\xff\x00\x00binary", "expected YAML of plain values"),
+    (b"name: !!python/object/apply:os.system ['touch pwned']", "could not determine a constructor"),
+    (b"epochs: 1\nepochs: 2\n", "key 'epochs' stands twice (line 1)"),
+    (b"1: 2\n", "expected a word as key"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), FILES)
+def test_wrong_file_is_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content)
+    with pytest.raises(RequestError) as refused:
+        load_experiment(path)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert not Path("pwned").exists()
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="no such config"):
+        load_experiment(tmp_path / "none.yaml")
+    with pytest.raises(RequestError, match="found a folder"):
+        load_experiment(tmp_path)
+
+
+@pytest.mark.parametrize("override", ["epochs", "=3", "epochs=[1", "profile=quick"])
+def test_wrong_override_is_refused(config: Config, override: str) -> None:
+    with pytest.raises(RequestError, match="--set|profile"):
+        load_experiment(config(), (override,))
+
+
+def test_quick_needs_its_block(config: Config) -> None:
+    with pytest.raises(RequestError, match="--quick needs this block"):
+        load_experiment(config(), quick=True)
+
+
+def test_an_experiment_survives_its_own_file(config: Config) -> None:
+    experiment = load_experiment(config())
+    dumped = yaml.safe_dump(experiment.model_dump(mode="json"))
+    assert type(experiment).model_validate(yaml.safe_load(dumped)) == experiment

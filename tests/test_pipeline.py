@@ -1,0 +1,78 @@
+"""Order and augmentation as pure functions of seed and epoch."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfsgd.data import Split
+from tfsgd.pipeline import PAD, EpochBatches, crop_and_flip
+
+
+def split(count: int = 50, channels: int = 1) -> Split:
+    """Images that tell their own number by their pixels."""
+    pixels = np.arange(count, dtype=np.uint8)[:, None, None, None]
+    return Split(np.broadcast_to(pixels, (count, 8, 8, channels)).copy(), np.arange(count) % 10)
+
+
+def order(batches: EpochBatches, epoch: int) -> list[int]:
+    batches.epoch.assign(epoch)
+    return [round(float(image[0, 0, 0]) * 255) for images, _, _ in batches.dataset() for image in images]
+
+
+def test_every_epoch_is_another_permutation_and_repeats_for_the_same_seed() -> None:
+    first, again, other = (EpochBatches(split(), 16, seed, augment=False) for seed in (3, 3, 4))
+    epochs = [order(first, epoch) for epoch in range(4)]
+    assert all(sorted(epoch) == list(range(50)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+    assert order(again, 2) == epochs[2]
+    assert order(other, 2) != epochs[2]
+
+
+def test_batches_are_whole_but_for_the_rest_and_weigh_as_a_mean() -> None:
+    batches = EpochBatches(split(), 16, 0, augment=False)
+    elements = list(batches.dataset())
+    assert batches.steps == len(elements) == 4
+    assert [len(images) for images, _, _ in elements] == [16, 16, 16, 2]
+    for images, labels, weights in elements:
+        assert images.dtype == tf.float32
+        np.testing.assert_array_equal(np.round(images[:, 0, 0, 0] * 255) % 10, labels)
+        np.testing.assert_allclose(weights, 1 / len(images))
+
+
+def test_crops_are_shifted_windows_and_half_are_flipped() -> None:
+    rng = np.random.default_rng(0)
+    images = (1 + rng.random((400, 8, 8, 3))).astype(np.float32)
+    cropped = crop_and_flip(tf.constant(images), tf.constant([1, 2], tf.int64)).numpy()
+    assert cropped.shape == images.shape
+    padded = np.pad(images, [(0, 0), (PAD, PAD), (PAD, PAD), (0, 0)])
+    seen = set()
+    for i in range(400):
+        windows = {
+            (y, x, flip): np.flip(w, 1) if flip else w
+            for y in range(2 * PAD + 1)
+            for x in range(2 * PAD + 1)
+            for flip in (False, True)
+            for w in [padded[i, y : y + 8, x : x + 8]]
+        }
+        matches = [key for key, window in windows.items() if np.array_equal(window, cropped[i])]
+        assert matches
+        seen.add(matches[0])
+    rows, columns, flips = (np.array([s[j] for s in seen]) for j in range(3))
+    assert set(rows) == set(columns) == set(range(2 * PAD + 1))
+    assert 0.35 < flips.mean() < 0.65
+
+
+def test_augmentation_differs_between_epochs_and_repeats_for_the_same_seed() -> None:
+    rng = np.random.default_rng(0)
+    images = Split(rng.integers(0, 256, (40, 8, 8, 3), np.uint8), np.zeros(40, np.int64))
+
+    def epoch_images(seed: int, epoch: int) -> np.ndarray:
+        batches = EpochBatches(images, 10, seed, augment=True)
+        batches.epoch.assign(epoch)
+        return np.concatenate([x for x, _, _ in batches.dataset().as_numpy_iterator()])
+
+    np.testing.assert_array_equal(epoch_images(1, 3), epoch_images(1, 3))
+    assert not np.array_equal(np.sort(epoch_images(1, 3), 0), np.sort(epoch_images(1, 4), 0))
+    plain = EpochBatches(images, 10, 1, augment=False)
+    plain.epoch.assign(3)
+    unaugmented = np.concatenate([x for x, _, _ in plain.dataset().as_numpy_iterator()])
+    assert not np.array_equal(epoch_images(1, 3), unaugmented)

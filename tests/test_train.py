@@ -1,0 +1,144 @@
+"""Training under MirroredStrategy: reproducible, the same on two replicas, curvature on the way."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tfsgd import train as train_module
+from tfsgd.callbacks import EIGENVALUE
+from tfsgd.config import Experiment
+from tfsgd.data import Splits
+from tfsgd.errors import RequestError
+from tfsgd.hessian import HessianVectorProduct
+from tfsgd.regimes import SGDSettings, constant_rate, constant_ratio
+from tfsgd.train import check_replicas, train
+
+
+def small(splits: Splits, count: int = 300) -> Splits:
+    return Splits(splits.train.first(count), splits.validation.first(60), splits.test.first(60), "", "")
+
+
+def experiment(**changes: Any) -> Experiment:
+    raw = {
+        "name": "x", "dataset": "fashion_mnist", "model": "stdcnn", "epochs": 2, "batch_sizes": [64], "seeds": [0],
+        "regimes": {"LR": {"learning_rate": 0.01, "momentum": [0.9]}}, "attacks": {}, "train_examples": 300,
+        "hessian": {"examples": 40, "max_iterations": 3},
+    }  # fmt: skip
+    return Experiment.model_validate(raw | changes)
+
+
+def weights(settings: SGDSettings, splits: Splits, folder: Path, seed: int = 1, **changes: Any) -> np.ndarray:
+    trained = train(settings, seed, experiment(**changes), small(splits), folder)
+    return np.concatenate([w.ravel() for w in trained.network.get_weights()])
+
+
+def test_lr_and_lr_bs_at_64_give_the_same_weights_bit_for_bit(splits: Splits, tmp_path: Path) -> None:
+    lr = weights(constant_rate(0.01, 64, 0.9), splits, tmp_path / "a")
+    lr_bs = weights(constant_ratio(0.00015625, 64, 0.9), splits, tmp_path / "b")
+    np.testing.assert_array_equal(lr, lr_bs)
+    assert not np.array_equal(lr, weights(constant_rate(0.01, 64, 0.9), splits, tmp_path / "c", seed=2))
+
+
+def test_curvature_is_measured_in_fit_as_often_as_asked(splits: Splits, tmp_path: Path) -> None:
+    every = experiment(epochs=3, hessian={"examples": 40, "max_iterations": 2, "every_epochs": 1})
+    trained = train(constant_rate(0.05, 64, 0.9), 0, every, small(splits), tmp_path)
+    assert len(trained.history[EIGENVALUE]) == 3
+    assert len(set(trained.history[EIGENVALUE])) == 3
+    assert trained.hessian is not None
+    assert trained.history[EIGENVALUE][-1] == trained.hessian.eigenvalue
+    assert trained.hessian_seconds > 0
+    second = experiment(epochs=3, hessian={"examples": 40, "max_iterations": 2, "every_epochs": 2})
+    history = train(constant_rate(0.05, 64, 0.9), 0, second, small(splits), tmp_path).history[EIGENVALUE]
+    assert history == (None, trained.history[EIGENVALUE][1], trained.history[EIGENVALUE][2])
+
+
+def test_measuring_does_not_change_the_training(splits: Splits, tmp_path: Path) -> None:
+    settings = constant_rate(0.01, 64, 0.9)
+    without = weights(settings, splits, tmp_path)
+    measured = weights(settings, splits, tmp_path, hessian={"examples": 40, "max_iterations": 2, "every_epochs": 1})
+    np.testing.assert_array_equal(without, measured)
+
+
+def test_history_has_every_epoch(splits: Splits, tmp_path: Path) -> None:
+    history = train(
+        constant_rate(0.01, 64, 0.9, halve_every_epochs=1), 0, experiment(epochs=3), small(splits), tmp_path
+    ).history
+    assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", EIGENVALUE}
+    assert {len(column) for column in history.values()} == {3}
+    np.testing.assert_allclose(np.array(history["learning_rate"], float), [0.01, 0.005, 0.0025], rtol=1e-6)
+
+
+def test_divergence_ends_the_training(splits: Splits, tmp_path: Path) -> None:
+    trained = train(constant_rate(1e30, 64, 0.9), 0, experiment(epochs=5), small(splits), tmp_path)
+    assert trained.hessian is None
+    assert len(trained.history["loss"]) < 5
+
+
+def test_batch_sizes_that_replicas_do_not_divide_are_refused() -> None:
+    check_replicas((64, 128), 2)
+    with pytest.raises(RequestError, match="batch_sizes: expected multiples of 2.*received 65"):
+        check_replicas((64, 65), 2)
+
+
+def test_nothing_is_traced_again_with_more_steps(
+    splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The body of a train step runs in Python only while it is traced."""
+    calls = []
+    original = keras.Model.compute_loss
+
+    def counted(self: Any, *arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        return original(self, *arguments, **named)
+
+    monkeypatch.setattr(keras.Model, "compute_loss", counted)
+    products = []
+    build = HessianVectorProduct.__init__
+
+    def kept(self: Any, *arguments: Any, **named: Any) -> None:
+        build(self, *arguments, **named)
+        products.append(self)
+
+    monkeypatch.setattr(HessianVectorProduct, "__init__", kept)
+    counts = []
+    for epochs, batch_size in ((1, 64), (4, 64), (2, 16)):
+        calls.clear()
+        every = experiment(epochs=epochs, hessian={"examples": 40, "max_iterations": 2, "every_epochs": 1})
+        train(constant_rate(0.01, batch_size, 0.9), 0, every, small(splits), tmp_path)
+        counts.append(len(calls))
+        assert products[-1]._product.experimental_get_tracing_count() == 1
+    assert counts[0] == counts[1] == counts[2] > 0
+
+
+def test_the_model_is_compiled_as_promised(splits: Splits) -> None:
+    strategy = train_module.mirrored_strategy()
+    model = train_module._compiled_model(experiment(), SGDSettings(64, 0.5, 0.01), strategy)
+    assert isinstance(model.optimizer, keras.optimizers.SGD)
+    assert (model.optimizer.momentum, model.optimizer.nesterov, model.optimizer.weight_decay) == (0.5, False, None)
+    assert model.distribute_strategy is strategy
+
+
+TWO_REPLICAS = Path(__file__).parent / "two_replicas.py"
+
+
+def test_two_replicas_give_the_weights_of_one(tmp_path: Path) -> None:
+    """With a ragged last batch of 33 images: 17 and 16 of them."""
+    found = {}
+    for replicas in (1, 2):
+        file = tmp_path / f"{replicas}.npz"
+        command = [sys.executable, str(TWO_REPLICAS), str(replicas), str(file)]
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
+        found[replicas] = np.load(file)
+    one, two = found[1], found[2]
+    assert (one["replicas"], two["replicas"]) == (1, 2)
+    assert np.abs(one["plain"] - one["start"]).max() > 1e-2
+    assert np.abs(one["plain"] - two["plain"]).max() < 1e-6
+    # Synchronized BatchNorm sees the whole batch: the running statistics agree too, to rounding.
+    assert np.abs(one["norm"] - two["norm"]).max() < 1e-4
+    np.testing.assert_allclose(one["loss"], two["loss"], rtol=1e-4)

@@ -1,0 +1,56 @@
+"""Trains on so many logical CPU devices and saves the weights: REPLICAS FILE."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tfsgd  # noqa: F401 - sets TensorFlow's environment
+
+import tensorflow as tf  # isort: skip
+
+replicas, file = int(sys.argv[1]), Path(sys.argv[2])
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
+
+from tfsgd.config import Experiment  # noqa: E402
+from tfsgd.data import Split, Splits  # noqa: E402
+from tfsgd.models import MODELS, Architecture  # noqa: E402
+from tfsgd.regimes import SGDSettings  # noqa: E402
+from tfsgd.train import configure_tensorflow, mirrored_strategy, train  # noqa: E402
+
+configure_tensorflow(threads=1)
+
+
+def plain(image: Any, layers: Any, classes: int) -> Any:
+    x = layers.Conv2D(4, 5, strides=2, activation="tanh")(image)
+    return layers.Dense(classes)(layers.Flatten()(x))
+
+
+def norm(image: Any, layers: Any, classes: int) -> Any:
+    x = layers.Conv2D(4, 5, strides=2)(image)
+    x = layers.BatchNormalization(momentum=0.9, synchronized=True)(x)
+    return layers.Dense(classes)(layers.Flatten()(layers.Activation("tanh")(x)))
+
+
+rng = np.random.default_rng(0)
+labels = rng.integers(0, 10, 97)
+images = (rng.random((97, 28, 28, 1)) * 40 + 20 * labels[:, None, None, None]).astype(np.uint8)
+part = Split(images, labels)
+found = {}
+for name, body in (("plain", plain), ("norm", norm)):
+    MODELS[name] = Architecture(body, (28, 28, 1))
+    experiment = Experiment.model_validate(
+        {"name": "x", "dataset": "fashion_mnist", "model": name, "epochs": 3, "batch_sizes": [64], "seeds": [0],
+         "regimes": {"LR": {"learning_rate": 0.05, "momentum": [0.9]}}, "attacks": {}, "train_examples": 97,
+         "hessian": {"examples": 20, "max_iterations": 2}}
+    )  # fmt: skip
+    for epochs, key in ((3, name), (1, "start")):
+        settings = SGDSettings(64, 0.9, 0.05 if key == name else 1e-12)
+        trained = train(settings, 0, experiment.model_copy(update={"epochs": epochs}), Splits(part, part, part, "", ""), file.parent)
+        if key == "start" and name == "norm":
+            continue
+        found[key] = np.concatenate([w.ravel() for w in trained.network.get_weights()])
+        found["loss"] = np.array(trained.history["loss"])
+np.savez(file, replicas=mirrored_strategy().num_replicas_in_sync, **found)
