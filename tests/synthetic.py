@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tfsgd.config import Experiment
 from tfsgd.records import AttackResult, HessianResult, LogFolder, Record, Seconds, Trial, grid
@@ -176,3 +177,67 @@ def constant(trial: Trial, **numbers: Any) -> dict[str, Any]:
 
 def with_seed(trial: Trial, seed: int) -> Trial:
     return replace(trial, seed=seed)
+
+
+# Tables without records, for simulations
+
+
+class Table:
+    """A study's table of trials whose numbers can be set at once, for thousands of data sets."""
+
+    def __init__(self, of: Experiment, epsilons: tuple[float, ...] = (0.3,)) -> None:
+        self.columns = [
+            "test_accuracy",
+            *(f"{a}_{e}" for a in ("fgsm", "pgd") for e in epsilons),
+            "eigenvalue",
+        ]
+        trials = grid(of)
+        settings = [trial.settings for trial in trials]
+        self.batch_size = np.array([s.batch_size for s in settings])
+        self.doublings = np.log2(self.batch_size / 64)
+        self.momentum = np.array([s.momentum for s in settings])
+        self.seed = np.array([trial.seed for trial in trials])
+        self.regime = np.array([trial.regime for trial in trials])
+        self.base = pd.DataFrame(
+            {
+                "folder": [trial.name for trial in trials],
+                "regime": self.regime,
+                "regimes": [trial.regimes for trial in trials],
+                "batch_size": self.batch_size,
+                "momentum": self.momentum,
+                "learning_rate": [s.learning_rate for s in settings],
+                "halve_every_epochs": [s.halve_every_epochs for s in settings],
+                "seed": self.seed,
+                "status": "completed",
+                "converged": True,
+                "residual": 0.008,
+                "train_accuracy": 0.95,
+                "undertrained": False,
+            }
+        )
+
+    def in_regime(self, label: str) -> np.ndarray:
+        """Trials of a regime, also where they are stored under another."""
+        return np.array([label in labels for labels in self.base["regimes"]])
+
+    def filled(
+        self,
+        rng: np.random.Generator,
+        accuracy: np.ndarray | float = 0.0,
+        log2_eigenvalue: np.ndarray | float = 0.0,
+        spread: np.ndarray | float = 1.0,
+    ) -> pd.DataFrame:
+        """Accuracies around 0.5 and eigenvalues around 64, with effects, seed effects and noise.
+
+        Args:
+            accuracy, log2_eigenvalue: effect on each trial.
+            spread: of the noise, relative to half a point of accuracy and 0.1 in log2 eigenvalue.
+        """
+        numbers: dict[str, np.ndarray] = {"train_loss": np.exp(rng.normal(-2, 0.3, len(self.base)))}
+        for column in self.columns:
+            noise = rng.normal(size=len(self.base)) * spread + rng.normal(size=self.seed.max() + 1)[self.seed]
+            if column == "eigenvalue":
+                numbers[column] = 2 ** (6 + log2_eigenvalue + 0.1 * noise)
+            else:
+                numbers[column] = 0.5 + accuracy + 0.005 * noise
+        return self.base.assign(**numbers)

@@ -16,19 +16,21 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from tfsgd.results import attack_column, curves
 
 Array = NDArray[np.float64]
 Cell = tuple[str, int, float]  # regime of the paper, batch size, momentum
+Points = tuple[pd.DataFrame, list[pd.DataFrame]]  # x, y, train_loss by cell; and for each seed
 
 ALPHA = 0.05
 MIN_SEEDS = 3
@@ -38,6 +40,8 @@ ACCURACY_MARGIN = 0.02  # "almost constant" and "on the floor"
 EIGENVALUE_MARGIN = math.log2(1.5)
 LARGE_BATCH_SIZE = 512
 RESIDUAL_LIMIT = 0.1  # an eigenvalue that is known worse than this decides nothing
+BAD = ("diverged", "collapsed")
+DOUBTFUL = ("with λ1 not converged", "with λ1 <= 0")
 ZERO = 1e-9  # below any real accuracy or log2 eigenvalue difference
 
 REGIMES = ("LR", "LR/BS", "Benchmark")
@@ -148,10 +152,11 @@ class Cells:
         self.labels = paper_regimes(trials)
         names = {label: kind for kind, label in self.labels.items()}
         rows = curves(trials)
-        rows = rows[rows["regime"].isin(list(names))].reset_index(drop=True)
-        rows["regime"] = rows["regime"].map(names)
+        rows["regime"] = [names.get(label, f"other: {label}") for label in rows["regime"]]
         self.rows = rows
         self._keys = list(zip(rows["regime"], rows["batch_size"], rows["momentum"], strict=True))
+        self._troubles = list(self._find_troubles())
+        self._points: dict[str, Points] = {}
         self._seeds = list(rows["seed"])
         self._completed = (rows["status"] == "completed").to_numpy()
         self._values: dict[str, dict[Cell, dict[int, float]]] = {}
@@ -198,24 +203,36 @@ class Cells:
             len(seeds), len(cells)
         )
 
-    def spoilt(self, metric: Metric, wanted: Callable[[Cell], bool]) -> str:
+    def spoilt(self, metric: Metric, wanted: Callable[[Cell], bool] = lambda _: True) -> str:
         """What in a claim's range forbids a definite verdict, in words; empty if nothing does."""
-        inside = np.array([wanted(key) for key in self._keys], dtype=bool)
-        rows = self.rows[inside].drop_duplicates("folder")
-        counts = rows["status"].value_counts()
-        parts = [f"{counts[status]} {status}" for status in ("diverged", "collapsed") if counts.get(status)]
-        if metric.is_eigenvalue:
-            completed = rows[rows["status"] == "completed"]
-            parts += _doubtful_eigenvalues(completed)
-        return ", ".join(parts)
+        found = {(folder, what): what for key, folder, what in self._troubles if wanted(key)}
+        counts = Counter(found.values())
+        kinds = (*BAD, *(DOUBTFUL if metric.is_eigenvalue else ()))
+        return ", ".join(f"{counts[what]} {what}" for what in kinds if counts[what])
 
+    def _find_troubles(self) -> Iterator[tuple[Cell, str, str]]:
+        columns = ["folder", "status", "eigenvalue", "residual", "converged"]
+        for key, row in zip(self._keys, self.rows[columns].itertuples(index=False, name=None), strict=True):
+            folder, status, eigenvalue, residual, converged = row
+            if status != "completed":
+                yield key, folder, status
+            elif not converged and not residual <= RESIDUAL_LIMIT:
+                yield key, folder, DOUBTFUL[0]
+            elif eigenvalue <= 0:
+                yield key, folder, DOUBTFUL[1]
 
-def _doubtful_eigenvalues(rows: pd.DataFrame) -> list[str]:
-    loose = int((~rows["converged"].astype(bool) & ~(rows["residual"] <= RESIDUAL_LIMIT)).sum())
-    negative = int((rows["eigenvalue"] <= 0).sum())
-    return ([f"{loose} with λ1 not converged"] if loose else []) + (
-        [f"{negative} with λ1 <= 0"] if negative else []
-    )
+    def points(self, metric: Metric) -> Points:
+        """log2 of the eigenvalue against a metric, for completed trials of all regimes."""
+        if metric.column not in self._points:
+            rows = self.trials[self.trials["status"] == "completed"]
+            x, y = EIGENVALUE.scaled(rows["eigenvalue"]), metric.scaled(rows[metric.column])
+            keys = ["regime", "batch_size", "momentum", "learning_rate"]
+            table = (
+                rows[[*keys, "seed", "train_loss"]].assign(x=x, y=y).dropna(subset=["x", "y", "train_loss"])
+            )
+            means = table.groupby(keys, as_index=False)[["x", "y", "train_loss"]].mean()
+            self._points[metric.column] = means, [of_seed for _, of_seed in table.groupby("seed")]
+        return self._points[metric.column]
 
 
 # Contrasts
@@ -244,13 +261,23 @@ def contrast(table: Array, weights: Array, above: float = 0.0, level: float = 0.
     residual = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
     freedom = (seeds - 1) * (cells - 1)
     error = math.sqrt(float((residual**2).sum()) / freedom * float((weights**2).sum()) / seeds)
-    half = float(stats.t.ppf((1 + level) / 2, seeds - 1)) * float(of_seed.std(ddof=1)) / math.sqrt(seeds)
+    half = _t_quantile((1 + level) / 2, seeds - 1) * float(of_seed.std(ddof=1)) / math.sqrt(seeds)
     distance = estimate - above
     if abs(distance) < ZERO:
         return Contrast(estimate, estimate - half, estimate + half, 1.0, 1.0)
     statistic = distance / max(error, ZERO * abs(distance))
-    p_greater, p_less = (float(p) for p in stats.t.sf([statistic, -statistic], freedom))
-    return Contrast(estimate, estimate - half, estimate + half, p_greater, p_less)
+    return Contrast(
+        estimate,
+        estimate - half,
+        estimate + half,
+        float(special.stdtr(freedom, -statistic)),
+        float(special.stdtr(freedom, statistic)),
+    )
+
+
+def _t_quantile(probability: float, freedom: int) -> float:
+    """Student's t, without the overhead of scipy.stats.t."""
+    return float(special.stdtrit(freedom, probability))
 
 
 def _slope(x: Array) -> Array:
@@ -683,16 +710,8 @@ def explains(within: bool, given_loss: bool) -> Callable[[Cells, Metric], Eviden
     def evidence(cells: Cells, metric: Metric) -> Evidence:
         if metric.column not in cells.trials:
             return _nothing(cells, metric, "it needs an attack")
-        every = cells.trials
-        rows = every[every["status"] == "completed"].copy()
-        rows["x"], rows["y"] = EIGENVALUE.scaled(rows["eigenvalue"]), metric.scaled(rows[metric.column])
-        rows = rows.dropna(subset=["x", "y", "train_loss"])
-        keys = ["regime", "batch_size", "momentum", "learning_rate"]
-        means = rows.groupby(keys, as_index=False)[["x", "y", "train_loss"]].mean()
-        counts = every["status"].value_counts()
-        parts = [f"{counts[s]} {s}" for s in ("diverged", "collapsed") if counts.get(s)]
-        spoilt = ", ".join(parts + _doubtful_eigenvalues(every[every["status"] == "completed"]))
-        seeds = [group for _, group in rows.groupby("seed")]
+        means, seeds = cells.points(metric)
+        spoilt = cells.spoilt(EIGENVALUE)
         n = f"{len(means)} cells, {len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}"
         base = Evidence(unit="rank correlation", seeds=len(seeds), cells=len(means), n=n, spoilt=spoilt)
         if len(means) < MIN_CELLS:
@@ -704,7 +723,7 @@ def explains(within: bool, given_loss: bool) -> Callable[[Cells, Metric], Eviden
         if len(seeds) < MIN_SEEDS:
             return replace(base, obstacle=f"{len(seeds)} of at least {MIN_SEEDS} seeds")
         low, high = _fisher_interval(rho, freedom)
-        p_less = float(stats.t.cdf(_correlation_statistic(rho, freedom), freedom))
+        p_less = float(special.stdtr(freedom, _correlation_statistic(rho, freedom)))
         down, up = _seeds_agree(seeds, within, given_loss)
         return replace(
             base, low=low, high=high, p_for=p_less, p_against=1 - p_less, agrees_for=down, agrees_against=up
@@ -736,8 +755,6 @@ def _seeds_agree(seeds: Sequence[pd.DataFrame], within: bool, given_loss: bool) 
     of_seed = np.arctanh(np.clip([rho for rho, freedom in found if freedom >= 3], -0.999, 0.999))
     if len(of_seed) < MIN_SEEDS:
         return False, False
-    mean, half = (
-        of_seed.mean(),
-        stats.t.ppf(0.975, len(of_seed) - 1) * of_seed.std(ddof=1) / math.sqrt(len(of_seed)),
-    )
+    half = _t_quantile(0.975, len(of_seed) - 1) * of_seed.std(ddof=1) / math.sqrt(len(of_seed))
+    mean = of_seed.mean()
     return bool(mean + half < 0), bool(mean - half > 0)

@@ -104,26 +104,21 @@ class Drawing:
 
     def png(self) -> bytes:
         buffer = io.BytesIO()
-        self._lay_out()
         self.figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
         return buffer.getvalue()
 
-    def _lay_out(self) -> None:
+    def lay_out(self) -> None:
         """Finds the places of axes and labels, once; the data need not be looked at for that."""
-        if self.figure.get_layout_engine() is None:
-            return
         for axes in self.figure.axes:
             for line in axes.lines:
                 line.set_in_layout(False)
-        with matplotlib.rc_context(STYLE):
-            self.figure.suptitle(textwrap.fill(self.title, 78), fontsize=11.5, gid=f"{self.name}-title")
-            self.figure.draw_without_rendering()
+        self.figure.suptitle(textwrap.fill(self.title, 86), fontsize=11, gid=f"{self.name}-title")
+        self.figure.draw_without_rendering()
         self.figure.set_layout_engine("none")
 
     def svg(self) -> str:
         """The figure on white paper. Equal records give equal text."""
         buffer = io.StringIO()
-        self._lay_out()
         with matplotlib.rc_context({**STYLE, "svg.hashsalt": self.name}):
             self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         return buffer.getvalue()
@@ -170,7 +165,11 @@ def draw(study: Study) -> tuple[list[Drawing], list[str]]:
     with matplotlib.rc_context(STYLE):
         for maker in (regimes_figures, momentum_figures, epsilon_figures, curvature_figures, *BEYOND):
             for result in maker(study):
-                (missing if isinstance(result, str) else drawings).append(result)  # type: ignore[arg-type]
+                if isinstance(result, str):
+                    missing.append(result)
+                else:
+                    result.lay_out()
+                    drawings.append(result)
     return drawings, missing
 
 
@@ -203,13 +202,11 @@ def momentum_figures(study: Study) -> Made:
         lines = _momentum_lines(study, kind)
         if len(lines) < 2:
             found = ", ".join(line.label for line in lines) or "none"
-            yield f"{numbers} and 15-22 ({kind} at several momenta): they need two momenta, found {found}"
+            yield f"{numbers} and 15-22 (momenta of {kind}): they need two momenta, found {found}"
             continue
         stem = f"momentum-{kind.lower().replace('/', '')}"
         for attack, of_attack in (("fgsm", numbers), ("pgd", "Figs. 15-22")):
-            yield from _against_batch_size(
-                study, lines, attack, of_attack, stem, f"{kind} at several momenta"
-            )
+            yield from _against_batch_size(study, lines, attack, of_attack, stem, f"momenta of {kind}")
 
 
 def _regime_lines(study: Study) -> list[Line]:
@@ -261,7 +258,7 @@ def _against_batch_size(
     epsilons = [e for name, e in study.attacks if name == attack]
     paper = study.paper_epsilon
     if paper in epsilons:
-        title = f"As {numbers}, {_place(study)}: {what}, {attack.upper()} at ε = {paper:g}, and λ1"
+        title = f"As {numbers}, {_place(study)}: {what}, {attack.upper()} at ε = {paper:g}"
         yield _accuracy_and_curvature(study, lines, attack, paper, f"{stem}-{attack}", title)
     else:
         yield f"{numbers} ({what}, {attack.upper()}): no trial was attacked at the paper's ε = {paper}"
@@ -501,7 +498,7 @@ def _eigenvalue_axis(axes: Axes, along: str = "y") -> None:
     (axes.set_ylabel if along == "y" else axes.set_xlabel)("λ1, top Hessian eigenvalue")
     axis.set_minor_locator(NullLocator())
     axis.set_major_locator(FixedLocator(_octaves(*(axes.get_ylim if along == "y" else axes.get_xlim)())))
-    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0f}" if v >= 10 else f"{v:.2g}"))
 
 
 def _octaves(low: float, high: float) -> list[float]:
@@ -618,8 +615,8 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
     figure = Figure(figsize=(WIDTH, 1.0 + 2.5 * rows), layout="constrained")
     caption = (
         "One point a trial, every regime and momentum; a trial of two regimes has the first one's colour. "
-        "Hollow markers: under-trained. Crosses: collapsed. If λ1 explained robustness, the points would fall "
-        "from left to right within every colour."
+        "Hollow markers: under-trained. Crosses: collapsed. If λ1 explained robustness, the points would "
+        "fall from left to right within every colour."
     )
     title = f"λ1 against {attack.upper()} accuracy, {_place(study)}"
     drawing = Drawing(f"curvature-{attack}", title, caption, figure)
@@ -696,8 +693,8 @@ def learning_figures(study: Study) -> Made:
     """Train loss and validation accuracy over the epochs."""
     panels = [("loss", "train loss", False), ("val_accuracy", "validation accuracy", True)]
     caption = (
-        "One line a trial, coloured by batch size; a diverged trial ends early. The train loss is the running "
-        "mean that training reports."
+        "One line a trial, coloured by batch size; a diverged trial ends early. The train loss is the "
+        "running mean that training reports."
     )
     yield from _over_epochs(study, panels, "learning", "Learning curves", caption)
 

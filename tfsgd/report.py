@@ -17,7 +17,6 @@ import jinja2
 import pandas as pd
 import typer
 from markupsafe import Markup
-from rich.console import Console
 
 from tfsgd.claims import GROUPS, Judgement, judge
 from tfsgd.errors import RequestError
@@ -154,7 +153,7 @@ def _render(studies: Sequence[Study], pages: list[dict[str, Any]], target: Path)
     light, dark = style_variables()
     columns, trials = _trial_table(studies, target)
     return environment.get_template("report.html.j2").render(
-        heading=", ".join(dict.fromkeys(study.title for study in studies)),
+        titles=list(dict.fromkeys(study.title for study in studies)),
         studies=pages,
         columns=columns,
         trials=trials,
@@ -184,8 +183,8 @@ def _study_page(
         "undrawn": undrawn,
         "claims_note": (
             "Every claim is judged at the paper's ε and at the others that were measured. Holm's correction "
-            "runs over the claims at the paper's ε together with those without an attack, and over the claims "
-            "at each other ε."
+            "runs over the claims at the paper's ε together with those without an attack, and over the "
+            "claims at each other ε."
         ),
         "groups": [(group, rows) for group in GROUPS if (rows := _claim_rows(judgements, group))],
     }
@@ -240,8 +239,8 @@ def _notes(study: Study) -> list[str]:
     under = int(study.trials["undertrained"].sum())
     if under:
         notes.append(
-            f"{under} trials are under-trained (train accuracy 2 points or more below the best cell's); their "
-            "markers are hollow."
+            f"{under} trials are under-trained (train accuracy 2 points or more below the best cell's); "
+            "their markers are hollow."
         )
     return notes
 
@@ -400,23 +399,29 @@ def _percent(value: Any) -> _Cell:
 
 # The command
 
-app = typer.Typer(add_completion=False)
 
-
-@app.command()
-def main(
+def report(
     folders: Annotated[
         list[Path], typer.Argument(metavar="LOGS/NAME...", help="Log folders that a sweep wrote.")
     ],
 ) -> None:
     """Draw the paper's figures from the records of a sweep and judge its claims, with statistics."""
+    print(f"report: {write_report(folders)}")
+
+
+def main() -> None:
+    """Runs the command; every refusal is one line on standard error."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command()(report)
     try:
-        page = write_report(folders)
+        sys.exit(app(standalone_mode=False, prog_name="python -m tfsgd.report"))
     except RequestError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {error}", markup=False)
-        sys.exit(2)
-    Console(soft_wrap=True, highlight=False).print(f"report: {page}", markup=False)
+        message = str(error)
+    except typer.TyperException as error:
+        message = f"{error.format_message()} See python -m tfsgd.report --help."
+    print("error: " + " ".join(message.splitlines()), file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":
-    app()
+    main()

@@ -150,8 +150,8 @@ def _read_experiment(logs: LogFolder) -> Experiment | None:
 
 def _refuse_stranger(record: Record, first: Record, experiment: Experiment | None, path: Path) -> None:
     where = f"{path}/trials/{record.folder}/record.json"
-    for key in ("dataset", "model", "profile", "epochs"):
-        expected = getattr(experiment or first, key)
+    for key in ("dataset", "model", "profile", "epochs", "data_sha256"):
+        expected = getattr(experiment, key, getattr(first, key))
         if getattr(record, key) != expected:
             raise RequestError(
                 f"{where}: {key}: {getattr(record, key)!r} beside {expected!r}; such trials cannot be "
@@ -192,7 +192,8 @@ def _meaning(folder: _Folder) -> str:
     """Equal for folders whose trials may be pooled."""
     if folder.experiment is None:
         return str(folder.path)
-    return json.dumps([folder.experiment.meaning(), folder.experiment.profile], sort_keys=True)
+    meaning, profile = folder.experiment.meaning(), folder.experiment.profile
+    return json.dumps([meaning, profile, folder.records[0].data_sha256], sort_keys=True)
 
 
 def _study(folders: list[_Folder]) -> Study:
