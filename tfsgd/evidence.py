@@ -316,15 +316,15 @@ def _n(seeds: int, cells: Sequence[Cell]) -> str:
     return " x ".join(parts)
 
 
-def _shortfall(table: Array, cells: Sequence[Cell]) -> str:
-    """Why a table is too small for statistics; empty if it is not."""
-    sizes = {b for _, b, _ in cells}
-    lacking = []
-    if table.shape[0] < MIN_SEEDS:
-        lacking.append(f"{table.shape[0]} of at least {MIN_SEEDS} seeds")
-    if len(sizes) < MIN_BATCH_SIZES:
-        lacking.append(f"{len(sizes)} of at least {MIN_BATCH_SIZES} batch sizes")
+def _shortfall(seeds: int, sizes: int) -> str:
+    """Why there are too few seeds or batch sizes for statistics; empty if there are enough."""
+    lacking = [f"{seeds} of at least {MIN_SEEDS} seeds"] if seeds < MIN_SEEDS else []
+    lacking += [f"{sizes} of at least {MIN_BATCH_SIZES} batch sizes"] if sizes < MIN_BATCH_SIZES else []
     return " and ".join(lacking)
+
+
+def _sizes_of(cells: Sequence[Cell]) -> int:
+    return len({b for _, b, _ in cells})
 
 
 def _on_floor(values: Array, metric: Metric, chance: float) -> bool:
@@ -353,8 +353,14 @@ def _contrast_evidence(
     sign: int,
     per: str,
     order: Callable[[Array], Array] | None = None,
+    sizes: int | None = None,
 ) -> Evidence:
-    """Evidence that a contrast has a sign; `order` gives the (seeds, levels) table that must be ordered."""
+    """Evidence that a contrast has a sign.
+
+    Args:
+        order: gives the (seeds, levels) table that must be ordered too.
+        sizes: how many batch sizes the regimes have, where the contrast leaves some of them out.
+    """
     table = cells.table(metric, wanted)
     size = _size(table, wanted)
     spoilt = cells.spoilt(metric, _range_of(wanted))
@@ -368,7 +374,7 @@ def _contrast_evidence(
         spoilt=spoilt,
         **size,
     )
-    shortfall = _shortfall(table, wanted)
+    shortfall = _shortfall(len(table), sizes or _sizes_of(wanted))
     if shortfall:
         return replace(base, obstacle=shortfall)
     c = contrast(table, weights)
@@ -456,7 +462,7 @@ def _pairs_within(
         spoilt=spoilt,
         **size,
     )
-    shortfall = _shortfall(table, wanted)
+    shortfall = _shortfall(len(table), _sizes_of(wanted))
     if shortfall:
         return replace(base, obstacle=shortfall)
     p_within, p_beyond = 0.0, 1.0
@@ -514,30 +520,10 @@ def lower_at_large_batches(other: str) -> Callable[[Cells, Metric], Evidence]:
         wanted += [(other, b, BASE_MOMENTUM[other]) for b in sizes]
         weights = np.repeat([1.0, -1.0], len(sizes)) / len(sizes)
         per = f"under LR/BS against {other}"
-        found = _contrast_evidence(cells, metric, wanted, weights, -1, per)
-        trained = set(cells.batch_sizes("LR/BS", 0.0)) & set(cells.batch_sizes(other, BASE_MOMENTUM[other]))
-        if len(trained) >= MIN_BATCH_SIZES and found.seeds >= MIN_SEEDS and found.obstacle:
-            found = _compared(cells, metric, wanted, weights, found)
-        return found
+        trained = {*cells.batch_sizes("LR/BS", 0.0)} & {*cells.batch_sizes(other, BASE_MOMENTUM[other])}
+        return _contrast_evidence(cells, metric, wanted, weights, -1, per, sizes=len(trained))
 
     return evidence
-
-
-def _compared(
-    cells: Cells, metric: Metric, wanted: Sequence[Cell], weights: Array, found: Evidence
-) -> Evidence:
-    """One or two large batch sizes are enough to compare regimes, if the grid has three."""
-    c = contrast(cells.table(metric, wanted), weights)
-    return replace(
-        found,
-        obstacle="",
-        low=_shown(metric, c.low),
-        high=_shown(metric, c.high),
-        p_for=c.p_less,
-        p_against=c.p_greater,
-        agrees_for=c.high < 0,
-        agrees_against=c.low > 0,
-    )
 
 
 # Momentum
@@ -720,8 +706,9 @@ def explains(within: bool, given_loss: bool) -> Callable[[Cells, Metric], Eviden
         if freedom < 3:
             return replace(base, obstacle="too few cells in each regime")
         base = replace(base, effect=rho, floor=_on_floor(means["y"].to_numpy()[None], metric, cells.chance))
-        if len(seeds) < MIN_SEEDS:
-            return replace(base, obstacle=f"{len(seeds)} of at least {MIN_SEEDS} seeds")
+        shortfall = _shortfall(len(seeds), means["batch_size"].nunique())
+        if shortfall:
+            return replace(base, obstacle=shortfall)
         low, high = _fisher_interval(rho, freedom)
         p_less = float(special.stdtr(freedom, _correlation_statistic(rho, freedom)))
         down, up = _seeds_agree(seeds, within, given_loss)
