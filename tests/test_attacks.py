@@ -20,7 +20,9 @@ def network(splits: Splits) -> Any:
     """StdCNN, trained enough that attacks matter."""
     keras.utils.set_random_seed(0)
     model = build_model("stdcnn")
-    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(
+        keras.optimizers.SGD(0.05, momentum=0.9), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
     model.fit(to_unit(splits.train.images[:6000]), splits.train.labels[:6000], epochs=2, verbose=0)
     return model
 
@@ -40,10 +42,18 @@ def attacker(network: Any) -> Attacker:
     return Attacker(network, chunk_size=32)
 
 
-def test_fgsm_is_cleverhans_bit_for_bit(attacker: Attacker, network: Any, images: np.ndarray, labels: np.ndarray) -> None:
+def test_fgsm_is_cleverhans_bit_for_bit(
+    attacker: Attacker, network: Any, images: np.ndarray, labels: np.ndarray
+) -> None:
     ours = attacker.fgsm(images, labels, 0.1)
     theirs = fast_gradient_method(
-        lambda x: network(x, training=False), tf.constant(images), 0.1, np.inf, clip_min=0.0, clip_max=1.0, y=labels
+        lambda x: network(x, training=False),
+        tf.constant(images),
+        0.1,
+        np.inf,
+        clip_min=0.0,
+        clip_max=1.0,
+        y=labels,
     ).numpy()
     np.testing.assert_array_equal(ours.images, theirs)
     np.testing.assert_array_equal(ours.correct, np.argmax(network(theirs), 1) == labels)
@@ -167,7 +177,9 @@ def test_linear_model_against_its_closed_form() -> None:
 
 
 def test_a_model_that_returns_probabilities_is_refused() -> None:
-    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3, "softmax")])
+    model = keras.Sequential(
+        [keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3, "softmax")]
+    )
     with pytest.raises(ValueError, match="expected logits, received probabilities"):
         Attacker(model)
 
@@ -222,7 +234,10 @@ def test_every_graph_is_traced_once_whatever_the_steps_and_images(
 def test_results_carry_what_was_done(attacker: Attacker, images: np.ndarray, labels: np.ndarray) -> None:
     attacks = Attacks(fgsm=FGSM(epsilon=(0.1,)), pgd=PGD(epsilon=(0.1,), steps=3, examples=40))
     plan = planned_attacks(attacks, len(images))
-    assert [(a.name, a.examples, a.steps, a.accuracy) for a in plan] == [("fgsm", 100, 1, None), ("pgd", 40, 3, None)]
+    assert [(a.name, a.examples, a.steps, a.accuracy) for a in plan] == [
+        ("fgsm", 100, 1, None),
+        ("pgd", 40, 3, None),
+    ]
     fgsm, pgd = (run_attack(attacker, planned, images, labels, seed=0) for planned in plan)
     assert pgd.step_size == pytest.approx(0.00333)
     assert fgsm.clean_accuracy == (attacker.predict(images) == labels).mean()

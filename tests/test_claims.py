@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from synthetic import PAPER_REGIMES, Table, experiment
 
+from tests.synthetic import PAPER_REGIMES, Table, experiment
 from tfsgd.claims import Judgement, claims, holm, judge
 from tfsgd.evidence import (
     NATURAL,

@@ -91,7 +91,12 @@ def test_the_hash_covers_the_numbers_and_nothing_else(config: Config) -> None:
 
 
 def test_slugs() -> None:
-    assert [slug(label) for label in ("LR", "LR/BS", "Benchmark", "LR-0.1")] == ["lr", "lr-bs", "benchmark", "lr-0.1"]
+    assert [slug(label) for label in ("LR", "LR/BS", "Benchmark", "LR-0.1")] == [
+        "lr",
+        "lr-bs",
+        "benchmark",
+        "lr-0.1",
+    ]
 
 
 WRONG = [
@@ -171,7 +176,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("override", ["epochs", "=3", "epochs=[1", "profile=quick"])
 def test_wrong_override_is_refused(config: Config, override: str) -> None:
-    with pytest.raises(RequestError, match="--set|profile"):
+    with pytest.raises(RequestError, match=r"--set|profile"):
         load_experiment(config(), (override,))
 
 

@@ -122,7 +122,7 @@ def test_one_data_set_is_not_taken_for_another(fashion_copy: Path) -> None:
 
 def test_missing_file_and_missing_folder_are_named(fashion_copy: Path) -> None:
     (fashion_copy / LABELS).unlink()
-    with pytest.raises(RequestError, match="t10k-labels-idx1-ubyte.*missing"):
+    with pytest.raises(RequestError, match=r"t10k-labels-idx1-ubyte.*missing"):
         load_splits("fashion_mnist", (fashion_copy,))
     with pytest.raises(RequestError, match="nowhere: expected a folder"):
         load_splits("fashion_mnist", (Path("nowhere"),))
@@ -133,7 +133,9 @@ def test_no_data_names_every_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TFSGD_DATA", raising=False)
     with (
         mock.patch("tensorflow_datasets.load", side_effect=OSError("no network")),
-        pytest.raises(RequestError, match="--data DIR.*data_dir.*TFSGD_DATA.*dataset-fashion-mnist.*TFDS.*no network") as refused,
+        pytest.raises(
+            RequestError, match=r"--data DIR.*data_dir.*TFSGD_DATA.*dataset-fashion-mnist.*TFDS.*no network"
+        ) as refused,
     ):
         load_splits("fashion_mnist")
     assert "\n" not in str(refused.value)
@@ -159,7 +161,11 @@ def cifar_splits(cifar: Path) -> Splits:
 
 
 def test_cifar10_records_are_planes_of_colours(cifar: Path, cifar_splits: Splits) -> None:
-    assert [len(s) for s in (cifar_splits.train, cifar_splits.validation, cifar_splits.test)] == [40_000, 10_000, 10_000]
+    assert [len(s) for s in (cifar_splits.train, cifar_splits.validation, cifar_splits.test)] == [
+        40_000,
+        10_000,
+        10_000,
+    ]
     raw = np.frombuffer((cifar / "test_batch.bin").read_bytes(), np.uint8).reshape(-1, 3073)[7]
     at = next(i for i, image in enumerate(cifar_splits.test.images) if image[0, 0, 0] == raw[1] and image[31, 31, 2] == raw[3072] and image[0, 1, 1] == raw[1 + 1024 + 1])  # fmt: skip
     image = cifar_splits.test.images[at]
@@ -173,10 +179,16 @@ def test_cifar10_records_are_planes_of_colours(cifar: Path, cifar_splits: Splits
     [
         ("data_batch_3.bin", lambda whole: whole[:-3073], "expected 30,730,000 bytes"),
         ("test_batch.bin", lambda whole: b"\x0b" + whole[1:], "expected labels 0 to 9, found 11"),
-        ("test_batch.bin", lambda whole: bytes([(whole[0] + 1) % 10]) + whole[1:], "expected 1,000 images of each class"),
+        (
+            "test_batch.bin",
+            lambda whole: bytes([(whole[0] + 1) % 10]) + whole[1:],
+            "expected 1,000 images of each class",
+        ),
     ],
 )
-def test_spoiled_cifar_file_is_refused(cifar: Path, tmp_path: Path, name: str, spoil: Any, message: str) -> None:
+def test_spoiled_cifar_file_is_refused(
+    cifar: Path, tmp_path: Path, name: str, spoil: Any, message: str
+) -> None:
     copy = tmp_path / "cifar-10-batches-bin"
     copy.mkdir()
     for file in cifar.iterdir():
@@ -195,7 +207,9 @@ def test_tfds_gives_the_same_fashion_mnist(splits: Splits, fashion_copy: Path, t
     for file in fashion_copy.glob("*.gz"):
         plain[file.name] = tmp_path / file.stem
         plain[file.name].write_bytes(gzip.decompress(file.read_bytes()))
-    train, test = _from_tfds("fashion_mnist", tmp_path, lambda urls: {k: str(plain[Path(url).name]) for k, url in urls.items()})
+    train, test = _from_tfds(
+        "fashion_mnist", tmp_path, lambda urls: {k: str(plain[Path(url).name]) for k, url in urls.items()}
+    )
     assert data._split("fashion_mnist", train, test, "tfds").sha256 == splits.sha256
 
 
@@ -210,7 +224,9 @@ def _from_tfds(name: str, folder: Path, files: Any) -> tuple[Split, Split]:
 
     real_load = tfds.load
     with (
-        mock.patch.object(tfds.download.DownloadManager, "download_and_extract", lambda self, urls: files(urls)),
+        mock.patch.object(
+            tfds.download.DownloadManager, "download_and_extract", lambda self, urls: files(urls)
+        ),
         mock.patch.object(tfds, "load", lambda *a, **k: real_load(*a, data_dir=folder, try_gcs=False, **k)),
     ):
         return data._read_tfds(name)
@@ -223,4 +239,8 @@ def test_real_files_where_they_are(dataset: str) -> None:
         pytest.skip(f"no {dataset} below TFSGD_DATA")
     found = load_splits(dataset, (Path(root),))
     spec = DATASETS[dataset]
-    assert [len(found.train), len(found.validation), len(found.test)] == [spec.train, spec.validation, spec.test]
+    assert [len(found.train), len(found.validation), len(found.test)] == [
+        spec.train,
+        spec.validation,
+        spec.test,
+    ]

@@ -54,7 +54,9 @@ def shrunk(name: str) -> Any:
 
 def flat_gradient(model: Any, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     with tf.GradientTape() as tape:
-        losses = keras.losses.sparse_categorical_crossentropy(labels, model(images, training=False), from_logits=True)
+        losses = keras.losses.sparse_categorical_crossentropy(
+            labels, model(images, training=False), from_logits=True
+        )
         loss = tf.reduce_mean(losses)
     return np.concatenate([g.numpy().ravel() for g in tape.gradient(loss, model.trainable_variables)])
 
@@ -180,7 +182,9 @@ def test_small_network_against_its_dense_hessian() -> None:
 def test_trained_stdcnn_against_lanczos(splits: Splits) -> None:
     keras.utils.set_random_seed(0)
     model = build_model("stdcnn")
-    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(
+        keras.optimizers.SGD(0.05, momentum=0.9), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
     model.fit(to_unit(splits.train.images[:4000]), splits.train.labels[:4000], epochs=2, verbose=0)
     part = splits.train.first(250)
     product = HessianVectorProduct(model, to_unit(part.images), part.labels, chunk_size=100)

@@ -42,7 +42,11 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("halve_every_epochs", [None, 1, 2])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_training_is_algorithm_1(
-    momentum: float, halve_every_epochs: int | None, splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    momentum: float,
+    halve_every_epochs: int | None,
+    splits: Splits,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """v <- momentum v - gradient; weights <- weights + rate v, with a ragged last batch."""
     monkeypatch.setitem(MODELS, "linear", Architecture(linear, (28, 28, 1)))

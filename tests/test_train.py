@@ -61,7 +61,9 @@ def test_curvature_is_measured_in_fit_as_often_as_asked(splits: Splits, tmp_path
 def test_measuring_does_not_change_the_training(splits: Splits, tmp_path: Path) -> None:
     settings = constant_rate(0.01, 64, 0.9)
     without = weights(settings, splits, tmp_path)
-    measured = weights(settings, splits, tmp_path, hessian={"examples": 40, "max_iterations": 2, "every_epochs": 1})
+    measured = weights(
+        settings, splits, tmp_path, hessian={"examples": 40, "max_iterations": 2, "every_epochs": 1}
+    )
     np.testing.assert_array_equal(without, measured)
 
 
@@ -82,7 +84,7 @@ def test_divergence_ends_the_training(splits: Splits, tmp_path: Path) -> None:
 
 def test_batch_sizes_that_replicas_do_not_divide_are_refused() -> None:
     check_replicas((64, 128), 2)
-    with pytest.raises(RequestError, match="batch_sizes: expected multiples of 2.*received 65"):
+    with pytest.raises(RequestError, match=r"batch_sizes: expected multiples of 2.*received 65"):
         check_replicas((64, 65), 2)
 
 
@@ -120,7 +122,11 @@ def test_the_model_is_compiled_as_promised(splits: Splits) -> None:
     strategy = train_module.mirrored_strategy()
     model = train_module._compiled_model(experiment(), SGDSettings(64, 0.5, 0.01), strategy)
     assert isinstance(model.optimizer, keras.optimizers.SGD)
-    assert (model.optimizer.momentum, model.optimizer.nesterov, model.optimizer.weight_decay) == (0.5, False, None)
+    assert (model.optimizer.momentum, model.optimizer.nesterov, model.optimizer.weight_decay) == (
+        0.5,
+        False,
+        None,
+    )
     assert model.distribute_strategy is strategy
 
 
@@ -133,7 +139,9 @@ def test_two_replicas_give_the_weights_of_one(tmp_path: Path) -> None:
     for replicas in (1, 2):
         file = tmp_path / f"{replicas}.npz"
         command = [sys.executable, str(TWO_REPLICAS), str(replicas), str(file)]
-        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
+        subprocess.run(
+            command, check=True, capture_output=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        )
         found[replicas] = np.load(file)
     one, two = found[1], found[2]
     assert (one["replicas"], two["replicas"]) == (1, 2)
@@ -141,4 +149,4 @@ def test_two_replicas_give_the_weights_of_one(tmp_path: Path) -> None:
     assert np.abs(one["plain"] - two["plain"]).max() < 1e-6
     # Synchronized BatchNorm sees the whole batch: the running statistics agree too, to rounding.
     assert np.abs(one["norm"] - two["norm"]).max() < 1e-4
-    np.testing.assert_allclose(one["loss"], two["loss"], rtol=1e-4)
+    np.testing.assert_allclose(one["plain_loss"], two["plain_loss"], rtol=1e-6)

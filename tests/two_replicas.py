@@ -48,9 +48,16 @@ for name, body in (("plain", plain), ("norm", norm)):
     )  # fmt: skip
     for epochs, key in ((3, name), (1, "start")):
         settings = SGDSettings(64, 0.9, 0.05 if key == name else 1e-12)
-        trained = train(settings, 0, experiment.model_copy(update={"epochs": epochs}), Splits(part, part, part, "", ""), file.parent)
+        trained = train(
+            settings,
+            0,
+            experiment.model_copy(update={"epochs": epochs}),
+            Splits(part, part, part, "", ""),
+            file.parent,
+        )
         if key == "start" and name == "norm":
             continue
         found[key] = np.concatenate([w.ravel() for w in trained.network.get_weights()])
-        found["loss"] = np.array(trained.history["loss"])
-np.savez(file, replicas=mirrored_strategy().num_replicas_in_sync, **found)
+        found[key + "_loss"] = np.array(trained.history["loss"])
+found["replicas"] = np.array(mirrored_strategy().num_replicas_in_sync)
+np.savez(file, allow_pickle=False, **found)

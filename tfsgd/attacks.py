@@ -213,9 +213,13 @@ def check_logits(model: Any, images: Images) -> None:
     """
     first, second = (np.asarray(model(images, training=False)) for _ in range(2))
     if np.isfinite(first).all() and not np.array_equal(first, second):
-        raise ValueError(f"model {model.name}: expected the same outputs for the same images, received different ones")
+        raise ValueError(
+            f"model {model.name}: expected the same outputs for the same images, received different ones"
+        )
     if (first >= 0).all() and np.allclose(first.sum(1), 1, atol=1e-4):
-        raise ValueError(f"model {model.name}: expected logits, received probabilities; leave the softmax out")
+        raise ValueError(
+            f"model {model.name}: expected logits, received probabilities; leave the softmax out"
+        )
 
 
 def assert_in_ball(perturbed: Images, images: Images, epsilon: float) -> None:

@@ -51,6 +51,22 @@ class EpochOrder(keras.callbacks.Callback):
         self._batches.epoch.assign(epoch)
 
 
+def exact_loss_metric() -> keras.metrics.Metric:
+    """The epoch's mean loss, every example weighing the same; for more than one replica."""
+    return keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name="exact_loss")
+
+
+class ExactLoss(keras.callbacks.Callback):
+    """Puts the exact loss, where it is measured, in the place of Keras's `loss`.
+
+    Keras averages the replicas' losses: where a last batch is dealt out unevenly, that is not the
+    mean over the examples.
+    """
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        logs["loss"] = logs.pop("exact_loss", logs["loss"])
+
+
 class StopWhenDiverged(keras.callbacks.Callback):
     """Ends the training after an epoch whose loss is not finite; stands before what costs time."""
 
@@ -105,9 +121,7 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
         self.seconds = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._product = HessianVectorProduct(
-            self.model, to_unit(self._split.images), self._split.labels
-        )
+        self._product = HessianVectorProduct(self.model, to_unit(self._split.images), self._split.labels)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         done = epoch + 1

@@ -87,7 +87,9 @@ class Attacks(_Block):
     @model_validator(mode="after")
     def _restarts_differ(self) -> Self:
         if self.pgd and self.pgd.restarts > 1 and not self.pgd.random_start:
-            raise ValueError("pgd.restarts: more than 1 needs random_start: true, else all restarts are the same")
+            raise ValueError(
+                "pgd.restarts: more than 1 needs random_start: true, else all restarts are the same"
+            )
         return self
 
 
@@ -134,10 +136,14 @@ class Experiment(_Block):
         for split in ("train", "validation", "test"):
             asked = getattr(self, f"{split}_examples")
             if asked is not None and asked > getattr(spec, split):
-                raise ValueError(f"{split}_examples: expected at most {getattr(spec, split):,}, received {asked:,}")
+                raise ValueError(
+                    f"{split}_examples: expected at most {getattr(spec, split):,}, received {asked:,}"
+                )
         for batch_size in self.batch_sizes:
             if batch_size > self.examples("train"):
-                raise ValueError(f"batch_sizes: expected at most the {self.examples('train'):,} training images, received {batch_size:,}")
+                raise ValueError(
+                    f"batch_sizes: expected at most the {self.examples('train'):,} training images, received {batch_size:,}"
+                )
         if self.hessian.examples > self.examples(self.hessian.split):
             raise ValueError(
                 f"hessian.examples: expected at most the {self.examples(self.hessian.split):,} images of the "
@@ -145,10 +151,14 @@ class Experiment(_Block):
             )
         for kind, attack in (("fgsm", self.attacks.fgsm), ("pgd", self.attacks.pgd)):
             if attack and (attack.examples or 0) > self.examples("test"):
-                raise ValueError(f"attacks.{kind}.examples: expected at most the {self.examples('test'):,} test images, received {attack.examples:,}")
+                raise ValueError(
+                    f"attacks.{kind}.examples: expected at most the {self.examples('test'):,} test images, received {attack.examples:,}"
+                )
         slugs = [slug(label) for label in self.regimes]
         if len(set(slugs)) != len(slugs):
-            raise ValueError(f"regimes: expected labels that differ as folder names, received {', '.join(self.regimes)}")
+            raise ValueError(
+                f"regimes: expected labels that differ as folder names, received {', '.join(self.regimes)}"
+            )
         return self
 
     def examples(self, split: str) -> int:
@@ -158,7 +168,9 @@ class Experiment(_Block):
     def meaning(self) -> dict[str, Any]:
         """What determines a trial's numbers besides its own SGD settings and seed."""
         chosen = self.model_dump(include={"dataset", "model", "epochs", "attacks", "hessian"}, mode="json")
-        return chosen | {f"{split}_examples": self.examples(split) for split in ("train", "validation", "test")}
+        return chosen | {
+            f"{split}_examples": self.examples(split) for split in ("train", "validation", "test")
+        }
 
 
 def slug(label: str) -> str:
@@ -168,7 +180,9 @@ def slug(label: str) -> str:
 
 def _one_of(key: str, value: str, allowed: dict[str, Any]) -> None:
     if value not in allowed:
-        raise ValueError(f"{key}: expected one of {', '.join(allowed)}, received '{value}'{_nearest(value, allowed)}")
+        raise ValueError(
+            f"{key}: expected one of {', '.join(allowed)}, received '{value}'{_nearest(value, allowed)}"
+        )
 
 
 def _nearest(word: str, allowed: Any) -> str:
@@ -222,7 +236,9 @@ _Loader.yaml_implicit_resolvers = {
 }
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
+    re.compile(
+        r"^[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"
+    ),
     list("-+0123456789."),
 )
 
@@ -232,17 +248,22 @@ def _mapping_without_repeats(loader: yaml.SafeLoader, node: yaml.MappingNode) ->
     keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
     for key in keys:
         if not isinstance(key, str):
-            raise yaml.constructor.ConstructorError(None, None, f"expected a word as key, found {key!r}", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"expected a word as key, found {key!r}", node.start_mark
+            )
         if keys.count(key) > 1:
             raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", node.start_mark)
-    return {key: loader.construct_object(value, deep=True) for key, (_, value) in zip(keys, node.value, strict=True)}
+    return {
+        key: loader.construct_object(value, deep=True)
+        for key, (_, value) in zip(keys, node.value, strict=True)
+    }
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
 
 
 def _yaml(text: str | bytes) -> Any:
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    return yaml.load(text, Loader=_Loader)
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
@@ -257,14 +278,18 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         raw = _yaml(path.read_bytes())
     except FileNotFoundError:
-        raise RequestError(f"{path}: no such config; see the folder configs for those that are shipped") from None
+        raise RequestError(
+            f"{path}: no such config; see the folder configs for those that are shipped"
+        ) from None
     except OSError as error:
         raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         problem = _yaml_problem(error) if isinstance(error, yaml.YAMLError) else str(error)
         raise RequestError(f"{path}: expected YAML of plain values: {problem}") from None
     if not isinstance(raw, dict):
-        raise RequestError(f"{path}: expected a mapping of config keys, found {'nothing' if raw is None else _shown(raw)}")
+        raise RequestError(
+            f"{path}: expected a mapping of config keys, found {'nothing' if raw is None else _shown(raw)}"
+        )
     return raw
 
 
@@ -347,7 +372,9 @@ def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
     block: Any = Experiment
     for name in location:
         block = blocks.get(str(name), block)
-    return [field for field in block.model_fields if field != "profile"] + (["quick"] if block is Experiment else [])
+    return [field for field in block.model_fields if field != "profile"] + (
+        ["quick"] if block is Experiment else []
+    )
 
 
 def _shown(value: Any) -> str:

@@ -8,7 +8,14 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from tfsgd.config import Experiment
@@ -76,7 +83,9 @@ class Display:
         if not self._output.is_terminal and now - self._last_line > QUIET_SECONDS:
             self._last_line = now
             left = (now - self._began) * (self._trials * self._epochs / max(done, 1) - 1)
-            self._line(f"{trial.name} epoch {epochs_done} of {self._epochs}, {doing}, about {duration(left)} left")
+            self._line(
+                f"{trial.name} epoch {epochs_done} of {self._epochs}, {doing}, about {duration(left)} left"
+            )
 
     def ended(self, trial: Trial, outcome: str) -> None:
         self._ended += 1
@@ -85,7 +94,9 @@ class Display:
         self._last_line = time.monotonic()
 
     def _line(self, text: str) -> None:
-        self._output.print(f"[{self._ended} of {self._trials}] {text}", markup=False, highlight=False, soft_wrap=True)
+        self._output.print(
+            f"[{self._ended} of {self._trials}] {text}", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 def duration(seconds: float) -> str:
@@ -97,7 +108,9 @@ def duration(seconds: float) -> str:
 
 def plan_table(trials: list[Trial], experiment: Experiment) -> Table:
     """The trials with their SGD settings."""
-    table = Table(title=f"{experiment.name}: {len(trials)} trials of {experiment.epochs} epochs", title_justify="left")
+    table = Table(
+        title=f"{experiment.name}: {len(trials)} trials of {experiment.epochs} epochs", title_justify="left"
+    )
     for heading in ("trial", "regimes"):
         table.add_column(heading)
     for heading in ("batch_size", "momentum", "learning_rate", "halved every", "seed"):
@@ -114,14 +127,27 @@ def plan_table(trials: list[Trial], experiment: Experiment) -> Table:
 
 def results_table(results: list[tuple[Trial, Record]], experiment: Experiment) -> Table:
     """The trials with what was measured; of each attack the smallest and the largest epsilon."""
-    table = Table(title=f"{experiment.name}: accuracies are fractions, λ1 is the top Hessian eigenvalue", title_justify="left")
+    table = Table(
+        title=f"{experiment.name}: accuracies are fractions, λ1 is the top Hessian eigenvalue",
+        title_justify="left",
+    )
     table.add_column("regimes")
     shown = [
         (name, epsilon)
         for name, attack in (("fgsm", experiment.attacks.fgsm), ("pgd", experiment.attacks.pgd))
         for epsilon in (sorted({min(attack.epsilon), max(attack.epsilon)}) if attack else ())
     ]
-    headings = ["batch", "momentum", "rate", "seed", "train", "test", *(f"{n} {e:g}" for n, e in shown), "λ1", "time"]
+    headings = [
+        "batch",
+        "momentum",
+        "rate",
+        "seed",
+        "train",
+        "test",
+        *(f"{n} {e:g}" for n, e in shown),
+        "λ1",
+        "time",
+    ]
     for heading in headings:
         table.add_column(heading, justify="right")
     table.add_column("status")

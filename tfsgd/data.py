@@ -162,13 +162,19 @@ def _read_idx_dataset(dataset: str, folder: Path) -> tuple[Split, Split]:
     for name, expected in zip(_IDX_FILES, _IDX_SHA256[dataset], strict=True):
         path = _existing(folder / name)
         if path is None:
-            raise RequestError(f"{folder / name}[.gz]: missing; {dataset} needs all of {', '.join(_IDX_FILES)}")
+            raise RequestError(
+                f"{folder / name}[.gz]: missing; {dataset} needs all of {', '.join(_IDX_FILES)}"
+            )
         content = _read_bytes(path)
         array = _parse_idx(content, path)
         if hashlib.sha256(content).hexdigest() != expected:
-            other = next((d for d, sums in _IDX_SHA256.items() if hashlib.sha256(content).hexdigest() in sums), None)
+            other = next(
+                (d for d, sums in _IDX_SHA256.items() if hashlib.sha256(content).hexdigest() in sums), None
+            )
             found = f"{other}'s" if other else "something else"
-            raise RequestError(f"{path}: expected the published content of {dataset}, found {found}; put the original file there")
+            raise RequestError(
+                f"{path}: expected the published content of {dataset}, found {found}; put the original file there"
+            )
         arrays.append(array)
     train = Split(arrays[0][..., np.newaxis], arrays[1].astype(np.int64))
     test = Split(arrays[2][..., np.newaxis], arrays[3].astype(np.int64))
@@ -188,7 +194,9 @@ def _parse_idx(content: bytes, path: Path) -> NDArray[np.uint8]:
     rank = 3 if "idx3" in path.name else 1
     header = 4 + 4 * rank
     if len(content) < header or content[:4] != bytes((0, 0, 8, rank)):
-        raise RequestError(f"{path}: expected an IDX file of unsigned bytes with {rank} dimension(s), found another format")
+        raise RequestError(
+            f"{path}: expected an IDX file of unsigned bytes with {rank} dimension(s), found another format"
+        )
     shape = struct.unpack(f">{rank}I", content[4:header])
     if len(content) - header != int(np.prod(shape)):
         raise RequestError(
@@ -216,7 +224,9 @@ def _read_cifar_files(paths: list[Path], per_class: int) -> Split:
     labels = records[:, 0].astype(np.int64)
     counts = np.bincount(labels, minlength=10)
     if not (counts == per_class).all():
-        raise RequestError(f"{paths[0].parent}: expected {per_class:,} images of each class in {paths[0].name}{' ...' if len(paths) > 1 else ''}, found {counts.tolist()}")
+        raise RequestError(
+            f"{paths[0].parent}: expected {per_class:,} images of each class in {paths[0].name}{' ...' if len(paths) > 1 else ''}, found {counts.tolist()}"
+        )
     images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return Split(np.ascontiguousarray(images), labels)
 
@@ -224,14 +234,20 @@ def _read_cifar_files(paths: list[Path], per_class: int) -> Split:
 def _parse_cifar(path: Path) -> NDArray[np.uint8]:
     found = _existing(path)
     if found is None:
-        raise RequestError(f"{path}: missing; cifar10 needs data_batch_1.bin to data_batch_5.bin and test_batch.bin")
+        raise RequestError(
+            f"{path}: missing; cifar10 needs data_batch_1.bin to data_batch_5.bin and test_batch.bin"
+        )
     content = _read_bytes(found)
     expected = _CIFAR_FILE_IMAGES * _CIFAR_RECORD
     if len(content) != expected:
-        raise RequestError(f"{found}: expected {expected:,} bytes ({_CIFAR_FILE_IMAGES:,} records of {_CIFAR_RECORD:,}), found {len(content):,}; truncated or damaged, copy it anew")
+        raise RequestError(
+            f"{found}: expected {expected:,} bytes ({_CIFAR_FILE_IMAGES:,} records of {_CIFAR_RECORD:,}), found {len(content):,}; truncated or damaged, copy it anew"
+        )
     records = np.frombuffer(content, np.uint8).reshape(-1, _CIFAR_RECORD)
     if records[:, 0].max() > 9:
-        raise RequestError(f"{found}: expected labels 0 to 9, found {records[:, 0].max()}; it is no CIFAR-10 file")
+        raise RequestError(
+            f"{found}: expected labels 0 to 9, found {records[:, 0].max()}; it is no CIFAR-10 file"
+        )
     return records
 
 
@@ -254,7 +270,9 @@ def _read_tfds(dataset: str) -> tuple[Split, Split]:
         train, test = (tfds.as_numpy(part) for part in loaded)
     except Exception as error:  # whatever TFDS or the network raises, the user needs the ways out
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        package = ", Debian's package dataset-fashion-mnist (apt install)" if dataset == "fashion_mnist" else ""
+        package = (
+            ", Debian's package dataset-fashion-mnist (apt install)" if dataset == "fashion_mnist" else ""
+        )
         raise RequestError(
             f"{dataset}: no data found; give its raw files by --data DIR, the config's data_dir or the "
             f"environment's TFSGD_DATA{package}, or let TFDS download it (tried: {reason})"
@@ -274,7 +292,9 @@ def _split(dataset: str, train: Split, test: Split, source: str) -> Splits:
     spec = DATASETS[dataset]
     for split, expected in ((train, spec.train + spec.validation), (test, spec.test)):
         if split.images.shape != (expected, *spec.image_shape):
-            raise RequestError(f"{source}: expected {expected:,} {dataset} images of shape {spec.image_shape}, found {split.images.shape}")
+            raise RequestError(
+                f"{source}: expected {expected:,} {dataset} images of shape {spec.image_shape}, found {split.images.shape}"
+            )
     train, test = _canonical(train), _canonical(test)
     digest = hashlib.sha256()
     for split in (train, test):

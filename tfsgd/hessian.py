@@ -53,9 +53,7 @@ def top_eigenvalue(
         return dominant
     shift = abs(dominant.eigenvalue)
     top = _power_iteration(matvec, dimension, shift, max_iterations, tolerance, seed)
-    return EigenResult(
-        top.eigenvalue, top.residual, dominant.iterations + top.iterations, top.converged
-    )
+    return EigenResult(top.eigenvalue, top.residual, dominant.iterations + top.iterations, top.converged)
 
 
 def _power_iteration(

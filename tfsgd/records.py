@@ -234,11 +234,15 @@ def read_record(path: Path) -> Record:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise RequestError(f"{path}: no valid record: {key}: {first['msg']}; remove it to train the trial again") from None
+        raise RequestError(
+            f"{path}: no valid record: {key}: {first['msg']}; remove it to train the trial again"
+        ) from None
     except ValueError as error:
         raise RequestError(f"{path}: no valid JSON ({error}); remove it to train the trial again") from None
     if path.parent.parent.name + "/" + path.parent.name != record.folder:
-        raise RequestError(f"{path}: its content belongs to trials/{record.folder}; move it there or remove it")
+        raise RequestError(
+            f"{path}: its content belongs to trials/{record.folder}; move it there or remove it"
+        )
     return record
 
 
@@ -325,9 +329,13 @@ def _refuse_other_meaning(record: Record, logs: LogFolder, experiment: Experimen
         return
     recorded = _flat(logs.recorded_meaning() or {})
     wanted = _flat(meaning)
-    changed = [key for key in sorted({*wanted, *recorded}) if recorded and recorded.get(key) != wanted.get(key)]
+    changed = [
+        key for key in sorted({*wanted, *recorded}) if recorded and recorded.get(key) != wanted.get(key)
+    ]
     if not changed:
-        raise RequestError(f"{logs.path}/trials/{record.folder}/record.json: made with another config; {_another_name(experiment)}")
+        raise RequestError(
+            f"{logs.path}/trials/{record.folder}/record.json: made with another config; {_another_name(experiment)}"
+        )
     key = changed[0]
     raise RequestError(
         f"{key}: {logs.path} holds trials made with {recorded.get(key)!r}, this config says {wanted.get(key)!r}; "

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-
 import typer
 from rich.markup import escape
 
@@ -20,13 +19,26 @@ OK, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
 def sweep(
     config: Annotated[Path, typer.Argument(help="A YAML file such as configs/fmnist_stdcnn.yaml.")],
-    quick: Annotated[bool, typer.Option("--quick", help="Cut down by the config's quick block: minutes, not days.")] = False,
-    logs: Annotated[Path, typer.Option(help="Results go to LOGS/NAME (with --quick: LOGS/NAME-quick).")] = Path("logs"),
-    data: Annotated[Path | None, typer.Option(help="Folder with the raw data files; looked into first.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a config key, e.g. epochs=10 or 'batch_sizes=[64,1024]'.")
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Cut down by the config's quick block: minutes, not days.")
+    ] = False,
+    logs: Annotated[
+        Path, typer.Option(help="Results go to LOGS/NAME (with --quick: LOGS/NAME-quick).")
+    ] = Path("logs"),
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with the raw data files; looked into first.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the trials and their SGD settings; train nothing.")] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a config key, e.g. epochs=10 or 'batch_sizes=[64,1024]'.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the trials and their SGD settings; train nothing.")
+    ] = False,
 ) -> int:
     """Train and measure every trial of a grid of SGD settings.
 
@@ -47,7 +59,10 @@ def sweep(
     recorded = {trial for trial, _ in done}
     waiting = [trial for trial in trials if trial not in recorded]
     output = console()
-    output.print(f"{experiment.name}: {len(trials)} trials, {len(done)} have a record, {len(waiting)} to train", highlight=False)
+    output.print(
+        f"{experiment.name}: {len(trials)} trials, {len(done)} have a record, {len(waiting)} to train",
+        highlight=False,
+    )
     failures: dict[str, str] = {}
     if waiting:
         splits = _splits(experiment, data)
@@ -71,7 +86,9 @@ def _log_folder(logs: Path, experiment: Experiment) -> LogFolder:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise RequestError(f"{folder.path}: cannot be written to: {error.strerror}; choose another folder with --logs") from None
+        raise RequestError(
+            f"{folder.path}: cannot be written to: {error.strerror}; choose another folder with --logs"
+        ) from None
     return folder
 
 
@@ -114,21 +131,32 @@ def _show_results(trials: list[Trial], experiment: Experiment, folder: LogFolder
 def _say_what_is_next(experiment: Experiment, config: Path, folder: LogFolder, quick: bool) -> None:
     output = console()
     output.print(f"Records: {escape(str(folder.path))}/trials", highlight=False, soft_wrap=True)
-    output.print(f"Look:    tensorboard --logdir {escape(shlex.quote(str(folder.path)))}", highlight=False, soft_wrap=True)
+    output.print(
+        f"Look:    tensorboard --logdir {escape(shlex.quote(str(folder.path)))}",
+        highlight=False,
+        soft_wrap=True,
+    )
     if quick:
         output.print(
-            f"In full: python -m tfsgd.sweep {escape(shlex.quote(str(config)))}", highlight=False, soft_wrap=True
+            f"In full: python -m tfsgd.sweep {escape(shlex.quote(str(config)))}",
+            highlight=False,
+            soft_wrap=True,
         )
 
 
-def _exit_code(trials: list[Trial], failures: dict[str, str], experiment: Experiment, folder: LogFolder) -> int:
+def _exit_code(
+    trials: list[Trial], failures: dict[str, str], experiment: Experiment, folder: LogFolder
+) -> int:
     """Compares the records with the grid: whatever the search says, the records are the truth."""
     recorded = {trial for trial, _ in results(trials, experiment, folder)}
     missing = [trial for trial in trials if trial not in recorded]
     for trial in missing:
         reason = failures.get(trial.name, "no record and no error: run the command again")
         where = folder.trial_path(trial) / "failure.json"
-        print(f"failed: {trial.name}: {reason}" + (f" (traceback in {where})" if where.exists() else ""), file=sys.stderr)
+        print(
+            f"failed: {trial.name}: {reason}" + (f" (traceback in {where})" if where.exists() else ""),
+            file=sys.stderr,
+        )
     return SOME_FAILED if missing else OK
 
 
@@ -142,9 +170,8 @@ def main() -> None:
         code = _refuse(str(error))
     except typer.TyperException as error:
         code = _refuse(f"{_message(error)} See python -m tfsgd.sweep --help.")
-    except (KeyboardInterrupt, typer.Abort):
+    if code == INTERRUPTED:  # typer makes it of Ctrl-C
         print("interrupted; the same command goes on from here", file=sys.stderr)
-        code = INTERRUPTED
     sys.exit(code)
 
 

@@ -33,7 +33,9 @@ def write_final_scalars(trial: Trial, record: Record, folder: Path) -> None:
 
 def _settings(trial: Trial) -> dict[str, str | float | int]:
     s = trial.settings
-    return dict(zip(SETTINGS, (trial.regime, s.batch_size, s.momentum, s.learning_rate, trial.seed), strict=True))
+    return dict(
+        zip(SETTINGS, (trial.regime, s.batch_size, s.momentum, s.learning_rate, trial.seed), strict=True)
+    )
 
 
 def _metric_tags(experiment: Experiment) -> list[str]:

@@ -12,10 +12,12 @@ import tensorflow as tf
 from tfsgd.callbacks import (
     EpochLog,
     EpochOrder,
+    ExactLoss,
     LearningRateRule,
     StopWhenDiverged,
     TopHessianEigenvalue,
     ValidationMetrics,
+    exact_loss_metric,
 )
 from tfsgd.config import Experiment
 from tfsgd.data import DATASETS, Splits
@@ -53,9 +55,15 @@ def configure_tensorflow(threads: int | None = None) -> None:
 
 
 def mirrored_strategy() -> tf.distribute.MirroredStrategy:
-    """One replica for every GPU, or for every logical CPU device where there is no GPU."""
+    """One replica for every GPU, or for every logical CPU device where there is no GPU.
+
+    Gradients and BatchNorm's moments are reduced on one device, in a fixed order. TensorFlow's
+    default collectives may meet in another order on each replica, and then abort the training.
+    """
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return tf.distribute.MirroredStrategy(
+        [device.name for device in devices], cross_device_ops=tf.distribute.ReductionToOneDevice()
+    )
 
 
 def check_replicas(batch_sizes: tuple[int, ...], replicas: int) -> None:
@@ -108,6 +116,7 @@ def train(
     log = EpochLog(observe)
     callbacks = [
         EpochOrder(batches),
+        ExactLoss(),
         LearningRateRule(settings),
         StopWhenDiverged(),
         ValidationMetrics(splits.validation),
@@ -136,7 +145,7 @@ def _compiled_model(
             optimizer=keras.optimizers.SGD(settings.learning_rate, momentum=float(settings.momentum)),
             # The batches carry the weights that turn this sum into the mean over the whole batch.
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"),
-            metrics=["accuracy"],
+            metrics=["accuracy", *([exact_loss_metric()] if strategy.num_replicas_in_sync > 1 else [])],
             # With several replicas Keras supports neither more steps per execution nor XLA.
             steps_per_execution=STEPS_PER_EXECUTION if strategy.num_replicas_in_sync == 1 else 1,
             jit_compile=False,

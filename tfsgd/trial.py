@@ -1,5 +1,6 @@
 """One trial, from SGD settings to its record: train, measure, export, record."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -20,7 +21,6 @@ from tfsgd.measure import Evaluator, Figures
 from tfsgd.records import AttackResult, HessianResult, LogFolder, Record, Seconds, Trial
 from tfsgd.tensorboard import write_final_scalars
 from tfsgd.train import Trained, train
-
 
 
 class Observer(Protocol):
@@ -50,6 +50,7 @@ def run_trial(
         logs: where its files go; what an unfinished try has left there is removed.
         observe: told how the trial goes on.
     """
+    git_commit()
     folder = _empty_folder(logs.trial_path(trial))
     trained = train(
         trial.settings, trial.seed, experiment, splits, folder,
@@ -66,7 +67,11 @@ def run_trial(
     attacks, zero_gradients = planned_attacks(experiment.attacks, len(splits.test)), np.nan
     if finite:
         attacks, zero_gradients = _attack(
-            trained.network, attacks, splits, trial, lambda doing: observe.progress(trial, experiment.epochs, doing)
+            trained.network,
+            attacks,
+            splits,
+            trial,
+            lambda doing: observe.progress(trial, experiment.epochs, doing),
         )
     attack_seconds = time.perf_counter() - began
 
@@ -96,9 +101,7 @@ def run_trial(
         zero_gradient_fraction=zero_gradients,
         hessian=_hessian(trained, experiment, finite),
         history=trained.history,
-        seconds=Seconds(
-            train=trained.train_seconds, attacks=attack_seconds, hessian=trained.hessian_seconds
-        ),
+        seconds=Seconds(train=trained.train_seconds, attacks=attack_seconds, hessian=trained.hessian_seconds),
         versions=versions(),
         device=device(),
         threads=tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0)),
@@ -121,7 +124,9 @@ def outcome(record: Record) -> str:
     if record.status == "diverged":
         return "diverged"
     measured = [f"test accuracy {record.test_accuracy:.3f}"]
-    measured += [f"{a.name} {a.epsilon:g}: {a.accuracy:.3f}" for a in record.attacks if a.accuracy is not None]
+    measured += [
+        f"{a.name} {a.epsilon:g}: {a.accuracy:.3f}" for a in record.attacks if a.accuracy is not None
+    ]
     measured += [f"top eigenvalue {record.hessian.eigenvalue:.3g}"] if record.hessian.eigenvalue else []
     return f"{record.status}: {', '.join(measured)}"
 
@@ -187,8 +192,12 @@ def device() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
 
 
+@functools.cache
 def git_commit() -> str | None:
-    """The commit of the checkout that runs, marked where it has changes; `None` outside of one."""
+    """The commit of the checkout that runs, marked where it has changes; `None` outside of one.
+
+    Asked once, at the start: the checkout may change while a sweep runs, its code does not.
+    """
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *arguments]

@@ -34,9 +34,7 @@ class GridOracle(keras_tuner.Oracle):
         for axis in AXES:
             space.Choice(axis, list(dict.fromkeys(value[axis] for value in values)))
         # A failed trial is in our ledger; it must not end the search, however many follow it.
-        super().__init__(
-            OBJECTIVE, hyperparameters=space, max_consecutive_failed_trials=len(trials) + 1
-        )
+        super().__init__(OBJECTIVE, hyperparameters=space, max_consecutive_failed_trials=len(trials) + 1)
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """The next trial's place on the axes; STOPPED when all are taken."""
@@ -75,18 +73,28 @@ class SweepTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
     def run_trial(self, trial: Any, *fit_args: Any, **fit_kwargs: Any) -> dict[str, float]:
         """keras-tuner's hook: trains one point and returns its final validation accuracy."""
-        ours = self._trials[tuple(trial.hyperparameters.values[axis] for axis in AXES)]
+        ours = self._ours(trial)
+        # The objective must be a number: a diverged network is a result, and the worst one.
+        accuracy = 0.0
         try:
             record = run_trial(ours, self._experiment, self._splits, self._logs, self._observe)
-        except Exception as error:
+            accuracy = record.validation_accuracy or 0.0
+            self._observe.ended(ours, outcome(record))
+        except Exception as error:  # whatever it was, the other trials go on
             self._note_failure(ours, error)
-            raise keras_tuner.errors.FailedTrialError(str(error)) from error
-        self._observe.ended(ours, outcome(record))
-        # The objective must be a number: a diverged network is a result, and the worst one.
-        return {OBJECTIVE.name: record.validation_accuracy or 0.0}
+        return {OBJECTIVE.name: accuracy}
+
+    def on_trial_end(self, trial: Any) -> None:
+        """keras-tuner's hook: tells it what it did not see, that a trial of ours has failed."""
+        if self._ours(trial).name in self.failures:
+            trial.status = keras_tuner.engine.trial.TrialStatus.FAILED
+        super().on_trial_end(trial)
+
+    def _ours(self, trial: Any) -> Trial:
+        return self._trials[tuple(trial.hyperparameters.values[axis] for axis in AXES)]
 
     def _note_failure(self, trial: Trial, error: Exception) -> None:
-        summary = f"{type(error).__name__}: {error}".splitlines()[0]
+        summary = _in_a_line(error)
         self.failures[trial.name] = summary
         self._observe.ended(trial, f"failed: {summary}")
         try:
@@ -106,8 +114,16 @@ def search(
     if not trials:
         return {}
     tuner = SweepTuner(trials, experiment, splits, logs, observe)
-    tuner.search(verbose=0)
+    try:
+        tuner.search(verbose=0)
+    except Exception as error:  # keras-tuner could not write its own state: a full disk, most likely
+        summary = f"the search was stopped by {_in_a_line(error)}"
+        return {trial.name: summary for trial in trials} | tuner.failures
     return tuner.failures
+
+
+def _in_a_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _values(trial: Trial) -> dict[str, Any]:

@@ -1,0 +1,369 @@
+"""The command, as users call it: what it trains, what it never trains again, and how it refuses."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tfsgd import tuner
+from tfsgd.records import Trial
+from tfsgd.trial import run_trial
+
+Config = Callable[..., Path]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the trials that `run_trial` was called for, in order."""
+    names: list[str] = []
+
+    def counted(trial: Trial, *arguments: Any) -> Any:
+        names.append(trial.name)
+        return run_trial(trial, *arguments)
+
+    monkeypatch.setattr(tuner, "run_trial", counted)
+    return names
+
+
+def read(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "record.json").read_text())
+    return found
+
+
+def test_the_grid_is_trained_once_and_a_grown_grid_only_where_it_grew(
+    config: Config, run_sweep: Run, trained: list[str], tmp_path: Path
+) -> None:
+    code, out, _ = run_sweep(config())
+    assert code == 0
+    assert trained == ["lr/b0064-m0.0-s0", "lr/b0064-m0.9-s0"]
+    assert "LR = LR/BS" in out
+    assert "tensorboard --logdir" in out
+    trials = tmp_path / "logs/tiny/trials"
+    record = read(trials / "lr/b0064-m0.0-s0")
+    assert record["regimes"] == ["LR", "LR/BS"]
+    assert record["status"] in ("completed", "collapsed")
+    assert [(a["name"], a["steps"], a["examples"]) for a in record["attacks"]] == [
+        ("fgsm", 1, 50),
+        ("pgd", 2, 50),
+    ]
+
+    trained.clear()
+    before = (trials / "lr/b0064-m0.0-s0/record.json").read_bytes()
+    code, out, _ = run_sweep(config())
+    assert (code, trained) == (0, [])
+    assert "2 have a record, 0 to train" in out
+
+    code, _, _ = run_sweep(config(), "--set", "batch_sizes=[64,100]", "--set", "seeds=[0]")
+    assert code == 0
+    assert trained == ["lr/b0100-m0.0-s0", "lr/b0100-m0.9-s0", "lr-bs/b0100-m0.0-s0"]
+    assert (trials / "lr/b0064-m0.0-s0/record.json").read_bytes() == before
+
+
+def test_a_regime_that_joins_later_is_named_in_the_record(
+    config: Config, run_sweep: Run, trained: list[str], tmp_path: Path
+) -> None:
+    lr = {"LR": {"learning_rate": 0.01, "momentum": [0.0]}}
+    assert run_sweep(config(regimes=lr))[0] == 0
+    both = {"LR/BS": {"ratio": 0.00015625, "momentum": [0.0]}} | lr
+    trained.clear()
+    assert run_sweep(config(regimes=both))[0] == 0
+    assert trained == []
+    assert read(tmp_path / "logs/tiny/trials/lr/b0064-m0.0-s0")["regimes"] == ["LR", "LR/BS"]
+
+
+def test_failed_trials_are_reported_and_tried_again(
+    config: Config, run_sweep: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The first four of five fail; keras-tuner alone would stop after three."""
+    calls: list[str] = []
+
+    def failing(trial: Trial, *arguments: Any) -> Any:
+        calls.append(trial.name)
+        if trial.seed < 4:
+            raise RuntimeError("the card\nfell out")
+        return run_trial(trial, *arguments)
+
+    monkeypatch.setattr(tuner, "run_trial", failing)
+    path = config(seeds=[0, 1, 2, 3, 4], regimes={"LR": {"learning_rate": 0.01, "momentum": [0.9]}})
+    code, _, err = run_sweep(path)
+    assert code == 1
+    assert len(calls) == 5
+    assert err.strip().splitlines()[-4:] == [
+        f"failed: lr/b0064-m0.9-s{seed}: RuntimeError: the card (traceback in "
+        f"{tmp_path}/logs/tiny/trials/lr/b0064-m0.9-s{seed}/failure.json)"
+        for seed in range(4)
+    ]
+    folder = tmp_path / "logs/tiny/trials/lr"
+    failure = json.loads((folder / "b0064-m0.9-s0/failure.json").read_text())
+    assert "Traceback" in failure["traceback"]
+    assert "fell out" in failure["traceback"]
+    assert (folder / "b0064-m0.9-s4/record.json").exists()
+
+    monkeypatch.setattr(
+        tuner, "run_trial", lambda trial, *a: (calls.append(trial.name), run_trial(trial, *a))[1]
+    )
+    calls.clear()
+    code, _, _ = run_sweep(path)
+    assert code == 0
+    assert calls == [f"lr/b0064-m0.9-s{seed}" for seed in range(4)]
+    assert not list(folder.glob("*/failure.json"))
+
+
+def test_diverged_and_collapsed_are_results(config: Config, run_sweep: Run, tmp_path: Path) -> None:
+    regimes = {
+        "Wild": {"learning_rate": 1e30, "momentum": [0.0]},
+        "Still": {"learning_rate": 1e-9, "momentum": [0.0]},
+    }
+    code, out, err = run_sweep(config(regimes=regimes, export=True, epochs=2))
+    assert (code, err) == (0, "")
+    wild = read(tmp_path / "logs/tiny/trials/wild/b0064-m0.0-s0")
+    still = read(tmp_path / "logs/tiny/trials/still/b0064-m0.0-s0")
+    assert (wild["status"], still["status"]) == ("diverged", "collapsed")
+    assert wild["test_accuracy"] is None
+    assert wild["hessian"]["eigenvalue"] is None
+    assert [a["accuracy"] for a in wild["attacks"]] == [None, None]
+    assert still["hessian"]["eigenvalue"] is not None
+    assert all(a["accuracy"] is not None for a in still["attacks"])
+    assert "diverged" in out
+    assert "collapsed" in out
+
+
+def test_records_are_the_truth_whatever_keras_tuner_remembers(
+    config: Config, run_sweep: Run, trained: list[str], tmp_path: Path
+) -> None:
+    assert run_sweep(config())[0] == 0
+    shutil.rmtree(tmp_path / "logs/tiny/trials/lr/b0064-m0.9-s0")
+    trained.clear()
+    assert run_sweep(config())[0] == 0
+    assert trained == ["lr/b0064-m0.9-s0"]
+
+
+# A logs folder that means something else
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("epochs=2", "epochs: "),
+        ("attacks.pgd.steps=3", "attacks.pgd.steps: "),
+        ("model=m1", "model: "),
+        ("regimes.LR.learning_rate=0.02", "regimes.LR: "),
+    ],
+)
+def test_a_config_that_changes_what_records_mean_is_refused(
+    config: Config, run_sweep: Run, tmp_path: Path, override: str, key: str, finished_logs: Path
+) -> None:
+    shutil.copytree(finished_logs, tmp_path / "logs/tiny")
+    code, _, err = run_sweep(config(), "--set", override)
+    assert code == 2
+    assert err.startswith(f"error: {key}")
+    assert "--set name=tiny-2" in err
+    assert err.count("\n") == 1
+
+
+def test_records_off_the_grid_are_refused_too(
+    config: Config, run_sweep: Run, tmp_path: Path, finished_logs: Path
+) -> None:
+    shutil.copytree(finished_logs, tmp_path / "logs/tiny")
+    code, _, err = run_sweep(config(), "--set", "epochs=2", "--set", "seeds=[7]")
+    assert code == 2
+    assert err.startswith("error: epochs: ")
+
+
+def test_other_images_are_refused(
+    config: Config, run_sweep: Run, tmp_path: Path, finished_logs: Path
+) -> None:
+    shutil.copytree(finished_logs, tmp_path / "logs/tiny")
+    path = tmp_path / "logs/tiny/trials/lr/b0064-m0.0-s0/record.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"data_sha256": "0" * 64}))
+    code, _, err = run_sweep(config(), "--set", "seeds=[0,1]")
+    assert code == 2
+    assert "not those that the records" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "no valid JSON"),
+        ("[]", "no valid record"),
+        ('{"name": "tiny"}', "no valid record: dataset"),
+    ],
+)
+def test_spoiled_record_is_refused_by_name(
+    config: Config, run_sweep: Run, tmp_path: Path, content: str, message: str, finished_logs: Path
+) -> None:
+    shutil.copytree(finished_logs, tmp_path / "logs/tiny")
+    path = tmp_path / "logs/tiny/trials/lr/b0064-m0.0-s0/record.json"
+    path.write_text(content)
+    code, _, err = run_sweep(config())
+    assert code == 2
+    assert str(path) in err
+    assert message in err
+
+
+def test_a_record_in_the_wrong_folder_is_refused(
+    config: Config, run_sweep: Run, tmp_path: Path, finished_logs: Path
+) -> None:
+    shutil.copytree(finished_logs, tmp_path / "logs/tiny")
+    trials = tmp_path / "logs/tiny/trials/lr"
+    shutil.copytree(trials / "b0064-m0.0-s0", trials / "b0064-m0.0-s9")
+    code, _, err = run_sweep(config())
+    assert code == 2
+    assert "b0064-m0.0-s9/record.json: its content belongs to trials/lr/b0064-m0.0-s0" in err
+
+
+@pytest.fixture(scope="module")
+def finished_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The logs of a finished sweep of the tiny config."""
+    import yaml
+
+    from tests.conftest import TINY
+
+    root = tmp_path_factory.mktemp("finished")
+    (root / "config.yaml").write_text(yaml.safe_dump(TINY))
+    command = [sys.executable, "-m", "tfsgd.sweep", str(root / "config.yaml"), "--logs", str(root)]
+    subprocess.run(command, check=True, capture_output=True)
+    return root / "tiny"
+
+
+# The request itself
+
+
+def test_wrong_requests_are_one_line_and_exit_code_2(config: Config, run_sweep: Run, tmp_path: Path) -> None:
+    good = config()
+    requests: list[tuple[list[Any], str]] = [
+        ([], "Missing argument"),
+        ([good, "--bogus"], "bogus"),
+        ([good, "--set"], "--set"),
+        ([good, "--set", "epochs"], "expected KEY=VALUE"),
+        ([tmp_path / "none.yaml"], "no such config"),
+        ([good, "--data", tmp_path / "none"], "none: expected a folder"),
+        ([good, "--set", "epochs=0"], "epochs: expected greater than or equal to 1"),
+        ([good, "--quick"], "--quick needs this block"),
+    ]
+    for arguments, message in requests:
+        code, out, err = run_sweep(*arguments)
+        assert (code, err.count("\n")) == (2, 1), (arguments, err)
+        assert message in err
+        assert "Traceback" not in out + err
+
+
+def test_logs_that_cannot_be_written_are_refused_before_any_work(
+    config: Config, run_sweep: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    code, _, err = run_sweep(config(), "--logs", file)
+    assert code == 2
+    assert f"{file}/tiny: cannot be written to" in err
+
+
+def test_dry_run_shows_the_trials_and_needs_no_data(config: Config, run_sweep: Run, tmp_path: Path) -> None:
+    code, out, _ = run_sweep(config(dataset="mnist", data_dir="/nonexistent"), "--dry-run")
+    assert code == 0
+    assert "lr/b0064-m0.9-s0" in out
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["configs/fmnist_stdcnn.yaml", "--dry-run"], ["configs/none.yaml"]]
+)
+def test_tensorflow_is_not_imported_before_it_is_needed(arguments: list[str]) -> None:
+    script = (
+        "import sys; sys.argv[1:] = sys.argv[1].split('|')\n"
+        "from tfsgd.sweep import main\n"
+        "try: main()\n"
+        "finally: assert not {'tensorflow', 'keras', 'keras_tuner'} & set(sys.modules), 'imported'"
+    )
+    done = subprocess.run([sys.executable, "-c", script, "|".join(arguments)], capture_output=True, text=True)
+    assert done.returncode in (0, 2)
+    assert "imported" not in done.stderr
+
+
+def test_no_native_noise_and_no_traceback_in_a_real_process(finished_logs: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "tfsgd.sweep",
+        str(finished_logs.parent / "config.yaml"),
+        "--logs",
+        str(tmp_path),
+    ]
+    done = subprocess.run([*command, "--set", "regimes.LR.momentum=[0.0]"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "[1 of 1] lr/b0064-m0.0-s0 " in done.stdout
+    ours = (tmp_path / "tiny/trials/lr/b0064-m0.0-s0/record.json").read_text()
+    theirs = (finished_logs / "trials/lr/b0064-m0.0-s0/record.json").read_text()
+    same = [{k: v for k, v in json.loads(text).items() if k not in ("seconds",)} for text in (ours, theirs)]
+    assert same[0] == same[1]  # another process, the same numbers to the last bit
+
+
+def test_interrupt_keeps_what_is_finished(
+    config: Config, run_sweep: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(trial: Trial, *arguments: Any) -> Any:
+        if trial.settings.momentum:
+            raise KeyboardInterrupt
+        return run_trial(trial, *arguments)
+
+    monkeypatch.setattr(tuner, "run_trial", interrupted)
+    code, _, err = run_sweep(config())
+    assert code == 130
+    assert "the same command goes on" in err
+    assert len(list((tmp_path / "logs/tiny/trials").glob("*/*/record.json"))) == 1
+
+
+# A disk that fills while a record is written
+
+
+def test_full_disk_fails_the_trial_and_loses_nothing(
+    config: Config, run_sweep: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real = os.fsync
+
+    def full(descriptor: int) -> None:
+        if "record.json" in os.readlink(f"/proc/self/fd/{descriptor}") and "m0.9" in os.readlink(
+            f"/proc/self/fd/{descriptor}"
+        ):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, err = run_sweep(config())
+    assert code == 1
+    assert "lr/b0064-m0.9-s0: OSError: [Errno 28] No space left on device" in err
+    trials = tmp_path / "logs/tiny/trials/lr"
+    assert (trials / "b0064-m0.0-s0/record.json").exists()
+    assert not (trials / "b0064-m0.9-s0/record.json").exists()
+    assert not list(trials.glob("*/.record.json*"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 300 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_really_full_disk_is_said_in_a_line(config: Config, run_sweep: Run, small_disk: Path) -> None:
+    code, _, err = run_sweep(config(export=True), "--logs", small_disk)
+    assert code == 1
+    assert "failed: lr/b0064-m0.9-s0: " in err
+    assert "space" in err.lower()
+    assert "Traceback" not in err
