@@ -24,13 +24,18 @@ Run = Callable[..., tuple[int, str, str]]
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the trials that `run_trial` was called for, in order."""
     names: list[str] = []
+    monkeypatch.setattr(tuner, "run_trial", counting(names))
+    return names
+
+
+def counting(names: list[str]) -> Callable[..., Any]:
+    """The real `run_trial`, which notes for whom it was called."""
 
     def counted(trial: Trial, *arguments: Any) -> Any:
         names.append(trial.name)
         return run_trial(trial, *arguments)
 
-    monkeypatch.setattr(tuner, "run_trial", counted)
-    return names
+    return counted
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -107,10 +112,8 @@ def test_failed_trials_are_reported_and_tried_again(
     assert "fell out" in failure["traceback"]
     assert (folder / "b0064-m0.9-s4/record.json").exists()
 
-    monkeypatch.setattr(
-        tuner, "run_trial", lambda trial, *a: (calls.append(trial.name), run_trial(trial, *a))[1]
-    )
     calls.clear()
+    monkeypatch.setattr(tuner, "run_trial", counting(calls))
     code, _, _ = run_sweep(path)
     assert code == 0
     assert calls == [f"lr/b0064-m0.9-s{seed}" for seed in range(4)]
