@@ -194,6 +194,9 @@ def regimes_figures(study: Study) -> Made:
             yield f"{numbers} (the regimes): they need LR or LR/BS at momentum 0, or Benchmark at 0.9"
             continue
         yield from _against_batch_size(study, lines, attack, numbers, "regimes", "the regimes")
+    if lines and study.paper_epsilon not in {epsilon for _, epsilon in study.attacks}:
+        title = f"The regimes, {_place(study)}: natural accuracy and λ1"
+        yield _accuracy_and_curvature(study, lines, "", 0.0, "regimes-natural", title)
 
 
 def momentum_figures(study: Study) -> Made:
@@ -493,7 +496,9 @@ def _eigenvalue_axis(axes: Axes, along: str = "y") -> None:
     axis = axes.yaxis if along == "y" else axes.xaxis
     low, high = (axes.get_ylim if along == "y" else axes.get_xlim)()
     (axes.set_yscale if along == "y" else axes.set_xscale)("log", base=2)
-    if low > 0 and high / low < 3:
+    if low <= 0 or not math.isfinite(low):  # nothing to show on a logarithmic axis
+        low, high = 0.7, 1.4
+    if high / low < 3:
         (axes.set_ylim if along == "y" else axes.set_xlim)(low / 1.3, high * 1.3)
     (axes.set_ylabel if along == "y" else axes.set_xlabel)("λ1, top Hessian eigenvalue")
     axis.set_minor_locator(NullLocator())
@@ -510,10 +515,9 @@ def _octaves(low: float, high: float) -> list[float]:
 
 def _legend(figure: Figure, lines: Sequence[Line], attack: str) -> None:
     handles = [Line2D([], [], color=line.colour, marker=line.marker, label=line.label) for line in lines]
-    handles += [
-        Line2D([], [], color=INK, label="natural"),
-        Line2D([], [], color=INK, linestyle=(0, (4, 2)), label=attack.upper()),
-    ]
+    handles.append(Line2D([], [], color=INK, label="natural"))
+    if attack:
+        handles.append(Line2D([], [], color=INK, linestyle=(0, (4, 2)), label=attack.upper()))
     _key(figure, handles, 3)
 
 
@@ -581,8 +585,8 @@ def _accuracy_against_epsilon(study: Study, lines: Sequence[Line], attack: str) 
             _markers(drawing, axes, curve, points, curve.marker, markersize=5)
             shared = {"curve": line.label, "batch size": str(size), "seeds": str(len(cell))}
             drawing.values += [shared | {"ε": f"{e:g}", "mean": _words(mean)} for e, mean in means.items()]
+        axes.set_xlim(0, 1.08 * max(epsilons) or 1)
         axes.set_xscale("function", functions=(np.sqrt, np.square))
-        axes.set_xlim(0, 1.08 * max(epsilons))
         axes.xaxis.set_major_locator(FixedLocator([0.0, *epsilons]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda e, _: f"{e:g}"))
         axes.tick_params(axis="x", labelrotation=60)

@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from tfsgd.claims import GROUPS, Judgement, judge
 from tfsgd.errors import RequestError
+from tfsgd.evidence import paper_regimes
 from tfsgd.figures import Drawing, draw, inline, style_variables
 from tfsgd.records import to_json, write_atomically
 from tfsgd.results import PAPER_EPOCHS, Study, attack_column, read_studies
@@ -79,7 +80,7 @@ def _save_figures(
 ) -> tuple[list[_Shown], list[str]]:
     shown = []
     for drawing in drawings:
-        first = drawing.name in ("regimes-fgsm", "regimes-pgd")
+        first = drawing.name in ("regimes-fgsm", "regimes-pgd", "regimes-natural")
         if studies > 1:
             drawing.name = f"{index + 1}-{drawing.name}"
         svg = drawing.svg()
@@ -197,7 +198,11 @@ def _listed(values: Any, unit: str) -> str:
 
 def _summary(study: Study) -> str:
     t = study.trials
-    trials = f"{len(t)} trials" if study.planned is None else f"{len(t)} of {study.planned} planned trials"
+    trials = f"{len(t)} trials"
+    if study.planned is not None:
+        done = study.planned - len(study.missing) - len(study.failures)
+        others = f", and {len(t) - done} that are not planned any more," if len(t) > done else ""
+        trials = f"{done} of {study.planned} planned trials{others}"
     return (
         f"{trials} have a record: {study.epochs} epochs each; "
         f"{_listed(t['batch_size'].unique(), 'batch sizes')}; "
@@ -221,6 +226,9 @@ def _notes(study: Study) -> list[str]:
             f"With {seeds} {'seed' if seeds == 1 else 'seeds'} there are no statistics: verdicts need at "
             "least 3 seeds and 3 batch sizes."
         )
+    for kind, label in paper_regimes(study.trials).items():
+        if kind != label:
+            notes.append(f"The regime {label} does what the paper's {kind} does; the claims call it {kind}.")
     if study.planned is None:
         notes.append(
             "There is no experiment.yaml in the folder, so this page cannot say which trials are missing."

@@ -50,7 +50,7 @@ class Study:
     records: tuple[Record, ...]
     planned: int | None  # None: there is no experiment.yaml
     missing: tuple[str, ...]  # planned, neither recorded nor failed
-    failures: tuple[Failure, ...]
+    failures: tuple[Failure, ...]  # planned, and the last try failed
     repeated: int  # the same trial in more than one folder; it counts once
 
     @property
@@ -209,7 +209,8 @@ def _study(folders: list[_Folder]) -> Study:
         if folder.experiment:
             planned |= {trial.config_hash(folder.experiment): trial.name for trial in grid(folder.experiment)}
     recorded = {record.folder for record in records}
-    failures = {f.trial: f for folder in folders for f in folder.failures if f.trial not in recorded}
+    expected = {*planned.values()} - recorded
+    failures = {f.trial: f for folder in folders for f in folder.failures if f.trial in expected}
     missing = [name for key, name in planned.items() if key not in found and name not in failures]
     first = records[0]
     return Study(
