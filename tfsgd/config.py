@@ -120,6 +120,7 @@ class Experiment(_Block):
     validation_examples: Count | None = None
     test_examples: Count | None = None
     data_dir: str | None = None
+    checkpoint_every_epochs: Count = 1
     profile: Literal["full", "quick"] = "full"
 
     @model_validator(mode="after")

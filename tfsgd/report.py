@@ -299,7 +299,7 @@ def _shown_judgement(j: Judgement) -> dict[str, Any]:
         "why": j.why,
         "effect": _effect(e.effect, e.low, e.high, e.unit),
         "detail": e.detail,
-        "n": e.n or "0",
+        "n": e.n or "none",
         "p": _number(e.p),
         "p_holm": _number(j.p_holm),
     }
@@ -318,13 +318,18 @@ def _effect(effect: float | None, low: float | None, high: float | None, unit: s
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+    return "none" if value is None else "< 0.0001" if value < 1e-4 else f"{value:.2g}"
 
 
 def _provenance(study: Study) -> list[str]:
     first = study.records[0]
     commits = sorted({record.git_commit or "unknown" for record in study.records})
-    devices = sorted({f"{record.device}, {record.threads} threads" for record in study.records})
+    devices = sorted(
+        {
+            f"{record.device}, {record.threads} {'thread' if record.threads == 1 else 'threads'}"
+            for record in study.records
+        }
+    )
     hours = sum(sum(record.seconds.model_dump().values()) for record in study.records) / 3600
     versions = ", ".join(f"{name} {version}" for name, version in first.versions.items())
     attacks = dict.fromkeys(

@@ -1,6 +1,5 @@
 """Training one network: compile under the strategy, `fit`, and nothing else."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from tfsgd.callbacks import (
     ValidationMetrics,
     exact_loss_metric,
 )
+from tfsgd.checkpoint import Checkpoints
 from tfsgd.config import Experiment
 from tfsgd.data import DATASETS, Splits
 from tfsgd.errors import RequestError
@@ -86,16 +86,20 @@ def train(
     experiment: Experiment,
     splits: Splits,
     folder: Path,
+    config_hash: str | None = None,
     observe: Callable[[int, dict[str, float]], None] = lambda epochs_done, logs: None,
 ) -> Trained:
-    """Trains a fresh network on unperturbed images.
+    """Trains a network on unperturbed images, from the start or from its last checkpoint.
+
+    A training that was interrupted, at any moment, ends with the bits of one that was not.
 
     Args:
         settings: batch size, momentum and learning-rate rule.
         seed: initialization, dropout, order of the batches and augmentation derive from it.
         experiment: which model, how many epochs, how to measure the Hessian.
         splits: the images, already cut to the number that the experiment asks for.
-        folder: where TensorBoard's epoch scalars go.
+        folder: where TensorBoard's epoch scalars go, and checkpoints to `folder/checkpoint`.
+        config_hash: of the trial; checkpoints of another one are not used. `None`: no checkpoints.
         observe: called after each epoch.
     """
     strategy = mirrored_strategy()
@@ -114,6 +118,9 @@ def train(
         tolerance=experiment.hessian.tolerance,
     )
     log = EpochLog(observe)
+    checkpoints = Checkpoints(
+        folder / "checkpoint", config_hash or "", experiment.checkpoint_every_epochs, log, hessian
+    )
     callbacks = [
         EpochOrder(batches),
         ExactLoss(),
@@ -124,9 +131,19 @@ def train(
         log,
         keras.callbacks.TensorBoard(folder, write_graph=False),
     ]
-    began = time.perf_counter()
-    model.fit(batches.dataset(), epochs=experiment.epochs, callbacks=callbacks, verbose=0, shuffle=False)
-    seconds = time.perf_counter() - began
+    done = 0
+    if config_hash is not None:
+        callbacks.append(checkpoints)
+        done = checkpoints.restore(model)
+    model.fit(
+        batches.dataset(),
+        initial_epoch=done,
+        epochs=experiment.epochs,
+        callbacks=callbacks,
+        verbose=0,
+        shuffle=False,
+    )
+    seconds = checkpoints.seconds
     return Trained(
         network=_plain_copy(model, experiment, dataset.classes),
         history=log.columns(),
@@ -150,6 +167,7 @@ def _compiled_model(
             steps_per_execution=STEPS_PER_EXECUTION if strategy.num_replicas_in_sync == 1 else 1,
             jit_compile=False,
         )
+        model.optimizer.build(model.trainable_variables)
     return model
 
 

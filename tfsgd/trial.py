@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfsgd.attacks import Attacker, planned_attacks, run_attack
+from tfsgd.checkpoint import remove_checkpoints
 from tfsgd.config import Experiment
 from tfsgd.data import DATASETS, Splits, to_unit
 from tfsgd.export import export_network
@@ -47,13 +48,13 @@ def run_trial(
         trial: what to train.
         experiment: how to train and measure.
         splits: the images, already cut to the number that the experiment asks for.
-        logs: where its files go; what an unfinished try has left there is removed.
+        logs: where its files go; an interrupted training goes on from its last checkpoint.
         observe: told how the trial goes on.
     """
     git_commit()
-    folder = _empty_folder(logs.trial_path(trial))
+    folder = _prepared_folder(logs.trial_path(trial))
     trained = train(
-        trial.settings, trial.seed, experiment, splits, folder,
+        trial.settings, trial.seed, experiment, splits, folder, trial.config_hash(experiment),
         lambda done, figures: observe.progress(trial, done, f"loss {figures['loss']:.3f}"),
     )  # fmt: skip
     evaluate = Evaluator(trained.network)
@@ -115,7 +116,9 @@ def run_trial(
         observe.progress(trial, experiment.epochs, "export")
         export_network(trained.network, record, folder)
     write_final_scalars(trial, record, folder)
+    observe.progress(trial, experiment.epochs, "record")
     logs.write_record(record)
+    remove_checkpoints(folder / "checkpoint")
     return record
 
 
@@ -131,10 +134,11 @@ def outcome(record: Record) -> str:
     return f"{record.status}: {', '.join(measured)}"
 
 
-def _empty_folder(folder: Path) -> Path:
-    if folder.exists():
+def _prepared_folder(folder: Path) -> Path:
+    """An empty folder, or that of an interrupted training with its checkpoints and scalars."""
+    if folder.exists() and not (folder / "checkpoint").is_dir():
         shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 

@@ -1,0 +1,140 @@
+"""A training that was interrupted ends with the bits of one that was not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.test_train import experiment, small
+from tfsgd import train as train_module
+from tfsgd.checkpoint import _newest_first, _read
+from tfsgd.config import Experiment
+from tfsgd.data import Split, Splits
+from tfsgd.models import MODELS, Architecture
+from tfsgd.regimes import SGDSettings
+from tfsgd.train import Trained, train
+
+
+class Killed(BaseException):
+    """Stands for a signal that nothing catches."""
+
+
+def killer(epoch: int) -> Callable[[int, dict[str, float]], None]:
+    def observe(done: int, figures: dict[str, float]) -> None:
+        if done == epoch:
+            raise Killed
+
+    return observe
+
+
+def everything(trained: Trained) -> str:
+    weights = [w.tobytes().hex() for w in trained.network.get_weights()]
+    return json.dumps([weights, trained.history, vars(trained.hessian)])
+
+
+def coloured(image: Any, layers: Any, classes: int) -> Any:
+    """BatchNorm and dropout on colour images, which are augmented."""
+    x = layers.Conv2D(4, 3, strides=2)(image)
+    x = layers.BatchNormalization(momentum=0.9)(x)
+    x = layers.Dropout(0.5)(layers.Flatten()(layers.ReLU()(x)))
+    return layers.Dense(classes)(x)
+
+
+@pytest.mark.parametrize("every_epochs", [1, 2])
+@pytest.mark.parametrize("model", ["stdcnn", "coloured"])
+def test_resumed_is_uninterrupted_bit_for_bit(
+    model: str, every_epochs: int, splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Momentum across halvings, dropout, order, augmentation, BatchNorm and the log."""
+    monkeypatch.setitem(MODELS, "coloured", Architecture(coloured, (32, 32, 3)))
+    images = small(splits)
+    if model == "coloured":
+        rng = np.random.default_rng(0)
+        part = Split(rng.integers(0, 256, (300, 32, 32, 3), np.uint8), rng.integers(0, 10, 300))
+        images = Splits(part, part.first(60), part.first(60), "", "")
+    settings = SGDSettings(64, 0.9, 0.02, halve_every_epochs=2)
+    wanted = experiment(
+        model=model,
+        dataset="cifar10" if model == "coloured" else "fashion_mnist",
+        epochs=5,
+        checkpoint_every_epochs=every_epochs,
+        hessian={"examples": 40, "max_iterations": 2, "every_epochs": 2},
+    )
+    whole = train(settings, 3, wanted, images, tmp_path / "whole", "a" * 64)
+    for epoch in (1, 3, 5):
+        with pytest.raises(Killed):
+            train(settings, 3, wanted, images, tmp_path / "cut", "a" * 64, killer(epoch))
+    resumed = train(settings, 3, wanted, images, tmp_path / "cut", "a" * 64)
+    assert everything(resumed) == everything(whole)
+    assert len(_newest_first(tmp_path / "cut/checkpoint")) == 2
+
+
+@pytest.fixture
+def two_epochs(splits: Splits, tmp_path: Path) -> tuple[Experiment, Path]:
+    """A training of three epochs that was killed in the third."""
+    wanted = experiment(epochs=3)
+    with pytest.raises(Killed):
+        train(SGDSettings(64, 0.9, 0.02), 3, wanted, small(splits), tmp_path, "a" * 64, killer(3))
+    return wanted, tmp_path
+
+
+def epochs_trained(
+    wanted: Experiment,
+    splits: Splits,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    config_hash: str = "a" * 64,
+) -> int:
+    seen: list[int] = []
+    train(
+        SGDSettings(64, 0.9, 0.02),
+        3,
+        wanted,
+        small(splits),
+        folder,
+        config_hash,
+        lambda done, logs: seen.append(done),
+    )
+    return len(seen)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    damage: str, two_epochs: tuple[Experiment, Path], splits: Splits
+) -> None:
+    wanted, folder = two_epochs
+    newest, before = _newest_first(folder / "checkpoint")
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes({"truncated": content[:-100], "flipped": content, "empty": b""}[damage])
+    assert _read(newest) is None
+    assert _read(before) is not None
+    assert epochs_trained(wanted, splits, folder) == 2  # the second again, and the third
+
+
+def test_a_checkpoint_of_another_trial_is_not_used(
+    two_epochs: tuple[Experiment, Path], splits: Splits
+) -> None:
+    wanted, folder = two_epochs
+    assert epochs_trained(wanted, splits, folder, config_hash="b" * 64) == 3
+
+
+def test_no_pickle_is_ever_loaded(tmp_path: Path) -> None:
+    np.savez(tmp_path / "epoch-000001.npz", evil=np.array([object()], dtype=object))
+    assert _read(tmp_path / "epoch-000001.npz") is None
+
+
+def test_everything_that_training_changes_is_in_a_checkpoint(splits: Splits, tmp_path: Path) -> None:
+    from tfsgd.checkpoint import _state
+
+    model = train_module._compiled_model(
+        experiment(), SGDSettings(64, 0.9, 0.01), train_module.mirrored_strategy()
+    )
+    paths = [variable.path for variable in _state(model)]
+    assert any(path.endswith("seed_generator_state") for path in paths)
+    assert any(path.endswith("logits/kernel") for path in paths)
+    assert sum("momentum" in path for path in paths) == len(model.trainable_variables)
+    assert any("learning_rate" in path for path in paths)
