@@ -240,7 +240,7 @@ def test_at_most_five_per_cent_support_constancy_when_the_range_is_the_margin() 
 
 
 def test_a_noisier_large_batch_does_not_make_trends() -> None:
-    of = table()
+    of = table(regimes={"LR": {"learning_rate": 0.01, "momentum": [0.0]}})
     rng = np.random.default_rng(8)
     spread = np.where(of.batch_size == 4096, 6.0, 1.0)
     found: Counter[str] = Counter()

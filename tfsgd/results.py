@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from pydantic import ValidationError
 
 from tfsgd.config import Experiment
 from tfsgd.data import DATASETS
@@ -137,15 +136,18 @@ def _read_experiment(logs: LogFolder) -> Experiment | None:
         return None
     except OSError as error:
         raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the whole file"
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # pydantic's is a ValueError
         raise RequestError(
-            f"{path}: no valid config: {key}: {first['msg']}; the next sweep writes it anew"
+            f"{path}: no valid config: {_first_line(error)}; the next sweep writes it anew"
         ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        problem = str(error).splitlines()[0]
-        raise RequestError(f"{path}: no valid YAML: {problem}; the next sweep writes it anew") from None
+
+
+def _first_line(error: Exception) -> str:
+    """What is wrong; for a config that does not fit, the key first."""
+    if hasattr(error, "errors"):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc']) or 'the whole file'}: {first['msg']}"
+    return str(error).splitlines()[0]
 
 
 def _refuse_stranger(record: Record, first: Record, experiment: Experiment | None, path: Path) -> None:
