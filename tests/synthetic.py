@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,23 +159,6 @@ def write_sweep(
         if not (leave_out and leave_out(trial)):
             logs.write_record(record(trial, of, truth))
     return folder
-
-
-def constant(trial: Trial, **numbers: Any) -> dict[str, Any]:
-    """The same numbers whatever the settings, for tests that change single ones."""
-    base: dict[str, Any] = {
-        "test_accuracy": 0.9,
-        "train_accuracy": 0.95,
-        "train_loss": 0.1,
-        "eigenvalue": 50.0,
-        "fgsm": dict.fromkeys(EPSILONS, 0.4),
-        "pgd": dict.fromkeys(EPSILONS, 0.3),
-    }
-    return base | numbers
-
-
-def with_seed(trial: Trial, seed: int) -> Trial:
-    return replace(trial, seed=seed)
 
 
 # Tables without records, for simulations

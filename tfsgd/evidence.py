@@ -307,10 +307,10 @@ def _n(seeds: int, cells: Sequence[Cell]) -> str:
     sizes = sorted({b for _, b, _ in cells})
     momenta = sorted({m for _, _, m in cells})
     regimes = {r for r, _, _ in cells}
-    parts = [
-        f"{seeds} {'seed' if seeds == 1 else 'seeds'}",
-        f"{len(sizes)} batch sizes ({sizes[0]}-{sizes[-1]})",
-    ]
+    span = (
+        f"{len(sizes)} batch sizes ({sizes[0]}-{sizes[-1]})" if len(sizes) > 1 else f"batch size {sizes[0]}"
+    )
+    parts = [f"{seeds} {'seed' if seeds == 1 else 'seeds'}", span]
     parts += [f"{len(momenta)} momenta"] if len(momenta) > 1 else []
     parts += [f"{len(regimes)} regimes"] if len(regimes) > 1 else []
     return " x ".join(parts)
