@@ -1,0 +1,1 @@
+"""tfsgd against a PyTorch stack that does the same work: `python -m bench`."""

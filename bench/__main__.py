@@ -1,0 +1,148 @@
+"""`python -m bench`: tfsgd against PyTorch, torchattacks and PyHessian, pair by pair."""
+
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from bench.machine import cores, other_load, processor, versions
+from bench.pairs import Side, Timing, alternate
+from bench.rows import LOGITS_TOLERANCE, PARTS, Row, rows
+from bench.sweeps import ONE_TRIAL, compare_sweeps, their_arguments
+from bench.tables import Line, show, write
+
+PAGE = Path("docs/performance.md")
+SECONDS_A_ROW = 60.0  # after these no further pair of a row begins
+SAME_WEIGHTS = (("stdcnn", "stdcnn"), ("m1", "m1"), ("c1", "c1"), ("stdcnn", "stdcnn-trained"))
+
+
+def bench(
+    only: Annotated[str, typer.Option(help="Parts, with commas between: " + ", ".join(PARTS))] = "",
+    pairs: Annotated[int, typer.Option(help="Pairs of each row, at most; 0: as the row says.")] = 0,
+    on: Annotated[str, typer.Option(help="Cores: one, all, or both.")] = "both",
+    folder: Annotated[
+        Path | None, typer.Option(help="Keep images and weights here, for the next run.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Also write the tables into this page, as docs/performance.md.")
+    ] = None,
+) -> None:
+    """Compare the CPU and wall seconds of tfsgd with those of a PyTorch stack that does the same work."""
+    parts = only.split(",") if only else list(PARTS)
+    unknown = sorted(set(parts) - set(PARTS))
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}; expected some of {', '.join(PARTS)}")
+    modes = {"one": ["one"], "all": ["all"], "both": ["one", "all"]}.get(on)
+    if modes is None:
+        raise typer.BadParameter(f"{on}; expected one, all or both")
+    console = Console()
+    head = f"{datetime.now(UTC):%Y-%m-%d}, {processor()}; {versions()}. {other_load()}"
+    console.print(head, highlight=False)
+    with tempfile.TemporaryDirectory() as temporary:
+        inputs = folder or Path(temporary)
+        inputs.mkdir(parents=True, exist_ok=True)
+        gflops = _prepare(inputs, console)
+        for part, lines in _measured(parts, modes, inputs, pairs, gflops, console):
+            show(part, lines, console)
+            if page:
+                write(page, part, lines, f"{head} One core's matrix product: {gflops:.0f} GFLOP/s.")
+
+
+def _prepare(folder: Path, console: Console) -> float:
+    """Writes the inputs, sees to it that both sides compute the same, and measures the floor."""
+    every, one = cores(), cores()[:1]
+    log = folder / "log.txt"
+    with Side("ours", every, folder, log) as ours:
+        if not (folder / "stdcnn-trained.npz").exists():
+            console.print("images and weights ...")
+            ours.once("write_inputs", {})
+    with Side("ours", one, folder, log) as ours, Side("theirs", one, folder, log) as theirs:
+        for model, weights in SAME_WEIGHTS:
+            arguments = {"model": model, "weights": weights}
+            found = [np.array(side.once("logits", arguments)["logits"]) for side in (ours, theirs)]
+            difference = float(np.abs(found[0] - found[1]).max())
+            console.print(f"{weights}: logits of both sides differ by {difference:.1e}", highlight=False)
+            if not difference <= LOGITS_TOLERANCE:
+                raise SystemExit(f"{weights}: the two sides do not compute the same")
+        speeds = [side.once("matrix_product", {})["gflops"] for side in (ours, theirs) for _ in range(3)]
+    console.print(f"one core's float32 matrix product: {max(speeds):.0f} GFLOP/s", highlight=False)
+    return max(speeds)
+
+
+def _measured(
+    parts: list[str], modes: list[str], folder: Path, pairs: int, gflops: float, console: Console
+) -> Iterator[tuple[str, list[Line]]]:
+    for part in parts:
+        if part == "sweep":
+            if "all" in modes:
+                yield part, _sweep_lines(folder, pairs or 1)
+            continue
+        lines: list[Line] = []
+        for mode in modes:
+            wanted = [row for row in [*rows(), _trial_row()] if row.part == part and mode in row.threads]
+            if not wanted or (mode == "all" and len(cores()) == 1 and lines):
+                continue
+            used = cores()[:1] if mode == "one" else cores()
+            log = folder / "log.txt"
+            with (
+                Side("ours", used, folder, log) as ours,
+                Side(_their_side(part), used, folder, log) as theirs,
+            ):
+                for row in wanted:
+                    console.print(f"{row.title}, {len(used)} cores ...", highlight=False)
+                    lines.append(_line(row, ours, theirs, pairs, len(used), gflops))
+        if lines:
+            yield part, lines
+
+
+def _their_side(part: str) -> str:
+    return "ours" if part == "path" else "theirs"
+
+
+def _line(row: Row, ours: Side, theirs: Side, pairs: int, used: int, gflops: float) -> Line:
+    ours.prepare(row.job, row.arguments | row.ours)
+    theirs.prepare(row.their_job or row.job, row.arguments if row.theirs is None else row.theirs)
+    timing = alternate(ours, theirs, pairs or row.pairs, SECONDS_A_ROW, warm_up=row.warm_up)
+    return Line(
+        row.title, used, timing, row.goal, flops=row.flops, gflops=gflops, result=_result(row, timing)
+    )
+
+
+def _result(row: Row, timing: Timing) -> str:
+    """What both sides found, which shows that they did the same work."""
+    if row.shows is None:
+        return ""
+    ours, theirs = (result[row.shows] for result in timing.results)
+    if row.agree is not None and not abs(ours - theirs) <= row.agree * abs(theirs):
+        raise SystemExit(f"{row.title}: {row.shows} {ours} and {theirs}: not the same work")
+    text = f"{row.shows} {ours:.5g} | {theirs:.5g}"
+    if "iterations" in timing.results[0]:
+        text += "; products {} | {}".format(*(result["iterations"] for result in timing.results))
+        text += "; residual {:.4f} | {:.4f}".format(*(result["residual"] for result in timing.results))
+    return text
+
+
+def _trial_row() -> Row:
+    return Row(
+        "trial", "a trial of 10 epochs, a tenth of all images", "trial", {"overrides": list(ONE_TRIAL)},
+        theirs=their_arguments(ONE_TRIAL), goal=1.3, threads=("all",), pairs=2, warm_up=False,
+    )  # fmt: skip
+
+
+def _sweep_lines(folder: Path, pairs: int) -> list[Line]:
+    count = len(cores())
+    in_turn, side_by_side = compare_sweeps(folder, count, pairs)
+    title = f"a sweep of 4 trials with {count} workers against"
+    return [
+        Line(f"{title} one after the other on all threads", count, in_turn, 2.0, by_wall=True),
+        Line(f"{title} {count} processes", count, side_by_side, 1.3, by_wall=True),
+    ]
+
+
+if __name__ == "__main__":
+    typer.run(bench)

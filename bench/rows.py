@@ -1,0 +1,109 @@
+"""What is compared: each row is the same work on both sides, with the goal for it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench import flops
+
+PARTS = ("path", "train", "fgsm", "pgd", "hessian", "trial", "sweep")
+EPSILONS = (0.3, 0.1)
+STEPS = 40
+LOGITS_TOLERANCE = 1e-4  # of the two sides, before anything is timed
+TOLERANCE = 1e-2  # on the residual of the top eigenvalue
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    part: str
+    title: str
+    job: str  # of both sides, unless `their_job` names another
+    arguments: dict[str, Any]
+    ours: dict[str, Any] = field(default_factory=dict)  # more arguments of our side
+    theirs: dict[str, Any] | None = None  # their arguments, where they are others
+    their_job: str | None = None
+    goal: float | None = None  # theirs over ours
+    flops: float = 0.0  # of the whole work; 0: not counted
+    pairs: int = 3  # at most
+    threads: tuple[str, ...] = ("one", "all")
+    warm_up: bool = True
+    shows: str | None = None  # the result that the table shows
+    agree: float | None = None  # how closely the results must agree, relatively
+
+
+def rows() -> list[Row]:
+    """All rows but the sweep, in the table's order."""
+    return [*_path(), *_training(), *_fgsm(), *_pgd(), *_hessian()]
+
+
+def _path() -> list[Row]:
+    # The peer here is our own bare loop: at most 10 % more CPU time means a ratio of 1/1.1.
+    arguments = {"model": "stdcnn", "batch_size": 64, "examples": 19_200}
+    title = "StdCNN, b = 64: Keras fit against a bare in-graph loop"
+    return [Row("path", title, "train", arguments, their_job="bare_loop", goal=0.91, threads=("one",))]
+
+
+def _training() -> list[Row]:
+    found = []
+    for model, name, batch_size, examples, goal in (
+        ("stdcnn", "StdCNN", 64, 12_800, 1.0),
+        ("stdcnn", "StdCNN", 512, 16_384, 1.6),
+        ("stdcnn", "StdCNN", 4_096, 16_384, 1.6),
+        ("m1", "M1", 64, 3_200, 1.0),
+        ("m1", "M1", 512, 4_096, 1.6),
+        ("m1", "M1", 4_096, 8_192, 1.6),
+        ("c1", "C1", 128, 1_280, None),
+    ):
+        arguments = {"model": model, "batch_size": batch_size, "examples": examples}
+        title = f"train {name}, b = {batch_size}, {examples:,} images"
+        work = flops.training(model) * examples
+        found.append(Row("train", title, "train", arguments, goal=goal, flops=work))
+    return found
+
+
+def _fgsm() -> list[Row]:
+    examples = 5_000
+    work = examples * (flops.input_gradient("stdcnn") + flops.forward("stdcnn"))
+    arguments = {"examples": examples, "epsilon": 0.1}
+    return [
+        Row(
+            "fgsm", f"FGSM, epsilon 0.1, {examples:,} images", "fgsm", arguments,
+            flops=work, shows="accuracy", agree=5e-3,
+        )
+    ]  # fmt: skip
+
+
+def _pgd() -> list[Row]:
+    found = []
+    for early_stop in (False, True):
+        for epsilon in EPSILONS if early_stop else EPSILONS[1:]:
+            examples = 500
+            how = "with our early stop" if early_stop else "equal work"
+            goal = 1.3 if not early_stop else 4.0 if epsilon == 0.3 else None
+            found.append(
+                Row(
+                    "pgd", f"PGD-{STEPS}, epsilon {epsilon:g}, {examples} images, {how}", "pgd",
+                    {"examples": examples, "epsilon": epsilon, "steps": STEPS},
+                    ours={"early_stop": early_stop}, goal=goal,
+                    flops=0 if early_stop else flops.pgd("stdcnn", STEPS) * examples,
+                    shows="accuracy",
+                )
+            )  # fmt: skip
+    return found
+
+
+def _hessian() -> list[Row]:
+    examples = 5_000
+    return [
+        Row(
+            "hessian", f"one Hessian-vector product, {examples:,} images", "hessian_product",
+            {"examples": examples}, goal=1.8, flops=flops.hessian_product("stdcnn") * examples,
+            shows="curvature", agree=1e-3,
+        ),
+        Row(
+            "hessian", f"λ1, {examples:,} images, residual {TOLERANCE:g}", "eigenvalue",
+            {"examples": examples, "tolerance": TOLERANCE}, goal=1.8, pairs=1, threads=("all",),
+            shows="eigenvalue", agree=1e-3,
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,118 @@
+"""Whole trials and whole sweeps: a tenth of the images of configs/fmnist_stdcnn.yaml, ten epochs."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.pairs import Timing
+from tfsgd.config import Experiment, load_experiment
+from tfsgd.records import grid
+
+CONFIG = Path("configs/fmnist_stdcnn.yaml")
+TENTH = (
+    "epochs=10",
+    "batch_sizes=[64]",
+    "seeds=[0]",
+    "train_examples=5500",
+    "validation_examples=500",
+    "test_examples=1000",
+    "hessian.examples=500",
+)
+ONE_TRIAL = (*TENTH, "regimes={LR: {learning_rate: 0.01, momentum: [0.9]}}")
+FOUR_TRIALS = (*TENTH, "regimes={LR: {learning_rate: 0.01, momentum: [0.0, 0.2, 0.5, 0.9]}}")
+
+
+def their_arguments(overrides: Sequence[str], logs: str | None = None) -> dict[str, Any]:
+    """What the peer must know of our experiment to do the same."""
+    experiment = load_experiment(CONFIG, tuple(overrides))
+    pgd = experiment.attacks.pgd
+    assert pgd is not None
+    points = [
+        {
+            "batch_size": trial.settings.batch_size,
+            "momentum": trial.settings.momentum,
+            "learning_rate": trial.settings.learning_rate,
+            "halve_every_epochs": trial.settings.halve_every_epochs,
+        }
+        for trial in grid(experiment)
+    ]
+    return {"points": points, "plan": _plan(experiment) | {"logs": logs}}
+
+
+def _plan(experiment: Experiment) -> dict[str, Any]:
+    pgd = experiment.attacks.pgd
+    assert pgd is not None
+    examples = {f"{name}_examples": experiment.examples(name) for name in ("train", "validation", "test")}
+    return examples | {
+        "epochs": experiment.epochs,
+        "epsilons": pgd.epsilon,
+        "steps": pgd.steps,
+        "hessian_examples": experiment.hessian.examples,
+        "tolerance": experiment.hessian.tolerance,
+    }
+
+
+def our_sweep(workers: int) -> dict[str, Any]:
+    """`python -m tfsgd.sweep` from a cold start to its last record."""
+    with tempfile.TemporaryDirectory() as logs:
+        options = [part for override in FOUR_TRIALS for part in ("--set", override)]
+        command = [sys.executable, "-m", "tfsgd.sweep", str(CONFIG), "--logs", logs, *options]
+        taken = _run([[*command, "--workers", str(workers)]], threads=None)
+        records = list(Path(logs).glob("*/trials/*/*/record.json"))
+        assert len(records) == 4, f"expected 4 records, found {len(records)}"
+    return taken
+
+
+def their_sweep(processes: int, folder: Path) -> dict[str, Any]:
+    """The peer's script from a cold start: the trials dealt out to so many processes."""
+    threads = max(1, len(os.sched_getaffinity(0)) // processes)
+    with tempfile.TemporaryDirectory() as logs:
+        arguments = their_arguments(FOUR_TRIALS, logs)
+        commands = []
+        for process in range(processes):
+            share = arguments | {"points": arguments["points"][process::processes]}
+            commands.append(
+                [sys.executable, "-m", "bench.peer", str(threads), str(folder), json.dumps(share)]
+            )
+        taken = _run(commands, threads)
+        assert len(list(Path(logs).glob("*.json"))) == 4
+    return taken
+
+
+def _run(commands: list[list[str]], threads: int | None) -> dict[str, Any]:
+    """Runs commands at the same time; CPU seconds of all their processes, wall seconds of the whole."""
+    environment = dict(os.environ)
+    if threads is not None:
+        environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    cpu, wall = _children_cpu(), time.perf_counter()
+    running = [
+        subprocess.Popen(c, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for c in commands
+    ]
+    errors: list[str] = [process.communicate()[1] for process in running]
+    for command, process, error in zip(commands, running, errors, strict=True):
+        if process.returncode:
+            raise RuntimeError(f"{command[:4]}: exit code {process.returncode}\n{error[-2000:]}")
+    return {"cpu": _children_cpu() - cpu, "wall": time.perf_counter() - wall, "result": {}}
+
+
+def _children_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def compare_sweeps(folder: Path, processes: int, pairs: int) -> tuple[Timing, Timing]:
+    """Our sweep with a worker for each core against theirs: one after the other, and side by side."""
+    in_turn, side_by_side = Timing(), Timing()
+    for _ in range(pairs):
+        ours = our_sweep(processes)
+        in_turn.add(ours, their_sweep(1, folder))
+        side_by_side.add(ours, their_sweep(processes, folder))
+    return in_turn, side_by_side

@@ -1,0 +1,63 @@
+"""The benchmark's arithmetic; what it times is never timed here."""
+
+from pathlib import Path
+
+import pytest
+
+from bench import flops
+from bench.pairs import Timing, ratio
+from bench.rows import PARTS, rows
+from bench.tables import Line, write
+from tfsgd.models import MODELS, build_model
+
+
+@pytest.mark.parametrize("name", list(flops.FORWARD_PRODUCTS))
+def test_forward_products_are_those_of_the_network(name: str) -> None:
+    found = []
+    for layer in build_model(name).layers:
+        kernel = getattr(layer, "kernel", None)
+        if kernel is not None:
+            pixels = layer.output.shape[1] * layer.output.shape[2] if len(kernel.shape) == 4 else 1
+            size = 1
+            for side in kernel.shape:
+                size *= side
+            found.append(pixels * size)
+    assert tuple(found) == flops.FORWARD_PRODUCTS[name]
+    assert set(flops.FORWARD_PRODUCTS) <= set(MODELS)
+
+
+def test_training_and_attacks_by_hand() -> None:
+    # StdCNN: 1,006,140 products forward, 60,840 of them in the first layer.
+    assert flops.forward("stdcnn") == 2 * 1_006_140
+    assert flops.training("stdcnn") == 2 * (3 * 1_006_140 - 60_840)
+    assert flops.pgd("stdcnn", 40) == 2 * 1_006_140 * 81
+
+
+def test_ratio_is_theirs_over_ours_pair_by_pair() -> None:
+    assert ratio([(1.0, 2.0), (2.0, 2.0), (1.0, 4.0)]) == (2.0, 1.0, 4.0)
+
+
+def test_tables_replace_only_their_part_of_the_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- pgd -->\nold\n<!-- /pgd -->\nafter\n")
+    timing = Timing(cpu=[(1.0, 2.0)], wall=[(1.0, 1.5)])
+    lines = [Line("PGD", 1, timing, goal=1.3, flops=2e9, gflops=4.0, result="accuracy 0.1 | 0.1")]
+    write(page, "pgd", lines, "today.")
+    text = page.read_text()
+    assert text.startswith("before\n<!-- pgd -->\ntoday.")
+    assert text.endswith("<!-- /pgd -->\nafter\n")
+    assert "old" not in text
+    assert (
+        "| PGD | 1 | 1 | 1 | 2 | 1.5 | 2.00 | 1.50 | 1.3: met | 0.5 | 2.0 | 4.0 | accuracy 0.1 / 0.1 |"
+        in text
+    )
+    with pytest.raises(ValueError, match="markers"):
+        write(page, "train", lines, "")
+
+
+def test_the_page_has_a_place_for_every_part() -> None:
+    text = Path("docs/performance.md").read_text()
+    for part in PARTS:
+        assert f"<!-- {part} -->" in text
+        assert f"<!-- /{part} -->" in text
+    assert {row.part for row in rows()} <= set(PARTS)
