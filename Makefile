@@ -1,19 +1,24 @@
 # Two commands for a bare machine with Debian and Python 3.11:
 #   make sweep   set-up, then the grid of configs/fmnist_stdcnn.yaml in its quick profile
 #   make test    set-up, then all tests
+# and for developers: make lint, make faults (kills sweeps at random moments; TFSGD_FAULTS=10 of them)
 
 PYTHON ?= python3
 BIN := .venv/bin
 DATA := $(wildcard data)
 RUN := $(if $(DATA),TFSGD_DATA="$${TFSGD_DATA:-$(DATA)}" )$(BIN)
 
-.PHONY: sweep test lint setup
+.PHONY: sweep test faults lint setup
 
 sweep: setup
 	$(RUN)/python -m tfsgd.sweep configs/fmnist_stdcnn.yaml --quick
+	$(BIN)/python -m tfsgd.report logs/fmnist_stdcnn-quick
 
 test: setup
 	$(RUN)/python -m pytest -n 2
+
+faults: setup
+	$(RUN)/python -m pytest -m faults -s tests/test_workers.py
 
 lint: setup
 	$(BIN)/ruff check

@@ -63,7 +63,7 @@ def run_sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 
     def run(*arguments: Any) -> tuple[int, str, str]:
         capsys.readouterr()
-        command = ["sweep", "--logs", str(tmp_path / "logs"), *map(str, arguments)]
+        command = ["sweep", "--workers", "1", "--logs", str(tmp_path / "logs"), *map(str, arguments)]
         monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as ended:
             sweep.main()

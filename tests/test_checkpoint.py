@@ -85,7 +85,6 @@ def epochs_trained(
     wanted: Experiment,
     splits: Splits,
     folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
     config_hash: str = "a" * 64,
 ) -> int:
     seen: list[int] = []
@@ -109,7 +108,8 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     newest, before = _newest_first(folder / "checkpoint")
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
-    newest.write_bytes({"truncated": content[:-100], "flipped": content, "empty": b""}[damage])
+    damaged = {"truncated": content[:-100], "flipped": content, "empty": bytearray()}
+    newest.write_bytes(damaged[damage])
     assert _read(newest) is None
     assert _read(before) is not None
     assert epochs_trained(wanted, splits, folder) == 2  # the second again, and the third

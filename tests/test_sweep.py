@@ -234,7 +234,7 @@ def finished_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("finished")
     (root / "config.yaml").write_text(yaml.safe_dump(TINY))
     command = [sys.executable, "-m", "tfsgd.sweep", str(root / "config.yaml"), "--logs", str(root)]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run([*command, "--workers", "1"], check=True, capture_output=True)
     return root / "tiny"
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tfsgd.data import DATASETS
+from tfsgd.data import DATASETS, Splits
 from tfsgd.errors import RequestError
 from tfsgd.models import MODELS
 from tfsgd.regimes import SGDSettings, constant_rate, constant_ratio
@@ -165,6 +165,16 @@ class Experiment(_Block):
     def examples(self, split: str) -> int:
         """How many images of a split are used."""
         return getattr(self, f"{split}_examples") or getattr(DATASETS[self.dataset], split)
+
+    def cut(self, splits: Splits) -> Splits:
+        """The images, cut to the numbers that are used."""
+        return Splits(
+            train=splits.train.first(self.train_examples),
+            validation=splits.validation.first(self.validation_examples),
+            test=splits.test.first(self.test_examples),
+            sha256=splits.sha256,
+            source=splits.source,
+        )
 
     def meaning(self) -> dict[str, Any]:
         """What determines a trial's numbers besides its own SGD settings and seed."""

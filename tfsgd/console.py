@@ -12,6 +12,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -19,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 
 from tfsgd.config import Experiment
-from tfsgd.records import Record, Trial
+from tfsgd.records import LogFolder, Record, Trial
 
 WIDE = 150  # columns of a log file, where nothing tells how wide a reader's window is
 QUIET_SECONDS = 30  # between two lines about the same trial in a log file
@@ -48,22 +49,25 @@ class Display:
     Args:
         trials: how many are to be trained.
         epochs: of each.
+        logs: where the trials' files are, to tell how large the whole grid will be.
         output: where to show it.
     """
 
-    def __init__(self, trials: int, epochs: int, output: Console) -> None:
+    def __init__(self, trials: int, epochs: int, logs: LogFolder, output: Console) -> None:
         self._epochs = epochs
         self._trials = trials
+        self._logs = logs
         self._output = output
+        self._under_way: dict[str, int] = {}  # epochs done, by trial
+        self._rows: dict[str, TaskID] = {}
         self._ended = 0
-        self._last_line = 0.0
+        self._last_line: dict[str, float] = {}
         self._bars = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[doing]}"),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
             console=output, disable=not output.is_terminal, transient=True,
         )  # fmt: skip
         self._all = self._bars.add_task("all epochs", total=trials * epochs, doing="")
-        self._one = self._bars.add_task("", total=epochs, doing="", visible=False)
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()
@@ -76,22 +80,43 @@ class Display:
         self._bars.stop()
 
     def progress(self, trial: Trial, epochs_done: int, doing: str) -> None:
-        done = self._ended * self._epochs + epochs_done
-        self._bars.update(self._all, completed=done, doing=f"trial {self._ended + 1} of {self._trials}")
-        self._bars.update(self._one, description=trial.name, completed=epochs_done, doing=doing, visible=True)
-        now = time.monotonic()
-        if not self._output.is_terminal and now - self._last_line > QUIET_SECONDS:
-            self._last_line = now
-            left = (now - self._began) * (self._trials * self._epochs / max(done, 1) - 1)
+        name = trial.name
+        if name not in self._rows:
+            self._rows[name] = self._bars.add_task(name, total=self._epochs, doing="")
+        self._under_way[name] = epochs_done
+        self._bars.update(self._rows[name], completed=epochs_done, doing=doing)
+        self._count()
+        if not self._output.is_terminal and time.monotonic() - self._last_line.get(name, 0) > QUIET_SECONDS:
+            self._last_line[name] = time.monotonic()
             self._line(
-                f"{trial.name} epoch {epochs_done} of {self._epochs}, {doing}, about {duration(left)} left"
+                f"{name} epoch {epochs_done} of {self._epochs}, {doing}, about {duration(self._seconds_left())} left"
             )
 
     def ended(self, trial: Trial, outcome: str) -> None:
         self._ended += 1
-        self._bars.update(self._all, completed=self._ended * self._epochs)
+        self._under_way.pop(trial.name, None)
+        if trial.name in self._rows:
+            self._bars.remove_task(self._rows.pop(trial.name))
+        self._count()
         self._line(f"{trial.name} {outcome}")
-        self._last_line = time.monotonic()
+        if self._ended == 1 and self._trials > 1:
+            size = sum(f.stat().st_size for f in self._logs.trial_path(trial).rglob("*") if f.is_file())
+            self._line(
+                f"expect about {duration(self._seconds_left())} and {size * self._trials / 1e6:.0f} MB for the {self._trials} trials"
+            )
+
+    def _count(self) -> None:
+        self._bars.update(
+            self._all, completed=self._epochs_done(), doing=f"{self._ended} of {self._trials} trials"
+        )
+
+    def _epochs_done(self) -> int:
+        return self._ended * self._epochs + sum(self._under_way.values())
+
+    def _seconds_left(self) -> float:
+        return (time.monotonic() - self._began) * (
+            self._trials * self._epochs / max(self._epochs_done(), 1) - 1
+        )
 
     def _line(self, text: str) -> None:
         self._output.print(

@@ -5,10 +5,14 @@ written once, atomically, at the end of a trial; whether a trial has been done i
 `config_hash`, never by a path.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import math
 import os
+import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -202,6 +206,10 @@ class LogFolder:
         (folder / "failure.json").unlink(missing_ok=True)
         return folder / "record.json"
 
+    def has_ended(self, trial: Trial) -> bool:
+        """Whether a trial has left a record or a failure."""
+        return any((self.trial_path(trial) / name).exists() for name in ("record.json", "failure.json"))
+
     def write_failure(self, trial: Trial, error: str, traceback: str) -> Path:
         path = self.trial_path(trial) / "failure.json"
         write_atomically(path, to_json({"trial": trial.name, "error": error, "traceback": traceback}))
@@ -212,12 +220,65 @@ class LogFolder:
         text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
         write_atomically(self.experiment_path, text)
 
+    def read_experiment(self) -> Experiment:
+        """The resolved config of the sweep that runs here.
+
+        Raises:
+            RequestError: it cannot be read.
+        """
+        try:
+            return Experiment.model_validate(yaml.safe_load(self.experiment_path.read_text()))
+        except (OSError, yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+            raise RequestError(
+                f"{self.experiment_path}: cannot be read: {str(error).splitlines()[0]}"
+            ) from None
+
+    def empty_scratch(self) -> None:
+        """Removes what keras-tuner and the workers of an earlier run have left."""
+        shutil.rmtree(self.tuner_path, ignore_errors=True)
+        self.tuner_path.mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps a second sweep out of the folder, for as long as this process lives.
+
+        Raises:
+            RequestError: another process has it; the line names that process.
+        """
+        with (self.path / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise RequestError(
+                    f"{self.path}: another sweep is at work there: {file.read().strip()}; wait for it or stop it"
+                ) from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            yield
+
+    def claim(self, trial: Trial, name: str) -> None:
+        """Says which worker has a trial now; whoever had it before leaves it alone."""
+        write_atomically(self.tuner_path / "claims" / trial.name, name)
+
+    def claimant(self, trial: Trial) -> str | None:
+        """The worker that has a trial."""
+        return _text(self.tuner_path / "claims" / trial.name)
+
+    def beat(self, tuner_id: str, text: str) -> None:
+        """A worker's sign of life: a text that it changes."""
+        write_atomically(self.tuner_path / "heartbeats" / tuner_id, text)
+
+    def heartbeat(self, tuner_id: str) -> str | None:
+        """A worker's last sign of life; `None` if it never gave one."""
+        return _text(self.tuner_path / "heartbeats" / tuner_id)
+
     def recorded_meaning(self) -> dict[str, Any] | None:
         """What the trials in this folder mean, by its `experiment.yaml`; `None` if that is not there."""
         try:
-            raw = yaml.safe_load(self.experiment_path.read_text())
-            return Experiment.model_validate(raw).meaning()
-        except (OSError, yaml.YAMLError, ValidationError, UnicodeDecodeError):
+            return self.read_experiment().meaning()
+        except RequestError:
             return None
 
 
@@ -228,7 +289,7 @@ def read_record(path: Path) -> Record:
         RequestError: it cannot be read, is not a record, or lies in another trial's folder.
     """
     try:
-        record = Record.model_validate(json.loads(path.read_text()))
+        record = Record.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
@@ -246,6 +307,13 @@ def read_record(path: Path) -> Record:
     return record
 
 
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except OSError:
+        return None
+
+
 def to_json(value: Any) -> str:
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
@@ -255,7 +323,7 @@ def write_atomically(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -1,12 +1,13 @@
 """The command: `python -m tfsgd.sweep CONFIG` trains and measures every trial of a grid."""
 
+import os
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from tfsgd.config import Experiment, load_experiment
 from tfsgd.console import Display, console, plan_table, results_table, send_native_logs_to
@@ -39,22 +40,64 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the trials and their SGD settings; train nothing.")
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes that train at the same time.", show_default="one for each GPU or core"
+        ),
+    ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Let workers on other machines join here.", show_default="nobody"
+        ),
+    ] = None,
+    join: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Work for the sweep that listens there, with the same --logs."
+        ),
+    ] = None,
 ) -> int:
     """Train and measure every trial of a grid of SGD settings.
 
     Each network is trained on unperturbed images; then its natural, FGSM and PGD accuracy and the
     top eigenvalue of its Hessian are measured and written to LOGS/NAME/trials/*/*/record.json.
-    The same command again continues: a trial that has a record is never trained again.
+    The same command again continues: a trial that has a record is never trained again, one that was
+    interrupted goes on from its last epoch.
 
     Exit code: 0 every trial has a record, 1 some trial failed, 2 the request is wrong,
     130 interrupted.
     """
     experiment = load_experiment(config, tuple(overrides or ()), quick)
-    trials = grid(experiment)
     if dry_run:
-        console().print(plan_table(trials, experiment))
+        console().print(plan_table(grid(experiment), experiment))
         return OK
+    if listen and join:
+        raise RequestError(
+            "--listen, --join: expected one of them; the sweep that listens is not the one that joins"
+        )
     folder = _log_folder(logs, experiment)
+    crew = _Crew(workers, listen, join, (data, Path(experiment.data_dir) if experiment.data_dir else None))
+    if join:
+        return _join(experiment, folder, crew)
+    with folder.locked():
+        return _sweep(experiment, folder, crew, config, quick)
+
+
+@dataclass(frozen=True)
+class _Crew:
+    """Who trains: as asked for on the command line."""
+
+    workers: int | None
+    listen: str | None
+    join: str | None
+    data_dirs: tuple[Path | None, ...]
+
+
+def _sweep(experiment: Experiment, folder: LogFolder, crew: _Crew, config: Path, quick: bool) -> int:
+    """Trains what has no record, then shows all."""
+    trials = grid(experiment)
     done = results(trials, experiment, folder)
     recorded = {trial for trial, _ in done}
     waiting = [trial for trial in trials if trial not in recorded]
@@ -65,15 +108,15 @@ def sweep(
     )
     failures: dict[str, str] = {}
     if waiting:
-        splits = _splits(experiment, data)
+        splits = experiment.cut(load_splits(experiment.dataset, crew.data_dirs))
         refuse_other_data(done, splits.sha256, splits.source, folder)
         output.print(f"images: {experiment.dataset} from {splits.source}", highlight=False, markup=False)
     name_regimes(done, folder)
     folder.write_experiment(experiment)
     if waiting:
-        failures = _train(waiting, trials, experiment, splits, folder)
+        failures = _train(waiting, trials, experiment, splits, folder, crew)
     _show_results(trials, experiment, folder)
-    _say_what_is_next(experiment, config, folder, quick)
+    _say_what_is_next(config, folder, quick)
     return _exit_code(trials, failures, experiment, folder)
 
 
@@ -92,34 +135,65 @@ def _log_folder(logs: Path, experiment: Experiment) -> LogFolder:
     return folder
 
 
-def _splits(experiment: Experiment, data: Path | None) -> Splits:
-    """The images, cut to the numbers that the experiment asks for."""
-    data_dir = Path(experiment.data_dir) if experiment.data_dir else None
-    splits = load_splits(experiment.dataset, (data, data_dir))
-    return Splits(
-        train=splits.train.first(experiment.train_examples),
-        validation=splits.validation.first(experiment.validation_examples),
-        test=splits.test.first(experiment.test_examples),
-        sha256=splits.sha256,
-        source=splits.source,
-    )
-
-
 def _train(
-    waiting: list[Trial], trials: list[Trial], experiment: Experiment, splits: Splits, folder: LogFolder
+    waiting: list[Trial],
+    trials: list[Trial],
+    experiment: Experiment,
+    splits: Splits,
+    folder: LogFolder,
+    crew: _Crew,
 ) -> dict[str, str]:
     """Trains what has no record; returns the failures. TensorFlow is first imported here."""
     output = console()
-    send_native_logs_to(folder.path / "tensorflow.log")
+    folder.empty_scratch()
+    send_native_logs_to(folder.tuner_path / "tensorflow.log")
     from tfsgd.tensorboard import write_hparams_config
     from tfsgd.train import check_replicas, configure_tensorflow, mirrored_strategy
     from tfsgd.tuner import search
+    from tfsgd.workers import Address, Crew, default_size
 
     configure_tensorflow()
-    check_replicas(experiment.batch_sizes, mirrored_strategy().num_replicas_in_sync)
     write_hparams_config(experiment, trials, folder.path)
-    with Display(len(waiting), experiment.epochs, output) as display:
-        return search(experiment, waiting, splits, folder, display)
+    size = crew.workers or default_size(len(waiting))
+    with Display(len(waiting), experiment.epochs, folder, output) as display:
+        if size == 1 and not crew.listen:
+            check_replicas(experiment.batch_sizes, mirrored_strategy().num_replicas_in_sync)
+            return search(experiment, waiting, splits, folder, display)
+        del splits  # each worker loads its own
+        address = Address.parse(crew.listen, "--listen") if crew.listen else Address.free_on_loopback()
+        return Crew(
+            experiment, waiting, folder, display,
+            size=size, data_dirs=crew.data_dirs, address=address, joins=False,
+        ).run()  # fmt: skip
+
+
+def _join(experiment: Experiment, folder: LogFolder, crew: _Crew) -> int:
+    """Brings workers to a sweep that runs on another machine."""
+    assert crew.join is not None
+    same = {"data_dir": None, "export": True}
+    theirs = folder.read_experiment()
+    if theirs.model_copy(update=same) != experiment.model_copy(update=same):
+        raise RequestError(
+            f"{folder.path}: the sweep there has another config; join it with the same CONFIG, --quick and --set"
+        )
+    folder.tuner_path.mkdir(exist_ok=True)
+    send_native_logs_to(folder.tuner_path / f"joined-{os.getpid()}.log")
+    from tfsgd.workers import Address, Crew, default_size
+
+    address = Address.parse(crew.join, "--join")
+    if not address.answers():
+        raise RequestError(
+            f"--join {crew.join}: nothing listens there; start the other sweep with --listen first"
+        )
+    trials = grid(experiment)
+    with Display(len(trials), experiment.epochs, folder, console()) as display:
+        failures = Crew(
+            experiment, trials, folder, display,
+            size=crew.workers or default_size(len(trials)), data_dirs=crew.data_dirs, address=address, joins=True,
+        ).run()  # fmt: skip
+    for name, reason in failures.items():
+        print(f"failed: {name}: {reason}", file=sys.stderr)
+    return SOME_FAILED if failures else OK
 
 
 def _show_results(trials: list[Trial], experiment: Experiment, folder: LogFolder) -> None:
@@ -128,20 +202,17 @@ def _show_results(trials: list[Trial], experiment: Experiment, folder: LogFolder
         console().print(results_table(found, experiment))
 
 
-def _say_what_is_next(experiment: Experiment, config: Path, folder: LogFolder, quick: bool) -> None:
-    output = console()
-    output.print(f"Records: {escape(str(folder.path))}/trials", highlight=False, soft_wrap=True)
-    output.print(
-        f"Look:    tensorboard --logdir {escape(shlex.quote(str(folder.path)))}",
-        highlight=False,
-        soft_wrap=True,
-    )
+def _say_what_is_next(config: Path, folder: LogFolder, quick: bool) -> None:
+    where = shlex.quote(str(folder.path))
+    lines = [
+        f"Records: {folder.path}/trials",
+        f"Report:  python -m tfsgd.report {where}",
+        f"Look:    tensorboard --logdir {where}",
+    ]
     if quick:
-        output.print(
-            f"In full: python -m tfsgd.sweep {escape(shlex.quote(str(config)))}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        lines.append(f"In full: python -m tfsgd.sweep {shlex.quote(str(config))}")
+    for line in lines:
+        console().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _exit_code(
