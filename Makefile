@@ -8,7 +8,7 @@ BIN := .venv/bin
 DATA := $(wildcard data)
 RUN := $(if $(DATA),TFSGD_DATA="$${TFSGD_DATA:-$(DATA)}" )$(BIN)
 
-.PHONY: sweep test faults lint setup
+.PHONY: sweep test tensorboard faults lint setup
 
 sweep: setup
 	$(RUN)/python -m tfsgd.sweep configs/fmnist_stdcnn.yaml --quick
@@ -16,6 +16,9 @@ sweep: setup
 
 test: setup
 	$(RUN)/python -m pytest -n 2
+
+tensorboard: setup
+	$(BIN)/tensorboard --logdir logs --host 127.0.0.1
 
 faults: setup
 	$(RUN)/python -m pytest -m faults -s tests/test_workers.py

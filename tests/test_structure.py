@@ -12,7 +12,7 @@ STOREYS = (
     ("worker", "claims", "figures", "console"),
     ("tuner", "evidence"),
     ("trial", "results"),
-    ("train", "export", "tensorboard"),
+    ("train", "export", "tensorboard", "pictures"),
     ("checkpoint", "attacks"),
     ("callbacks",),
     ("hessian", "measure", "pipeline", "records"),
@@ -31,7 +31,7 @@ HOMES = {
     "tensorboard": {"tensorboard"},
     "typer": {"sweep", "report"},
     "rich": {"console"},
-    "matplotlib": {"figures"},
+    "matplotlib": {"figures", "pictures"},
     "pandas": {"evidence", "results", "claims", "figures", "report"},
     "jinja2": {"report"},
 }

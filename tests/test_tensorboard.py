@@ -108,6 +108,20 @@ def test_scalars_are_those_of_the_records(server: str, logs: Path) -> None:
         assert series(final, "hessian_eigenvalue") == pytest.approx([record["hessian"]["eigenvalue"]])
 
 
+def test_attacks_are_shown_and_the_config_is_there(server: str, logs: Path) -> None:
+    for name in records(logs):
+        found = ask_until(
+            server + f"data/plugin/images/images?run=trials/{name}&tag=attacks&sample=0",
+            lambda answer: answer,
+        )
+        picture = urllib.request.urlopen(
+            f"{server}data/plugin/images/individualImage?{found[0]['query']}", timeout=30
+        )
+        assert picture.read(8) == b"\x89PNG\r\n\x1a\n"
+        texts = ask(server + f"data/plugin/text/text?run=trials/{name}&tag=config")
+        assert "relative_step_size" in texts[0]["text"]
+
+
 def test_hparams_show_settings_and_measurements(server: str, logs: Path) -> None:
     expected = records(logs)
     url = server + "data/plugin/hparams/experiment"

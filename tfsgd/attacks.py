@@ -2,7 +2,7 @@
 
 To add an attack, write a method of `Attacker` that returns which images still get their label,
 name it in `planned_attacks`
-and `run_attack`, and give it a block in `config.Attacks`.
+and `Attacker.run`, and give it a block in `config.Attacks`.
 """
 
 from collections.abc import Iterator
@@ -62,6 +62,16 @@ class Attacker:
     def predict(self, images: Images) -> NDArray[np.int64]:
         """Predicted classes, shape `(N,)`."""
         return np.concatenate([self._predict(images[c]).numpy() for c in self._chunks(images)])
+
+    def run(self, planned: AttackResult, images: Images, labels: Labels, seed: int) -> Outcome:
+        """Runs the attack that a plan describes."""
+        if planned.name == "fgsm":
+            return self.fgsm(images, labels, planned.epsilon)
+        return self.pgd(
+            images, labels, planned.epsilon, steps=planned.steps, step_size=planned.step_size,
+            random_start=planned.random_start, restarts=planned.restarts,
+            early_stop=planned.early_stop, seed=seed,
+        )  # fmt: skip
 
     def fgsm(self, images: Images, labels: Labels, epsilon: float) -> Outcome:
         """Fast gradient sign method: one step of size epsilon."""
@@ -266,14 +276,7 @@ def run_attack(
 ) -> AttackResult:
     """Measures one planned attack on the first `planned.examples` images."""
     images, labels = images[: planned.examples], labels[: planned.examples]
-    if planned.name == "fgsm":
-        outcome = attacker.fgsm(images, labels, planned.epsilon)
-    else:
-        outcome = attacker.pgd(
-            images, labels, planned.epsilon, steps=planned.steps, step_size=planned.step_size,
-            random_start=planned.random_start, restarts=planned.restarts,
-            early_stop=planned.early_stop, seed=seed,
-        )  # fmt: skip
+    outcome = attacker.run(planned, images, labels, seed)
     clean = attacker.predict(images) == labels
     return planned.model_copy(
         update={"clean_accuracy": float(clean.mean()), "accuracy": float(outcome.correct.mean())}

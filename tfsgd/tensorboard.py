@@ -22,13 +22,24 @@ def write_hparams_config(experiment: Experiment, trials: list[Trial], folder: Pa
         hp.hparams_config(hparams=hparams, metrics=metrics)
 
 
-def write_final_scalars(trial: Trial, record: Record, folder: Path) -> None:
-    """Writes a trial's hyperparameters and final measurements into its folder."""
+def write_summary(
+    trial: Trial, record: Record, experiment: Experiment, picture: bytes | None, folder: Path
+) -> None:
+    """Writes a trial's hyperparameters, final measurements, config and picture of the attacks."""
     with tf.summary.create_file_writer(str(folder)).as_default():
         hp.hparams(_settings(trial), trial_id=trial.name)
         for tag, value in _metrics(record).items():
             if value is not None:
                 tf.summary.scalar(tag, value, step=record.epochs)
+        tf.summary.text("config", _as_code(experiment), step=record.epochs)
+        if picture is not None:
+            image = tf.image.decode_png(picture, channels=3)
+            tf.summary.image("attacks", image[None], step=record.epochs)
+
+
+def _as_code(experiment: Experiment) -> str:
+    """The resolved config, indented as Markdown's code."""
+    return "\n".join(f"    {line}" for line in experiment.model_dump_json(indent=2).splitlines())
 
 
 def _settings(trial: Trial) -> dict[str, str | float | int]:

@@ -19,8 +19,9 @@ from tfsgd.config import Experiment
 from tfsgd.data import DATASETS, Splits, to_unit
 from tfsgd.export import export_network
 from tfsgd.measure import Evaluator, Figures
+from tfsgd.pictures import as_png, attack_rows
 from tfsgd.records import AttackResult, HessianResult, LogFolder, Record, Seconds, Trial
-from tfsgd.tensorboard import write_final_scalars
+from tfsgd.tensorboard import write_summary
 from tfsgd.train import Trained, train
 
 
@@ -65,9 +66,9 @@ def run_trial(
     )
 
     began = time.perf_counter()
-    attacks, zero_gradients = planned_attacks(experiment.attacks, len(splits.test)), np.nan
+    attacks, zero_gradients, picture = planned_attacks(experiment.attacks, len(splits.test)), np.nan, None
     if finite:
-        attacks, zero_gradients = _attack(
+        attacks, zero_gradients, picture = _attack(
             trained.network,
             attacks,
             splits,
@@ -115,7 +116,7 @@ def run_trial(
     if experiment.export:
         observe.progress(trial, experiment.epochs, "export")
         export_network(trained.network, record, folder)
-    write_final_scalars(trial, record, folder)
+    write_summary(trial, record, experiment, picture, folder)
     observe.progress(trial, experiment.epochs, "record")
     logs.write_record(record)
     remove_checkpoints(folder / "checkpoint")
@@ -144,14 +145,16 @@ def _prepared_folder(folder: Path) -> Path:
 
 def _attack(
     network: Any, planned: list[AttackResult], splits: Splits, trial: Trial, observe: Callable[[str], None]
-) -> tuple[list[AttackResult], float]:
+) -> tuple[list[AttackResult], float, bytes]:
+    """What was measured, the share of images without a gradient, and a picture of the attacks."""
     images, labels = to_unit(splits.test.images), splits.test.labels
     attacker = Attacker(network)
     results = []
     for attack in planned:
         observe(f"{attack.name} {attack.epsilon:g}")
         results.append(run_attack(attacker, attack, images, labels, trial.seed))
-    return results, attacker.zero_gradient_fraction(images, labels)
+    rows = attack_rows(attacker, planned, images, labels, trial.seed)
+    return results, attacker.zero_gradient_fraction(images, labels), as_png(rows, labels)
 
 
 def _status(on_train: Figures, finite: bool, classes: int) -> str:
