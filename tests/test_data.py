@@ -128,17 +128,24 @@ def test_missing_file_and_missing_folder_are_named(fashion_copy: Path) -> None:
         load_splits("fashion_mnist", (Path("nowhere"),))
 
 
-def test_no_data_names_every_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_data_names_every_way_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(data, "DEBIAN_FOLDER", Path("/nonexistent"))
     monkeypatch.delenv("TFSGD_DATA", raising=False)
-    with (
-        mock.patch("tensorflow_datasets.load", side_effect=OSError("no network")),
-        pytest.raises(
-            RequestError, match=r"--data DIR.*data_dir.*TFSGD_DATA.*dataset-fashion-mnist.*TFDS.*no network"
-        ) as refused,
-    ):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(data, "_can_download", lambda: False)
+    ways = r"--data DIR.*data_dir.*TFSGD_DATA.*dataset-fashion-mnist.*TFDS.*out of reach"
+    with pytest.raises(RequestError, match=ways) as refused:
         load_splits("fashion_mnist")
     assert "\n" not in str(refused.value)
+
+
+def test_a_failing_download_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(data, "_can_download", lambda: True)
+    with (
+        mock.patch("tensorflow_datasets.load", side_effect=OSError("cable cut\nsomewhere")),
+        pytest.raises(RequestError, match=r"TFDS download it \(tried: cable cut\)"),
+    ):
+        data._read_tfds("mnist", tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -222,14 +229,12 @@ def test_tfds_gives_the_same_cifar10(cifar: Path, cifar_splits: Splits, tmp_path
 def _from_tfds(name: str, folder: Path, files: Any) -> tuple[Split, Split]:
     import tensorflow_datasets as tfds
 
-    real_load = tfds.load
+    download = tfds.download.DownloadManager
     with (
-        mock.patch.object(
-            tfds.download.DownloadManager, "download_and_extract", lambda self, urls: files(urls)
-        ),
-        mock.patch.object(tfds, "load", lambda *a, **k: real_load(*a, data_dir=folder, try_gcs=False, **k)),
+        mock.patch.object(download, "download_and_extract", lambda self, urls: files(urls)),
+        mock.patch.object(data, "_can_download", return_value=True),
     ):
-        return data._read_tfds(name)
+        return data._read_tfds(name, folder)
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "cifar10"])

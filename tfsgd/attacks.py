@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
-from cleverhans.tf2.utils import clip_eta, optimize_linear
+from cleverhans.tf2.attacks import fast_gradient_method as cleverhans_fgsm
+from cleverhans.tf2.utils import clip_eta, compute_gradient, optimize_linear
 from numpy.typing import NDArray
 
 from tfsgd.config import Attacks
@@ -22,6 +22,10 @@ from tfsgd.records import AttackResult
 Images = NDArray[np.float32]  # (N, height, width, channels) in [0, 1]
 Labels = NDArray[np.int64]  # (N,)
 Mask = NDArray[np.bool_]  # (N,)
+
+# CleverHans's gradient is a tf.function for the whole process, whose cache would keep every network that
+# was ever attacked. Its plain function computes the same inside the graphs below, which go with the network.
+cleverhans_fgsm.compute_gradient = compute_gradient.python_function
 
 CHUNK_SIZE = 256  # images in one pass: memory and speed, not mathematics
 BALL_TOLERANCE = 1e-6  # float32 rounding of x + epsilon
@@ -146,7 +150,7 @@ class Attacker:
         return self._model(images, training=False)
 
     def _fgsm_in_graph(self, images: tf.Tensor, labels: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
-        return fast_gradient_method(
+        return cleverhans_fgsm.fast_gradient_method(
             self._logits, images, epsilon, np.inf, clip_min=0.0, clip_max=1.0, y=labels
         )
 

@@ -6,8 +6,11 @@ bytes, then by label), so that the same images are in the same split at the same
 
 import gzip
 import hashlib
+import logging
 import os
+import socket
 import struct
+import urllib.request
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +25,7 @@ Images = NDArray[np.uint8]  # (N, height, width, channels)
 Labels = NDArray[np.int64]  # (N,)
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+DOWNLOAD_HOST = "storage.googleapis.com"  # of TFDS
 
 
 @dataclass(frozen=True)
@@ -261,12 +265,23 @@ _READERS: dict[str, Callable[[Path], tuple[Split, Split]]] = {
 # TensorFlow Datasets
 
 
-def _read_tfds(dataset: str) -> tuple[Split, Split]:
+def _read_tfds(dataset: str, data_dir: Path | None = None) -> tuple[Split, Split]:
     try:
         import tensorflow_datasets as tfds
 
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
         tfds.disable_progress_bar()
-        loaded = tfds.load(dataset, split=["train", "test"], batch_size=-1, shuffle_files=False)
+        if not tfds.builder(dataset, data_dir=data_dir).is_prepared() and not _can_download():
+            raise OSError(f"{DOWNLOAD_HOST} is out of reach")
+        loaded = tfds.load(
+            dataset,
+            split=["train", "test"],
+            batch_size=-1,
+            shuffle_files=False,
+            data_dir=data_dir,
+            try_gcs=False,
+        )
         train, test = (tfds.as_numpy(part) for part in loaded)
     except Exception as error:  # whatever TFDS or the network raises, the user needs the ways out
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
@@ -278,6 +293,17 @@ def _read_tfds(dataset: str) -> tuple[Split, Split]:
             f"environment's TFSGD_DATA{package}, or let TFDS download it (tried: {reason})"
         ) from None
     return _as_split(train), _as_split(test)
+
+
+def _can_download() -> bool:
+    """Whether a download can begin at all; TFDS would find out by minutes of retries."""
+    if urllib.request.getproxies():
+        return True
+    try:
+        socket.create_connection((DOWNLOAD_HOST, 443), timeout=10).close()
+    except OSError:
+        return False
+    return True
 
 
 def _as_split(arrays: dict[str, NDArray[np.generic]]) -> Split:
