@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Vector = NDArray[np.floating[Any]]  # (number of trainable parameters,)
 Matvec = Callable[[Vector], Vector]
 
-CHUNK_SIZE = 500  # images in one pass: memory, not mathematics
+CHUNK_SIZE = 100  # images in one pass: memory (500 need 1 GB more for StdCNN), not mathematics
 
 
 @dataclass(frozen=True)
