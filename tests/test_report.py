@@ -10,11 +10,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.synthetic import experiment, realistic, write_sweep
 from tfsgd import report
 from tfsgd.errors import RequestError
+from tfsgd.figures import draw
 from tfsgd.records import LogFolder, Trial, grid
 from tfsgd.report import write_report
 from tfsgd.results import read_studies
@@ -365,3 +367,25 @@ def test_tensorflow_is_not_imported(small: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_every_point_lies_inside_its_axes(tmp_path: Path) -> None:
+    """Also when the eigenvalues span three orders of magnitude."""
+
+    def wide(trial: Trial) -> dict[str, Any]:
+        exponent = trial.settings.batch_size / 4096 - trial.settings.momentum
+        return realistic(trial) | {"eigenvalue": 10.0 ** (2.3 * exponent)}
+
+    (study,) = read_studies([write_sweep(tmp_path / "wide", experiment(seeds=[0]), wide)])
+    drawings, _ = draw(study)
+    assert {"curvature-pgd", "regimes-fgsm"} <= {drawing.name for drawing in drawings}
+    for drawing in drawings:
+        for axes in drawing.figure.axes:
+            (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+            for line in axes.lines:
+                if line.get_transform() != axes.transData:  # a guide across the whole axes
+                    continue
+                points = np.asarray(line.get_xydata(), float)
+                points = points[np.isfinite(points).all(1)]
+                assert ((points[:, 0] >= left) & (points[:, 0] <= right)).all(), drawing.name
+                assert ((points[:, 1] >= low) & (points[:, 1] <= high)).all(), drawing.name

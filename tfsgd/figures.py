@@ -494,8 +494,9 @@ def _percent_axis(axes: Axes, label: str) -> None:
 
 def _eigenvalue_axis(axes: Axes, along: str = "y") -> None:
     axis = axes.yaxis if along == "y" else axes.xaxis
-    low, high = (axes.get_ylim if along == "y" else axes.get_xlim)()
+    # The scale comes first: a range that spans factors reaches below zero on a linear axis.
     (axes.set_yscale if along == "y" else axes.set_xscale)("log", base=2)
+    low, high = (axes.get_ylim if along == "y" else axes.get_xlim)()
     if low <= 0 or not math.isfinite(low):  # nothing to show on a logarithmic axis
         low, high = 0.7, 1.4
     if high / low < 3:
@@ -705,7 +706,12 @@ def learning_figures(study: Study) -> Made:
 
 def eigenvalue_history_figures(study: Study) -> Made:
     """λ1 over the epochs, where it was recorded."""
-    keys = {key for record in study.records for key in record.history if key.endswith("eigenvalue")}
+    keys = {
+        key
+        for record in study.records
+        for key, values in record.history.items()
+        if key.endswith("eigenvalue") and sum(v is not None for v in values) > 1
+    }
     if not keys:
         yield "λ1 over the epochs: it was not recorded (hessian.every_epochs is 0)"
     for key in sorted(keys):
