@@ -34,3 +34,5 @@ setup: .venv/.complete
 .venv/.complete: setup.cfg pyproject.toml constraints.txt
 	sh scripts/make-venv "$(PYTHON)"
 	touch $@
+
+include bench/bench.mk
