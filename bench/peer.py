@@ -23,7 +23,7 @@ from torchattacks.attack import Attack
 from bench.worker import Run, cpu_seconds
 
 LEARNING_RATE, MOMENTUM = 0.01, 0.9
-ATTACK_BATCH, HESSIAN_BATCH, EVALUATION_BATCH = 250, 250, 1_000  # the fastest of those that were tried
+ATTACK_BATCH, HESSIAN_BATCH, EVALUATION_BATCH = 250, 250, 1_000  # images in one pass
 PAD = 4
 
 # The subclass below counts on it, and PyHessian asks for second derivatives in the old way.
