@@ -54,15 +54,20 @@ def configure_tensorflow(threads: int | None = None) -> None:
     tf.get_logger().setLevel("ERROR")
 
 
+def replica_devices() -> list[str]:
+    """The devices that hold a replica each: every GPU, or every logical CPU device where there is no GPU."""
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return [device.name for device in devices]
+
+
 def mirrored_strategy() -> tf.distribute.MirroredStrategy:
-    """One replica for every GPU, or for every logical CPU device where there is no GPU.
+    """One replica for each of `replica_devices`.
 
     Gradients and BatchNorm's moments are reduced on one device, in a fixed order. TensorFlow's
     default collectives may meet in another order on each replica, and then abort the training.
     """
-    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy(
-        [device.name for device in devices], cross_device_ops=tf.distribute.ReductionToOneDevice()
+        replica_devices(), cross_device_ops=tf.distribute.ReductionToOneDevice()
     )
 
 

@@ -22,7 +22,7 @@ from tfsgd.measure import Evaluator, Figures
 from tfsgd.pictures import as_png, attack_rows
 from tfsgd.records import AttackResult, HessianResult, LogFolder, Record, Seconds, Trial
 from tfsgd.tensorboard import write_summary
-from tfsgd.train import Trained, train
+from tfsgd.train import Trained, replica_devices, train
 
 
 class Observer(Protocol):
@@ -108,7 +108,7 @@ def run_trial(
         device=device(),
         threads=tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0)),
         onednn=os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "1",
-        replicas=len(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")),
+        replicas=len(replica_devices()),
         git_commit=git_commit(),
         data_sha256=splits.sha256,
         config_hash=trial.config_hash(experiment),
