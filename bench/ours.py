@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from bench.worker import Run, cpu_seconds
 from tfsgd import train as training
 from tfsgd.attacks import Attacker
-from tfsgd.callbacks import EpochOrder
 from tfsgd.config import Experiment, load_experiment
 from tfsgd.data import DATASETS, Split, Splits, load_splits, to_unit
 from tfsgd.hessian import HessianVectorProduct, cross_entropy, top_eigenvalue
@@ -264,15 +263,14 @@ def _save_weights(model: Any, path: Path) -> None:
 
 def _fit_parts(model: str, settings: SGDSettings, split: Split) -> tuple[Any, EpochBatches]:
     plan = experiment(model)
-    strategy = training.mirrored_strategy()
-    compiled = training._compiled_model(plan, settings, strategy)
     batches = EpochBatches(split, settings.batch_size, seed=0, augment=DATASETS[plan.dataset].augment)
+    compiled = training.compiled_model(plan, settings, training.mirrored_strategy(), batches.steps)
     return compiled, batches
 
 
 def _fit(model: Any, batches: EpochBatches, epochs: int) -> float:
     history = model.fit(
-        batches.dataset(), epochs=epochs, callbacks=[EpochOrder(batches)], verbose=0, shuffle=False
+        batches.dataset(), steps_per_epoch=batches.steps, epochs=epochs, verbose=0, shuffle=False
     )
     return float(history.history["loss"][-1])
 

@@ -130,8 +130,8 @@ def test_no_pickle_is_ever_loaded(tmp_path: Path) -> None:
 def test_everything_that_training_changes_is_in_a_checkpoint(splits: Splits, tmp_path: Path) -> None:
     from tfsgd.checkpoint import _state
 
-    model = train_module._compiled_model(
-        experiment(), SGDSettings(64, 0.9, 0.01), train_module.mirrored_strategy()
+    model = train_module.compiled_model(
+        experiment(), SGDSettings(64, 0.9, 0.01), train_module.mirrored_strategy(), 4
     )
     paths = [variable.path for variable in _state(model)]
     assert any(path.endswith("seed_generator_state") for path in paths)

@@ -120,7 +120,7 @@ def test_nothing_is_traced_again_with_more_steps(
 
 def test_the_model_is_compiled_as_promised(splits: Splits) -> None:
     strategy = train_module.mirrored_strategy()
-    model = train_module._compiled_model(experiment(), SGDSettings(64, 0.5, 0.01), strategy)
+    model = train_module.compiled_model(experiment(), SGDSettings(64, 0.5, 0.01), strategy, 4)
     assert isinstance(model.optimizer, keras.optimizers.SGD)
     assert (model.optimizer.momentum, model.optimizer.nesterov, model.optimizer.weight_decay) == (
         0.5,
@@ -128,6 +128,11 @@ def test_the_model_is_compiled_as_promised(splits: Splits) -> None:
         None,
     )
     assert model.distribute_strategy is strategy
+
+
+def test_an_execution_is_a_divisor_of_the_epoch() -> None:
+    found = {steps: train_module.steps_per_execution(steps) for steps in (1, 14, 64, 860, 1719, 1721)}
+    assert found == {1: 1, 14: 14, 64: 64, 860: 43, 1719: 9, 1721: 1}
 
 
 TWO_REPLICAS = Path(__file__).parent / "two_replicas.py"

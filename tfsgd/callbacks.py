@@ -13,7 +13,6 @@ import keras
 from tfsgd.data import Split, to_unit
 from tfsgd.hessian import EigenResult, HessianVectorProduct, top_eigenvalue
 from tfsgd.measure import Evaluator
-from tfsgd.pipeline import EpochBatches
 from tfsgd.regimes import SGDSettings
 
 EIGENVALUE = "top_hessian_eigenvalue"  # its name in the logs
@@ -38,17 +37,6 @@ class LearningRateRule(keras.callbacks.Callback):
         if scale != 1:
             for slot in optimizer.momentums:
                 slot.assign(slot * scale)
-
-
-class EpochOrder(keras.callbacks.Callback):
-    """Tells the batches which epoch is next."""
-
-    def __init__(self, batches: EpochBatches) -> None:
-        super().__init__()
-        self._batches = batches
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._batches.epoch.assign(epoch)
 
 
 def exact_loss_metric() -> keras.metrics.Metric:

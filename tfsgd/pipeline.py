@@ -10,7 +10,7 @@ PAD = 4  # pixels, He et al. 2016, Section 4.2
 
 
 class EpochBatches:
-    """One epoch of batches at each iteration, in the order that belongs to `epoch`.
+    """The batches of one epoch after the other, each epoch in an order of its own.
 
     Neither the order nor the augmentation has a state: a run that is resumed at an epoch sees the
     batches that an uninterrupted one would have seen. (`fit`'s own shuffling of arrays repeats
@@ -21,41 +21,43 @@ class EpochBatches:
         batch_size: the mathematical batch; the last batch of an epoch is the smaller rest.
         seed: of order and augmentation.
         augment: random crop from the image padded by 4, and horizontal flip.
+
+    Attributes:
+        steps: batches of an epoch.
     """
 
     def __init__(self, split: Split, batch_size: int, seed: int, augment: bool) -> None:
         self.steps = -(-len(split) // batch_size)
         with tf.device("CPU:0"):  # tf.data runs there, also where the network does not
-            self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
             self._images = tf.constant(split.images)
             self._labels = tf.constant(split.labels)
         self._batch_size = batch_size
         self._seed = seed
         self._augment = augment
 
-    def dataset(self) -> tf.data.Dataset:
+    def dataset(self, first_epoch: int = 0) -> tf.data.Dataset:
         """Elements `(images, labels, weights)`: float32 in [0, 1], int64, float32 `1 / batch size`.
 
-        With the weights, the sum of the weighted losses is the mean over the whole batch, however
-        it is dealt out to replicas.
+        They do not end: one iterator serves all epochs of a `fit`, which would make two of them anew
+        for every epoch of a dataset that ends. With the weights, the sum of the weighted losses is
+        the mean over the whole batch, however it is dealt out to replicas.
         """
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        epoch = tf.data.Dataset.range(1).flat_map(self._epoch_of_indices)
-        batches = epoch.map(self._batch, num_parallel_calls=1, deterministic=True)
-        cardinality = tf.data.experimental.assert_cardinality(self.steps)
-        return batches.apply(cardinality).prefetch(2).with_options(options)
+        epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
+        return epochs.flat_map(self._epoch).prefetch(2).with_options(options)
 
-    def _epoch_of_indices(self, _: tf.Tensor) -> tf.data.Dataset:
-        key = tf.stack([tf.constant(self._seed, tf.int64), self.epoch])
+    def _epoch(self, epoch: tf.Tensor) -> tf.data.Dataset:
+        key = tf.stack([tf.constant(self._seed, tf.int64), epoch])
         order = tf.random.experimental.stateless_shuffle(tf.range(len(self._labels)), key)
-        return tf.data.Dataset.from_tensor_slices(order).batch(self._batch_size)
+        begins = tf.data.Dataset.range(0, len(self._labels), self._batch_size)
+        return begins.map(lambda begin: self._batch(epoch, order[begin : begin + self._batch_size]))
 
-    def _batch(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _batch(self, epoch: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         images = tf.cast(tf.gather(self._images, index), tf.float32) / 255.0
         if self._augment:
             # The first image's number tells the batches of an epoch apart.
-            key = tf.stack([self._seed * 1_000_003 + self.epoch, tf.cast(index[0], tf.int64)])
+            key = tf.stack([self._seed * 1_000_003 + epoch, tf.cast(index[0], tf.int64)])
             images = crop_and_flip(images, key)
         size = tf.shape(index)[0]
         return images, tf.gather(self._labels, index), tf.fill([size], 1.0 / tf.cast(size, tf.float32))

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from tfsgd.callbacks import (
     EpochLog,
-    EpochOrder,
     ExactLoss,
     LearningRateRule,
     StopWhenDiverged,
@@ -27,7 +26,7 @@ from tfsgd.models import build_model
 from tfsgd.pipeline import EpochBatches
 from tfsgd.regimes import SGDSettings
 
-STEPS_PER_EXECUTION = 32  # steps between two visits to Python
+STEPS_PER_EXECUTION = 64  # at most so many steps between two visits to Python
 
 
 @dataclass(frozen=True)
@@ -111,9 +110,9 @@ def train(
     check_replicas((settings.batch_size,), strategy.num_replicas_in_sync)
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
-    model = _compiled_model(experiment, settings, strategy)
     dataset = DATASETS[experiment.dataset]
     batches = EpochBatches(splits.train, settings.batch_size, seed, dataset.augment)
+    model = compiled_model(experiment, settings, strategy, batches.steps)
     hessian_split = getattr(splits, experiment.hessian.split).first(experiment.hessian.examples)
     hessian = TopHessianEigenvalue(
         hessian_split,
@@ -127,7 +126,6 @@ def train(
         folder / "checkpoint", config_hash or "", experiment.checkpoint_every_epochs, log, hessian
     )
     callbacks = [
-        EpochOrder(batches),
         ExactLoss(),
         LearningRateRule(settings),
         StopWhenDiverged(),
@@ -141,7 +139,8 @@ def train(
         callbacks.append(checkpoints)
         done = checkpoints.restore(model)
     model.fit(
-        batches.dataset(),
+        batches.dataset(first_epoch=done),
+        steps_per_epoch=batches.steps,
         initial_epoch=done,
         epochs=experiment.epochs,
         callbacks=callbacks,
@@ -158,9 +157,10 @@ def train(
     )
 
 
-def _compiled_model(
-    experiment: Experiment, settings: SGDSettings, strategy: tf.distribute.MirroredStrategy
+def compiled_model(
+    experiment: Experiment, settings: SGDSettings, strategy: tf.distribute.MirroredStrategy, steps: int
 ) -> Any:
+    """The experiment's network, ready for `fit` over epochs of so many steps."""
     with strategy.scope():
         model = build_model(experiment.model, DATASETS[experiment.dataset].classes)
         model.compile(
@@ -169,11 +169,19 @@ def _compiled_model(
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"),
             metrics=["accuracy", *([exact_loss_metric()] if strategy.num_replicas_in_sync > 1 else [])],
             # With several replicas Keras supports neither more steps per execution nor XLA.
-            steps_per_execution=STEPS_PER_EXECUTION if strategy.num_replicas_in_sync == 1 else 1,
+            steps_per_execution=steps_per_execution(steps) if strategy.num_replicas_in_sync == 1 else 1,
             jit_compile=False,
         )
         model.optimizer.build(model.trainable_variables)
     return model
+
+
+def steps_per_execution(steps: int) -> int:
+    """The greatest divisor of an epoch's steps that is at most `STEPS_PER_EXECUTION`.
+
+    An execution that is no divisor would run into the next epoch.
+    """
+    return max(n for n in range(1, STEPS_PER_EXECUTION + 1) if steps % n == 0)
 
 
 def _plain_copy(model: Any, experiment: Experiment, classes: int) -> Any:
