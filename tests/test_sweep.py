@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from tfsgd import tuner
-from tfsgd.records import Trial
+from tfsgd.config import load_experiment
+from tfsgd.data import Splits
+from tfsgd.records import LogFolder, Trial, grid
 from tfsgd.trial import run_trial
 
 Config = Callable[..., Path]
@@ -41,6 +43,31 @@ def counting(names: list[str]) -> Callable[..., Any]:
 def read(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "record.json").read_text())
     return found
+
+
+def test_a_trial_handed_out_again_after_its_record_is_not_trained_again(
+    config: Config, run_sweep: Run, splits: Splits, trained: list[str], tmp_path: Path
+) -> None:
+    """As after the death of a worker between its record and its word to the chief."""
+    path = config()
+    assert run_sweep(path)[0] == 0
+    assert len(trained) == 2
+    experiment, told = load_experiment(path), []
+
+    class Listener:
+        def progress(self, trial: Trial, epochs_done: int, doing: str) -> None:
+            raise AssertionError
+
+        def ended(self, trial: Trial, outcome: str) -> None:
+            told.append((trial.name, outcome))
+
+    failures = tuner.search(
+        experiment, grid(experiment), experiment.cut(splits), LogFolder(tmp_path / "logs/tiny"), Listener()
+    )
+    assert failures == {}
+    assert len(trained) == 2
+    assert [name for name, _ in told] == trained
+    assert all("test accuracy" in outcome for _, outcome in told)
 
 
 def test_the_grid_is_trained_once_and_a_grown_grid_only_where_it_grew(

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,9 @@ SECONDS = 240
 class Sweep:
     """A sweep in processes of its own."""
 
-    def __init__(self, root: Path, *options: str, config: dict[str, Any] = CONFIG) -> None:
+    def __init__(
+        self, root: Path, *options: str, config: dict[str, Any] = CONFIG, host: str | None = None
+    ) -> None:
         root.mkdir(parents=True, exist_ok=True)
         (root / "config.yaml").write_text(yaml.safe_dump(config))
         self.logs = root / config["name"]
@@ -52,6 +54,8 @@ class Sweep:
             str(root),
             *options,
         ]
+        if host:  # `ip` becomes the command, in the same process
+            command = ["ip", "netns", "exec", host, *command]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -72,6 +76,10 @@ class Sweep:
             assert self.process.poll() is None, self.process.communicate()
             time.sleep(0.05)
         raise TimeoutError
+
+    def recorded(self) -> dict[Path, int]:
+        """When each record was written."""
+        return {path: path.stat().st_mtime_ns for path in self.logs.glob("trials/*/*/record.json")}
 
     def wait_for_epoch(self, epoch: int = 1) -> None:
         """Until some trial has so many epochs in a checkpoint."""
@@ -130,11 +138,11 @@ def test_killed_sweep_takes_its_workers_along_and_goes_on(reference: dict[str, A
             break
         time.sleep(0.1)
     assert not any(map(alive, workers))
-    recorded = {path: path.stat().st_mtime_ns for path in sweep.logs.glob("trials/*/*/record.json")}
+    recorded = sweep.recorded()
     code, _, err = Sweep(tmp_path, "--workers", "2").end()
     assert (code, err) == (0, "")
     assert numbers(sweep.logs) == reference
-    assert all(path.stat().st_mtime_ns == before for path, before in recorded.items())
+    assert recorded.items() <= sweep.recorded().items()
 
 
 @pytest.mark.timeout(600)
@@ -206,6 +214,87 @@ def test_wrong_addresses_are_refused(tmp_path: Path) -> None:
     code, _, err = Sweep(tmp_path, "--join", f"127.0.0.1:{Address.free_on_loopback().port}").end()
     assert code == 2
     assert err.count("\n") == 1
+
+
+# Two machines, as network namespaces with a cable between them and a folder that both see
+
+
+@pytest.fixture
+def hosts() -> Iterator[tuple[str, str]]:
+    """Two hosts, 10.77.0.1 and 10.77.0.2."""
+    names = (f"tfsgd-{os.getpid()}-a", f"tfsgd-{os.getpid()}-b")
+    if os.geteuid() != 0 or shutil.which("ip") is None or ip("netns", "add", names[0], check=False):
+        pytest.skip("needs root, iproute2 and network namespaces")
+    try:
+        ip("netns", "add", names[1])
+        ip(
+            "link",
+            "add",
+            "cable",
+            "netns",
+            names[0],
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "cable",
+            "netns",
+            names[1],
+        )
+        for number, name in enumerate(names, 1):
+            ip("-n", name, "address", "add", f"10.77.0.{number}/24", "dev", "cable")
+            for device in ("cable", "lo"):
+                ip("-n", name, "link", "set", device, "up")
+        yield names
+    finally:
+        for name in names:
+            ip("netns", "delete", name, check=False)
+
+
+def ip(*arguments: str, check: bool = True) -> int:
+    return subprocess.run(["ip", *arguments], check=check, capture_output=True).returncode
+
+
+@pytest.mark.timeout(600)
+def test_a_machine_that_loses_power_stalls_nobody(
+    reference: dict[str, Any], hosts: tuple[str, str], tmp_path: Path
+) -> None:
+    here, there = two_machines(hosts, tmp_path)
+    for pid in (there.process.pid, *there.workers()):
+        os.kill(pid, signal.SIGKILL)
+    there.end()
+    code, out, err = here.end()
+    assert (code, err) == (0, "")
+    assert len(re.findall(r"\] \S+ (?:completed|collapsed): ", out)) == TRIALS
+    assert numbers(here.logs) == reference
+
+
+@pytest.mark.timeout(600)
+def test_a_cut_cable_costs_no_record(
+    reference: dict[str, Any], hosts: tuple[str, str], tmp_path: Path
+) -> None:
+    """The machine that is cut off says so; what it had finished is taken over, not trained again."""
+    here, there = two_machines(hosts, tmp_path)
+    ip("-n", hosts[0], "link", "set", "cable", "down")
+    theirs = there.wait_for(lambda: dict(there.recorded()))
+    code, _, err = there.end()
+    assert code == 2
+    assert err == "error: --join 10.77.0.1:7070: the chief is gone; start it again, then this\n"
+    code, _, err = here.end()
+    assert (code, err) == (0, "")
+    assert numbers(here.logs) == reference
+    assert theirs.items() <= here.recorded().items()
+
+
+def two_machines(hosts: tuple[str, str], root: Path) -> tuple[Sweep, Sweep]:
+    """A sweep and one that has joined it, both in the middle of a trial."""
+    here = Sweep(root, "--workers", "1", "--listen", "10.77.0.1:7070", host=hosts[0])
+    here.wait_for_epoch()
+    there = Sweep(root, "--workers", "1", "--join", "10.77.0.1:7070", host=hosts[1])
+    there.wait_for(
+        lambda: len({path.parent for path in here.logs.glob("trials/*/*/checkpoint/epoch-*")}) == 2
+    )
+    return here, there
 
 
 # The oracle alone

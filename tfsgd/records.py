@@ -199,6 +199,20 @@ class LogFolder:
         for path in sorted((self.path / "trials").glob("*/*/record.json")):
             yield read_record(path)
 
+    def record(self, trial: Trial, experiment: Experiment) -> Record | None:
+        """The record of a trial; `None` if it has none yet.
+
+        Raises:
+            RequestError: what lies there is no record, or not of this trial.
+        """
+        path = self.trial_path(trial) / "record.json"
+        if not path.exists():
+            return None
+        record = read_record(path)
+        if record.config_hash != trial.config_hash(experiment):
+            raise RequestError(f"{path}: made with another config; {_another_name(experiment)}")
+        return record
+
     def write_record(self, record: Record) -> Path:
         """Writes a record where it belongs and removes the failure of an earlier try."""
         folder = self.path / "trials" / record.folder

@@ -153,7 +153,10 @@ class SweepTuner(keras_tuner.engine.base_tuner.BaseTuner):
         # The objective must be a number: a diverged network is a result, and the worst one.
         accuracy = 0.0
         try:
-            record = run_trial(ours, self._experiment, self._splits, self._logs, self._observe)
+            # A worker that died, or lost the chief, after it had written its record is handed the trial again.
+            record = self._logs.record(ours, self._experiment) or run_trial(
+                ours, self._experiment, self._splits, self._logs, self._observe
+            )
             accuracy = record.validation_accuracy or 0.0
             self._observe.ended(ours, outcome(record))
         except Exception as error:  # whatever it was, the other trials go on

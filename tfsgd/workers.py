@@ -109,7 +109,7 @@ class Crew:
         self._chief = None if joins else self._start_chief(trials)
         self._events: queue.Queue[tuple[int, dict[str, Any]]] = queue.Queue()
         self._progress: dict[str, int] = {}  # epochs done, by trial
-        self._deaths: dict[str, int] = {}  # since that epoch, by trial
+        self._deaths: dict[str, int] = {}  # since that epoch, by trial; or at a worker's start
         self._id = uuid.uuid4().hex[:12]
         self._workers: list[_Worker] = []
         self._told: set[str] = set()
@@ -203,6 +203,7 @@ class Crew:
 
     def _take(self, worker: _Worker, event: dict[str, Any]) -> None:
         trial = self._trials[event["trial"]]
+        self._deaths.pop(_start_of(worker), None)
         if "outcome" in event:
             worker.trial = None
             if trial.name in self._told:
@@ -240,7 +241,7 @@ class Crew:
         log = self._logs.tuner_path / f"{worker.tuner_id}.log"
         if code == 2:
             raise RequestError(_last_line(log).removeprefix("error: "))
-        name = worker.trial or "(start)"
+        name = worker.trial or _start_of(worker)
         self._deaths[name] = self._deaths.get(name, 0) + 1
         if self._deaths[name] < DEATHS_OF_A_TRIAL:
             return
@@ -296,6 +297,11 @@ def visible_gpus() -> list[str]:
 def default_size(trials: int) -> int:
     """One worker for each GPU, else for each core; never more than trials."""
     return max(1, min(trials, len(visible_gpus()) or len(os.sched_getaffinity(0))))
+
+
+def _start_of(worker: _Worker) -> str:
+    """What a worker is at before it has said a word."""
+    return f"(start of worker {worker.number})"
 
 
 def _last_line(path: Path) -> str:
