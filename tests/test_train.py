@@ -1,5 +1,6 @@
 """Training under MirroredStrategy: reproducible, the same on two replicas, curvature on the way."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -116,6 +117,18 @@ def test_nothing_is_traced_again_with_more_steps(
         counts.append(len(calls))
         assert products[-1]._product.experimental_get_tracing_count() == 1
     assert counts[0] == counts[1] == counts[2] > 0
+
+
+def test_a_training_leaves_no_graph_behind(splits: Splits, tmp_path: Path) -> None:
+    from tensorflow.python.framework.func_graph import FuncGraph
+
+    def alive() -> list[str]:
+        gc.collect()
+        return sorted(graph.name for graph in gc.get_objects() if isinstance(graph, FuncGraph))
+
+    before = alive()
+    train(constant_rate(0.01, 64, 0.9), 0, experiment(), small(splits), tmp_path)
+    assert alive() == before
 
 
 def test_the_model_is_compiled_as_promised(splits: Splits) -> None:

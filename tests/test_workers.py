@@ -54,8 +54,17 @@ class Sweep:
             str(root),
             *options,
         ]
-        if host:  # `ip` becomes the command, in the same process
-            command = ["ip", "netns", "exec", host, *command]
+        if host:  # a machine of one core; `taskset` and `ip` become the command, in the same process
+            command = [
+                "taskset",
+                "-c",
+                str(min(os.sched_getaffinity(0))),
+                "ip",
+                "netns",
+                "exec",
+                host,
+                *command,
+            ]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )

@@ -1,12 +1,14 @@
 """Training one network: compile under the strategy, `fit`, and nothing else."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.framework import ops
 
 from tfsgd.callbacks import (
     EpochLog,
@@ -138,15 +140,16 @@ def train(
     if config_hash is not None:
         callbacks.append(checkpoints)
         done = checkpoints.restore(model)
-    model.fit(
-        batches.dataset(first_epoch=done),
-        steps_per_epoch=batches.steps,
-        initial_epoch=done,
-        epochs=experiment.epochs,
-        callbacks=callbacks,
-        verbose=0,
-        shuffle=False,
-    )
+    with _custom_gradients_forgotten():
+        model.fit(
+            batches.dataset(first_epoch=done),
+            steps_per_epoch=batches.steps,
+            initial_epoch=done,
+            epochs=experiment.epochs,
+            callbacks=callbacks,
+            verbose=0,
+            shuffle=False,
+        )
     seconds = checkpoints.seconds
     return Trained(
         network=_plain_copy(model, experiment, dataset.classes),
@@ -182,6 +185,23 @@ def steps_per_execution(steps: int) -> int:
     An execution that is no divisor would run into the next epoch.
     """
     return max(n for n in range(1, STEPS_PER_EXECUTION + 1) if steps % n == 0)
+
+
+@contextlib.contextmanager
+def _custom_gradients_forgotten() -> Iterator[None]:
+    """Gives back the memory of what is traced inside: 3.6 MB a trial.
+
+    The all-reduce of MirroredStrategy has a gradient of its own, which TensorFlow registers under a
+    new name at each trace, for the life of the process, and which holds the graph of the train step.
+    """
+    registry = ops.gradient_registry._registry
+    before = set(registry)
+    try:
+        yield
+    finally:
+        for name in set(registry) - before:
+            if name.startswith("CustomGradient-"):
+                del registry[name]
 
 
 def _plain_copy(model: Any, experiment: Experiment, classes: int) -> Any:
