@@ -100,7 +100,7 @@ def numbers(logs: Path) -> dict[str, Any]:
     found = {}
     for path in sorted(logs.glob("trials/*/*/record.json")):
         record = json.loads(path.read_text())
-        del record["seconds"]
+        del record["seconds"], record["git_commit"]  # a developer may commit meanwhile
         found[f"{path.parent.parent.name}/{path.parent.name}"] = record
     return found
 
@@ -282,13 +282,16 @@ def test_a_machine_that_loses_power_stalls_nobody(
 def test_a_cut_cable_costs_no_record(
     reference: dict[str, Any], hosts: tuple[str, str], tmp_path: Path
 ) -> None:
-    """The machine that is cut off says so; what it had finished is taken over, not trained again."""
+    """The machine that is cut off gives up; what it had finished is taken over, not trained again."""
     here, there = two_machines(hosts, tmp_path)
     ip("-n", hosts[0], "link", "set", "cable", "down")
     theirs = there.wait_for(lambda: dict(there.recorded()))
     code, _, err = there.end()
-    assert code == 2
-    assert err == "error: --join 10.77.0.1:7070: the chief is gone; start it again, then this\n"
+    gone = "error: --join 10.77.0.1:7070: the chief is gone; start it again, then this\n"
+    assert (code, err) in (
+        (2, gone),
+        (0, ""),
+    )  # 0: it saw in the folder that the other one had done all the rest
     code, _, err = here.end()
     assert (code, err) == (0, "")
     assert numbers(here.logs) == reference

@@ -79,9 +79,9 @@ class Attacker:
 
     def fgsm(self, images: Images, labels: Labels, epsilon: float) -> Outcome:
         """Fast gradient sign method: one step of size epsilon."""
-        perturbed = np.concatenate(
-            [self._fgsm(images[c], labels[c], epsilon).numpy() for c in self._chunks(images)]
-        )
+        perturbed = np.empty_like(images)
+        for c in self._chunks(images):
+            perturbed[c] = self._fgsm(images[c], labels[c], epsilon).numpy()
         assert_in_ball(perturbed, images, epsilon)
         return Outcome(perturbed, self.predict(perturbed) == labels)
 
@@ -120,14 +120,14 @@ class Attacker:
         perturbed = images.copy()
         correct = self.predict(images) == labels if early_stop else np.ones(len(images), bool)
         for restart in range(restarts):
-            start = np.zeros_like(images)
-            if random_start:
-                rng = np.random.default_rng((seed, restart))
-                start = (2 * rng.random(images.shape, np.float32) - 1) * np.float32(epsilon)
-            left = np.flatnonzero(correct)
-            last, right = self._pgd(
-                images[left], start[left], labels[left], epsilon, step_size, steps, early_stop
+            start = (
+                _random_start(images.shape, epsilon, (seed, restart))
+                if random_start
+                else np.zeros_like(images)
             )
+            left = np.flatnonzero(correct)
+            start = start[left]
+            last, right = self._pgd(images[left], start, labels[left], epsilon, step_size, steps, early_stop)
             perturbed[left], correct[left] = last.numpy(), right.numpy()
         assert_in_ball(perturbed, images, epsilon)
         return Outcome(perturbed, correct)
@@ -214,6 +214,15 @@ class Attacker:
         return result, correct
 
 
+def _random_start(shape: tuple[int, ...], epsilon: float, key: tuple[int, int]) -> Images:
+    """Uniform in [-epsilon, epsilon], in place: memory is what an attack on all images is short of."""
+    start = np.random.default_rng(key).random(shape, np.float32)
+    start *= 2
+    start -= 1
+    start *= np.float32(epsilon)
+    return start
+
+
 def _into_ball(clean: tf.Tensor, perturbation: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(clean + clip_eta(perturbation, np.inf, epsilon), 0.0, 1.0)
 
@@ -242,7 +251,8 @@ def assert_in_ball(perturbed: Images, images: Images, epsilon: float) -> None:
     Raises:
         ArithmeticError: a perturbed image is outside.
     """
-    distance = float(np.abs(perturbed - images).max(initial=0))
+    difference = perturbed - images
+    distance = float(np.abs(difference, out=difference).max(initial=0))
     if not distance <= epsilon + BALL_TOLERANCE:
         raise ArithmeticError(f"perturbation of {distance:.7g}, expected at most epsilon = {epsilon:g}")
     if not (perturbed.min(initial=0) >= 0 and perturbed.max(initial=1) <= 1):

@@ -61,20 +61,29 @@ def _power_iteration(
 ) -> EigenResult:
     """Power iteration on H + shift I; the result is H's eigenvalue and residual."""
     vector = np.random.default_rng(seed).standard_normal(dimension)
-    vector /= np.linalg.norm(vector)
+    vector /= _norm(vector)
     eigenvalue, residual, iteration = np.nan, np.nan, 0
     for iteration in range(1, max_iterations + 1):
         product = np.asarray(matvec(vector), np.float64)
         if not np.isfinite(product).all():
             return EigenResult(np.nan, np.nan, iteration, False)
-        eigenvalue = float(vector @ product)
-        distance = float(np.linalg.norm(product - eigenvalue * vector))
+        eigenvalue = _dot(vector, product)
+        distance = _norm(product - eigenvalue * vector)
         residual = distance / abs(eigenvalue) if eigenvalue else float(distance > 0)
         if residual <= tolerance:
             return EigenResult(eigenvalue, residual, iteration, True)
         shifted = product + shift * vector
-        vector = shifted / np.linalg.norm(shifted)
+        vector = shifted / _norm(shifted)
     return EigenResult(eigenvalue, residual, iteration, False)
+
+
+def _dot(a: Vector, b: Vector) -> float:
+    """Not by BLAS, whose sum depends on how many cores it finds."""
+    return float(np.sum(a * b))
+
+
+def _norm(a: Vector) -> float:
+    return _dot(a, a) ** 0.5
 
 
 def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
