@@ -108,11 +108,14 @@ def _children_cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def compare_sweeps(folder: Path, processes: int, pairs: int) -> tuple[Timing, Timing]:
-    """Our sweep with a worker for each core against theirs: one after the other, and side by side."""
-    in_turn, side_by_side = Timing(), Timing()
+def compare_sweeps(folder: Path, processes: int, pairs: int) -> tuple[Timing, Timing, Timing]:
+    """Our sweep with a worker for each core against theirs, one after the other and side by side, and
+    against ours with one worker on all threads.
+    """
+    in_turn, side_by_side, alone = Timing(), Timing(), Timing()
     for _ in range(pairs):
         ours = our_sweep(processes)
         in_turn.add(ours, their_sweep(1, folder))
         side_by_side.add(ours, their_sweep(processes, folder))
-    return in_turn, side_by_side
+        alone.add(ours, our_sweep(1))
+    return in_turn, side_by_side, alone
