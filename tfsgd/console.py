@@ -61,6 +61,7 @@ class Display:
         self._under_way: dict[str, int] = {}  # epochs done, by trial
         self._rows: dict[str, TaskID] = {}
         self._ended = 0
+        self._head_start = 0  # epochs that an earlier run has trained
         self._last_line: dict[str, float] = {}
         self._bars = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[doing]}"),
@@ -83,6 +84,7 @@ class Display:
         name = trial.name
         if name not in self._rows:
             self._rows[name] = self._bars.add_task(name, total=self._epochs, doing="")
+            self._head_start += max(epochs_done - 1, 0)
         self._under_way[name] = epochs_done
         self._bars.update(self._rows[name], completed=epochs_done, doing=doing)
         self._count()
@@ -114,9 +116,8 @@ class Display:
         return self._ended * self._epochs + sum(self._under_way.values())
 
     def _seconds_left(self) -> float:
-        return (time.monotonic() - self._began) * (
-            self._trials * self._epochs / max(self._epochs_done(), 1) - 1
-        )
+        done, total = self._epochs_done(), self._trials * self._epochs
+        return (time.monotonic() - self._began) * (total - done) / max(done - self._head_start, 1)
 
     def _line(self, text: str) -> None:
         self._output.print(

@@ -13,7 +13,7 @@ from tfsgd.config import Experiment, load_experiment
 from tfsgd.console import Display, console, plan_table, results_table, send_native_logs_to
 from tfsgd.data import Splits, load_splits
 from tfsgd.errors import RequestError
-from tfsgd.records import LogFolder, Trial, grid, name_regimes, refuse_other_data, results
+from tfsgd.records import LogFolder, Record, Trial, grid, name_regimes, refuse_other_data, results
 
 OK, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
@@ -115,9 +115,11 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: _Crew, config: Path,
     folder.write_experiment(experiment)
     if waiting:
         failures = _train(waiting, trials, experiment, splits, folder, crew)
-    _show_results(trials, experiment, folder)
+        done = results(trials, experiment, folder)
+    if done:
+        output.print(results_table(done, experiment))
     _say_what_is_next(config, folder, quick)
-    return _exit_code(trials, failures, experiment, folder)
+    return _exit_code(trials, done, failures, folder)
 
 
 def _log_folder(logs: Path, experiment: Experiment) -> LogFolder:
@@ -196,12 +198,6 @@ def _join(experiment: Experiment, folder: LogFolder, crew: _Crew) -> int:
     return SOME_FAILED if failures else OK
 
 
-def _show_results(trials: list[Trial], experiment: Experiment, folder: LogFolder) -> None:
-    found = results(trials, experiment, folder)
-    if found:
-        console().print(results_table(found, experiment))
-
-
 def _say_what_is_next(config: Path, folder: LogFolder, quick: bool) -> None:
     where = shlex.quote(str(folder.path))
     lines = [
@@ -216,10 +212,10 @@ def _say_what_is_next(config: Path, folder: LogFolder, quick: bool) -> None:
 
 
 def _exit_code(
-    trials: list[Trial], failures: dict[str, str], experiment: Experiment, folder: LogFolder
+    trials: list[Trial], done: list[tuple[Trial, Record]], failures: dict[str, str], folder: LogFolder
 ) -> int:
     """Compares the records with the grid: whatever the search says, the records are the truth."""
-    recorded = {trial for trial, _ in results(trials, experiment, folder)}
+    recorded = {trial for trial, _ in done}
     missing = [trial for trial in trials if trial not in recorded]
     for trial in missing:
         reason = failures.get(trial.name, "no record and no error: run the command again")
