@@ -323,8 +323,8 @@ def _at(attack: str, epsilon: float) -> str:
 _BATCH_CAPTION = (
     "Lines: mean over the seeds. Small points: single seeds. Bars: 95 % interval of the mean (Student's t "
     "over seeds; for λ1 on its logarithm). Solid: natural accuracy and λ1; dashed: adversarial accuracy. "
-    "Hollow markers: under-trained cells. Crosses: diverged or collapsed trials, not in the mean. Curves are "
-    "set apart a little sideways."
+    "Hollow markers: under-trained cells. Crosses: diverged or collapsed trials, not in the mean, for λ1 at the "
+    "bottom whatever its value. Curves are set apart a little sideways."
 )
 
 
@@ -391,19 +391,21 @@ def _seed_points(line: Line, rows: pd.DataFrame, what: str, log: bool, shift: fl
 def _bad_trials(
     drawing: Drawing, axes: Axes, line: Line, rows: pd.DataFrame, what: str, shift: float, log: bool
 ) -> None:
-    """A cross at its value, or at the bottom where there is none."""
+    """A cross at its value, or at the bottom: λ1 of a network that has learnt nothing only stretches its axis."""
     bad = rows[(rows["status"] != "completed") | ((rows["value"] <= 0) & log)]
     for row in bad.to_dict("records"):
         value = float(row["value"])
-        shown = value > 0 or (value == 0 and not log)
+        shown = value >= 0 and not log
         text = f"{line.label}, batch size {row['batch_size']}, seed {row['seed']}: {row['status']}"
         axes.plot(
             row["batch_size"] * shift,
-            value if shown else 0.02,
+            value if shown else 0.0,
             "x",
             color=line.colour,
             transform=axes.transData if shown else axes.get_xaxis_transform(),
-            gid=drawing.says(f"{text}, {what} {_words(value, log) if shown else 'has no value'}"),
+            gid=drawing.says(
+                f"{text}, {what} {_words(value, log) if math.isfinite(value) else 'has no value'}"
+            ),
             clip_on=False,
             markeredgewidth=2,
         )
@@ -504,7 +506,7 @@ def _eigenvalue_axis(axes: Axes, along: str = "y") -> None:
     (axes.set_ylabel if along == "y" else axes.set_xlabel)("λ1, top Hessian eigenvalue")
     axis.set_minor_locator(NullLocator())
     axis.set_major_locator(FixedLocator(_octaves(*(axes.get_ylim if along == "y" else axes.get_xlim)())))
-    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0f}" if v >= 10 else f"{v:.2g}"))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0f}" if v >= 10 else f"{v:.3g}"))
 
 
 def _octaves(low: float, high: float) -> list[float]:
@@ -519,7 +521,21 @@ def _legend(figure: Figure, lines: Sequence[Line], attack: str) -> None:
     handles.append(Line2D([], [], color=INK, label="natural"))
     if attack:
         handles.append(Line2D([], [], color=INK, linestyle=(0, (4, 2)), label=attack.upper()))
-    _key(figure, handles, 3)
+    _key(figure, [*handles, *_marks(pd.concat([line.rows for line in lines]))], 3)
+
+
+def _marks(trials: pd.DataFrame) -> list[Line2D]:
+    """What a hollow marker and a cross mean, where there are any."""
+    found = []
+    if trials.loc[trials["status"] == "completed", "undertrained"].any():
+        found.append(("o", PAPER, "under-trained"))
+    bad = [status for status in ("collapsed", "diverged") if (trials["status"] == status).any()]
+    if bad:
+        found.append(("x", INK, " or ".join(bad)))
+    return [
+        Line2D([], [], color=INK, marker=marker, markerfacecolor=face, linestyle="none", label=label)
+        for marker, face, label in found
+    ]
 
 
 def _key(figure: Figure, handles: Sequence[Line2D], columns: int, title: str | None = None) -> None:
@@ -620,8 +636,8 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
     figure = Figure(figsize=(WIDTH, 1.0 + 2.5 * rows), layout="constrained")
     caption = (
         "One point a trial, every regime and momentum; a trial of two regimes has the first one's colour. "
-        "Hollow markers: under-trained. Crosses: collapsed. If λ1 explained robustness, the points would "
-        "fall from left to right within every colour."
+        "Hollow markers: under-trained. Crosses at the left edge: collapsed, whatever their λ1. If λ1 explained "
+        "robustness, the points would fall from left to right within every colour."
     )
     title = f"λ1 against {attack.upper()} accuracy, {_place(study)}"
     drawing = Drawing(f"curvature-{attack}", title, caption, figure)
@@ -634,19 +650,17 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
     for axes, epsilon in zip(panels, epsilons, strict=False):
         column = attack_column(attack, epsilon)
         for row in study.trials[study.trials["eigenvalue"] > 0].dropna(subset=[column]).to_dict("records"):
-            marker = (
-                "x"
-                if row["status"] != "completed"
-                else MARKERS[momenta.index(row["momentum"]) % len(MARKERS)]
-            )
+            is_bad = row["status"] != "completed"
+            marker = "x" if is_bad else MARKERS[momenta.index(row["momentum"]) % len(MARKERS)]
             face = PAPER if row["undertrained"] else colours[row["regime"]]
             text = (
                 f"{row['regime']}, batch size {row['batch_size']}, momentum {row['momentum']:g}, seed "
                 f"{row['seed']}: λ1 {row['eigenvalue']:.3g}, {_at(attack, epsilon)} {_words(row[column])}"
             )
             axes.plot(
-                row["eigenvalue"], row[column], marker, color=colours[row["regime"]], markerfacecolor=face,
-                markersize=5, gid=drawing.says(text), linestyle="none",
+                0.0 if is_bad else row["eigenvalue"], row[column], marker, color=colours[row["regime"]],
+                markerfacecolor=face, markersize=5, gid=drawing.says(text), linestyle="none",
+                transform=axes.get_yaxis_transform() if is_bad else axes.transData, clip_on=not is_bad,
             )  # fmt: skip
         axes.set_title(f"ε = {epsilon:g}" + (" (the paper's)" if epsilon == study.paper_epsilon else ""))
         _percent_axis(axes, "accuracy")
@@ -662,7 +676,7 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
         Line2D([], [], color=INK, marker=MARKERS[i % len(MARKERS)], linestyle="none", label=f"momentum {m:g}")
         for i, m in enumerate(momenta)
     ]
-    _key(figure, handles, 4)
+    _key(figure, [*handles, *_marks(study.trials)], 4)
     return drawing
 
 
