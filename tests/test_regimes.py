@@ -62,7 +62,7 @@ def test_training_is_algorithm_1(
     weights, velocity = np.zeros((785, 10)), np.zeros((785, 10))
     batches = EpochBatches(small.train, 32, 7, augment=False)
     for epoch in range(4):
-        for images, labels, _ in batches.dataset(epoch).take(4).as_numpy_iterator():
+        for images, labels, _ in batches.dataset(epoch).take(batches.steps).as_numpy_iterator():
             inputs = np.c_[images.reshape(len(images), -1), np.ones(len(images))].astype(np.float64)
             gradient = inputs.T @ (softmax(inputs @ weights) - np.eye(10)[labels]) / len(labels)
             velocity = momentum * velocity - gradient

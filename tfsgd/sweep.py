@@ -115,7 +115,7 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: _Crew, config: Path,
     folder.write_experiment(experiment)
     if waiting:
         failures = _train(waiting, trials, experiment, splits, folder, crew)
-        done = results(trials, experiment, folder)
+    done = results(trials, experiment, folder)  # again: what is new, and regimes that have just been named
     if done:
         output.print(results_table(done, experiment))
     _say_what_is_next(config, folder, quick)
