@@ -264,14 +264,13 @@ def _save_weights(model: Any, path: Path) -> None:
 def _fit_parts(model: str, settings: SGDSettings, split: Split) -> tuple[Any, EpochBatches]:
     plan = experiment(model)
     batches = EpochBatches(split, settings.batch_size, seed=0, augment=DATASETS[plan.dataset].augment)
-    compiled = training.compiled_model(plan, settings, training.mirrored_strategy(), batches.steps)
+    compiled = training.compiled_model(plan, settings, training.mirrored_strategy(), len(split))
     return compiled, batches
 
 
 def _fit(model: Any, batches: EpochBatches, epochs: int) -> float:
-    history = model.fit(
-        batches.dataset(), steps_per_epoch=batches.steps, epochs=epochs, verbose=0, shuffle=False
-    )
+    data = batches.distributed(model.distribute_strategy)
+    history = model.fit(data, steps_per_epoch=batches.steps, epochs=epochs, verbose=0, shuffle=False)
     return float(history.history["loss"][-1])
 
 

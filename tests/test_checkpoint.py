@@ -131,7 +131,7 @@ def test_everything_that_training_changes_is_in_a_checkpoint(splits: Splits, tmp
     from tfsgd.checkpoint import _state
 
     model = train_module.compiled_model(
-        experiment(), SGDSettings(64, 0.9, 0.01), train_module.mirrored_strategy(), 4
+        experiment(), SGDSettings(64, 0.9, 0.01), train_module.mirrored_strategy(), 300
     )
     paths = [variable.path for variable in _state(model)]
     assert any(path.endswith("seed_generator_state") for path in paths)

@@ -143,6 +143,28 @@ def test_negative_definite_matrix_has_its_least_negative_eigenvalue() -> None:
     assert top(lambda v: h @ v, 3).eigenvalue == pytest.approx(-2, rel=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_few_products_in_a_clustered_spectrum_and_an_honest_residual(seed: int) -> None:
+    """The top of a network's spectrum, above a bulk; what is promised of the residual holds."""
+    bulk = np.random.default_rng(seed).uniform(-5, 5, 400)
+    h = np.concatenate([[117.0, 98.0, 91.0, 67.0, 56.0], bulk])
+
+    def power_iteration() -> int:
+        v = np.random.default_rng(seed).standard_normal(len(h))
+        for product in range(1, 200):
+            v /= np.linalg.norm(v)
+            a = v @ (h * v)
+            if np.linalg.norm(h * v - a * v) <= 1e-2 * a:
+                return product
+            v = h * v
+        raise AssertionError
+
+    found = top_eigenvalue(lambda v: h * v, len(h), max_iterations=100, tolerance=1e-2, seed=seed)
+    assert found.converged
+    assert found.iterations < 0.7 * power_iteration()
+    assert abs(found.eigenvalue - 117) <= found.residual**2 * found.eigenvalue**2 / (117 - 98)
+
+
 def test_least_squares_has_the_hessian_two_over_n_xt_x() -> None:
     x, y = RNG.standard_normal((23, 6)).astype(np.float32), RNG.standard_normal((23, 1)).astype(np.float32)
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1, use_bias=False)])

@@ -4,7 +4,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfsgd.data import Split
-from tfsgd.pipeline import PAD, EpochBatches, crop_and_flip
+from tfsgd.pipeline import PAD, EpochBatches, crop_and_flip, draw_crops
+
+Element = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def split(count: int = 50, channels: int = 1) -> Split:
@@ -15,13 +17,16 @@ def split(count: int = 50, channels: int = 1) -> Split:
 
 def order(batches: EpochBatches, epoch: int) -> list[int]:
     """The images of one epoch, as their numbers."""
-    return [
-        round(float(image[0, 0, 0]) * 255) for images, _, _ in elements(batches, epoch) for image in images
-    ]
+    return numbers(elements(batches, epoch))
 
 
-def elements(batches: EpochBatches, epoch: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    return list(batches.dataset(first_epoch=epoch).take(batches.steps).as_numpy_iterator())
+def numbers(batches: list[Element]) -> list[int]:
+    return [round(float(image[0, 0, 0]) * 255) for images, _, _ in batches for image in images]
+
+
+def elements(batches: EpochBatches, epoch: int, epochs: int = 1, **part: int) -> list[Element]:
+    dataset = batches.dataset(first_epoch=epoch, **part)
+    return list(dataset.take(epochs * batches.steps).as_numpy_iterator())
 
 
 def test_every_epoch_is_another_permutation_and_repeats_for_the_same_seed() -> None:
@@ -35,9 +40,9 @@ def test_every_epoch_is_another_permutation_and_repeats_for_the_same_seed() -> N
 
 def test_epochs_follow_each_other_as_if_each_were_the_first() -> None:
     batches = EpochBatches(split(), 16, 3, augment=False)
-    three = batches.dataset(first_epoch=5).take(3 * batches.steps).as_numpy_iterator()
-    seen = [round(float(image[0, 0, 0]) * 255) for images, _, _ in three for image in images]
-    assert seen == order(batches, 5) + order(batches, 6) + order(batches, 7)
+    assert numbers(elements(batches, 5, epochs=3)) == order(batches, 5) + order(batches, 6) + order(
+        batches, 7
+    )
 
 
 def test_batches_are_whole_but_for_the_rest_and_weigh_as_a_mean() -> None:
@@ -53,7 +58,7 @@ def test_batches_are_whole_but_for_the_rest_and_weigh_as_a_mean() -> None:
 def test_crops_are_shifted_windows_and_half_are_flipped() -> None:
     rng = np.random.default_rng(0)
     images = (1 + rng.random((400, 8, 8, 3))).astype(np.float32)
-    cropped = crop_and_flip(tf.constant(images), tf.constant([1, 2], tf.int64)).numpy()
+    cropped = crop_and_flip(tf.constant(images), draw_crops(400, tf.constant([1, 2], tf.int64))).numpy()
     assert cropped.shape == images.shape
     padded = np.pad(images, [(0, 0), (PAD, PAD), (PAD, PAD), (0, 0)])
     seen = set()
@@ -86,3 +91,20 @@ def test_augmentation_differs_between_epochs_and_repeats_for_the_same_seed() -> 
     plain = EpochBatches(images, 10, 1, augment=False)
     unaugmented = np.concatenate([x for x, _, _ in elements(plain, 3)])
     assert not np.array_equal(epoch_images(1, 3), unaugmented)
+
+
+def test_replicas_get_the_parts_of_one_batch() -> None:
+    """As many images as the others, or one less; and the weights are the whole batch's."""
+    rng = np.random.default_rng(0)
+    images = Split(rng.integers(0, 256, (28, 8, 8, 3), np.uint8), np.arange(28) % 10)
+    batches = EpochBatches(images, 12, 2, augment=True)
+    parts = [elements(batches, 1, replica=replica, replicas=3) for replica in range(3)]
+    assert [[len(labels) for _, labels, _ in part] for part in parts] == [[4, 4, 1], [4, 4, 1], [4, 4, 2]]
+    for whole, *shares in zip(elements(batches, 1), *parts, strict=True):
+        for column, arrays in zip(whole, zip(*shares, strict=True), strict=True):
+            np.testing.assert_array_equal(np.concatenate(arrays), column)
+
+
+def test_a_training_does_not_wait_for_a_tuning_thread() -> None:
+    """With tf.data's autotuning, an iterator may take a minute to end."""
+    assert EpochBatches(split(), 16, 0, augment=False).dataset().options().autotune.enabled is False

@@ -17,7 +17,7 @@ STOREYS = (
     ("callbacks",),
     ("hessian", "measure", "pipeline", "records"),
     ("config",),
-    ("data", "models", "regimes"),
+    ("data", "models", "optimizer", "regimes"),
     ("errors",),
     ("__init__",),
 )

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfsgd import train as train_module
 from tfsgd.callbacks import EIGENVALUE
@@ -17,6 +18,8 @@ from tfsgd.config import Experiment
 from tfsgd.data import Splits
 from tfsgd.errors import RequestError
 from tfsgd.hessian import HessianVectorProduct
+from tfsgd.models import MODELS, Architecture
+from tfsgd.optimizer import SGD
 from tfsgd.regimes import SGDSettings, constant_rate, constant_ratio
 from tfsgd.train import check_replicas, train
 
@@ -83,10 +86,12 @@ def test_divergence_ends_the_training(splits: Splits, tmp_path: Path) -> None:
     assert len(trained.history["loss"]) < 5
 
 
-def test_batch_sizes_that_replicas_do_not_divide_are_refused() -> None:
-    check_replicas((64, 128), 2)
+def test_batches_that_replicas_cannot_share_are_refused() -> None:
+    check_replicas((64, 128), 130, 2)
     with pytest.raises(RequestError, match=r"batch_sizes: expected multiples of 2.*received 65"):
-        check_replicas((64, 65), 2)
+        check_replicas((64, 65), 130, 2)
+    with pytest.raises(RequestError, match=r"train_examples: 129 images .* leave a last one of 1"):
+        check_replicas((128, 64), 129, 2)
 
 
 def test_nothing_is_traced_again_with_more_steps(
@@ -131,9 +136,69 @@ def test_a_training_leaves_no_graph_behind(splits: Splits, tmp_path: Path) -> No
     assert alive() == before
 
 
+def without_dropout(image: Any, layers: Any, classes: int) -> Any:
+    x = layers.Conv2D(4, 5, strides=2, activation="tanh")(image)
+    return layers.Dense(classes)(layers.Flatten()(x))
+
+
+@pytest.mark.parametrize("count", [300, 258])  # a last batch of 44 images, and of 2: two parts
+def test_a_batch_in_parts_takes_the_step_of_the_whole_batch(
+    count: int, splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "stdcnn", Architecture(without_dropout, (28, 28, 1)))
+    images = small(splits, count)
+    found = []
+    for part_size in (64, 20):  # one part; four, or two
+        monkeypatch.setattr(train_module, "PART_SIZE", part_size)
+        trained = train(constant_rate(0.05, 64, 0.9), 1, experiment(), images, tmp_path)
+        found.append((np.concatenate([w.ravel() for w in trained.network.get_weights()]), trained.history))
+    (whole, whole_history), (parts, parts_history) = found
+    np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-6)
+    assert not np.array_equal(parts, whole)  # the parts were there
+    assert parts_history["accuracy"] == whole_history["accuracy"]
+    for parts_loss, whole_loss in zip(parts_history["loss"], whole_history["loss"], strict=True):
+        assert parts_loss == pytest.approx(whole_loss, rel=1e-5)
+
+
+@pytest.mark.parametrize(("model", "parts"), [("stdcnn", 2), ("m1", 2), ("c1", 1)])
+def test_only_networks_without_batch_norm_pass_over_parts(model: str, parts: int) -> None:
+    dataset = "cifar10" if model == "c1" else "fashion_mnist"
+    compiled = train_module.compiled_model(
+        experiment(model=model, dataset=dataset),
+        SGDSettings(train_module.PART_SIZE + 1, 0.5, 0.01),
+        train_module.mirrored_strategy(),
+        2 * train_module.PART_SIZE,
+    )
+    assert getattr(compiled, "_parts", 1) == parts
+
+
+def test_no_part_is_empty() -> None:
+    count = train_module.parts_of_a_batch
+    assert [count(b, 55_000, 1) for b in (64, 1024, 1025, 2048, 4096)] == [1, 1, 2, 2, 4]
+    assert count(4096, 55_000, 2) == 2
+    assert [count(4096, 4096 + last, 1) for last in (1, 3, 5, 4096)] == [1, 3, 4, 4]
+    assert count(4096, 4096 + 3, 2) == 1
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_the_update_is_that_of_keras(momentum: float) -> None:
+    start = np.random.default_rng(0).standard_normal((2, 50)).astype(np.float32)
+    found = []
+    for kind in (SGD, keras.optimizers.SGD):
+        variable = keras.Variable(start[0])
+        optimizer = kind(0.1, momentum=momentum)
+        for step in range(3):
+            if step == 2:
+                optimizer.learning_rate.assign(0.05)
+            optimizer.apply([tf.constant(start[1] * (step + 1))], [variable])
+        found.append(np.asarray(variable))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+    assert np.abs(found[0] - start[0]).max() > 0.1
+
+
 def test_the_model_is_compiled_as_promised(splits: Splits) -> None:
     strategy = train_module.mirrored_strategy()
-    model = train_module.compiled_model(experiment(), SGDSettings(64, 0.5, 0.01), strategy, 4)
+    model = train_module.compiled_model(experiment(), SGDSettings(64, 0.5, 0.01), strategy, 300)
     assert isinstance(model.optimizer, keras.optimizers.SGD)
     assert (model.optimizer.momentum, model.optimizer.nesterov, model.optimizer.weight_decay) == (
         0.5,
@@ -165,6 +230,7 @@ def test_two_replicas_give_the_weights_of_one(tmp_path: Path) -> None:
     assert (one["replicas"], two["replicas"]) == (1, 2)
     assert np.abs(one["plain"] - one["start"]).max() > 1e-2
     assert np.abs(one["plain"] - two["plain"]).max() < 1e-6
+    assert np.abs(one["plain"] - two["parts"]).max() < 1e-6
     # Synchronized BatchNorm sees the whole batch: the running statistics agree too, to rounding.
     assert np.abs(one["norm"] - two["norm"]).max() < 1e-4
     np.testing.assert_allclose(one["plain_loss"], two["plain_loss"], rtol=1e-6)

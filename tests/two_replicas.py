@@ -14,6 +14,7 @@ replicas, file = int(sys.argv[1]), Path(sys.argv[2])
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
 
+from tfsgd import train as train_module  # noqa: E402
 from tfsgd.config import Experiment  # noqa: E402
 from tfsgd.data import Split, Splits  # noqa: E402
 from tfsgd.models import MODELS, Architecture  # noqa: E402
@@ -39,8 +40,9 @@ labels = rng.integers(0, 10, 97)
 images = (rng.random((97, 28, 28, 1)) * 40 + 20 * labels[:, None, None, None]).astype(np.uint8)
 part = Split(images, labels)
 found = {}
-for name, body in (("plain", plain), ("norm", norm)):
+for name, body in (("plain", plain), ("norm", norm), ("parts", plain)):
     MODELS[name] = Architecture(body, (28, 28, 1))
+    train_module.PART_SIZE = 10 if name == "parts" else 1_024
     experiment = Experiment.model_validate(
         {"name": "x", "dataset": "fashion_mnist", "model": name, "epochs": 3, "batch_sizes": [64], "seeds": [0],
          "regimes": {"LR": {"learning_rate": 0.05, "momentum": [0.9]}}, "attacks": {}, "train_examples": 97,
@@ -55,7 +57,7 @@ for name, body in (("plain", plain), ("norm", norm)):
             Splits(part, part, part, "", ""),
             file.parent,
         )
-        if key == "start" and name == "norm":
+        if key == "start" and name != "plain":
             continue
         found[key] = np.concatenate([w.ravel() for w in trained.network.get_weights()])
         found[key + "_loss"] = np.array(trained.history["loss"])

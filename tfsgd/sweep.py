@@ -159,7 +159,8 @@ def _train(
     size = crew.workers or default_size(len(waiting))
     with Display(len(waiting), experiment.epochs, folder, output) as display:
         if size == 1 and not crew.listen:
-            check_replicas(experiment.batch_sizes, mirrored_strategy().num_replicas_in_sync)
+            replicas = mirrored_strategy().num_replicas_in_sync
+            check_replicas(experiment.batch_sizes, len(splits.train), replicas)
             return search(experiment, waiting, splits, folder, display)
         del splits  # each worker loads its own
         address = Address.parse(crew.listen, "--listen") if crew.listen else Address.free_on_loopback()

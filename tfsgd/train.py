@@ -25,10 +25,12 @@ from tfsgd.data import DATASETS, Splits
 from tfsgd.errors import RequestError
 from tfsgd.hessian import EigenResult
 from tfsgd.models import build_model
+from tfsgd.optimizer import SGD
 from tfsgd.pipeline import EpochBatches
 from tfsgd.regimes import SGDSettings
 
 STEPS_PER_EXECUTION = 64  # at most so many steps between two visits to Python
+PART_SIZE = 1_024  # images of a batch in one pass, on a replica: memory, not mathematics
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,16 @@ def mirrored_strategy() -> tf.distribute.MirroredStrategy:
     )
 
 
-def check_replicas(batch_sizes: tuple[int, ...], replicas: int) -> None:
-    """Refuses batch sizes that cannot be dealt out evenly.
+def check_replicas(batch_sizes: tuple[int, ...], examples: int, replicas: int) -> None:
+    """Refuses what cannot be dealt out so that every replica has its part of every batch.
+
+    Args:
+        batch_sizes: of the trials.
+        examples: training images; what a batch size leaves of them is the last batch.
+        replicas: see `replica_devices`.
 
     Raises:
-        RequestError: a batch size is no multiple of the number of replicas.
+        RequestError: a batch size is no multiple of the number of replicas, or a last batch has fewer images.
     """
     odd = [str(size) for size in batch_sizes if size % replicas]
     if odd:
@@ -84,6 +91,12 @@ def check_replicas(batch_sizes: tuple[int, ...], replicas: int) -> None:
             f"batch_sizes: expected multiples of {replicas}, as there are {replicas} replicas; "
             f"received {', '.join(odd)}"
         )
+    for size in batch_sizes:
+        if 0 < examples % size < replicas:
+            raise RequestError(
+                f"train_examples: {examples:,} images in batches of {size} leave a last one of {examples % size}, "
+                f"less than the {replicas} replicas; choose another number"
+            )
 
 
 def train(
@@ -109,12 +122,12 @@ def train(
         observe: called after each epoch.
     """
     strategy = mirrored_strategy()
-    check_replicas((settings.batch_size,), strategy.num_replicas_in_sync)
+    check_replicas((settings.batch_size,), len(splits.train), strategy.num_replicas_in_sync)
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     dataset = DATASETS[experiment.dataset]
     batches = EpochBatches(splits.train, settings.batch_size, seed, dataset.augment)
-    model = compiled_model(experiment, settings, strategy, batches.steps)
+    model = compiled_model(experiment, settings, strategy, len(splits.train))
     hessian_split = getattr(splits, experiment.hessian.split).first(experiment.hessian.examples)
     hessian = TopHessianEigenvalue(
         hessian_split,
@@ -142,7 +155,7 @@ def train(
         done = checkpoints.restore(model)
     with _custom_gradients_forgotten():
         model.fit(
-            batches.dataset(first_epoch=done),
+            batches.distributed(strategy, first_epoch=done),
             steps_per_epoch=batches.steps,
             initial_epoch=done,
             epochs=experiment.epochs,
@@ -161,22 +174,72 @@ def train(
 
 
 def compiled_model(
-    experiment: Experiment, settings: SGDSettings, strategy: tf.distribute.MirroredStrategy, steps: int
+    experiment: Experiment, settings: SGDSettings, strategy: tf.distribute.MirroredStrategy, examples: int
 ) -> Any:
-    """The experiment's network, ready for `fit` over epochs of so many steps."""
+    """The experiment's network, ready for `fit` over epochs of so many images."""
+    replicas = strategy.num_replicas_in_sync
     with strategy.scope():
         model = build_model(experiment.model, DATASETS[experiment.dataset].classes)
+        parts = parts_of_a_batch(settings.batch_size, examples, replicas)
+        normalizes = any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
+        if parts > 1 and not normalizes:
+            model = InParts(model.inputs, model.outputs, name=model.name, parts=parts)
         model.compile(
-            optimizer=keras.optimizers.SGD(settings.learning_rate, momentum=float(settings.momentum)),
+            optimizer=SGD(settings.learning_rate, momentum=float(settings.momentum)),
             # The batches carry the weights that turn this sum into the mean over the whole batch.
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"),
-            metrics=["accuracy", *([exact_loss_metric()] if strategy.num_replicas_in_sync > 1 else [])],
+            metrics=["accuracy", *([exact_loss_metric()] if replicas > 1 else [])],
             # With several replicas Keras supports neither more steps per execution nor XLA.
-            steps_per_execution=steps_per_execution(steps) if strategy.num_replicas_in_sync == 1 else 1,
+            steps_per_execution=steps_per_execution(-(-examples // settings.batch_size))
+            if replicas == 1
+            else 1,
             jit_compile=False,
         )
         model.optimizer.build(model.trainable_variables)
     return model
+
+
+def parts_of_a_batch(batch_size: int, examples: int, replicas: int) -> int:
+    """How many parts hold at most `PART_SIZE` images of a replica; none is empty in the smaller last batch."""
+    smallest = examples % batch_size or batch_size
+    return min(-(-batch_size // (PART_SIZE * replicas)), smallest // replicas)
+
+
+class InParts(keras.Model):
+    """A network that passes over each batch part by part, and then takes the step of the whole batch.
+
+    The gradient of the batch's loss is the sum of the parts' gradients. With BatchNorm it is not: its
+    statistics are those of the images that it sees at once.
+
+    Args:
+        parts: of as many images as can be, one after the other, so that the activations of only one are in
+            memory at a time.
+    """
+
+    def __init__(self, *args: Any, parts: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._parts = parts
+
+    def train_step(self, data: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> dict[str, Any]:
+        """Keras's hook: one step on a batch of images, labels and weights."""
+        count = tf.shape(data[1])[0]
+        batch_loss = tf.constant(0.0)
+        sums = [tf.zeros_like(variable) for variable in self.trainable_variables]
+        for i in range(self._parts):
+            with tf.control_dependencies(sums):  # the part before is done
+                images, labels, weights = (
+                    piece[i * count // self._parts : (i + 1) * count // self._parts] for piece in data
+                )
+            with tf.GradientTape() as tape:
+                logits = self(images, training=True)
+                loss = self.compute_loss(images, labels, logits, weights)
+            gradients = tape.gradient(loss, self.trainable_variables)
+            sums = [total + gradient for total, gradient in zip(sums, gradients, strict=True)]
+            batch_loss += loss
+            self.compute_metrics(images, labels, logits, weights)
+        self.optimizer.apply(sums, self.trainable_variables)
+        self.metrics[0].update_state(batch_loss, sample_weight=count)  # Keras's `loss`
+        return self.get_metrics_result()
 
 
 def steps_per_execution(steps: int) -> int:

@@ -1,0 +1,26 @@
+"""Keras's SGD, with an update that passes over the weights once."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class SGD(keras.optimizers.SGD):
+    """`keras.optimizers.SGD`: v <- momentum v - learning_rate gradient, weights <- weights + v.
+
+    Keras writes this as a chain of operations, each of which reads and writes all weights. TensorFlow
+    has it as one: for M1's four million weights that is a tenth of a step at batch size 64.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Keras's hook: updates one variable, on the replica that holds it."""
+        rate = tf.cast(learning_rate, variable.dtype)
+        if self.momentum == 0:
+            tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=rate, delta=gradient)
+            return
+        velocity = self.momentums[self._get_variable_index(variable)].value
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle, accum=velocity.handle, lr=rate, grad=gradient,
+            momentum=tf.constant(self.momentum, variable.dtype),
+        )  # fmt: skip
