@@ -12,9 +12,10 @@ from rich.console import Console
 
 from bench.machine import cores, other_load, processor, versions
 from bench.pairs import Side, Timing, alternate
+from bench.profile import COLUMNS, profiled, show_profile
 from bench.rows import LOGITS_TOLERANCE, PARTS, Row, rows
 from bench.sweeps import ONE_TRIAL, compare_sweeps, their_arguments
-from bench.tables import Line, show, write
+from bench.tables import Line, show, write, write_rows
 
 PAGE = Path("docs/performance.md")
 SECONDS_A_ROW = 60.0  # after these no further pair of a row begins
@@ -47,10 +48,16 @@ def bench(
         inputs = folder or Path(temporary)
         inputs.mkdir(parents=True, exist_ok=True)
         gflops = _prepare(inputs, console)
+        head += f" One core's matrix product: {gflops:.0f} GFLOP/s."
+        if "profile" in parts:
+            rows_of_kernels = profiled(inputs)
+            show_profile(rows_of_kernels, console)
+            if page:
+                write_rows(page, "profile", COLUMNS, rows_of_kernels, head)
         for part, lines in _measured(parts, modes, inputs, pairs, gflops, console):
             show(part, lines, console)
             if page:
-                write(page, part, lines, f"{head} One core's matrix product: {gflops:.0f} GFLOP/s.")
+                write(page, part, lines, head)
 
 
 def _prepare(folder: Path, console: Console) -> float:
@@ -136,12 +143,13 @@ def _trial_row() -> Row:
 
 def _sweep_lines(folder: Path, pairs: int) -> list[Line]:
     count = len(cores())
-    in_turn, side_by_side, alone = compare_sweeps(folder, count, pairs)
+    in_turn, side_by_side, one_core, all_cores = compare_sweeps(folder, count, pairs)
     title = f"a sweep of 4 trials with {count} workers against"
     return [
         Line(f"{title} one after the other on all threads", count, in_turn, 2.0, by_wall=True),
         Line(f"{title} {count} processes", count, side_by_side, 1.3, by_wall=True),
-        Line(f"{title} one worker of ours on all threads", count, alone, 1.8, by_wall=True),
+        Line(f"{title} one worker of ours on one core", count, one_core, 0.9 * count, by_wall=True),
+        Line(f"{title} one worker of ours on all cores", count, all_cores, by_wall=True),
     ]
 
 

@@ -31,6 +31,22 @@ FORWARD_PRODUCTS = {
 }
 
 
+CONVOLUTIONS = {"stdcnn": 4, "m1": 2, "c1": 2}  # the first so many layers
+
+
+def of_kernels(model: str) -> dict[str, int]:
+    """FLOPs of one image in training, by the name of TensorFlow's kernel; dense gradients are one kind."""
+    convolutions = FORWARD_PRODUCTS[model][: CONVOLUTIONS[model]]
+    dense = FORWARD_PRODUCTS[model][CONVOLUTIONS[model] :]
+    return {
+        "FusedConv2D": 2 * sum(convolutions),
+        "Conv2DBackpropInput": 2 * sum(convolutions[1:]),
+        "Conv2DBackpropFilterWithBias": 2 * sum(convolutions),
+        "FusedMatMul": 2 * sum(dense),
+        "MatMul": 4 * sum(dense),
+    }
+
+
 def forward(model: str) -> int:
     """FLOPs of one image's logits."""
     return 2 * sum(FORWARD_PRODUCTS[model])

@@ -5,14 +5,18 @@ import os
 import platform
 from pathlib import Path
 
+VECTORS = {"avx512_vnni": "AVX-512 VNNI", "avx512f": "AVX-512", "avx2": "AVX2"}  # the best one first
+
 
 def processor() -> str:
-    """The processor's name and how many of its cores this process may use."""
-    name = platform.processor() or "unknown processor"
+    """The processor's name, its vector instructions, and how many of its cores this process may use."""
+    name, flags = platform.processor() or "unknown processor", ""
     if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {len(cores())} cores"
+        lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+        said = {key.strip(): value.strip() for key, _, value in lines}
+        name, flags = said.get("model name", name), said.get("flags", "")
+    vectors = next((f" with {text}" for flag, text in VECTORS.items() if flag in flags.split()), "")
+    return f"{name}{vectors}, {len(cores())} cores"
 
 
 def cores() -> list[int]:

@@ -1,7 +1,9 @@
 """Our side's jobs: each prepares what a user's run has prepared, and returns the work to time."""
 
 import dataclasses
+import re
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from bench.worker import Run, cpu_seconds
 from tfsgd import train as training
@@ -24,6 +27,8 @@ from tfsgd.trial import run_trial
 
 CONFIGS = {"stdcnn": "fmnist_stdcnn", "m1": "fmnist_m1", "c1": "cifar10_c1"}
 LEARNING_RATE, MOMENTUM = 0.01, 0.9
+# How a trace names what a kernel did: node:Kernel, oneDNN's with a prefix.
+KERNEL = re.compile(r"[^:]:(?:_Mkl(?:Native)?)?(\w+)$")
 TRAINED_EPOCHS = 4  # of the StdCNN that is attacked
 
 
@@ -199,7 +204,31 @@ def trial(folder: Path, overrides: list[str]) -> Run:
     return run
 
 
+def kernels(folder: Path, model: str, batch_size: int, examples: int) -> Run:
+    """Seconds that the kernels of each kind take of the CPU in one epoch through `fit`, and the epoch."""
+    epoch = train(folder, model, batch_size, examples)
+
+    def run() -> dict[str, Any]:
+        epoch()  # traced and allocated
+        with tempfile.TemporaryDirectory() as logs:
+            with tf.profiler.experimental.Profile(logs):
+                cpu = cpu_seconds()
+                epoch()
+                cpu = cpu_seconds() - cpu
+            (path,) = Path(logs).rglob("*.xplane.pb")
+            trace = xplane_pb2.XSpace.FromString(path.read_bytes())
+        seconds: Counter[str] = Counter()
+        for plane in trace.planes:
+            for event in (event for line in plane.lines for event in line.events):
+                if kernel := KERNEL.search(plane.event_metadata[event.metadata_id].name):
+                    seconds[kernel[1]] += event.duration_ps / 1e12
+        return {"kernels": dict(seconds), "cpu": cpu}
+
+    return run
+
+
 JOBS = {
+    "kernels": kernels,
     "write_inputs": write_inputs,
     "logits": logits,
     "matrix_product": matrix_product,

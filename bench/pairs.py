@@ -1,11 +1,12 @@
 """Timing: two sides, pair by pair, each in its own process on the same cores."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -21,17 +22,11 @@ class Side:
         environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         command = [sys.executable, "-m", "bench.worker", side, threads, str(folder)]
         self.log = log
-        # The child inherits the cores, so that libraries count no more than these.
-        before = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, cores)
-        try:
-            with log.open("a") as errors:
-                self._process = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-                    text=True, env=environment,
-                )  # fmt: skip
-        finally:
-            os.sched_setaffinity(0, before)
+        with on_cores(cores), log.open("a") as errors:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                text=True, env=environment,
+            )  # fmt: skip
 
     def __enter__(self) -> Self:
         return self
@@ -69,6 +64,17 @@ class Side:
             raise RuntimeError(f"a side of the comparison ended; {self.log} says why")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+
+@contextlib.contextmanager
+def on_cores(cores: Sequence[int]) -> Iterator[None]:
+    """Children that are started inside inherit the cores, so that libraries count no more than these."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @dataclass

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.pairs import Timing
+from bench.machine import cores
+from bench.pairs import Timing, on_cores
 from tfsgd.config import Experiment, load_experiment
 from tfsgd.records import grid
 
@@ -59,12 +60,12 @@ def _plan(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def our_sweep(workers: int) -> dict[str, Any]:
-    """`python -m tfsgd.sweep` from a cold start to its last record."""
+def our_sweep(workers: int, on: Sequence[int]) -> dict[str, Any]:
+    """`python -m tfsgd.sweep` from a cold start to its last record, on some cores."""
     with tempfile.TemporaryDirectory() as logs:
         options = [part for override in FOUR_TRIALS for part in ("--set", override)]
         command = [sys.executable, "-m", "tfsgd.sweep", str(CONFIG), "--logs", logs, *options]
-        taken = _run([[*command, "--workers", str(workers)]], threads=None)
+        taken = _run([[*command, "--workers", str(workers)]], None, on)
         records = list(Path(logs).glob("*/trials/*/*/record.json"))
         assert len(records) == 4, f"expected 4 records, found {len(records)}"
     return taken
@@ -72,7 +73,7 @@ def our_sweep(workers: int) -> dict[str, Any]:
 
 def their_sweep(processes: int, folder: Path) -> dict[str, Any]:
     """The peer's script from a cold start: the trials dealt out to so many processes."""
-    threads = max(1, len(os.sched_getaffinity(0)) // processes)
+    threads = max(1, len(cores()) // processes)
     with tempfile.TemporaryDirectory() as logs:
         arguments = their_arguments(FOUR_TRIALS, logs)
         commands = []
@@ -81,21 +82,22 @@ def their_sweep(processes: int, folder: Path) -> dict[str, Any]:
             commands.append(
                 [sys.executable, "-m", "bench.peer", str(threads), str(folder), json.dumps(share)]
             )
-        taken = _run(commands, threads)
+        taken = _run(commands, threads, cores())
         assert len(list(Path(logs).glob("*.json"))) == 4
     return taken
 
 
-def _run(commands: list[list[str]], threads: int | None) -> dict[str, Any]:
+def _run(commands: list[list[str]], threads: int | None, on: Sequence[int]) -> dict[str, Any]:
     """Runs commands at the same time; CPU seconds of all their processes, wall seconds of the whole."""
     environment = dict(os.environ)
     if threads is not None:
         environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     cpu, wall = _children_cpu(), time.perf_counter()
-    running = [
-        subprocess.Popen(c, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        for c in commands
-    ]
+    with on_cores(on):
+        running = [
+            subprocess.Popen(c, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            for c in commands
+        ]
     errors: list[str] = [process.communicate()[1] for process in running]
     for command, process, error in zip(commands, running, errors, strict=True):
         if process.returncode:
@@ -108,14 +110,15 @@ def _children_cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def compare_sweeps(folder: Path, processes: int, pairs: int) -> tuple[Timing, Timing, Timing]:
+def compare_sweeps(folder: Path, processes: int, pairs: int) -> tuple[Timing, Timing, Timing, Timing]:
     """Our sweep with a worker for each core against theirs, one after the other and side by side, and
-    against ours with one worker on all threads.
+    against ours with one worker, on one core and on all.
     """
-    in_turn, side_by_side, alone = Timing(), Timing(), Timing()
+    in_turn, side_by_side, one_core, all_cores = (Timing() for _ in range(4))
     for _ in range(pairs):
-        ours = our_sweep(processes)
+        ours = our_sweep(processes, cores())
         in_turn.add(ours, their_sweep(1, folder))
         side_by_side.add(ours, their_sweep(processes, folder))
-        alone.add(ours, our_sweep(1))
-    return in_turn, side_by_side, alone
+        one_core.add(ours, our_sweep(1, cores()[:1]))
+        all_cores.add(ours, our_sweep(1, cores()))
+    return in_turn, side_by_side, one_core, all_cores

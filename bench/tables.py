@@ -97,11 +97,18 @@ def write(page: Path, part: str, lines: Sequence[Line], head: str) -> None:
     Raises:
         ValueError: the page lacks the markers.
     """
+    columns, rows = _filled(lines)
+    write_rows(page, part, columns, rows, head)
+
+
+def write_rows(
+    page: Path, part: str, columns: Sequence[str], rows: Sequence[Sequence[str]], head: str
+) -> None:
+    """As `write`, for a table whose text is there already."""
     begin, end = f"<!-- {part} -->", f"<!-- /{part} -->"
     text = page.read_text()
     if begin not in text or end not in text:
         raise ValueError(f"{page}: expected the markers {begin} and {end}")
-    columns, rows = _filled(lines)
     table = [columns, tuple("---" for _ in columns), *rows]
     body = "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in table)
     before, after = text.split(begin)[0], text.split(end)[1]

@@ -6,6 +6,7 @@ import pytest
 
 from bench import flops
 from bench.pairs import Timing, ratio
+from bench.profile import rows_of
 from bench.rows import PARTS, rows
 from bench.tables import Line, write
 from tfsgd.models import MODELS, build_model
@@ -31,6 +32,22 @@ def test_training_and_attacks_by_hand() -> None:
     assert flops.forward("stdcnn") == 2 * 1_006_140
     assert flops.training("stdcnn") == 2 * (3 * 1_006_140 - 60_840)
     assert flops.pgd("stdcnn", 40) == 2 * 1_006_140 * 81
+
+
+@pytest.mark.parametrize("name", list(flops.FORWARD_PRODUCTS))
+def test_kernels_share_the_work_of_training(name: str) -> None:
+    assert sum(flops.of_kernels(name).values()) == flops.training(name)
+
+
+def test_profile_has_the_slowest_kernel_first_and_misses_no_time() -> None:
+    result = {"kernels": {"Relu": 0.02, "FusedConv2D": 1.0, "Cast": 0.5}, "cpu": 3.0}
+    rows = rows_of("one", result, "stdcnn", 10_000)
+    work = 2 * (60_840 + 518_400 + 180_000 + 230_400) * 10_000  # StdCNN's convolutions
+    assert [row[1:] for row in rows] == [
+        ("FusedConv2D", "1.000", "33.3%", f"{work / 1e9:.0f}"),
+        ("Cast", "0.500", "16.7%", ""),
+        ("all else", "1.500", "50.0%", ""),
+    ]
 
 
 def test_ratio_is_theirs_over_ours_pair_by_pair() -> None:
