@@ -1,6 +1,6 @@
 # Two commands for a bare machine with Debian and Python 3.11:
 #   make sweep   set-up, then the grid of configs/fmnist_stdcnn.yaml in its quick profile
-#   make test    set-up, then all tests
+#   make test    set-up, then all tests, in three processes: some of them wait for machines that are gone
 # and for developers: make lint, make faults (kills sweeps at random moments; TFSGD_FAULTS=10 of them)
 
 PYTHON ?= python3
@@ -15,7 +15,7 @@ sweep: setup
 	$(BIN)/python -m tfsgd.report logs/fmnist_stdcnn-quick
 
 test: setup
-	$(RUN)/python -m pytest -n 2
+	$(RUN)/python -m pytest -n 3
 
 tensorboard: setup
 	$(BIN)/tensorboard --logdir logs --host 127.0.0.1

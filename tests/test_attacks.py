@@ -238,7 +238,8 @@ def test_results_carry_what_was_done(attacker: Attacker, images: np.ndarray, lab
         ("fgsm", 100, 1, None),
         ("pgd", 40, 3, None),
     ]
-    fgsm, pgd = (run_attack(attacker, planned, images, labels, seed=0) for planned in plan)
+    clean = attacker.predict(images) == labels
+    fgsm, pgd = (run_attack(attacker, planned, images, labels, clean, seed=0) for planned in plan)
     assert pgd.step_size == pytest.approx(0.00333)
-    assert fgsm.clean_accuracy == (attacker.predict(images) == labels).mean()
+    assert (fgsm.clean_accuracy, pgd.clean_accuracy) == (clean.mean(), clean[:40].mean())
     assert fgsm.accuracy == attacker.fgsm(images, labels, 0.1).correct.mean()

@@ -290,12 +290,23 @@ def planned_attacks(attacks: Attacks, test_examples: int) -> list[AttackResult]:
 
 
 def run_attack(
-    attacker: Attacker, planned: AttackResult, images: Images, labels: Labels, seed: int
+    attacker: Attacker, planned: AttackResult, images: Images, labels: Labels, clean: Mask, seed: int
 ) -> AttackResult:
-    """Measures one planned attack on the first `planned.examples` images."""
-    images, labels = images[: planned.examples], labels[: planned.examples]
-    outcome = attacker.run(planned, images, labels, seed)
-    clean = attacker.predict(images) == labels
+    """Measures one planned attack on the first `planned.examples` images.
+
+    Args:
+        attacker: of the network.
+        planned: which attack, and how.
+        images: clean images.
+        labels: their true labels.
+        clean: which of them get their true label unperturbed.
+        seed: of random starts.
+    """
+    first = slice(planned.examples)
+    outcome = attacker.run(planned, images[first], labels[first], seed)
     return planned.model_copy(
-        update={"clean_accuracy": float(clean.mean()), "accuracy": float(outcome.correct.mean())}
+        update={
+            "clean_accuracy": float(clean[first].mean()),
+            "accuracy": float(outcome.correct.mean()),
+        }
     )

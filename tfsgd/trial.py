@@ -149,10 +149,11 @@ def _attack(
     """What was measured, the share of images without a gradient, and a picture of the attacks."""
     images, labels = to_unit(splits.test.images), splits.test.labels
     attacker = Attacker(network)
+    clean = attacker.predict(images) == labels
     results = []
     for attack in planned:
         observe(f"{attack.name} {attack.epsilon:g}")
-        results.append(run_attack(attacker, attack, images, labels, trial.seed))
+        results.append(run_attack(attacker, attack, images, labels, clean, trial.seed))
     rows = attack_rows(attacker, planned, images, labels, trial.seed)
     return results, attacker.zero_gradient_fraction(images, labels), as_png(rows, labels)
 
