@@ -144,7 +144,7 @@ def _trial_row() -> Row:
 def _sweep_lines(folder: Path, pairs: int) -> list[Line]:
     count = len(cores())
     in_turn, side_by_side, one_core, all_cores = compare_sweeps(folder, count, pairs)
-    title = f"a sweep of 4 trials with {count} workers against"
+    title = f"4 trials of 10 epochs, a fifth of all images, with {count} workers against"
     return [
         Line(f"{title} one after the other on all threads", count, in_turn, 2.0, by_wall=True),
         Line(f"{title} {count} processes", count, side_by_side, 1.3, by_wall=True),
