@@ -59,8 +59,8 @@ class Attacker:
         self._chunk_size = chunk_size
         self._fgsm = tf.function(self._fgsm_in_graph, [images, labels, number])
         self._pgd = tf.function(self._pgd_in_graph, [images, images, labels, number, number, count, flag])
-        # Not inlined: in a loop's graph TensorFlow may miss that MaxPool's gradient can be oneDNN's, which
-        # is ten times faster, since it looks at the gradient before the MaxPool that it belongs to.
+        # Not inlined: in the graph of PGD's loop TensorFlow leaves MaxPool's gradient to a kernel of its own,
+        # which is more than ten times slower than oneDNN's.
         self._gradient = tf.function(
             self._loss_gradient, [images, labels], experimental_attributes={"_noinline": True}
         )

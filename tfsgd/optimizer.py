@@ -10,7 +10,7 @@ class SGD(keras.optimizers.SGD):
     """`keras.optimizers.SGD`: v <- momentum v - learning_rate gradient, weights <- weights + v.
 
     Keras writes this as a chain of operations, each of which reads and writes all weights. TensorFlow
-    has it as one: for M1's four million weights that is a tenth of a step at batch size 64.
+    has it as one: with M1's four million weights a step at batch size 64 takes 4 % less time.
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
