@@ -43,12 +43,20 @@ def coloured(image: Any, layers: Any, classes: int) -> Any:
     return layers.Dense(classes)(x)
 
 
-@pytest.mark.parametrize("every_epochs", [1, 2])
-@pytest.mark.parametrize("model", ["stdcnn", "coloured"])
+@pytest.mark.parametrize(
+    ("model", "every_epochs", "part_size"),
+    [("stdcnn", 1, 64), ("stdcnn", 2, 20), ("coloured", 1, 64), ("coloured", 2, 64)],
+)
 def test_resumed_is_uninterrupted_bit_for_bit(
-    model: str, every_epochs: int, splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: str,
+    every_epochs: int,
+    part_size: int,
+    splits: Splits,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Momentum across halvings, dropout, order, augmentation, BatchNorm and the log."""
+    """Momentum across halvings, dropout, order, augmentation, BatchNorm, batches in parts and the log."""
+    monkeypatch.setattr(train_module, "PART_SIZE", part_size)
     monkeypatch.setitem(MODELS, "coloured", Architecture(coloured, (32, 32, 3)))
     images = small(splits)
     if model == "coloured":
