@@ -231,6 +231,7 @@ def test_two_replicas_give_the_weights_of_one(tmp_path: Path) -> None:
     assert np.abs(one["plain"] - one["start"]).max() > 1e-2
     assert np.abs(one["plain"] - two["plain"]).max() < 1e-6
     assert np.abs(one["plain"] - two["parts"]).max() < 1e-6
+    assert not np.array_equal(two["plain"], two["parts"])  # the parts were there
     # Synchronized BatchNorm sees the whole batch: the running statistics agree too, to rounding.
     assert np.abs(one["norm"] - two["norm"]).max() < 1e-4
     np.testing.assert_allclose(one["plain_loss"], two["plain_loss"], rtol=1e-6)
