@@ -14,16 +14,22 @@ from numpy.typing import NDArray
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from bench.worker import Run, cpu_seconds
-from tfsgd import train as training
-from tfsgd.attacks import Attacker
-from tfsgd.config import Experiment, load_experiment
-from tfsgd.data import DATASETS, Split, Splits, load_splits, to_unit
-from tfsgd.hessian import HessianVectorProduct, cross_entropy, top_eigenvalue
+from tfsgd.data.dataset import Split, Splits, to_unit
+from tfsgd.data.load import DATASETS, load_splits
+from tfsgd.measures.attacks import Attacker
+from tfsgd.measures.eigen import top_eigenvalue
+from tfsgd.measures.hessian import HessianVectorProduct
+from tfsgd.measures.loss import cross_entropy
 from tfsgd.models import MODELS, build_model
-from tfsgd.pipeline import EpochBatches
-from tfsgd.records import LogFolder, Trial, grid
-from tfsgd.regimes import SGDSettings
-from tfsgd.trial import run_trial
+from tfsgd.plan.config import Experiment
+from tfsgd.plan.reading import load_experiment
+from tfsgd.plan.regimes import SGDSettings
+from tfsgd.plan.trials import Trial, grid
+from tfsgd.records.folder import LogFolder
+from tfsgd.sweeping.trial import run_trial
+from tfsgd.training import model as training
+from tfsgd.training.batches import EpochBatches
+from tfsgd.training.devices import configure_tensorflow, mirrored_strategy
 
 CONFIGS = {"stdcnn": "fmnist_stdcnn", "m1": "fmnist_m1", "c1": "cifar10_c1"}
 LEARNING_RATE, MOMENTUM = 0.01, 0.9
@@ -34,7 +40,7 @@ TRAINED_EPOCHS = 4  # of the StdCNN that is attacked
 
 def start(threads: int) -> None:
     """Before anything is computed."""
-    training.configure_tensorflow(threads)
+    configure_tensorflow(threads)
     keras.utils.set_random_seed(0)
 
 
@@ -293,7 +299,7 @@ def _save_weights(model: Any, path: Path) -> None:
 def _fit_parts(model: str, settings: SGDSettings, split: Split) -> tuple[Any, EpochBatches]:
     plan = experiment(model)
     batches = EpochBatches(split, settings.batch_size, seed=0, augment=DATASETS[plan.dataset].augment)
-    compiled = training.compiled_model(plan, settings, training.mirrored_strategy(), len(split))
+    compiled = training.compiled_model(plan, settings, mirrored_strategy(), len(split))
     return compiled, batches
 
 

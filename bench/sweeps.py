@@ -13,8 +13,9 @@ from typing import Any
 
 from bench.machine import cores
 from bench.pairs import Timing, on_cores
-from tfsgd.config import Experiment, load_experiment
-from tfsgd.records import grid
+from tfsgd.plan.config import Experiment
+from tfsgd.plan.reading import load_experiment
+from tfsgd.plan.trials import grid
 
 CONFIG = Path("configs/fmnist_stdcnn.yaml")
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tfsgd.data import Splits, load_splits
-from tfsgd.train import configure_tensorflow
+from tfsgd.data.dataset import Splits
+from tfsgd.data.load import load_splits
+from tfsgd.training.devices import configure_tensorflow
 
 configure_tensorflow(threads=1)
 

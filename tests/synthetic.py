@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tfsgd.config import Experiment
-from tfsgd.records import AttackResult, HessianResult, LogFolder, Record, Seconds, Trial, grid
+from tfsgd.plan.config import Experiment
+from tfsgd.plan.trials import Trial, grid
+from tfsgd.records.folder import LogFolder
+from tfsgd.records.record import AttackResult, HessianResult, Record, Seconds
 
 EPSILONS = (0.02, 0.05, 0.1, 0.3)
 PAPER_REGIMES: dict[str, Any] = {

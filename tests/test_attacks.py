@@ -9,10 +9,10 @@ import tensorflow as tf
 from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
 from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient_descent
 
-from tfsgd.attacks import Attacker, assert_in_ball, planned_attacks, run_attack
-from tfsgd.config import FGSM, PGD, Attacks
-from tfsgd.data import Splits, to_unit
+from tfsgd.data.dataset import Splits, to_unit
+from tfsgd.measures.attacks import Attacker, assert_in_ball, planned_attacks, run_attack
 from tfsgd.models import build_model
+from tfsgd.plan.config import FGSM, PGD, Attacks
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from tests.test_train import experiment, small
-from tfsgd import train as train_module
-from tfsgd.checkpoint import _newest_first, _read
-from tfsgd.config import Experiment
-from tfsgd.data import Split, Splits
+from tfsgd.data.dataset import Split, Splits
 from tfsgd.models import MODELS, Architecture
-from tfsgd.regimes import SGDSettings
-from tfsgd.train import Trained, train
+from tfsgd.plan.config import Experiment
+from tfsgd.plan.regimes import SGDSettings
+from tfsgd.training import model as train_module
+from tfsgd.training.checkpoint import _newest_first, _read
+from tfsgd.training.devices import mirrored_strategy
+from tfsgd.training.train import Trained, train
 
 
 class Killed(BaseException):
@@ -136,11 +137,9 @@ def test_no_pickle_is_ever_loaded(tmp_path: Path) -> None:
 
 
 def test_everything_that_training_changes_is_in_a_checkpoint(splits: Splits, tmp_path: Path) -> None:
-    from tfsgd.checkpoint import _state
+    from tfsgd.training.checkpoint import _state
 
-    model = train_module.compiled_model(
-        experiment(), SGDSettings(64, 0.9, 0.01), train_module.mirrored_strategy(), 300
-    )
+    model = train_module.compiled_model(experiment(), SGDSettings(64, 0.9, 0.01), mirrored_strategy(), 300)
     paths = [variable.path for variable in _state(model)]
     assert any(path.endswith("seed_generator_state") for path in paths)
     assert any(path.endswith("logits/kernel") for path in paths)

@@ -10,16 +10,10 @@ import pytest
 from scipy import stats
 
 from tests.synthetic import PAPER_REGIMES, Table, experiment
-from tfsgd.claims import Judgement, claims, holm, judge
-from tfsgd.evidence import (
-    NATURAL,
-    Cells,
-    attacked,
-    batch_trend,
-    contrast,
-    paper_regimes,
-    rank_correlation,
-)
+from tfsgd.reporting.cells import NATURAL, Cells, attacked, paper_regimes
+from tfsgd.reporting.claims import Judgement, claims, holm, judge
+from tfsgd.reporting.evidence import batch_trend
+from tfsgd.reporting.statistics import contrast, rank_correlation
 
 Make = Callable[[Table], dict[str, Any]]
 

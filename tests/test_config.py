@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tfsgd.config import load_experiment, slug
 from tfsgd.errors import RequestError
-from tfsgd.records import grid
+from tfsgd.plan.config import slug
+from tfsgd.plan.reading import load_experiment
+from tfsgd.plan.trials import grid
 
 SHIPPED = sorted(Path("configs").glob("*.yaml"))
 Config = Callable[..., Path]

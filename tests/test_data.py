@@ -9,8 +9,10 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from tfsgd import data
-from tfsgd.data import DATASETS, Split, Splits, load_splits, to_unit
+from tfsgd.data import load, tfds
+from tfsgd.data.cifar import CIFAR_TRAIN
+from tfsgd.data.dataset import Split, Splits, to_unit
+from tfsgd.data.load import DATASETS, load_splits
 from tfsgd.errors import RequestError
 
 
@@ -40,7 +42,7 @@ def test_the_order_of_the_source_does_not_matter(splits: Splits) -> None:
         np.concatenate([splits.train.labels, splits.validation.labels]),
     )
     order = np.random.default_rng(0).permutation(len(whole))
-    shuffled = data._split("fashion_mnist", Split(whole.images[order], whole.labels[order]), splits.test, "x")
+    shuffled = load._split("fashion_mnist", Split(whole.images[order], whole.labels[order]), splits.test, "x")
     assert shuffled.sha256 == splits.sha256
     np.testing.assert_array_equal(shuffled.validation.images, splits.validation.images)
 
@@ -64,7 +66,7 @@ def test_bytes_become_fractions() -> None:
 def fashion_copy(tmp_path: Path) -> Path:
     """Links to the original files, one of which a test will replace."""
     source = next(
-        folder for folder in (data.DEBIAN_FOLDER, *(Path(os.environ.get("TFSGD_DATA", "/")) / f for f in DATASETS["fashion_mnist"].folders))
+        folder for folder in (load.DEBIAN_FOLDER, *(Path(os.environ.get("TFSGD_DATA", "/")) / f for f in DATASETS["fashion_mnist"].folders))
         if (folder / "t10k-labels-idx1-ubyte.gz").exists()
     )  # fmt: skip
     copy = tmp_path / "fashion-mnist"
@@ -129,10 +131,10 @@ def test_missing_file_and_missing_folder_are_named(fashion_copy: Path) -> None:
 
 
 def test_no_data_names_every_way_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(data, "DEBIAN_FOLDER", Path("/nonexistent"))
+    monkeypatch.setattr(load, "DEBIAN_FOLDER", Path("/nonexistent"))
     monkeypatch.delenv("TFSGD_DATA", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(data, "_can_download", lambda: False)
+    monkeypatch.setattr(tfds, "_can_download", lambda: False)
     ways = r"--data DIR.*data_dir.*TFSGD_DATA.*dataset-fashion-mnist.*TFDS.*out of reach"
     with pytest.raises(RequestError, match=ways) as refused:
         load_splits("fashion_mnist")
@@ -140,12 +142,12 @@ def test_no_data_names_every_way_at_once(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_a_failing_download_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(data, "_can_download", lambda: True)
+    monkeypatch.setattr(tfds, "_can_download", lambda: True)
     with (
         mock.patch("tensorflow_datasets.load", side_effect=OSError("cable cut\nsomewhere")),
         pytest.raises(RequestError, match=r"TFDS download it \(tried: cable cut\)"),
     ):
-        data._read_tfds("mnist", tmp_path)
+        tfds.read_tfds("mnist", tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -154,7 +156,7 @@ def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cifar") / "cifar-10-batches-bin"
     folder.mkdir()
     rng = np.random.default_rng(0)
-    for name in (*data._CIFAR_TRAIN, "test_batch.bin"):
+    for name in (*CIFAR_TRAIN, "test_batch.bin"):
         records = rng.integers(0, 256, (10_000, 3073), np.uint8)
         records[:, 0] = rng.permutation(np.repeat(np.arange(10, dtype=np.uint8), 1_000))
         (folder / name).write_bytes(records.tobytes())
@@ -217,13 +219,13 @@ def test_tfds_gives_the_same_fashion_mnist(splits: Splits, fashion_copy: Path, t
     train, test = _from_tfds(
         "fashion_mnist", tmp_path, lambda urls: {k: str(plain[Path(url).name]) for k, url in urls.items()}
     )
-    assert data._split("fashion_mnist", train, test, "tfds").sha256 == splits.sha256
+    assert load._split("fashion_mnist", train, test, "tfds").sha256 == splits.sha256
 
 
 @pytest.mark.timeout(300)
 def test_tfds_gives_the_same_cifar10(cifar: Path, cifar_splits: Splits, tmp_path: Path) -> None:
     train, test = _from_tfds("cifar10", tmp_path, lambda url: str(cifar.parent))
-    assert data._split("cifar10", train, test, "tfds").sha256 == cifar_splits.sha256
+    assert load._split("cifar10", train, test, "tfds").sha256 == cifar_splits.sha256
 
 
 def _from_tfds(name: str, folder: Path, files: Any) -> tuple[Split, Split]:
@@ -232,15 +234,15 @@ def _from_tfds(name: str, folder: Path, files: Any) -> tuple[Split, Split]:
     download = tfds.download.DownloadManager
     with (
         mock.patch.object(download, "download_and_extract", lambda self, urls: files(urls)),
-        mock.patch.object(data, "_can_download", return_value=True),
+        mock.patch.object(tfds, "_can_download", return_value=True),
     ):
-        return data._read_tfds(name, folder)
+        return tfds.read_tfds(name, folder)
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "cifar10"])
 def test_real_files_where_they_are(dataset: str) -> None:
     root = os.environ.get("TFSGD_DATA")
-    if not root or not data._raw_folders(dataset, (Path(root),)):
+    if not root or not load._raw_folders(dataset, (Path(root),)):
         pytest.skip(f"no {dataset} below TFSGD_DATA")
     found = load_splits(dataset, (Path(root),))
     spec = DATASETS[dataset]

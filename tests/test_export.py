@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.conftest import TINY
-from tfsgd.data import Splits, to_unit
+from tfsgd.data.dataset import Splits, to_unit
 
 PROGRAM = """
 import json, sys

@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from tfsgd.data import Splits, to_unit
-from tfsgd.hessian import HessianVectorProduct, Matvec, top_eigenvalue
+from tfsgd.data.dataset import Splits, to_unit
+from tfsgd.measures.eigen import Matvec, top_eigenvalue
+from tfsgd.measures.hessian import HessianVectorProduct
 from tfsgd.models import build_model, c1, m1, resnet18, stdcnn
 
 RNG = np.random.default_rng(1)

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from tfsgd.data import Split
-from tfsgd.pipeline import PAD, EpochBatches, crop_and_flip, draw_crops
+from tfsgd.data.dataset import Split
+from tfsgd.training.batches import PAD, EpochBatches, crop_and_flip, draw_crops
 
 Element = tuple[np.ndarray, np.ndarray, np.ndarray]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tfsgd.config import load_experiment
-from tfsgd.records import grid
+from tfsgd.plan.reading import load_experiment
+from tfsgd.plan.trials import grid
 
 TEXT = Path("README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.S) for line in block.splitlines()]

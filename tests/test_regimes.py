@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfsgd.callbacks import LearningRateRule
-from tfsgd.config import Experiment
-from tfsgd.data import Splits
+from tfsgd.data.dataset import Splits
 from tfsgd.models import MODELS, Architecture
-from tfsgd.pipeline import EpochBatches
-from tfsgd.regimes import SGDSettings, constant_rate, constant_ratio
-from tfsgd.train import train
+from tfsgd.plan.config import Experiment
+from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
+from tfsgd.training.batches import EpochBatches
+from tfsgd.training.callbacks import LearningRateRule
+from tfsgd.training.train import train
 
 
 def test_lr_keeps_the_rate_and_lr_bs_the_ratio() -> None:

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tfsgd.reporting.page as page_module
 from tests.synthetic import experiment, realistic, write_sweep
 from tfsgd import report
 from tfsgd.errors import RequestError
-from tfsgd.figures import draw
-from tfsgd.records import LogFolder, Trial, grid
-from tfsgd.report import write_report
-from tfsgd.results import read_studies
+from tfsgd.plan.trials import Trial, grid
+from tfsgd.records.folder import LogFolder
+from tfsgd.reporting.figures import draw
+from tfsgd.reporting.page import write_report
+from tfsgd.reporting.studies import read_studies
 
 SMALL: dict[str, Any] = {
     "batch_sizes": [64, 512, 4096],
@@ -331,7 +333,7 @@ def test_bad_input_is_refused_in_one_line(
 ) -> None:
     named = spoil(small)
     monkeypatch.setattr(sys, "argv", ["report", str(small)])
-    monkeypatch.setattr(report, "draw", lambda study: ([], []))
+    monkeypatch.setattr(page_module, "draw", lambda study: ([], []))
     with pytest.raises(SystemExit) as ended:
         report.main()
     out, err = capsys.readouterr()
@@ -359,8 +361,8 @@ def test_without_experiment_yaml_it_says_that_it_cannot_know_what_is_missing(sma
 
 def test_tensorflow_is_not_imported(small: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from tfsgd import report; report.draw = lambda study: ([], []); "
-        f"report.write_report([Path({str(small)!r})]); "
+        "import sys; from pathlib import Path; from tfsgd.reporting import page; page.draw = lambda study: ([], []); "
+        f"page.write_report([Path({str(small)!r})]); "
         "print([m for m in ('tensorflow', 'keras', 'keras_tuner', 'cleverhans') if m in sys.modules])"
     )
     done = subprocess.run(

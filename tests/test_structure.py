@@ -1,63 +1,118 @@
 """The house: every heavy dependency has one home, and imports only go down."""
 
 import ast
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 PACKAGE = Path("tfsgd")
 
-# From the top of the house to its foundation; a module imports only from lines below its own.
-STOREYS = (
-    ("sweep",),
-    ("workers", "report"),
-    ("worker", "claims", "figures", "console"),
-    ("tuner", "evidence"),
-    ("trial", "results"),
-    ("train", "export", "tensorboard", "pictures"),
-    ("checkpoint", "attacks"),
-    ("callbacks",),
-    ("hessian", "measure", "pipeline", "records"),
-    ("config",),
-    ("data", "models", "optimizer", "regimes"),
+# From the roof to the foundation: a file imports from floors below its own, or from its own folder.
+FLOORS = (
+    ("sweep", "report"),
+    ("sweeping", "reporting"),
+    ("training",),
+    ("measures",),
+    ("records",),
+    ("plan",),
+    ("data", "models"),
     ("errors",),
-    ("__init__",),
+    ("",),  # the package itself: its version and what must be in the environment
 )
 
+# Package -> the only folders and files that import it, also inside functions.
 HOMES = {
-    "yaml": {"config", "records", "results"},
-    "pydantic": {"config", "records"},
-    "tensorflow_datasets": {"data"},
-    "cleverhans": {"attacks"},
-    "keras_tuner": {"tuner"},
-    "tensorboard": {"tensorboard"},
+    "tensorflow": {"measures", "training", "sweeping"},
+    "keras": {"models", "training", "sweeping/export"},
+    "yaml": {"plan", "records", "reporting/studies"},
+    "pydantic": {"plan", "records"},
+    "tensorflow_datasets": {"data/tfds"},
+    "cleverhans": {"measures/attacks"},
+    "keras_tuner": {"sweeping/tuner"},
+    "tensorboard": {"sweeping/tensorboard"},
     "typer": {"sweep", "report"},
-    "rich": {"console"},
-    "matplotlib": {"figures", "pictures"},
-    "pandas": {"evidence", "results", "claims", "figures", "report"},
-    "jinja2": {"report"},
+    "rich": {"sweeping/progress", "sweeping/tables"},
+    "matplotlib": {"reporting", "sweeping/pictures"},
+    "pandas": {"reporting"},
+    "jinja2": {"reporting/page"},
 }
 
+FILES = sorted(PACKAGE.rglob("*.py"))
 
-def imports(path: Path) -> set[str]:
-    found = set()
+
+def place(path: Path) -> str:
+    """Where a file is in the house: `plan/config`, or `plan` for the folder's own `__init__`."""
+    inside = path.relative_to(PACKAGE).with_suffix("")
+    return str(inside.parent if inside.name == "__init__" else inside).removeprefix(".")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of what a file imports, wherever in it: `from tfsgd import x` is `tfsgd.x`."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-    return found
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module
+            if node.module.split(".")[0] == "tfsgd" and node.module.count(".") < 2:
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
 
 
-def test_imports_only_go_down() -> None:
-    storey = {name: level for level, names in enumerate(STOREYS) for name in names}
-    for path in PACKAGE.glob("*.py"):
-        for module in imports(path):
-            if module.startswith("tfsgd."):
-                below = module.split(".")[1]
-                assert storey[path.stem] < storey[below], f"{path.stem} -> {below}"
+def floor(name: str) -> int:
+    """The floor of a place; names of objects inside a file have the floor of the file."""
+    top = name.split("/")[0].split(".")[0]
+    found = [level for level, names in enumerate(FLOORS) if top in names]
+    return found[0] if found else len(FLOORS) - 1
 
 
-def test_every_heavy_dependency_has_one_home() -> None:
-    for path in PACKAGE.glob("*.py"):
-        outside = {module.split(".")[0] for module in imports(path)}
-        for package, homes in HOMES.items():
-            assert package not in outside or path.stem in homes, f"{path.stem} imports {package}"
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_imports_only_go_down(path: Path) -> None:
+    here = place(path)
+    for module in imports(path):
+        if module == "tfsgd" or module.startswith("tfsgd."):
+            below = module.removeprefix("tfsgd").removeprefix(".")
+            same_folder = "/" in here and below.split(".")[0] == here.split("/")[0]
+            assert same_folder or floor(here) < floor(below), f"{here} -> {below}"
+
+
+def test_no_two_files_of_a_folder_import_each_other() -> None:
+    arrows = {
+        place(path): {m.removeprefix("tfsgd.").replace(".", "/", 1) for m in imports(path)} for path in FILES
+    }
+    names = set(arrows)
+
+    def below(name: str, seen: frozenset[str]) -> None:
+        assert name not in seen, f"{name} imports itself, by way of {sorted(seen)}"
+        for other in arrows[name] & names:
+            below(other, seen | {name})
+
+    for name in names:
+        below(name, frozenset())
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_every_heavy_dependency_has_one_home(path: Path) -> None:
+    here = place(path)
+    outside = {module.split(".")[0] for module in imports(path)}
+    for package, homes in HOMES.items():
+        at_home = any(here == home or here.startswith(f"{home}/") for home in homes)
+        assert at_home or package not in outside, f"{here} imports {package}"
+
+
+def test_plan_records_and_reporting_know_no_tensorflow() -> None:
+    modules = [
+        "tfsgd." + place(path).replace("/", ".")
+        for path in FILES
+        if place(path).split("/")[0] in ("plan", "records", "reporting", "sweep", "report")
+    ]
+    script = (
+        f"import sys, importlib\nfor name in {modules}: importlib.import_module(name)\n"
+        "sys.exit(', '.join({'tensorflow', 'keras', 'keras_tuner', 'cleverhans'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr.strip() == ""

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from tfsgd import tuner
-from tfsgd.config import load_experiment
-from tfsgd.data import Splits
-from tfsgd.records import LogFolder, Trial, grid
-from tfsgd.trial import run_trial
+from tfsgd.data.dataset import Splits
+from tfsgd.plan.reading import load_experiment
+from tfsgd.plan.trials import Trial, grid
+from tfsgd.records.folder import LogFolder
+from tfsgd.sweeping import tuner
+from tfsgd.sweeping.trial import run_trial
 
 Config = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]

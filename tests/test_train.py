@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfsgd import train as train_module
-from tfsgd.callbacks import EIGENVALUE
-from tfsgd.config import Experiment
-from tfsgd.data import Splits
+from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
-from tfsgd.hessian import HessianVectorProduct
+from tfsgd.measures.hessian import HessianVectorProduct
 from tfsgd.models import MODELS, Architecture
-from tfsgd.optimizer import SGD
-from tfsgd.regimes import SGDSettings, constant_rate, constant_ratio
-from tfsgd.train import check_replicas, train
+from tfsgd.plan.config import Experiment
+from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
+from tfsgd.training import model as train_module
+from tfsgd.training.callbacks import EIGENVALUE
+from tfsgd.training.devices import check_replicas, mirrored_strategy
+from tfsgd.training.optimizer import SGD
+from tfsgd.training.train import train
 
 
 def small(splits: Splits, count: int = 300) -> Splits:
@@ -166,7 +167,7 @@ def test_only_networks_without_batch_norm_pass_over_parts(model: str, parts: int
     compiled = train_module.compiled_model(
         experiment(model=model, dataset=dataset),
         SGDSettings(train_module.PART_SIZE + 1, 0.5, 0.01),
-        train_module.mirrored_strategy(),
+        mirrored_strategy(),
         2 * train_module.PART_SIZE,
     )
     assert getattr(compiled, "_parts", 1) == parts
@@ -197,7 +198,7 @@ def test_the_update_is_that_of_keras(momentum: float) -> None:
 
 
 def test_the_model_is_compiled_as_promised(splits: Splits) -> None:
-    strategy = train_module.mirrored_strategy()
+    strategy = mirrored_strategy()
     model = train_module.compiled_model(experiment(), SGDSettings(64, 0.5, 0.01), strategy, 300)
     assert isinstance(model.optimizer, keras.optimizers.SGD)
     assert (model.optimizer.momentum, model.optimizer.nesterov, model.optimizer.weight_decay) == (

@@ -17,11 +17,13 @@ import pytest
 import yaml
 
 from tests.conftest import TINY
-from tfsgd.config import Experiment, load_experiment
 from tfsgd.errors import RequestError
-from tfsgd.records import LogFolder, grid
-from tfsgd.tuner import GridOracle
-from tfsgd.workers import Address
+from tfsgd.plan.config import Experiment
+from tfsgd.plan.reading import load_experiment
+from tfsgd.plan.trials import grid
+from tfsgd.records.folder import LogFolder
+from tfsgd.sweeping.tuner import GridOracle
+from tfsgd.sweeping.workers import Address
 
 CONFIG = TINY | {
     "epochs": 8,
@@ -75,7 +77,11 @@ class Sweep:
 
     def workers(self) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children if b"tfsgd.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return [
+            int(pid)
+            for pid in children
+            if b"tfsgd.sweeping.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
 
     def wait_for(self, wanted: Callable[[], Any]) -> Any:
         until = time.monotonic() + SECONDS

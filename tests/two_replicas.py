@@ -14,12 +14,13 @@ replicas, file = int(sys.argv[1]), Path(sys.argv[2])
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
 
-from tfsgd import train as train_module  # noqa: E402
-from tfsgd.config import Experiment  # noqa: E402
-from tfsgd.data import Split, Splits  # noqa: E402
+from tfsgd.data.dataset import Split, Splits  # noqa: E402
 from tfsgd.models import MODELS, Architecture  # noqa: E402
-from tfsgd.regimes import SGDSettings  # noqa: E402
-from tfsgd.train import configure_tensorflow, mirrored_strategy, train  # noqa: E402
+from tfsgd.plan.config import Experiment  # noqa: E402
+from tfsgd.plan.regimes import SGDSettings  # noqa: E402
+from tfsgd.training import model as train_module  # noqa: E402
+from tfsgd.training.devices import configure_tensorflow, mirrored_strategy  # noqa: E402
+from tfsgd.training.train import train  # noqa: E402
 
 configure_tensorflow(threads=1)
 

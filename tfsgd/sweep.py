@@ -9,11 +9,17 @@ from typing import Annotated
 
 import typer
 
-from tfsgd.config import Experiment, load_experiment
-from tfsgd.console import Display, console, plan_table, results_table, send_native_logs_to
-from tfsgd.data import Splits, load_splits
+from tfsgd.data.dataset import Splits
+from tfsgd.data.load import load_splits
 from tfsgd.errors import RequestError
-from tfsgd.records import LogFolder, Record, Trial, grid, name_regimes, refuse_other_data, results
+from tfsgd.plan.config import Experiment
+from tfsgd.plan.reading import load_experiment
+from tfsgd.plan.trials import Trial, grid
+from tfsgd.records.folder import LogFolder
+from tfsgd.records.ledger import name_regimes, refuse_other_data, results
+from tfsgd.records.record import Record
+from tfsgd.sweeping.progress import Display, console, send_native_logs_to
+from tfsgd.sweeping.tables import plan_table, results_table
 
 OK, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
@@ -149,10 +155,10 @@ def _train(
     output = console()
     folder.empty_scratch()
     send_native_logs_to(folder.tuner_path / "tensorflow.log")
-    from tfsgd.tensorboard import write_hparams_config
-    from tfsgd.train import check_replicas, configure_tensorflow, mirrored_strategy
-    from tfsgd.tuner import search
-    from tfsgd.workers import Address, Crew, default_size
+    from tfsgd.sweeping.tensorboard import write_hparams_config
+    from tfsgd.sweeping.tuner import search
+    from tfsgd.sweeping.workers import Address, Crew, default_size
+    from tfsgd.training.devices import check_replicas, configure_tensorflow, mirrored_strategy
 
     configure_tensorflow()
     write_hparams_config(experiment, trials, folder.path)
@@ -181,7 +187,7 @@ def _join(experiment: Experiment, folder: LogFolder, crew: _Crew) -> int:
         )
     folder.tuner_path.mkdir(exist_ok=True)
     send_native_logs_to(folder.tuner_path / f"joined-{os.getpid()}.log")
-    from tfsgd.workers import Address, Crew, default_size
+    from tfsgd.sweeping.workers import Address, Crew, default_size
 
     address = Address.parse(crew.join, "--join")
     if not address.answers():

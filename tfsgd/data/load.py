@@ -1,0 +1,121 @@
+"""MNIST, Fashion-MNIST and CIFAR-10 with the paper's splits, from the published raw files or TFDS.
+
+Whatever the source, a data set is put into one canonical order (by the SHA-256 of each image's
+bytes, then by label), so that the same images are in the same split at the same place.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from tfsgd.data.cifar import CIFAR_TRAIN, read_cifar10
+from tfsgd.data.dataset import Dataset, Split, Splits
+from tfsgd.data.files import existing
+from tfsgd.data.idx import IDX_FILES, read_idx_dataset
+from tfsgd.data.tfds import read_tfds
+from tfsgd.errors import RequestError
+
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+
+
+DATASETS = {
+    "mnist": Dataset((28, 28, 1), 55_000, 5_000, 10_000, False, ("mnist", "MNIST/raw", "")),
+    "fashion_mnist": Dataset(
+        (28, 28, 1), 55_000, 5_000, 10_000, False,
+        ("fashion-mnist", "fashion_mnist", "FashionMNIST/raw", ""),
+    ),
+    "cifar10": Dataset(
+        (32, 32, 3), 40_000, 10_000, 10_000, True, ("cifar-10-batches-bin", "cifar10", "")
+    ),
+}  # fmt: skip
+
+
+def load_splits(dataset: str, data_dirs: tuple[Path | None, ...] = ()) -> Splits:
+    """Loads a data set from the first place that has it.
+
+    Args:
+        dataset: a key of `DATASETS`.
+        data_dirs: folders to look in first, in this order; `None` entries are passed over. Then
+            come the environment's `TFSGD_DATA`, Debian's folder and TFDS.
+
+    Raises:
+        RequestError: a named folder is not there, a raw file is truncated or is not what was
+            published, or no place has the data set.
+    """
+    for folder in _raw_folders(dataset, data_dirs):
+        train, test = _READERS[dataset](folder)
+        return _split(dataset, train, test, str(folder))
+    train, test = read_tfds(dataset)
+    return _split(dataset, train, test, "tensorflow_datasets")
+
+
+# Where the raw files are
+
+
+def _raw_folders(dataset: str, data_dirs: tuple[Path | None, ...]) -> list[Path]:
+    """The first folder with the data set's raw files, as a list of one or none."""
+    named = [*data_dirs, Path(os.environ["TFSGD_DATA"]) if os.environ.get("TFSGD_DATA") else None]
+    for folder in named:
+        if folder is not None and not folder.is_dir():
+            raise RequestError(f"{folder}: expected a folder with data sets, found none")
+    roots = [folder for folder in named if folder is not None]
+    if dataset == "fashion_mnist":
+        roots.append(DEBIAN_FOLDER)
+    marker = CIFAR_TRAIN[0] if dataset == "cifar10" else IDX_FILES[0]
+    for root in roots:
+        for below in DATASETS[dataset].folders:
+            folder = root / below
+            if existing(folder / marker) is None:
+                continue
+            # Two data sets share the IDX names: a folder named after the one can't be the other,
+            # the data folder itself can, and its content decides.
+            return [folder]
+    return []
+
+
+# Raw files: IDX (MNIST and Fashion-MNIST)
+
+
+# Raw files: CIFAR-10's binary version
+
+
+_READERS: dict[str, Callable[[Path], tuple[Split, Split]]] = {
+    "mnist": lambda folder: read_idx_dataset("mnist", folder),
+    "fashion_mnist": lambda folder: read_idx_dataset("fashion_mnist", folder),
+    "cifar10": read_cifar10,
+}
+
+
+# TensorFlow Datasets
+
+
+# The paper's splits
+
+
+def _split(dataset: str, train: Split, test: Split, source: str) -> Splits:
+    """Validation is the last images of the training set in canonical order."""
+    spec = DATASETS[dataset]
+    for split, expected in ((train, spec.train + spec.validation), (test, spec.test)):
+        if split.images.shape != (expected, *spec.image_shape):
+            raise RequestError(
+                f"{source}: expected {expected:,} {dataset} images of shape {spec.image_shape}, found {split.images.shape}"
+            )
+    train, test = _canonical(train), _canonical(test)
+    digest = hashlib.sha256()
+    for split in (train, test):
+        digest.update(split.images.tobytes())
+        digest.update(split.labels.astype("<i8").tobytes())
+    return Splits(
+        train=Split(train.images[: spec.train], train.labels[: spec.train]),
+        validation=Split(train.images[spec.train :], train.labels[spec.train :]),
+        test=test,
+        sha256=digest.hexdigest(),
+        source=source,
+    )
+
+
+def _canonical(split: Split) -> Split:
+    keys = [hashlib.sha256(image.tobytes()).digest() for image in split.images]
+    order = sorted(range(len(keys)), key=lambda i: (keys[i], split.labels[i]))
+    return Split(split.images[order], split.labels[order])

@@ -1,0 +1,90 @@
+"""Evidence on the eigenvalue and robustness together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric
+from tfsgd.reporting.evidence import Evidence, batch_trend, nothing, on_floor, shortfall_of
+from tfsgd.reporting.paper import MIN_CELLS, MIN_SEEDS
+from tfsgd.reporting.statistics import correlation_statistic, fisher_interval, rank_correlation, t_quantile
+
+
+def both_rise(regime: str) -> Callable[[Cells, Metric], Evidence]:
+    """The eigenvalue and the adversarial accuracy both rise with the batch size."""
+
+    def evidence(cells: Cells, metric: Metric) -> Evidence:
+        robustness = batch_trend(regime, 1)(cells, metric)
+        curvature = batch_trend(regime, 1)(cells, EIGENVALUE)
+        spoilt = ", ".join(
+            dict.fromkeys(filter(None, [*robustness.spoilt.split(", "), *curvature.spoilt.split(", ")]))
+        )
+        joint = replace(robustness, spoilt=spoilt, obstacle=robustness.obstacle or curvature.obstacle)
+        if curvature.effect is not None:
+            joint = replace(joint, detail=f"λ1: factor {curvature.effect:.3g} per doubling")
+        if robustness.p_for is None or robustness.p_against is None:
+            return joint
+        if curvature.p_for is None or curvature.p_against is None:
+            return replace(joint, p_for=None, p_against=None)
+        weaker = robustness if robustness.p_against <= curvature.p_against else curvature
+        return replace(
+            joint,
+            p_for=max(robustness.p_for, curvature.p_for),
+            p_against=min(1.0, 2 * min(robustness.p_against, curvature.p_against)),
+            agrees_for=robustness.agrees_for and curvature.agrees_for,
+            agrees_against=weaker.agrees_against,
+        )
+
+    return evidence
+
+
+def explains(within: bool, given_loss: bool) -> Callable[[Cells, Metric], Evidence]:
+    """A higher eigenvalue goes with a lower adversarial accuracy: rank correlation of cell means."""
+
+    def evidence(cells: Cells, metric: Metric) -> Evidence:
+        if metric.column not in cells.trials:
+            return nothing(cells, metric, "it needs an attack")
+        means, seeds = cells.points(metric)
+        spoilt = cells.spoilt(EIGENVALUE)
+        n = f"{len(means)} cells, {len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}"
+        base = Evidence(unit="rank correlation", seeds=len(seeds), cells=len(means), n=n, spoilt=spoilt)
+        if len(means) < MIN_CELLS:
+            return replace(base, obstacle=f"{len(means)} of at least {MIN_CELLS} cells")
+        rho, freedom = _correlation(means, within, given_loss)
+        if freedom < 3:
+            return replace(base, obstacle="too few cells in each regime")
+        base = replace(base, effect=rho, floor=on_floor(means["y"].to_numpy()[None], metric, cells.chance))
+        shortfall = shortfall_of(len(seeds), means["batch_size"].nunique())
+        if shortfall:
+            return replace(base, obstacle=shortfall)
+        low, high = fisher_interval(rho, freedom)
+        p_less = float(special.stdtr(freedom, correlation_statistic(rho, freedom)))
+        down, up = _seeds_agree(seeds, within, given_loss)
+        return replace(
+            base, low=low, high=high, p_for=p_less, p_against=1 - p_less, agrees_for=down, agrees_against=up
+        )
+
+    return evidence
+
+
+def _correlation(rows: pd.DataFrame, within: bool, given_loss: bool) -> tuple[float, int]:
+    strata = list(rows["regime"]) if within else [""] * len(rows)
+    given = rows["train_loss"].to_numpy() if given_loss else None
+    return rank_correlation(rows["x"].to_numpy(), rows["y"].to_numpy(), strata, given)
+
+
+def _seeds_agree(seeds: Sequence[pd.DataFrame], within: bool, given_loss: bool) -> tuple[bool, bool]:
+    """Whether the correlation is below zero, or above, by Student's t over one correlation a seed."""
+    found = [_correlation(rows, within, given_loss) for rows in seeds if len(rows) >= MIN_CELLS]
+    of_seed = np.arctanh(np.clip([rho for rho, freedom in found if freedom >= 3], -0.999, 0.999))
+    if len(of_seed) < MIN_SEEDS:
+        return False, False
+    half = t_quantile(0.975, len(of_seed) - 1) * of_seed.std(ddof=1) / math.sqrt(len(of_seed))
+    mean = of_seed.mean()
+    return bool(mean + half < 0), bool(mean - half > 0)

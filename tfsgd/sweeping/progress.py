@@ -1,0 +1,131 @@
+"""What a person sees in a terminal: progress, tables, and nothing of what TensorFlow says to itself."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from tfsgd.plan.trials import Trial
+from tfsgd.records.folder import LogFolder
+
+WIDE = 150  # columns of a log file, where nothing tells how wide a reader's window is
+QUIET_SECONDS = 30  # between two lines about the same trial in a log file
+
+
+def console() -> Console:
+    """Standard output, as wide as the terminal or as a log allows."""
+    return Console() if sys.stdout.isatty() else Console(width=WIDE)
+
+
+def send_native_logs_to(path: Path) -> None:
+    """Sends what C++ libraries print on standard error to a file; Python's own messages stay.
+
+    TensorFlow's start-up notes come before any of its log levels count.
+    """
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(file, 2)
+    os.close(file)
+
+
+class Display:
+    """Progress over all trials: bars on a terminal, lines in a log. Used as a context manager.
+
+    Args:
+        trials: how many are to be trained.
+        epochs: of each.
+        logs: where the trials' files are, to tell how large the whole grid will be.
+        output: where to show it.
+    """
+
+    def __init__(self, trials: int, epochs: int, logs: LogFolder, output: Console) -> None:
+        self._epochs = epochs
+        self._trials = trials
+        self._logs = logs
+        self._output = output
+        self._under_way: dict[str, int] = {}  # epochs done, by trial
+        self._rows: dict[str, TaskID] = {}
+        self._ended = 0
+        self._head_start = 0  # epochs that an earlier run has trained
+        self._last_line: dict[str, float] = {}
+        self._bars = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[doing]}"),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+            console=output, disable=not output.is_terminal, transient=True,
+        )  # fmt: skip
+        self._all = self._bars.add_task("all epochs", total=trials * epochs, doing="")
+
+    def __enter__(self) -> Self:
+        self._began = time.monotonic()
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def progress(self, trial: Trial, epochs_done: int, doing: str) -> None:
+        name = trial.name
+        if name not in self._rows:
+            self._rows[name] = self._bars.add_task(name, total=self._epochs, doing="")
+            self._head_start += max(epochs_done - 1, 0)
+        self._under_way[name] = epochs_done
+        self._bars.update(self._rows[name], completed=epochs_done, doing=doing)
+        self._count()
+        if not self._output.is_terminal and time.monotonic() - self._last_line.get(name, 0) > QUIET_SECONDS:
+            self._last_line[name] = time.monotonic()
+            self._line(
+                f"{name} epoch {epochs_done} of {self._epochs}, {doing}, about {duration(self._seconds_left())} left"
+            )
+
+    def ended(self, trial: Trial, outcome: str) -> None:
+        self._ended += 1
+        self._under_way.pop(trial.name, None)
+        if trial.name in self._rows:
+            self._bars.remove_task(self._rows.pop(trial.name))
+        self._count()
+        self._line(f"{trial.name} {outcome}")
+        if self._ended == 1 and self._trials > 1:
+            size = sum(f.stat().st_size for f in self._logs.trial_path(trial).rglob("*") if f.is_file())
+            self._line(
+                f"expect about {duration(self._seconds_left())} and {size * self._trials / 1e6:.0f} MB for the {self._trials} trials"
+            )
+
+    def _count(self) -> None:
+        self._bars.update(
+            self._all, completed=self._epochs_done(), doing=f"{self._ended} of {self._trials} trials"
+        )
+
+    def _epochs_done(self) -> int:
+        return self._ended * self._epochs + sum(self._under_way.values())
+
+    def _seconds_left(self) -> float:
+        done, total = self._epochs_done(), self._trials * self._epochs
+        return (time.monotonic() - self._began) * (total - done) / max(done - self._head_start, 1)
+
+    def _line(self, text: str) -> None:
+        self._output.print(
+            f"[{self._ended} of {self._trials}] {text}", markup=False, highlight=False, soft_wrap=True
+        )
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 41 s, 12 min, 3.4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,44 @@
+"""Where and with what a number was measured."""
+
+import functools
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import tensorflow as tf
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that the numbers depend on."""
+    names = ("tfsgd", "tensorflow", "keras", "keras-tuner", "cleverhans", "numpy", "scipy")
+    return {name: version(name) for name in names}
+
+
+def device() -> str:
+    """The processor that the network ran on."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return "CPU"
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
+
+
+@functools.cache
+def git_commit() -> str | None:
+    """The commit of the checkout that runs, marked where it has changes; `None` outside of one.
+
+    Asked once, at the start: the checkout may change while a sweep runs, its code does not.
+    """
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,154 @@
+"""What happens between the epochs of a `fit`: the learning-rate rule, validation, curvature, the log.
+
+Those that add to `logs` stand before those that read it.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from tfsgd.data.dataset import Split, to_unit
+from tfsgd.measures.accuracy import Evaluator
+from tfsgd.measures.eigen import EigenResult, top_eigenvalue
+from tfsgd.measures.hessian import HessianVectorProduct
+from tfsgd.plan.regimes import SGDSettings
+
+EIGENVALUE = "top_hessian_eigenvalue"  # its name in the logs
+
+
+class LearningRateRule(keras.callbacks.Callback):
+    """Sets the learning rate of each epoch, keeping the momentum of the paper's Algorithm 1.
+
+    Algorithm 1 has v <- momentum v - gradient and weights <- weights + learning_rate v. Keras keeps
+    learning_rate x v in its slots instead, so where the rate changes the slots change with it.
+    """
+
+    def __init__(self, settings: SGDSettings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        optimizer = self.model.optimizer
+        old, new = float(optimizer.learning_rate.numpy()), self._settings.learning_rate_at(epoch)
+        optimizer.learning_rate.assign(new)
+        scale = float(optimizer.learning_rate.numpy()) / old
+        if scale != 1:
+            for slot in optimizer.momentums:
+                slot.assign(slot * scale)
+
+
+def exact_loss_metric() -> keras.metrics.Metric:
+    """The epoch's mean loss, every example weighing the same; for more than one replica."""
+    return keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name="exact_loss")
+
+
+class ExactLoss(keras.callbacks.Callback):
+    """Puts the exact loss, where it is measured, in the place of Keras's `loss`.
+
+    Keras averages the replicas' losses: where a last batch is dealt out unevenly, that is not the
+    mean over the examples.
+    """
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        logs["loss"] = logs.pop("exact_loss", logs["loss"])
+
+
+class StopWhenDiverged(keras.callbacks.Callback):
+    """Ends the training after an epoch whose loss is not finite; stands before what costs time."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if not math.isfinite(logs["loss"]):
+            self.model.stop_training = True
+
+
+class ValidationMetrics(keras.callbacks.Callback):
+    """Adds `val_loss` and `val_accuracy`, weighted by examples however many replicas there are."""
+
+    def __init__(self, split: Split) -> None:
+        super().__init__()
+        self._split = split
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._evaluate = Evaluator(self.model)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        found = self._evaluate(self._split)
+        logs |= {"val_loss": found.loss, "val_accuracy": found.accuracy}
+
+
+class TopHessianEigenvalue(keras.callbacks.Callback):
+    """Adds the top eigenvalue of the Hessian to the epochs in which it is computed.
+
+    It is computed by power iteration after every `every_epochs` epochs (0: never) and after the
+    last, on fixed images without augmentation, in inference mode, and not for a diverged network.
+
+    Args:
+        split: the images and labels that define H.
+        epochs: how many the training has.
+        every_epochs: 0, or how often besides.
+        max_iterations: of the power iteration.
+        tolerance: on its residual.
+
+    Attributes:
+        result: the last `EigenResult`, `None` before the first.
+        seconds: wall time spent here.
+    """
+
+    def __init__(
+        self, split: Split, *, epochs: int, every_epochs: int, max_iterations: int, tolerance: float
+    ) -> None:
+        super().__init__()
+        self._split = split
+        self._epochs = epochs
+        self._every_epochs = every_epochs
+        self._max_iterations = max_iterations
+        self._tolerance = tolerance
+        self.result: EigenResult | None = None
+        self.seconds = 0.0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._product = HessianVectorProduct(self.model, to_unit(self._split.images), self._split.labels)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        done = epoch + 1
+        due = done == self._epochs or (self._every_epochs > 0 and done % self._every_epochs == 0)
+        if not due or self.model.stop_training:
+            return
+        began = time.perf_counter()
+        self.result = top_eigenvalue(
+            self._product,
+            self._product.dimension,
+            max_iterations=self._max_iterations,
+            tolerance=self._tolerance,
+        )
+        logs[EIGENVALUE] = self.result.eigenvalue
+        self.seconds += time.perf_counter() - began
+
+
+class EpochLog(keras.callbacks.Callback):
+    """Keeps every epoch's figures, and passes them on.
+
+    Args:
+        observe: called after each epoch with the number of epochs done and its figures.
+
+    Attributes:
+        epochs: one dict an epoch; a figure that an epoch has not is missing there.
+    """
+
+    def __init__(self, observe: Callable[[int, dict[str, float]], None]) -> None:
+        super().__init__()
+        self._observe = observe
+        self.epochs: list[dict[str, float]] = []
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        rate = float(self.model.optimizer.learning_rate.numpy())
+        self.epochs.append({key: float(value) for key, value in logs.items()} | {"learning_rate": rate})
+        self._observe(epoch + 1, self.epochs[-1])
+
+    def columns(self) -> dict[str, tuple[float | None, ...]]:
+        """The figures as columns, as long as the training; `None` where an epoch has no figure."""
+        keys = dict.fromkeys(key for epoch in self.epochs for key in epoch)
+        return {key: tuple(epoch.get(key) for epoch in self.epochs) for key in keys}

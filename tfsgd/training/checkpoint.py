@@ -1,0 +1,138 @@
+"""Everything that an interrupted training needs to go on as if nothing had happened.
+
+Order of the batches, augmentation and the learning-rate rule are functions of the epoch, so a
+checkpoint holds the rest: weights, BatchNorm's statistics, dropout's generator, momentum, and what
+was seen so far. A checkpoint is one NumPy archive without pickles, written atomically, with a
+SHA-256 of its content; one that does not match is passed over for the one before.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from tfsgd.measures.eigen import EigenResult
+from tfsgd.training.callbacks import EpochLog, TopHessianEigenvalue
+
+KEPT = 2  # the last one, and the one before should it be damaged
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Saves after every so many epochs; stands last, so that all other callbacks have been heard.
+
+    Args:
+        folder: where the checkpoints of one trial go.
+        config_hash: of the trial; a checkpoint of another one is not used.
+        every_epochs: how often.
+        log: whose epochs are saved and restored.
+        hessian: whose result and seconds are saved and restored.
+    """
+
+    def __init__(
+        self, folder: Path, config_hash: str, every_epochs: int, log: EpochLog, hessian: TopHessianEigenvalue
+    ) -> None:
+        super().__init__()
+        self._folder = folder
+        self._config_hash = config_hash
+        self._every_epochs = every_epochs
+        self._log = log
+        self._hessian = hessian
+        self._earlier_seconds = 0.0
+        self._began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the training so far, that before an interruption included."""
+        return self._earlier_seconds + time.perf_counter() - self._began
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if (epoch + 1) % self._every_epochs == 0 and not self.model.stop_training:
+            self.save(epoch + 1)
+
+    def save(self, epochs_done: int) -> None:
+        """Writes the checkpoint of so many epochs, and removes those that are no longer needed."""
+        seen = {
+            "config_hash": self._config_hash,
+            "epochs": self._log.epochs,
+            "hessian": asdict(self._hessian.result) if self._hessian.result else None,
+            "hessian_seconds": self._hessian.seconds,
+            "seconds": self.seconds,
+        }
+        arrays = {f"v{i:04d}": np.asarray(v) for i, v in enumerate(_state(self.model))}
+        arrays["seen"] = np.frombuffer(json.dumps(seen).encode(), np.uint8)
+        arrays["sha256"] = np.frombuffer(_digest(arrays), np.uint8)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"epoch-{epochs_done:06d}.npz"
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        for old in _newest_first(self._folder)[KEPT:]:
+            old.unlink()
+
+    def restore(self, model: Any) -> int:
+        """Puts model, log and curvature where the newest good checkpoint left them.
+
+        Returns:
+            The number of epochs done; 0 where there is no good checkpoint.
+        """
+        for path in _newest_first(self._folder):
+            arrays = _read(path)
+            seen = json.loads(arrays["seen"].tobytes()) if arrays else {}
+            if arrays is None or seen["config_hash"] != self._config_hash:
+                continue
+            for i, variable in enumerate(_state(model)):
+                variable.assign(arrays[f"v{i:04d}"])
+            self._log.epochs = seen["epochs"]
+            self._hessian.result = EigenResult(**seen["hessian"]) if seen["hessian"] else None
+            self._hessian.seconds = seen["hessian_seconds"]
+            self._earlier_seconds = seen["seconds"]
+            return len(seen["epochs"])
+        return 0
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """A recorded trial needs none."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _state(model: Any) -> list[Any]:
+    """Weights, BatchNorm's statistics and dropout's generator, then the optimizer's slots and rate."""
+    metrics = {id(variable) for metric in model.metrics for variable in metric.variables}
+    return [v for v in model.variables if id(v) not in metrics] + list(model.optimizer.variables)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    found = folder.glob("epoch-*.npz") if folder.is_dir() else ()
+    return sorted((path for path in found if re.fullmatch(r"epoch-\d{6}\.npz", path.name)), reverse=True)
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]] | None:
+    """The arrays of a checkpoint; `None` if it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return None
+    found = arrays.pop("sha256", np.zeros(0, np.uint8)).tobytes()
+    return arrays if found == _digest(arrays) else None
+
+
+def _digest(arrays: dict[str, NDArray[Any]]) -> bytes:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.digest()

@@ -1,0 +1,60 @@
+"""Which devices train, and what can only be set before TensorFlow starts to compute."""
+
+import tensorflow as tf
+
+from tfsgd.errors import RequestError
+
+
+def configure_tensorflow(threads: int | None = None) -> None:
+    """Sets what can only be set before TensorFlow starts to compute.
+
+    Args:
+        threads: within an operation; `None` leaves one for each core.
+    """
+    if threads is not None:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    tf.config.experimental.enable_op_determinism()
+    tf.get_logger().setLevel("ERROR")
+
+
+def replica_devices() -> list[str]:
+    """The devices that hold a replica each: every GPU, or every logical CPU device where there is no GPU."""
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return [device.name for device in devices]
+
+
+def mirrored_strategy() -> tf.distribute.MirroredStrategy:
+    """One replica for each of `replica_devices`.
+
+    Gradients and BatchNorm's moments are reduced on one device, in a fixed order. TensorFlow's
+    default collectives may meet in another order on each replica, and then abort the training.
+    """
+    return tf.distribute.MirroredStrategy(
+        replica_devices(), cross_device_ops=tf.distribute.ReductionToOneDevice()
+    )
+
+
+def check_replicas(batch_sizes: tuple[int, ...], examples: int, replicas: int) -> None:
+    """Refuses what cannot be dealt out so that every replica has its part of every batch.
+
+    Args:
+        batch_sizes: of the trials.
+        examples: training images; what a batch size leaves of them is the last batch.
+        replicas: see `replica_devices`.
+
+    Raises:
+        RequestError: a batch size is no multiple of the number of replicas, or a last batch has fewer images.
+    """
+    odd = [str(size) for size in batch_sizes if size % replicas]
+    if odd:
+        raise RequestError(
+            f"batch_sizes: expected multiples of {replicas}, as there are {replicas} replicas; "
+            f"received {', '.join(odd)}"
+        )
+    for size in batch_sizes:
+        if 0 < examples % size < replicas:
+            raise RequestError(
+                f"train_examples: {examples:,} images in batches of {size} leave a last one of {examples % size}, "
+                f"less than the {replicas} replicas; choose another number"
+            )
