@@ -16,8 +16,15 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
-from tfsgd.records.ledger import name_regimes, refuse_other_data, results
-from tfsgd.records.record import Record
+from tfsgd.records.lease import locked
+from tfsgd.records.ledger import (
+    Done,
+    is_complete,
+    name_regimes,
+    refuse_other_data,
+    refuse_other_structure,
+    trained,
+)
 from tfsgd.sweeping.progress import Display, console, send_native_logs_to
 from tfsgd.sweeping.tables import plan_table, results_table
 
@@ -87,7 +94,7 @@ def sweep(
     crew = _Crew(workers, listen, join, (data, Path(experiment.data_dir) if experiment.data_dir else None))
     if join:
         return _join(experiment, folder, crew)
-    with folder.locked():
+    with locked(folder.path):
         return _sweep(experiment, folder, crew, config, quick)
 
 
@@ -102,14 +109,17 @@ class _Crew:
 
 
 def _sweep(experiment: Experiment, folder: LogFolder, crew: _Crew, config: Path, quick: bool) -> int:
-    """Trains what has no record, then shows all."""
+    """Trains and measures what is missing, then shows all."""
     trials = grid(experiment)
-    done = results(trials, experiment, folder)
-    recorded = {trial for trial, _ in done}
-    waiting = [trial for trial in trials if trial not in recorded]
+    done = trained(trials, experiment, folder)
+    complete = {trial for trial, record in done if is_complete(record, experiment)}
+    waiting = [trial for trial in trials if trial not in complete]
+    to_measure = len(done) - len(complete)
+    also = f", {to_measure} to measure again" if to_measure else ""
     output = console()
     output.print(
-        f"{experiment.name}: {len(trials)} trials, {len(done)} have a record, {len(waiting)} to train",
+        f"{experiment.name}: {len(trials)} trials, {len(complete)} are complete, "
+        f"{len(waiting) - to_measure} to train{also}",
         highlight=False,
     )
     failures: dict[str, str] = {}
@@ -120,12 +130,13 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: _Crew, config: Path,
     name_regimes(done, folder)
     folder.write_experiment(experiment)
     if waiting:
-        failures = _train(waiting, trials, experiment, splits, folder, crew)
-    done = results(trials, experiment, folder)  # again: what is new, and regimes that have just been named
+        failures = _train(waiting, done, experiment, splits, folder, crew)
+        done = trained(trials, experiment, folder)
     if done:
         output.print(results_table(done, experiment))
     _say_what_is_next(config, folder, quick)
-    return _exit_code(trials, done, failures, folder)
+    complete = {trial for trial, record in done if is_complete(record, experiment)}
+    return _exit_code([trial for trial in trials if trial not in complete], failures, folder)
 
 
 def _log_folder(logs: Path, experiment: Experiment) -> LogFolder:
@@ -144,30 +155,27 @@ def _log_folder(logs: Path, experiment: Experiment) -> LogFolder:
 
 
 def _train(
-    waiting: list[Trial],
-    trials: list[Trial],
-    experiment: Experiment,
-    splits: Splits,
-    folder: LogFolder,
-    crew: _Crew,
+    waiting: list[Trial], done: Done, experiment: Experiment, splits: Splits, folder: LogFolder, crew: _Crew
 ) -> dict[str, str]:
-    """Trains what has no record; returns the failures. TensorFlow is first imported here."""
+    """Trains and measures what is missing; returns the failures. TensorFlow is first imported here."""
     output = console()
     folder.empty_scratch()
     send_native_logs_to(folder.tuner_path / "tensorflow.log")
     from tfsgd.sweeping.tensorboard import write_hparams_config
+    from tfsgd.sweeping.trial import Job, structure_of
     from tfsgd.sweeping.tuner import search
     from tfsgd.sweeping.workers import Address, Crew, default_size
     from tfsgd.training.devices import check_replicas, configure_tensorflow, mirrored_strategy
 
     configure_tensorflow()
-    write_hparams_config(experiment, trials, folder.path)
+    refuse_other_structure(done, structure_of(experiment.model, experiment.data), folder)
+    write_hparams_config(experiment, grid(experiment), folder.path)
     size = crew.workers or default_size(len(waiting))
     with Display(len(waiting), experiment.epochs, folder, output) as display:
         if size == 1 and not crew.listen:
             replicas = mirrored_strategy().num_replicas_in_sync
             check_replicas(experiment.batch_sizes, len(splits.train), replicas)
-            return search(experiment, waiting, splits, folder, display)
+            return search(waiting, Job(experiment, splits, folder, display))
         del splits  # each worker loads its own
         address = Address.parse(crew.listen, "--listen") if crew.listen else Address.free_on_loopback()
         return Crew(
@@ -218,20 +226,16 @@ def _say_what_is_next(config: Path, folder: LogFolder, quick: bool) -> None:
         console().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _exit_code(
-    trials: list[Trial], done: list[tuple[Trial, Record]], failures: dict[str, str], folder: LogFolder
-) -> int:
-    """Compares the records with the grid: whatever the search says, the records are the truth."""
-    recorded = {trial for trial, _ in done}
-    missing = [trial for trial in trials if trial not in recorded]
-    for trial in missing:
-        reason = failures.get(trial.name, "no record and no error: run the command again")
+def _exit_code(incomplete: list[Trial], failures: dict[str, str], folder: LogFolder) -> int:
+    """Whatever the search says, the records are the truth."""
+    for trial in incomplete:
+        reason = failures.get(trial.name, "not complete, and no error: run the command again")
         where = folder.trial_path(trial) / "failure.json"
         print(
             f"failed: {trial.name}: {reason}" + (f" (traceback in {where})" if where.exists() else ""),
             file=sys.stderr,
         )
-    return SOME_FAILED if missing else OK
+    return SOME_FAILED if incomplete else OK
 
 
 def main() -> None:

@@ -1,17 +1,10 @@
 """The top eigenvalue of a symmetric matrix that is known only by its products with vectors."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Vector = NDArray[np.floating[Any]]  # (number of trainable parameters,)
-
-
-Matvec = Callable[[Vector], Vector]
-
+from tfsgd.measures.operator import Matvec, Vector
 
 ROUNDING = 1e-12  # what is left of a vector, relatively, where there should be nothing
 

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tfsgd.measures.eigen import Vector
 from tfsgd.measures.loss import cross_entropy
+from tfsgd.measures.operator import Vector
 
 CHUNK_SIZE = 100  # images in one pass: memory (500 need 1 GB more for StdCNN), not mathematics
 

@@ -4,40 +4,24 @@ The file is read once, strictly: unknown keys, wrong types and values out of ran
 one line that names the key. From here on everything is typed and valid.
 """
 
-import difflib
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
-from tfsgd.data.dataset import Splits
+from tfsgd.data.dataset import Dataset, Splits
 from tfsgd.data.load import DATASETS
+from tfsgd.fields import Block, Cardinal, Count, Flag, Label, Momentum, Name, Positive
+from tfsgd.measures.attack import AttackSpec
+from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
+from tfsgd.measures.operator import CurvatureSpec
 from tfsgd.models import MODELS
 from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
-
-Count = Annotated[int, Field(strict=True, ge=1)]
-Cardinal = Annotated[int, Field(strict=True, ge=0)]
-Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(strict=True, gt=0, le=1)]
-Epsilon = Annotated[float, Field(strict=True, ge=0, le=1)]  # images are in [0, 1]
-Momentum = Annotated[float, Field(strict=True, ge=0, lt=1)]
-Flag = Annotated[bool, Field(strict=True)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._/-]*$", max_length=60)]
+from tfsgd.plan.specs import attack, curvature_measure, nearest
 
 
-class _Block(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-    @model_validator(mode="after")
-    def _lists_hold_each_value_once(self) -> Self:
-        for name, value in self:
-            if isinstance(value, tuple) and len(set(value)) != len(value):
-                raise ValueError(f"{name}: expected each value once")
-        return self
-
-
-class Regime(_Block):
+class Regime(Block):
     """Either a constant `learning_rate` or a constant `ratio` of it to the batch size."""
 
     learning_rate: Positive | None = None
@@ -59,51 +43,10 @@ class Regime(_Block):
         return constant_rate(self.learning_rate, batch_size, momentum, self.halve_every_epochs)
 
 
-class FGSM(_Block):
-    """Fast gradient sign method (Goodfellow et al. 2015), L-infinity."""
-
-    epsilon: Annotated[tuple[Epsilon, ...], Field(min_length=1)]
-    examples: Count | None = None  # of the test images; None: all
-
-
-class PGD(_Block):
-    """Projected gradient descent (Madry et al. 2018), L-infinity."""
-
-    epsilon: Annotated[tuple[Epsilon, ...], Field(min_length=1)]
-    steps: Count = 40
-    relative_step_size: Fraction = 0.0333  # times epsilon
-    random_start: Flag = True
-    restarts: Count = 1
-    early_stop: Flag = True
-    examples: Count | None = None
-
-
-class Attacks(_Block):
-    fgsm: FGSM | None = None
-    pgd: PGD | None = None
-
-    @model_validator(mode="after")
-    def _restarts_differ(self) -> Self:
-        if self.pgd and self.pgd.restarts > 1 and not self.pgd.random_start:
-            raise ValueError(
-                "pgd.restarts: more than 1 needs random_start: true, else all restarts are the same"
-            )
-        return self
-
-
-class Hessian(_Block):
-    """The top eigenvalue: on which images, and when the power iteration stops."""
-
-    examples: Count = 5_000
-    split: Literal["train", "test"] = "train"
-    max_iterations: Count = 100
-    tolerance: Positive = 1e-2  # on the residual |Hv - eigenvalue v| / |eigenvalue|
-    every_epochs: Cardinal = 0  # 0: at the end only
-
-
-class Experiment(_Block):
+class Experiment(Block):
     """One data set, one model, and the grid of SGD settings to train it with."""
 
+    code_dir: str | None = None  # where modules of one's own are looked for first; not a part of any meaning
     name: Name
     dataset: str
     model: str
@@ -111,8 +54,9 @@ class Experiment(_Block):
     batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)]
     seeds: Annotated[tuple[Cardinal, ...], Field(min_length=1)]
     regimes: Annotated[dict[Label, Regime], Field(min_length=1)]
-    attacks: Attacks
-    hessian: Hessian = Hessian()
+    attacks: dict[Label, SerializeAsAny[AttackSpec]]
+    hessian: TopEigenvalue = TopEigenvalue()
+    curvature: dict[Label, SerializeAsAny[CurvatureSpec]] = Field(default_factory=dict)
     export: Flag = True
     train_examples: Count | None = None  # None: all of the split
     validation_examples: Count | None = None
@@ -120,6 +64,24 @@ class Experiment(_Block):
     data_dir: str | None = None
     checkpoint_every_epochs: Count = 1
     profile: Literal["full", "quick"] = "full"
+
+    @field_validator("attacks", "curvature", mode="before")
+    @classmethod
+    def _typed(cls, blocks: Any, info: ValidationInfo) -> Any:
+        """Each block becomes the spec that it describes."""
+        if not isinstance(blocks, dict):
+            return blocks
+        spec = attack if info.field_name == "attacks" else curvature_measure
+        code_dir = Path(info.data["code_dir"]) if info.data.get("code_dir") else None
+        typed = {}
+        for label, block in blocks.items():
+            if block is None:
+                continue  # switched off
+            try:
+                typed[label] = spec(label, block, code_dir)
+            except ValueError as error:
+                raise ValueError(f"{label}{'.' if ': ' in str(error) else ': '}{error}") from None
+        return typed
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -143,16 +105,13 @@ class Experiment(_Block):
                 raise ValueError(
                     f"batch_sizes: expected at most the {self.examples('train'):,} training images, received {batch_size:,}"
                 )
-        if self.hessian.examples > self.examples(self.hessian.split):
-            raise ValueError(
-                f"hessian.examples: expected at most the {self.examples(self.hessian.split):,} images of the "
-                f"{self.hessian.split} split, received {self.hessian.examples:,}"
-            )
-        for kind, attack in (("fgsm", self.attacks.fgsm), ("pgd", self.attacks.pgd)):
-            if attack and (attack.examples or 0) > self.examples("test"):
-                raise ValueError(
-                    f"attacks.{kind}.examples: expected at most the {self.examples('test'):,} test images, received {attack.examples:,}"
-                )
+        for key, measure in (
+            ("hessian", self.hessian),
+            *((f"curvature.{k}", m) for k, m in self.curvature.items()),
+        ):
+            self._has(f"{key}.examples", measure.examples, measure.split)
+        for label, planned in self.attacks.items():
+            self._has(f"attacks.{label}.examples", planned.examples or 0, "test")
         slugs = [slug(label) for label in self.regimes]
         if len(set(slugs)) != len(slugs):
             raise ValueError(
@@ -160,9 +119,19 @@ class Experiment(_Block):
             )
         return self
 
+    @property
+    def data(self) -> Dataset:
+        """What is known about the data set."""
+        return DATASETS[self.dataset]
+
     def examples(self, split: str) -> int:
         """How many images of a split are used."""
         return getattr(self, f"{split}_examples") or getattr(DATASETS[self.dataset], split)
+
+    def cut_examples(self, split: str) -> int | None:
+        """How many images of a split are used; `None`: all of them."""
+        used = self.examples(split)
+        return None if used == getattr(DATASETS[self.dataset], split) else used
 
     def cut(self, splits: Splits) -> Splits:
         """The images, cut to the numbers that are used."""
@@ -174,12 +143,11 @@ class Experiment(_Block):
             source=splits.source,
         )
 
-    def meaning(self) -> dict[str, Any]:
-        """What determines a trial's numbers besides its own SGD settings and seed."""
-        chosen = self.model_dump(include={"dataset", "model", "epochs", "attacks", "hessian"}, mode="json")
-        return chosen | {
-            f"{split}_examples": self.examples(split) for split in ("train", "validation", "test")
-        }
+    def _has(self, key: str, examples: int, split: str) -> None:
+        if examples > self.examples(split):
+            raise ValueError(
+                f"{key}: expected at most the {self.examples(split):,} images of the {split} split, received {examples:,}"
+            )
 
 
 def slug(label: str) -> str:
@@ -192,11 +160,3 @@ def _one_of(key: str, value: str, allowed: dict[str, Any]) -> None:
         raise ValueError(
             f"{key}: expected one of {', '.join(allowed)}, received '{value}'{nearest(value, allowed)}"
         )
-
-
-def nearest(word: str, allowed: Any) -> str:
-    near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else ""
-
-
-# Reading

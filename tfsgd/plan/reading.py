@@ -8,7 +8,9 @@ import yaml
 from pydantic import ValidationError
 
 from tfsgd.errors import RequestError
-from tfsgd.plan.config import FGSM, PGD, Attacks, Experiment, Hessian, Regime, nearest
+from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
+from tfsgd.plan.config import Experiment, Regime
+from tfsgd.plan.specs import nearest
 
 
 def load_experiment(path: Path, overrides: tuple[str, ...] = (), quick: bool = False) -> Experiment:
@@ -188,7 +190,7 @@ def _problem(item: dict[str, Any]) -> str:
 
 def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
     """The keys of the block at a location of the config."""
-    blocks = {"regimes": Regime, "attacks": Attacks, "fgsm": FGSM, "pgd": PGD, "hessian": Hessian}
+    blocks = {"regimes": Regime, "hessian": TopEigenvalue}
     block: Any = Experiment
     for name in location:
         block = blocks.get(str(name), block)

@@ -1,12 +1,16 @@
-"""The grid: SGD settings and seeds, what each trial is called, and what makes two of them the same."""
+"""The grid: SGD settings and seeds, what each trial is called, and what determines its trained network."""
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from tfsgd.plan.config import Experiment, slug
 from tfsgd.plan.regimes import SGDSettings
+
+BATCH_ORDER = (
+    1  # rises when seed and epoch begin to mean another order of the batches, or another augmentation
+)
 
 
 @dataclass(frozen=True)
@@ -24,14 +28,56 @@ class Trial:
         s = self.settings
         return f"{slug(self.regime)}/b{s.batch_size:04d}-m{s.momentum}-s{self.seed}"
 
-    def config_hash(self, experiment: Experiment) -> str:
-        """SHA-256 of everything that determines the trial's numbers: not labels, axes or paths."""
-        return hash_of(experiment.meaning(), self.settings, self.seed)
+
+@dataclass(frozen=True)
+class Training:
+    """Everything that determines a trained network.
+
+    Attributes:
+        dataset: its name in the config.
+        data_sha256: of all its images and labels in canonical order.
+        model: its name in the config.
+        model_sha256: of the network's structure.
+        train_examples: how many training images are used; `None`: all.
+        epochs: over them.
+        settings: of SGD.
+        seed: initialization, order of the batches, augmentation and dropout derive from it.
+        batch_order: the version of how they do.
+    """
+
+    dataset: str
+    data_sha256: str
+    model: str
+    model_sha256: str
+    train_examples: int | None
+    epochs: int
+    settings: SGDSettings
+    seed: int
+    batch_order: int = BATCH_ORDER
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of it. Values that are the default do not enter: a new optional one changes no hash."""
+        what: dict[str, Any] = asdict(self) | {"settings": _unusual(self.settings)}
+        if self.batch_order == 1:
+            del what["batch_order"]
+        if self.train_examples is None:
+            del what["train_examples"]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
-def hash_of(meaning: dict[str, Any], settings: SGDSettings, seed: int) -> str:
-    what = json.dumps([meaning, asdict(settings), seed], sort_keys=True)
-    return hashlib.sha256(what.encode()).hexdigest()
+def training_of(trial: Trial, experiment: Experiment, data_sha256: str, model_sha256: str) -> Training:
+    """What determines the network of a trial, on these images and with this structure."""
+    return Training(
+        dataset=experiment.dataset,
+        data_sha256=data_sha256,
+        model=experiment.model,
+        model_sha256=model_sha256,
+        train_examples=experiment.cut_examples("train"),
+        epochs=experiment.epochs,
+        settings=trial.settings,
+        seed=trial.seed,
+    )
 
 
 def grid(experiment: Experiment) -> list[Trial]:
@@ -49,3 +95,7 @@ def grid(experiment: Experiment) -> list[Trial]:
                     known = trials.get((settings, seed), Trial(label, (), settings, seed))
                     trials[settings, seed] = replace(known, regimes=(*known.regimes, label))
     return list(trials.values())
+
+
+def _unusual(settings: SGDSettings) -> dict[str, Any]:
+    return {f.name: value for f in fields(settings) if (value := getattr(settings, f.name)) != f.default}

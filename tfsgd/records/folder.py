@@ -1,12 +1,9 @@
 """`LOGS/NAME`: the paths below it, and the only code that writes there."""
 
-import contextlib
-import fcntl
+import hashlib
 import json
-import os
 import shutil
-import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,9 @@ from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial
 from tfsgd.records.files import text_of, to_json, write_atomically
+from tfsgd.records.lease import Lease
 from tfsgd.records.record import Record
+from tfsgd.records.upgrade import upgraded
 
 
 @dataclass(frozen=True)
@@ -44,27 +43,23 @@ class LogFolder:
         Raises:
             RequestError: a record is no valid record, or does not belong where it lies.
         """
+        hessian = self._recorded_hessian()
         for path in sorted((self.path / "trials").glob("*/*/record.json")):
-            yield read_record(path)
+            yield read_record(path, hessian)
 
-    def record(self, trial: Trial, experiment: Experiment) -> Record | None:
-        """The record of a trial; `None` if it has none yet.
+    def record(self, trial: Trial) -> Record | None:
+        """The record in a trial's folder; `None` if there is none yet.
 
         Raises:
-            RequestError: what lies there is no record, or not of this trial.
+            RequestError: what lies there is no record.
         """
         path = self.trial_path(trial) / "record.json"
-        if not path.exists():
-            return None
-        record = read_record(path)
-        if record.config_hash != trial.config_hash(experiment):
-            raise RequestError(f"{path}: made with another config; {another_name(experiment)}")
-        return record
+        return read_record(path, self._recorded_hessian()) if path.exists() else None
 
     def write_record(self, record: Record) -> Path:
         """Writes a record where it belongs and removes the failure of an earlier try."""
         folder = self.path / "trials" / record.folder
-        write_atomically(folder / "record.json", to_json(record.model_dump(mode="json")))
+        write_atomically(folder / "record.json", to_json(record.model_dump(mode="json", by_alias=True)))
         (folder / "failure.json").unlink(missing_ok=True)
         return folder / "record.json"
 
@@ -100,33 +95,9 @@ class LogFolder:
         shutil.rmtree(self.tuner_path, ignore_errors=True)
         self.tuner_path.mkdir(parents=True, exist_ok=True)
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps a second sweep out of the folder, for as long as this process lives.
-
-        Raises:
-            RequestError: another process has it; the line names that process.
-        """
-        with (self.path / ".lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise RequestError(
-                    f"{self.path}: another sweep is at work there: {file.read().strip()}; wait for it or stop it"
-                ) from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            file.flush()
-            yield
-
-    def claim(self, trial: Trial, name: str) -> None:
-        """Says which worker has a trial now; whoever had it before leaves it alone."""
-        write_atomically(self.tuner_path / "claims" / trial.name, name)
-
-    def claimant(self, trial: Trial) -> str | None:
-        """The worker that has a trial."""
-        return text_of(self.tuner_path / "claims" / trial.name)
+    def lease(self, holder: str) -> Lease:
+        """The claims of a worker."""
+        return Lease(self.tuner_path / "claims", holder)
 
     def beat(self, tuner_id: str, text: str) -> None:
         """A worker's sign of life: a text that it changes."""
@@ -136,37 +107,68 @@ class LogFolder:
         """A worker's last sign of life; `None` if it never gave one."""
         return text_of(self.tuner_path / "heartbeats" / tuner_id)
 
-    def recorded_meaning(self) -> dict[str, Any] | None:
-        """What the trials in this folder mean, by its `experiment.yaml`; `None` if that is not there."""
+    def _recorded_hessian(self) -> dict[str, Any]:
+        """The `hessian` block of the last sweep's config: records of schema 1 leave a part of it out."""
         try:
-            return self.read_experiment().meaning()
+            return self.read_experiment().hessian.model_dump()
         except RequestError:
-            return None
+            return {}
 
 
-def read_record(path: Path) -> Record:
-    """Reads one `record.json`.
+def read_record(path: Path, hessian: Mapping[str, Any]) -> Record:
+    """Reads one `record.json`, whatever its schema.
+
+    Args:
+        path: of the file.
+        hessian: see `upgraded`.
 
     Raises:
         RequestError: it cannot be read, is not a record, or lies in another trial's folder.
     """
+    advice = "put its original back, or remove it to train the trial again"
     try:
-        record = Record.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        record = Record.model_validate(upgraded(raw, hessian) if isinstance(raw, dict) else raw)
     except OSError as error:
         raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise RequestError(
-            f"{path}: no valid record: {key}: {first['msg']}; remove it to train the trial again"
-        ) from None
-    except ValueError as error:
-        raise RequestError(f"{path}: no valid JSON ({error}); remove it to train the trial again") from None
+        raise RequestError(f"{path}: no valid record: {key}: {first['msg']}; {advice}") from None
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"{path}: no valid JSON ({error}); {advice}") from None
+    except (KeyError, TypeError) as error:
+        raise RequestError(f"{path}: no valid record of schema 1: {error}; {advice}") from None
     if path.parent.parent.name + "/" + path.parent.name != record.folder:
         raise RequestError(
             f"{path}: its content belongs to trials/{record.folder}; move it there or remove it"
         )
     return record
+
+
+def stored_network(folder: Path) -> Path:
+    """The `model.keras` of a trial's folder, once it is sure that it is the network that was trained.
+
+    Raises:
+        RequestError: it is gone, or its SHA-256 is not the manifest's.
+    """
+    path = folder / "model.keras"
+    advice = "put it back, or remove the trial's folder to train it again"
+    try:
+        expected = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["sha256"]["model.keras"]
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        kept = "" if error.filename == str(path) else " (export: false keeps no network)"
+        raise RequestError(
+            f"{error.filename}: the trained network is needed and not there{kept}; {advice}"
+        ) from None
+    except OSError as error:
+        raise RequestError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise RequestError(f"{folder / 'manifest.json'}: no valid manifest; {advice}") from None
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise RequestError(f"{path}: it is not the network that was trained (SHA-256); {advice}")
+    return path
 
 
 def another_name(experiment: Experiment) -> str:

@@ -1,48 +1,47 @@
 """What is done, what is left, and whether a folder's records mean what a config asks for."""
 
 from dataclasses import asdict
-from typing import Any
 
 from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.trials import Trial, grid, hash_of
+from tfsgd.plan.trials import Trial, grid, training_of
+from tfsgd.plan.wanted import wanted
 from tfsgd.records.folder import LogFolder, another_name
 from tfsgd.records.record import Record
 
+Done = list[tuple[Trial, Record]]
 
-def finished(logs: LogFolder, experiment: Experiment) -> dict[str, Record]:
-    """The records of a folder by `config_hash`, once it is sure that they mean the same.
+
+def trained(trials: list[Trial], experiment: Experiment, logs: LogFolder) -> Done:
+    """The trials whose network is trained, each with its record, in the order of the grid.
 
     Raises:
-        RequestError: a record in the folder was made with another config; the line names the key.
+        RequestError: a record in the folder was trained with another config; the line names the key.
     """
-    records = {record.config_hash: record for record in logs.records()}
-    for record in records.values():
-        _refuse_other_meaning(record, logs, experiment)
-    at = {record.folder: record for record in records.values()}
+    records = list(logs.records())
+    for record in records:
+        refuse_other_training(record, logs, experiment)
+    known = {(record.sgd, record.seed): record for record in records}
+    at = {record.folder: record for record in records}
     for trial in grid(experiment):
         other = at.get(trial.name)
-        if trial.config_hash(experiment) not in records and other is not None:
-            keys = [key for key, value in asdict(trial.settings).items() if getattr(other, key) != value]
+        if (trial.settings, trial.seed) not in known and other is not None:
+            theirs = asdict(other.sgd)
+            keys = [key for key, value in asdict(trial.settings).items() if theirs[key] != value]
             raise RequestError(
                 f"regimes.{trial.regime}: {logs.path} holds {trial.name} with another {' and '.join(keys)}; "
                 f"{another_name(experiment)}"
             )
-    return records
-
-
-def results(trials: list[Trial], experiment: Experiment, logs: LogFolder) -> list[tuple[Trial, Record]]:
-    """The trials that have a record, with it, in the order of the grid.
-
-    Raises:
-        RequestError: as `finished`.
-    """
-    done = finished(logs, experiment)
-    pairs = ((trial, done.get(trial.config_hash(experiment))) for trial in trials)
+    pairs = ((trial, known.get((trial.settings, trial.seed))) for trial in trials)
     return [(trial, record) for trial, record in pairs if record is not None]
 
 
-def name_regimes(done: list[tuple[Trial, Record]], logs: LogFolder) -> None:
+def is_complete(record: Record, experiment: Experiment) -> bool:
+    """Whether everything that a config asks for is measured on a trained network."""
+    return not record.missing(wanted(experiment, record.seed))
+
+
+def name_regimes(done: Done, logs: LogFolder) -> None:
     """Adds the labels that a grown grid gives to recorded trials; no number changes."""
     for trial, record in done:
         labels = tuple(dict.fromkeys((*record.regimes, *trial.regimes)))
@@ -50,8 +49,8 @@ def name_regimes(done: list[tuple[Trial, Record]], logs: LogFolder) -> None:
             logs.write_record(record.model_copy(update={"regimes": labels}))
 
 
-def refuse_other_data(done: list[tuple[Trial, Record]], sha256: str, source: str, logs: LogFolder) -> None:
-    """Refuses to mix records that were measured on other images.
+def refuse_other_data(done: Done, sha256: str, source: str, logs: LogFolder) -> None:
+    """Refuses to mix records that were trained on other images.
 
     Raises:
         RequestError: a record's `data_sha256` is another one.
@@ -59,33 +58,41 @@ def refuse_other_data(done: list[tuple[Trial, Record]], sha256: str, source: str
     for _, record in done:
         if record.data_sha256 != sha256:
             raise RequestError(
-                f"{source}: its images are not those that the records in {logs.path} were measured on; "
+                f"{source}: its images are not those of the records in {logs.path}; "
                 f"use the same files, or keep both with --set name={record.name}-2"
             )
 
 
-def _refuse_other_meaning(record: Record, logs: LogFolder, experiment: Experiment) -> None:
-    meaning = experiment.meaning()
-    if hash_of(meaning, record.settings, record.seed) == record.config_hash:
-        return
-    recorded = _flat(logs.recorded_meaning() or {})
-    wanted = _flat(meaning)
-    changed = [
-        key for key in sorted({*wanted, *recorded}) if recorded and recorded.get(key) != wanted.get(key)
-    ]
-    if not changed:
-        raise RequestError(
-            f"{logs.path}/trials/{record.folder}/record.json: made with another config; {another_name(experiment)}"
-        )
-    key = changed[0]
-    raise RequestError(
-        f"{key}: {logs.path} holds trials made with {recorded.get(key)!r}, this config says {wanted.get(key)!r}; "
-        f"{another_name(experiment)}"
-    )
+def refuse_other_structure(done: Done, sha256: str, logs: LogFolder) -> None:
+    """Refuses to mix records of networks that are built differently under the same name.
+
+    Raises:
+        RequestError: a record's `model_sha256` is another one.
+    """
+    for _, record in done:
+        if record.model_sha256 != sha256:
+            raise RequestError(
+                f"model: {record.model} is now built otherwise than the networks of the records in {logs.path}; "
+                f"restore it, or keep both with --set name={record.name}-2"
+            )
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
+def refuse_other_training(record: Record, logs: LogFolder, experiment: Experiment) -> None:
+    """Refuses a record that stands for another training than this config's.
+
+    Raises:
+        RequestError: the line names the key, with what was recorded and what is asked for.
+    """
+    theirs = record.training
+    ours = training_of(record.trial, experiment, theirs.data_sha256, theirs.model_sha256)
+    for key in ("dataset", "model", "epochs", "train_examples", "batch_order"):
+        recorded, asked = getattr(theirs, key), getattr(ours, key)
+        if recorded != asked:
+            raise RequestError(
+                f"{key}: {logs.path} holds trials trained with {_said(recorded)}, this config says {_said(asked)}; "
+                f"{another_name(experiment)}"
+            )
+
+
+def _said(value: object) -> str:
+    return "all" if value is None else repr(value)

@@ -1,121 +1,105 @@
-"""What a trial is called, where its files are, and the record that is its result.
+"""The record of one trial: what was trained, and everything that was measured on it.
 
-Everything below `LOGS/NAME` derives from hyperparameters here and nowhere else. A record is
-written once, atomically, at the end of a trial; whether a trial has been done is decided by
-`config_hash`, never by a path.
+A record is written when its network is trained, and again, whole, after each measurement. Whether a trial
+is trained is decided by `training_hash`, and whether something is measured by the measurement's `identity`,
+never by a path.
 """
 
-import math
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field, model_validator
 
+from tfsgd.measures.spec import Measurement, Number, Part, Provenance, Request, Sha256
 from tfsgd.plan.regimes import SGDSettings
-from tfsgd.plan.trials import Trial
-
-# Trials
-
-
-# Records
+from tfsgd.plan.trials import Training, Trial
+from tfsgd.plan.wanted import TOP_EIGENVALUE
 
 
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-Number = Annotated[float | None, BeforeValidator(_finite)]  # NaN is null
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class AttackResult(_Part):
-    """Accuracy under one attack at one epsilon, over all attacked images."""
-
-    name: str
-    norm: str
-    epsilon: float
-    steps: int
-    step_size: float
-    random_start: bool
-    restarts: int
-    early_stop: bool
-    examples: int
-    clean_accuracy: Number
-    accuracy: Number
-
-
-class HessianResult(_Part):
-    """The top eigenvalue of the Hessian of the mean cross-entropy, and how well it is known."""
-
-    eigenvalue: Number
-    residual: Number
-    iterations: int
-    converged: bool
-    examples: int
-    split: str
-
-
-class Seconds(_Part):
-    train: float
-    attacks: float
-    hessian: float
-
-
-class Record(_Part):
+class Record(Part):
     """The result of one trial: the keys of `record.json`. Accuracies are fractions in [0, 1]."""
 
+    schema_version: Literal[2] = Field(alias="schema")
     name: str
     dataset: str
     model: str
     regime: str
     regimes: tuple[str, ...]
-    batch_size: int
-    momentum: float
-    learning_rate: float
-    halve_every_epochs: int | None
+    sgd: SGDSettings
     seed: int
     epochs: int
     profile: Literal["full", "quick"]
     status: Literal["completed", "diverged", "collapsed"]
-    train_loss: Number
-    train_accuracy: Number
-    validation_accuracy: Number
-    test_loss: Number
-    test_accuracy: Number
     train_examples: int
-    validation_examples: int
-    test_examples: int
-    attacks: tuple[AttackResult, ...]
-    zero_gradient_fraction: Number
-    hessian: HessianResult
-    history: dict[str, tuple[Number, ...]]
-    seconds: Seconds
-    versions: dict[str, str]
-    device: str
-    threads: int
-    onednn: bool
-    replicas: int
-    git_commit: str | None
-    data_sha256: str
-    config_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    classes: int
+    measurements: tuple[Measurement, ...]
+    history: dict[str, tuple[Number, ...]]  # one entry an epoch
+    seconds: dict[str, float]  # of the training; each measurement has its own
+    provenance: Provenance
+    data_sha256: Sha256
+    model_sha256: Sha256
+    cut: bool  # whether fewer training images were used than there are
+    batch_order: int
+    training_hash: Sha256
+
+    @model_validator(mode="after")
+    def _is_what_its_hash_says(self) -> Self:
+        if self.training.hash != self.training_hash:
+            raise ValueError("training_hash: it does not belong to these settings; the record was edited")
+        return self
 
     @property
-    def settings(self) -> SGDSettings:
-        return SGDSettings(self.batch_size, self.momentum, self.learning_rate, self.halve_every_epochs)
+    def training(self) -> Training:
+        """What determined the network."""
+        return Training(
+            self.dataset, self.data_sha256, self.model, self.model_sha256,
+            self.train_examples if self.cut else None, self.epochs, self.sgd, self.seed, self.batch_order,
+        )  # fmt: skip
+
+    @property
+    def trial(self) -> Trial:
+        """The point of the grid that it is."""
+        return Trial(self.regime, self.regimes, self.sgd, self.seed)
 
     @property
     def folder(self) -> str:
-        """Where it was stored below `trials/`."""
-        return Trial(self.regime, self.regimes, self.settings, self.seed).name
+        """Where it is stored below `trials/`."""
+        return self.trial.name
 
-    def accuracy(self, attack: str, epsilon: float) -> float | None:
-        """Accuracy under an attack at an epsilon; `None` if it was not measured."""
-        return next((a.accuracy for a in self.attacks if (a.name, a.epsilon) == (attack, epsilon)), None)
+    @property
+    def attacks(self) -> list[Measurement]:
+        """Every attack at every epsilon."""
+        return [m for m in self.measurements if m.kind == "attack"]
 
+    @property
+    def top_eigenvalue(self) -> Measurement | None:
+        """λ1 at the end of the training, as it was measured last; `None`: not measured."""
+        return self._last("curvature", TOP_EIGENVALUE)
 
-# Files
+    def natural(self, split: str) -> Measurement | None:
+        """Natural accuracy on a split, as it was measured last; `None`: not measured."""
+        found = [m for m in self.measurements if m.kind == "accuracy" and m.split == split]
+        return found[-1] if found else None
 
+    def accuracy(self, split: str) -> float | None:
+        """Natural accuracy on a split; `None`: not measured."""
+        found = self.natural(split)
+        return found.accuracy if found else None
 
-# What is done, what is left
+    def find(self, request: Request) -> Measurement | None:
+        """What was measured as requested; `None`: nothing yet."""
+        return next((m for m in self.measurements if m.identity == request.identity), None)
+
+    def missing(self, requests: Sequence[Request]) -> list[Request]:
+        """Those that are not measured yet. On a diverged network there is nothing to measure."""
+        return [] if self.status == "diverged" else [r for r in requests if self.find(r) is None]
+
+    def with_measurements(self, *found: Measurement) -> "Record":
+        """The record with more measurements; one that was there already keeps its bits."""
+        known = {m.identity for m in self.measurements}
+        new = tuple(m for m in found if m.identity not in known)
+        return self.model_copy(update={"measurements": (*self.measurements, *new)})
+
+    def _last(self, kind: str, name: str) -> Measurement | None:
+        found = [m for m in self.measurements if (m.kind, m.name) == (kind, name)]
+        return found[-1] if found else None

@@ -205,7 +205,7 @@ def eigenvalue_history_figures(study: Study) -> Made:
 def _over_epochs(
     study: Study, panels: Sequence[tuple[str, str, bool]], name: str, what: str, caption: str
 ) -> Made:
-    histories = {record.config_hash: record.history for record in study.records}
+    histories = {record.training_hash: record.history for record in study.records}
     panels = [p for p in panels if any(p[0] in history for history in histories.values())]
     lines = regime_lines(study)
     if not panels or not lines:
@@ -219,7 +219,7 @@ def _over_epochs(
     for j, line in enumerate(lines):
         for i, (key, label, percent) in enumerate(panels):
             for row in line.rows.to_dict("records"):
-                values = [math.nan if v is None else v for v in histories[row["config_hash"]].get(key, ())]
+                values = [math.nan if v is None else v for v in histories[row["training_hash"]].get(key, ())]
                 epochs = [e for e, v in enumerate(values, 1) if math.isfinite(v)]
                 gid = drawing.says(
                     f"{line.label}, batch size {row['batch_size']}, seed {row['seed']}: {row['status']}"

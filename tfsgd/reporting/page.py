@@ -13,6 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from tfsgd.errors import RequestError
+from tfsgd.measures.spec import Measurement
 from tfsgd.records.files import to_json, write_atomically
 from tfsgd.reporting.cells import paper_regimes
 from tfsgd.reporting.claims import GROUPS, Judgement, judge
@@ -309,30 +310,33 @@ def _number(value: float | None) -> str:
 
 
 def _provenance(study: Study) -> list[str]:
-    first = study.records[0]
-    commits = sorted({record.git_commit or "unknown" for record in study.records})
+    origins = [record.provenance for record in study.records]
+    commits = sorted({origin.git_commit or "unknown" for origin in origins})
     devices = sorted(
-        {
-            f"{record.device}, {record.threads} {'thread' if record.threads == 1 else 'threads'}"
-            for record in study.records
-        }
+        {f"{o.device}, {o.threads} {'thread' if o.threads == 1 else 'threads'}" for o in origins}
     )
-    hours = sum(sum(record.seconds.model_dump().values()) for record in study.records) / 3600
-    versions = ", ".join(f"{name} {version}" for name, version in first.versions.items())
-    attacks = dict.fromkeys(
-        f"{a.name.upper()}: {a.steps} {'step' if a.steps == 1 else 'steps'}"
-        + (f" of {a.step_size / a.epsilon:.3g} ε" if a.epsilon and a.steps > 1 else "")
-        + f", {a.examples:,} images"
+    hours = sum(study.trials[f"seconds_{key}"].sum() for key in ("train", "attacks", "hessian")) / 3600
+    versions = ", ".join(f"{name} {version}" for name, version in origins[0].versions.items())
+    attacks = dict.fromkeys(_attack_said(a) for record in study.records for a in record.attacks)
+    tops = dict.fromkeys(
+        f"λ1 on {top.examples:,} images of the {top.split} split"
         for record in study.records
-        for a in record.attacks
+        if (top := record.top_eigenvalue)
     )
-    h = first.hessian
     return [
         f"{study.title}: {', '.join(path.name for path in study.folders)}; {hours:.1f} hours of training and "
         "measuring",
-        f"{'; '.join(attacks)}; λ1 on {h.examples:,} images of the {h.split} split",
+        "; ".join([*attacks, *tops]),
         f"commit {', '.join(commits)}; {'; '.join(devices)}; {versions}",
     ]
+
+
+def _attack_said(attack: Measurement) -> str:
+    steps, size = attack.settings.get("steps"), attack.settings.get("step_size")
+    said = "" if steps is None else f": {steps} {'step' if steps == 1 else 'steps'}"
+    if attack.epsilon and steps and steps > 1 and size:
+        said += f" of {size / attack.epsilon:.3g} ε"
+    return f"{attack.label.upper()}{said}, {attack.examples:,} images"
 
 
 @dataclass(frozen=True)

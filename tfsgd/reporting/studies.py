@@ -4,9 +4,11 @@ A study is everything that was trained and measured in the same way: one folder,
 whose configs mean the same. Records are only read here; nothing in a trial's folder is changed.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ import yaml
 
 from tfsgd.data.load import DATASETS
 from tfsgd.errors import RequestError
+from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.trials import Trial, grid
+from tfsgd.plan.trials import grid, training_of
+from tfsgd.plan.wanted import HESSIAN, natural, top_eigenvalue, wanted
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record
 from tfsgd.reporting.paper import DATASET_NAMES, MODEL_NAMES, PAPER_EPSILON, UNDERTRAINED_MARGIN
@@ -67,11 +71,11 @@ class Study:
     @property
     def attacks(self) -> list[tuple[str, float]]:
         """Every (attack, epsilon) that was measured in some trial, in order."""
-        return _attacks(self.records)
+        return list(self.trials.attrs["attacks"])
 
 
-def _attacks(records: Sequence[Record]) -> list[tuple[str, float]]:
-    return sorted({(a.name, a.epsilon) for record in records for a in record.attacks})
+def _attacks(rows: Sequence[_Row]) -> list[tuple[str, float]]:
+    return sorted({key for row in rows for key in row.attacks})
 
 
 def attack_column(attack: str, epsilon: float) -> str:
@@ -149,22 +153,13 @@ def _first_line(error: Exception) -> str:
 
 def _refuse_stranger(record: Record, first: Record, experiment: Experiment | None, path: Path) -> None:
     where = f"{path}/trials/{record.folder}/record.json"
-    for key in ("dataset", "model", "profile", "epochs", "data_sha256"):
-        expected = getattr(experiment, key, getattr(first, key))
+    for key in ("dataset", "model", "profile", "epochs", "train_examples", "data_sha256", "model_sha256"):
+        expected = getattr(experiment, key, None) or getattr(first, key)
         if getattr(record, key) != expected:
             raise RequestError(
                 f"{where}: {key}: {getattr(record, key)!r} beside {expected!r}; such trials cannot be "
                 "compared, keep them in folders of their own"
             )
-    if experiment and _trial(record).config_hash(experiment) != record.config_hash:
-        raise RequestError(
-            f"{where}: config_hash: it was made with another config than {path}/experiment.yaml, or edited; "
-            "move it away or train it again"
-        )
-
-
-def _trial(record: Record) -> Trial:
-    return Trial(record.regime, record.regimes, record.settings, record.seed)
 
 
 def _read_failures(path: Path) -> tuple[Failure, ...]:
@@ -188,37 +183,80 @@ def _read_failure(file: Path) -> Failure:
 
 
 def _meaning(folder: _Folder) -> str:
-    """Equal for folders whose trials may be pooled."""
+    """Equal for folders whose trials may be pooled: trained and measured in the same way, whatever the settings of SGD."""
     if folder.experiment is None:
         return str(folder.path)
-    meaning, profile = folder.experiment.meaning(), folder.experiment.profile
-    return json.dumps([meaning, profile, folder.records[0].data_sha256], sort_keys=True)
+    first, experiment = folder.records[0], folder.experiment
+    same = [
+        getattr(first, key)
+        for key in ("profile", "dataset", "model", "data_sha256", "model_sha256", "epochs")
+    ]
+    requests = [
+        [request.label, replace(request, epsilon=None if request.epsilon is None else 0.0).identity]
+        for request in wanted(experiment, 0)
+    ]
+    return json.dumps([*same, first.train_examples, sorted(map(list, {tuple(r) for r in requests}))])
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A record, and of its measurements those that its folder's config asks for."""
+
+    record: Record
+    path: Path
+    experiment: Experiment | None
+
+    def natural(self, split: str) -> Measurement | None:
+        if self.experiment is None:
+            return self.record.natural(split)
+        [request] = natural({split: self.experiment.examples(split)})
+        return self.record.find(request)
+
+    @property
+    def top_eigenvalue(self) -> Measurement | None:
+        if self.experiment is None:
+            return self.record.top_eigenvalue
+        return self.record.find(top_eigenvalue(self.experiment))
+
+    @property
+    def attacks(self) -> dict[tuple[str, float], Measurement | None]:
+        """By label and epsilon, those that are asked for first; then what was measured besides, each the last time."""
+        requests = wanted(self.experiment, self.record.seed) if self.experiment else []
+        asked = {(r.label, r.epsilon): self.record.find(r) for r in requests if r.epsilon is not None}
+        used = {found.identity for found in asked.values() if found}
+        besides = {(m.label, m.epsilon): m for m in self.record.attacks if m.identity not in used}
+        return {key: found for key, found in (besides | asked).items() if key[1] is not None}  # type: ignore[misc]
 
 
 def _study(folders: list[_Folder]) -> Study:
     found = {
-        record.config_hash: (folder.path, record) for folder in reversed(folders) for record in folder.records
+        record.training_hash: _Row(record, folder.path, folder.experiment)
+        for folder in reversed(folders)
+        for record in folder.records
     }
     rows = sorted(
-        found.values(), key=lambda item: (item[1].regime, item[1].batch_size, item[1].momentum, item[1].seed)
+        found.values(), key=lambda row: (row.record.regime, *astuple(row.record.sgd)[:2], row.record.seed)
     )
-    records = tuple(record for _, record in rows)
+    records = tuple(row.record for row in rows)
+    first = records[0]
     planned: dict[str, str] = {}
     for folder in folders:
         if folder.experiment:
-            planned |= {trial.config_hash(folder.experiment): trial.name for trial in grid(folder.experiment)}
+            planned |= {
+                training_of(trial, folder.experiment, first.data_sha256, first.model_sha256).hash: trial.name
+                for trial in grid(folder.experiment)
+            }
     recorded = {record.folder for record in records}
     expected = {*planned.values()} - recorded
     failures = {f.trial: f for folder in folders for f in folder.failures if f.trial in expected}
     missing = [name for key, name in planned.items() if key not in found and name not in failures]
-    first = records[0]
     return Study(
         folders=tuple(folder.path for folder in folders),
         dataset=first.dataset,
         model=first.model,
         profile=first.profile,
         epochs=first.epochs,
-        trials=_table([trial_row(record, path) for path, record in rows], _attacks(records)),
+        trials=_table([trial_row(row) for row in rows], _attacks(rows)),
         records=records,
         planned=len(planned) if all(folder.experiment for folder in folders) else None,
         missing=tuple(missing),
@@ -230,25 +268,74 @@ def _study(folders: list[_Folder]) -> Study:
 # Tables
 
 
-def trial_row(record: Record, path: Path) -> dict[str, Any]:
+def trial_row(row: _Row) -> dict[str, Any]:
     """One trial, flat: accuracies in [0, 1], `eigenvalue` is the top one of the Hessian."""
-    scalars = record.model_dump(exclude={"attacks", "hessian", "history", "seconds", "versions", "regimes"})
+    record, top = row.record, row.top_eigenvalue
+    keys = (
+        "name",
+        "dataset",
+        "model",
+        "regime",
+        "regimes",
+        "seed",
+        "epochs",
+        "profile",
+        "status",
+        "train_examples",
+    )
+    curvature = top.values if top else {}
     return {
-        "folder": str(path / "trials" / record.folder),
-        **scalars,
-        "regimes": record.regimes,
-        **record.hessian.model_dump(include={"eigenvalue", "residual", "iterations", "converged"}),
-        "hessian_examples": record.hessian.examples,
-        "hessian_split": record.hessian.split,
-        **{f"seconds_{key}": value for key, value in record.seconds.model_dump().items()},
-        **{attack_column(a.name, a.epsilon): a.accuracy for a in record.attacks},
+        "folder": str(row.path / "trials" / record.folder),
+        **{key: getattr(record, key) for key in keys},
+        **asdict(record.sgd),
+        **_natural_columns(row),
+        "eigenvalue": curvature.get("value"),
+        "residual": curvature.get("error"),
+        "iterations": curvature.get("products", 0),
+        "converged": bool(curvature.get("converged")),
+        "hessian_examples": top.examples if top else None,
+        "hessian_split": top.split if top else None,
+        **{f"seconds_{key}": value for key, value in _seconds(record).items()},
+        **record.provenance.model_dump(exclude={"versions"}),
+        "data_sha256": record.data_sha256,
+        "training_hash": record.training_hash,
+        **{attack_column(*key): found.accuracy if found else None for key, found in row.attacks.items()},
+        **{
+            m.label: m.values.get("value", m.values.get("fraction"))
+            for m in record.measurements
+            if _is_other(m)
+        },
     }
+
+
+def _natural_columns(row: _Row) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for split in ("train", "validation", "test"):
+        found = row.natural(split)
+        columns[f"{split}_loss"] = found.values.get("loss") if found else None
+        columns[f"{split}_accuracy"] = found.accuracy if found else None
+    return columns
+
+
+def _seconds(record: Record) -> dict[str, float]:
+    """What a trial has cost: of schema 1 the sums, else the sum over the measurements of a kind."""
+    columns = {"train": 0.0, "attacks": 0.0, "hessian": 0.0} | record.seconds
+    for found in record.measurements:
+        key = {"attack": "attacks", "curvature": "hessian"}.get(found.kind)
+        if key:
+            columns[key] += found.seconds or 0.0
+    return columns
+
+
+def _is_other(found: Measurement) -> bool:
+    return found.kind == "gradient" or (found.kind == "curvature" and found.label != HESSIAN)
 
 
 def _table(rows: list[dict[str, Any]], attacks: Sequence[tuple[str, float]]) -> pd.DataFrame:
     numbers = ["train_loss", "train_accuracy", "validation_accuracy", "test_loss", "test_accuracy"]
     numbers += ["eigenvalue", "residual", *(attack_column(*attack) for attack in attacks)]
     table = pd.DataFrame(rows).astype(dict.fromkeys(numbers, float))
+    table.attrs["attacks"] = tuple(attacks)
     table["undertrained"] = undertrained(table)
     return table
 

@@ -7,8 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from tfsgd.measures.attacks import Attacker, Images, Labels
-from tfsgd.records.record import AttackResult
+from tfsgd.measures.measure import Subject
+from tfsgd.measures.victim import Images, Labels
+from tfsgd.plan.config import Experiment
 
 COLUMNS = 8
 
@@ -22,20 +23,19 @@ class Row:
     predicted: NDArray[np.int64] | None
 
 
-def attack_rows(
-    attacker: Attacker, planned: list[AttackResult], images: Images, labels: Labels, seed: int
-) -> list[Row]:
-    """The first images: clean, then for each kind of attack at its middle epsilon attacked, and 10 x the change."""
-    images, labels = images[:COLUMNS], labels[:COLUMNS]
-    rows = [Row("clean", images, attacker.predict(images))]
-    for name in dict.fromkeys(attack.name for attack in planned):
-        of_kind = sorted((a for a in planned if a.name == name), key=lambda a: a.epsilon)
-        attack = of_kind[len(of_kind) // 2]
-        moved = attacker.run(attack, images, labels, seed).images
-        rows.append(Row(f"{name} {attack.epsilon:g}", moved, attacker.predict(moved)))
-        change = np.clip(0.5 + 10 * (moved - images), 0, 1)
-        rows.append(Row("change x 10", change, None))
-    return rows
+def attacks_picture(subject: Subject, experiment: Experiment, seed: int) -> bytes | None:
+    """The first test images: clean, then under each attack at its middle epsilon, and 10 x the change; a PNG."""
+    if not experiment.attacks:
+        return None
+    images, labels = subject.images("test", COLUMNS)
+    victim = subject.victim
+    rows = [Row("clean", images, victim.predict(images))]
+    for label, spec in experiment.attacks.items():
+        epsilon = sorted(spec.epsilon)[len(spec.epsilon) // 2]
+        moved = spec.run(victim, images, labels, epsilon, seed).images
+        rows.append(Row(f"{label} {epsilon:g}", moved, victim.predict(moved)))
+        rows.append(Row("change x 10", np.clip(0.5 + 10 * (moved - images), 0, 1), None))
+    return as_png(rows, labels)
 
 
 def as_png(rows: list[Row], labels: Labels) -> bytes:

@@ -1,11 +1,28 @@
 """Where and with what a number was measured."""
 
 import functools
+import os
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
 import tensorflow as tf
+
+from tfsgd.measures.spec import Provenance
+from tfsgd.training.devices import replica_devices
+
+
+@functools.cache
+def provenance() -> Provenance:
+    """Of everything that this process measures."""
+    return Provenance(
+        versions=versions(),
+        device=device(),
+        threads=tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0)),
+        onednn=os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "1",
+        replicas=len(replica_devices()),
+        git_commit=git_commit(),
+    )
 
 
 def versions() -> dict[str, str]:

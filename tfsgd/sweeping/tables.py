@@ -1,9 +1,13 @@
 """The plan and the results as tables in a terminal."""
 
+from dataclasses import replace
+
 from rich.table import Table
 
+from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial
+from tfsgd.plan.wanted import wanted
 from tfsgd.records.record import Record
 from tfsgd.sweeping.progress import duration
 
@@ -34,38 +38,33 @@ def results_table(results: list[tuple[Trial, Record]], experiment: Experiment) -
         title_justify="left",
     )
     table.add_column("regimes")
+    ends = {(label, e) for label, a in experiment.attacks.items() for e in (min(a.epsilon), max(a.epsilon))}
     shown = [
-        (name, epsilon)
-        for name, attack in (("fgsm", experiment.attacks.fgsm), ("pgd", experiment.attacks.pgd))
-        for epsilon in (sorted({min(attack.epsilon), max(attack.epsilon)}) if attack else ())
+        r for r in wanted(experiment, 0) if (r.label, r.epsilon) in ends or r.label in experiment.curvature
     ]
-    headings = [
-        "batch",
-        "momentum",
-        "rate",
-        "seed",
-        "train",
-        "test",
-        *(f"{n} {e:g}" for n, e in shown),
-        "λ1",
-        "time",
-    ]
-    for heading in headings:
+    headings = [r.label if r.epsilon is None else f"{r.label} {r.epsilon:g}" for r in shown]
+    for heading in ("batch", "momentum", "rate", "seed", "train", "test", *headings, "λ1", "time"):
         table.add_column(heading, justify="right")
     table.add_column("status")
     for trial, record in results:
         s = trial.settings
-        hessian = record.hessian
-        eigenvalue = _number(hessian.eigenvalue, ".4g") + ("" if hessian.converged else "?")
-        seconds = record.seconds.train + record.seconds.attacks + record.seconds.hessian
+        found = [record.find(replace(r, seed=trial.seed if r.epsilon is not None else r.seed)) for r in shown]
+        top = record.top_eigenvalue
+        seconds = sum(record.seconds.values()) + sum(m.seconds or 0 for m in record.measurements)
         table.add_row(
             " = ".join(record.regimes), str(s.batch_size), str(s.momentum), f"{s.learning_rate:g}", str(trial.seed),
-            _number(record.train_accuracy), _number(record.test_accuracy),
-            *(_number(record.accuracy(*attack)) for attack in shown), eigenvalue, duration(seconds), record.status,
+            _number(record.accuracy("train")), _number(record.accuracy("test")), *map(_shown, found),
+            _shown(top), duration(seconds), record.status,
         )  # fmt: skip
-    if any(not record.hessian.converged for _, record in results):
-        table.caption = "?: power iteration ended before its residual was below the tolerance"
+    if any(m.kind == "curvature" and not m.values["converged"] for _, r in results for m in r.measurements):
+        table.caption = "?: it ended before its error was below the tolerance"
     return table
+
+
+def _shown(found: Measurement | None) -> str:
+    if found is None or found.kind == "attack":
+        return _number(found.accuracy if found else None)
+    return _number(found.values["value"], ".4g") + ("" if found.values["converged"] else "?")
 
 
 def _number(value: float | None, form: str = ".3f") -> str:

@@ -7,6 +7,7 @@ from tensorboard.plugins.hparams import api as hp
 
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial
+from tfsgd.plan.wanted import HESSIAN, wanted
 from tfsgd.records.record import Record
 
 SETTINGS = ("regime", "batch_size", "momentum", "learning_rate", "seed")
@@ -18,20 +19,25 @@ def write_hparams_config(experiment: Experiment, trials: list[Trial], folder: Pa
         stale.unlink()
     values = [_settings(trial) for trial in trials]
     hparams = [hp.HParam(key, hp.Discrete(sorted({v[key] for v in values}))) for key in SETTINGS]
-    metrics = [hp.Metric(tag) for tag in _metric_tags(experiment)]
+    # The largest epsilon, the paper's, comes first: the view shows five metrics until it is told otherwise.
+    asked = sorted(wanted(experiment, 0), key=lambda request: -(request.epsilon or 0))
+    first = [request for request in asked if request.split == "test" and request.spec.kind == "accuracy"]
+    first += [request for request in asked if request.spec.kind in ("attack", "curvature")]
+    metrics = [hp.Metric(_tag(r.spec.kind, r.label, r.split, r.epsilon)) for r in first]
     with tf.summary.create_file_writer(str(folder)).as_default():
         hp.hparams_config(hparams=hparams, metrics=metrics)
 
 
-def write_summary(
-    trial: Trial, record: Record, experiment: Experiment, picture: bytes | None, folder: Path
-) -> None:
+def write_summary(record: Record, experiment: Experiment, picture: bytes | None, folder: Path) -> None:
     """Writes a trial's hyperparameters, final measurements, config and picture of the attacks."""
     with tf.summary.create_file_writer(str(folder)).as_default():
-        hp.hparams(_settings(trial), trial_id=trial.name)
-        for tag, value in _metrics(record).items():
+        hp.hparams(_settings(record.trial), trial_id=record.folder)
+        for found in record.measurements:
+            value = found.values.get("value", found.accuracy)
             if value is not None:
-                tf.summary.scalar(tag, value, step=record.epochs)
+                tf.summary.scalar(
+                    _tag(found.kind, found.label, found.split, found.epsilon), value, step=record.epochs
+                )
         tf.summary.text("config", _as_code(experiment), step=record.epochs)
         if picture is not None:
             image = tf.image.decode_png(picture, channels=3)
@@ -50,28 +56,7 @@ def _settings(trial: Trial) -> dict[str, str | float | int]:
     )
 
 
-def _metric_tags(experiment: Experiment) -> list[str]:
-    """The largest epsilon, the paper's, comes first: the view shows five metrics until it is told otherwise."""
-    attacks = [
-        (epsilon, name)
-        for name, attack in (("fgsm", experiment.attacks.fgsm), ("pgd", experiment.attacks.pgd))
-        for epsilon in (attack.epsilon if attack else ())
-    ]
-    in_order = sorted(attacks, key=lambda attack: -attack[0])
-    return [
-        "test_accuracy",
-        "hessian_eigenvalue",
-        *(_attack_tag(name, epsilon) for epsilon, name in in_order),
-    ]
-
-
-def _attack_tag(name: str, epsilon: float) -> str:
-    return f"{name}_{epsilon:g}_accuracy"
-
-
-def _metrics(record: Record) -> dict[str, float | None]:
-    return {
-        "test_accuracy": record.test_accuracy,
-        "hessian_eigenvalue": record.hessian.eigenvalue,
-        **{_attack_tag(a.name, a.epsilon): a.accuracy for a in record.attacks},
-    }
+def _tag(kind: str, label: str, split: str, epsilon: float | None) -> str:
+    if kind == "attack":
+        return f"{label}_{epsilon:g}_accuracy"
+    return f"{split}_accuracy" if kind == "accuracy" else f"{label}_eigenvalue" if label == HESSIAN else label

@@ -1,29 +1,28 @@
-"""One trial, from SGD settings to its record: train, measure, export, record."""
+"""One trial, from SGD settings to its record: train, keep the network, measure, export."""
 
-import os
+import functools
 import shutil
-import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import tensorflow as tf
+import keras
 
-from tfsgd.data.dataset import Splits, to_unit
-from tfsgd.data.load import DATASETS
-from tfsgd.measures.accuracy import Evaluator, Figures
-from tfsgd.measures.attacks import Attacker, planned_attacks, run_attack
+from tfsgd.data.dataset import Dataset, Splits
+from tfsgd.measures.measure import Subject, measure
+from tfsgd.measures.spec import Measurement, Request
+from tfsgd.models import build_model, structure_sha256
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.trials import Trial
-from tfsgd.records.folder import LogFolder
-from tfsgd.records.record import AttackResult, HessianResult, Record, Seconds
-from tfsgd.sweeping.export import export_network
-from tfsgd.sweeping.pictures import as_png, attack_rows
-from tfsgd.sweeping.provenance import device, git_commit, versions
+from tfsgd.plan.trials import Trial, training_of
+from tfsgd.plan.wanted import natural, top_eigenvalue, wanted
+from tfsgd.records.folder import LogFolder, stored_network
+from tfsgd.records.lease import Lease
+from tfsgd.records.record import Record
+from tfsgd.sweeping.export import forget_network, keep_network, write_manifest
+from tfsgd.sweeping.pictures import attacks_picture
+from tfsgd.sweeping.provenance import provenance
 from tfsgd.sweeping.tensorboard import write_summary
 from tfsgd.training.checkpoint import remove_checkpoints
-from tfsgd.training.devices import replica_devices
 from tfsgd.training.train import Trained, train
 
 
@@ -34,107 +33,176 @@ class Observer(Protocol):
         """A trial has trained so many epochs and is at `doing`."""
 
     def ended(self, trial: Trial, outcome: str) -> None:
-        """A trial has its record, or has failed."""
+        """A trial has everything that was asked for, or has failed."""
 
 
-NOT_MEASURED = Figures(np.nan, np.nan, 0)
+@dataclass(frozen=True)
+class Job:
+    """What every trial of a sweep has in common.
 
-
-def run_trial(
-    trial: Trial, experiment: Experiment, splits: Splits, logs: LogFolder, observe: Observer
-) -> Record:
-    """Trains and measures one network, and writes everything that the trial leaves.
-
-    The record is written last: where it is, the trial is done.
-
-    Args:
-        trial: what to train.
-        experiment: how to train and measure.
+    Attributes:
+        experiment: how to train, and what to measure.
         splits: the images, already cut to the number that the experiment asks for.
-        logs: where its files go; an interrupted training goes on from its last checkpoint.
-        observe: told how the trial goes on.
+        logs: where everything is written.
+        observe: told how the trials go on.
+        lease: of this process on the trial at hand; `None`: it works alone.
     """
-    git_commit()
-    folder = _prepared_folder(logs.trial_path(trial))
-    trained = train(
-        trial.settings, trial.seed, experiment, splits, folder, trial.config_hash(experiment),
-        lambda done, figures: observe.progress(trial, done, f"loss {figures['loss']:.3f}"),
-    )  # fmt: skip
-    evaluate = Evaluator(trained.network)
-    on_train = evaluate(splits.train)
-    finite = trained.hessian is not None and bool(np.isfinite(on_train.loss))
-    on_validation, on_test = (
-        evaluate(split) if finite else NOT_MEASURED for split in (splits.validation, splits.test)
+
+    experiment: Experiment
+    splits: Splits
+    logs: LogFolder
+    observe: Observer
+    lease: Lease | None = None
+
+    def progress(self, trial: Trial, epochs_done: int, doing: str) -> None:
+        """Passes on how a trial goes on, if it is still this process's.
+
+        Raises:
+            Superseded: it is another one's.
+        """
+        if self.lease:
+            self.lease.hold(trial)
+        self.observe.progress(trial, epochs_done, doing)
+
+
+def run_trial(trial: Trial, job: Job) -> Record:
+    """Trains one network, unless it is trained, and measures on it what is not measured yet.
+
+    The network is kept before there is a record, and the record is written again after each measurement: an
+    end at any moment loses at most an epoch, or the measurement at hand.
+
+    Raises:
+        RequestError: something is missing in a record whose network is gone, or is another one.
+    """
+    folder, requests = job.logs.trial_path(trial), wanted(job.experiment, trial.seed)
+    known = job.logs.record(trial)
+    if known and not known.missing(requests):
+        return known
+    record, network = (known, _stored(folder)) if known else train_trial(trial, job)
+    subject = Subject(network, job.splits)
+    for found in measure(subject, record.missing(requests), lambda request: _say(request, trial, job)):
+        record = record.with_measurements(_marked(found, record))
+        if record.missing(requests):
+            job.logs.write_record(record)
+    job.progress(trial, job.experiment.epochs, "record")
+    picture = None if record.status == "diverged" else attacks_picture(subject, job.experiment, trial.seed)
+    write_summary(record, job.experiment, picture, folder)
+    write_manifest(record, folder)
+    job.logs.write_record(record)
+    remove_checkpoints(folder / "checkpoint")
+    if not job.experiment.export:
+        forget_network(folder)
+    return record
+
+
+def train_trial(trial: Trial, job: Job) -> tuple[Record, Any]:
+    """Trains one network, from the start or from its last checkpoint, and keeps it, with a first record.
+
+    Returns:
+        The record, with natural accuracies and λ1, and the network.
+    """
+    experiment, folder = job.experiment, _prepared_folder(job.logs.trial_path(trial))
+    training = training_of(
+        trial, experiment, job.splits.sha256, structure_of(experiment.model, experiment.data)
     )
-
-    began = time.perf_counter()
-    attacks, zero_gradients, picture = planned_attacks(experiment.attacks, len(splits.test)), np.nan, None
-    if finite:
-        attacks, zero_gradients, picture = _attack(
-            trained.network,
-            attacks,
-            splits,
-            trial,
-            lambda doing: observe.progress(trial, experiment.epochs, doing),
-        )
-    attack_seconds = time.perf_counter() - began
-
+    trained = train(
+        trial.settings, trial.seed, experiment, job.splits, folder, training.hash,
+        lambda done, figures: job.progress(trial, done, f"loss {figures['loss']:.3f}"),
+    )  # fmt: skip
+    found = _first_measurements(trained, job)
     record = Record(
+        schema=2,
         name=experiment.name,
         dataset=experiment.dataset,
         model=experiment.model,
         regime=trial.regime,
         regimes=trial.regimes,
-        batch_size=trial.settings.batch_size,
-        momentum=trial.settings.momentum,
-        learning_rate=trial.settings.learning_rate,
-        halve_every_epochs=trial.settings.halve_every_epochs,
+        sgd=trial.settings,
         seed=trial.seed,
         epochs=experiment.epochs,
         profile=experiment.profile,
-        status=_status(on_train, finite, DATASETS[experiment.dataset].classes),
-        train_loss=on_train.loss if finite else None,
-        train_accuracy=on_train.accuracy if finite else None,
-        validation_accuracy=on_validation.accuracy,
-        test_loss=on_test.loss,
-        test_accuracy=on_test.accuracy,
-        train_examples=len(splits.train),
-        validation_examples=len(splits.validation),
-        test_examples=len(splits.test),
-        attacks=tuple(attacks),
-        zero_gradient_fraction=zero_gradients,
-        hessian=_hessian(trained, experiment, finite),
+        status=_status(found, experiment.data.classes),
+        train_examples=len(job.splits.train),
+        classes=experiment.data.classes,
+        measurements=found,
         history=trained.history,
-        seconds=Seconds(train=trained.train_seconds, attacks=attack_seconds, hessian=trained.hessian_seconds),
-        versions=versions(),
-        device=device(),
-        threads=tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0)),
-        onednn=os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "1",
-        replicas=len(replica_devices()),
-        git_commit=git_commit(),
-        data_sha256=splits.sha256,
-        config_hash=trial.config_hash(experiment),
+        seconds={"train": trained.train_seconds},
+        provenance=provenance(),
+        data_sha256=training.data_sha256,
+        model_sha256=training.model_sha256,
+        cut=training.train_examples is not None,
+        batch_order=training.batch_order,
+        training_hash=training.hash,
     )
-    if experiment.export:
-        observe.progress(trial, experiment.epochs, "export")
-        export_network(trained.network, record, folder)
-    write_summary(trial, record, experiment, picture, folder)
-    observe.progress(trial, experiment.epochs, "record")
-    logs.write_record(record)
-    remove_checkpoints(folder / "checkpoint")
-    return record
+    keep_network(trained.network, record, folder, job.experiment.export)
+    if record.missing(wanted(experiment, trial.seed)):
+        job.logs.write_record(record)
+        remove_checkpoints(folder / "checkpoint")
+    return record, trained.network
+
+
+@functools.cache
+def structure_of(model: str, data: Dataset) -> str:
+    """SHA-256 of how a network is built for the images of a data set."""
+    return structure_sha256(build_model(model, data.classes))
+
+
+def _stored(folder: Path) -> Any:
+    return keras.saving.load_model(stored_network(folder), compile=False)
 
 
 def outcome(record: Record) -> str:
     """A record in a few words."""
     if record.status == "diverged":
         return "diverged"
-    measured = [f"test accuracy {record.test_accuracy:.3f}"]
-    measured += [
-        f"{a.name} {a.epsilon:g}: {a.accuracy:.3f}" for a in record.attacks if a.accuracy is not None
-    ]
-    measured += [f"top eigenvalue {record.hessian.eigenvalue:.3g}"] if record.hessian.eigenvalue else []
-    return f"{record.status}: {', '.join(measured)}"
+    said = [f"test accuracy {record.accuracy('test') or 0:.3f}"]
+    said += [f"{a.label} {a.epsilon:g}: {a.accuracy:.3f}" for a in record.attacks if a.accuracy is not None]
+    top = record.top_eigenvalue
+    said += [f"top eigenvalue {top.values['value']:.3g}"] if top and top.values["value"] else []
+    return f"{record.status}: {', '.join(said)}"
+
+
+def _first_measurements(trained: Trained, job: Job) -> tuple[Measurement, ...]:
+    """Natural accuracies, which tell whether the network has learnt anything, and λ1 of the last epoch.
+
+    Of a diverged network nothing is measured.
+    """
+    if trained.diverged:
+        return ()
+    subject = Subject(trained.network, job.splits)
+    sizes = {split: job.experiment.examples(split) for split in ("train", "validation", "test")}
+    on_train, *others = natural(sizes)
+    found = list(measure(subject, [on_train]))
+    if found[0].values["loss"] is None:
+        return ()
+    found += measure(subject, others)
+    if trained.hessian:
+        found.append(
+            top_eigenvalue(job.experiment).measured(trained.hessian.values(), trained.hessian_seconds)
+        )
+    return tuple(found)
+
+
+def _status(found: tuple[Measurement, ...], classes: int) -> str:
+    """A collapsed network's loss is finite, but it has learnt nothing that an attack could break."""
+    if not found:
+        return "diverged"
+    on_train = found[0]
+    assert on_train.accuracy is not None
+    if on_train.values["predicted_classes"] == 1 or on_train.accuracy < 1.5 / classes:
+        return "collapsed"
+    return "completed"
+
+
+def _say(request: Request, trial: Trial, job: Job) -> None:
+    at = "" if request.epsilon is None else f" {request.epsilon:g}"
+    job.progress(trial, job.experiment.epochs, f"{request.label}{at}")
+
+
+def _marked(found: Measurement, record: Record) -> Measurement:
+    """With where it was measured, if not where the network was trained."""
+    here = provenance()
+    return found if here == record.provenance else found.model_copy(update={"provenance": here})
 
 
 def _prepared_folder(folder: Path) -> Path:
@@ -143,42 +211,3 @@ def _prepared_folder(folder: Path) -> Path:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _attack(
-    network: Any, planned: list[AttackResult], splits: Splits, trial: Trial, observe: Callable[[str], None]
-) -> tuple[list[AttackResult], float, bytes]:
-    """What was measured, the share of images without a gradient, and a picture of the attacks."""
-    images, labels = to_unit(splits.test.images), splits.test.labels
-    attacker = Attacker(network)
-    clean = attacker.predict(images) == labels
-    results = []
-    for attack in planned:
-        observe(f"{attack.name} {attack.epsilon:g}")
-        results.append(run_attack(attacker, attack, images, labels, clean, trial.seed))
-    rows = attack_rows(attacker, planned, images, labels, trial.seed)
-    return results, attacker.zero_gradient_fraction(images, labels), as_png(rows, labels)
-
-
-def _status(on_train: Figures, finite: bool, classes: int) -> str:
-    """A collapsed network's loss is finite, but it has learnt nothing that an attack could break."""
-    if not finite:
-        return "diverged"
-    if on_train.predicted_classes == 1 or on_train.accuracy < 1.5 / classes:
-        return "collapsed"
-    return "completed"
-
-
-def _hessian(trained: Trained, experiment: Experiment, finite: bool) -> HessianResult:
-    result = trained.hessian if finite else None
-    return HessianResult(
-        eigenvalue=result.eigenvalue if result else None,
-        residual=result.residual if result else None,
-        iterations=result.iterations if result else 0,
-        converged=bool(result and result.converged),
-        examples=experiment.hessian.examples,
-        split=experiment.hessian.split,
-    )
-
-
-# Where it was measured

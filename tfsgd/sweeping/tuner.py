@@ -6,21 +6,23 @@ failures have a ledger of their own. With several workers its chief hands out tr
 worker that dies keeps its trial there for ever, so ours takes it back when the worker's heart stops.
 """
 
+import contextlib
 import time
 import traceback
 from typing import Any
 
 import keras_tuner
 
-from tfsgd.data.dataset import Splits
-from tfsgd.plan.config import Experiment
+from tfsgd.errors import RequestError
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
-from tfsgd.sweeping.trial import Observer, outcome, run_trial
+from tfsgd.sweeping.trial import Job, Observer, outcome, run_trial
+from tfsgd.training.devices import custom_gradients_forgotten
 
 OBJECTIVE = keras_tuner.Objective("validation_accuracy", "max")
 AXES = ("regime", "batch_size", "momentum", "seed")
 LOST_AFTER_SECONDS = 60  # without a heartbeat: a worker on another machine is given up
+RETIRE_AFTER = 25  # trials: each leaves some 4 MB of TensorFlow's graphs in a process
 IDLE_SECONDS = 1  # between two questions of a worker that has nothing to do
 
 
@@ -99,6 +101,10 @@ class GridOracle(keras_tuner.Oracle):
         return time.monotonic() - since > LOST_AFTER_SECONDS
 
 
+class Retired(BaseException):
+    """A worker has run `RETIRE_AFTER` trials and makes room for a fresh one. No failure, so not an `Exception`."""
+
+
 class SweepTuner(keras_tuner.engine.base_tuner.BaseTuner):
     """Runs trials by `run_trial` and keeps a ledger of those that failed.
 
@@ -106,30 +112,20 @@ class SweepTuner(keras_tuner.engine.base_tuner.BaseTuner):
     the workers; without them it does both.
 
     Args:
-        trials: those to train.
-        experiment: how.
-        splits: the images, already cut to the number that the experiment asks for; a chief has none.
+        trials: those that are not complete.
         logs: where everything is written.
-        observe: told how the trials go on.
+        job: what they have in common; a chief has none.
 
     Attributes:
         failures: an error in one line for each trial that raised, by the trial's name.
     """
 
-    def __init__(
-        self,
-        trials: list[Trial],
-        experiment: Experiment,
-        splits: Splits | None,
-        logs: LogFolder,
-        observe: Observer | None,
-    ) -> None:
+    def __init__(self, trials: list[Trial], logs: LogFolder, job: Job | None) -> None:
         self._trials = {_key(_values(trial)): trial for trial in trials}
-        self._experiment = experiment
-        self._splits = splits
         self._logs = logs
-        self._observe = observe
+        self._job = job
         self._asked_in_vain = False
+        self._run = 0  # how many trials
         self.failures: dict[str, str] = {}
         super().__init__(
             GridOracle(trials, logs), directory=str(logs.tuner_path.parent), project_name=logs.tuner_path.name
@@ -147,28 +143,36 @@ class SweepTuner(keras_tuner.engine.base_tuner.BaseTuner):
         super().on_trial_begin(trial)
 
     def run_trial(self, trial: Any, *fit_args: Any, **fit_kwargs: Any) -> dict[str, float]:
-        """keras-tuner's hook: trains one point and returns its final validation accuracy."""
-        assert self._splits is not None
-        assert self._observe is not None
-        ours = self._trials[_key(trial.hyperparameters.values)]
+        """keras-tuner's hook: trains and measures one point and returns its final validation accuracy."""
+        assert self._job is not None
+        ours, job = self._trials[_key(trial.hyperparameters.values)], self._job
         # The objective must be a number: a diverged network is a result, and the worst one.
         accuracy = 0.0
         try:
-            # A worker that died, or lost the chief, after it had written its record is handed the trial again.
-            record = self._logs.record(ours, self._experiment) or run_trial(
-                ours, self._experiment, self._splits, self._logs, self._observe
-            )
-            accuracy = record.validation_accuracy or 0.0
-            self._observe.ended(ours, outcome(record))
+            if job.lease:
+                job.lease.take(ours)
+            # A worker that died, or lost the chief, after it had written its record is handed the trial again:
+            # `run_trial` then finds everything done.
+            with contextlib.nullcontext() if job.lease else custom_gradients_forgotten():
+                record = run_trial(ours, job)
+            accuracy = record.accuracy("validation") or 0.0
+            job.observe.ended(ours, outcome(record))
         except Exception as error:  # whatever it was, the other trials go on
-            self._note_failure(ours, error, self._observe)
+            self._note_failure(ours, error, job.observe)
         return {OBJECTIVE.name: accuracy}
 
     def on_trial_end(self, trial: Any) -> None:
-        """keras-tuner's hook: tells it what it did not see, that a trial of ours has failed."""
+        """keras-tuner's hook: tells it what it did not see, that a trial of ours has failed.
+
+        Raises:
+            Retired: this worker has run its number of trials.
+        """
         if self._trials[_key(trial.hyperparameters.values)].name in self.failures:
             trial.status = keras_tuner.engine.trial.TrialStatus.FAILED
         super().on_trial_end(trial)
+        self._run += 1
+        if self._job and self._job.lease and self._run == RETIRE_AFTER:
+            raise Retired
 
     def _note_failure(self, trial: Trial, error: Exception, observe: Observer) -> None:
         self.failures[trial.name] = in_a_line(error)
@@ -179,15 +183,13 @@ class SweepTuner(keras_tuner.engine.base_tuner.BaseTuner):
         observe.ended(trial, f"failed: {self.failures[trial.name]}")
 
 
-def search(
-    experiment: Experiment, trials: list[Trial], splits: Splits, logs: LogFolder, observe: Observer
-) -> dict[str, str]:
-    """Trains the given trials in this process.
+def search(trials: list[Trial], job: Job) -> dict[str, str]:
+    """Trains and measures the given trials in this process.
 
     Returns:
         The trials that failed, with an error of one line each.
     """
-    tuner = SweepTuner(trials, experiment, splits, logs, observe)
+    tuner = SweepTuner(trials, job.logs, job)
     try:
         tuner.search(verbose=0)
     except Exception as error:  # keras-tuner could not write its own state: a full disk, most likely
@@ -197,7 +199,9 @@ def search(
 
 
 def in_a_line(error: Exception) -> str:
-    """An error's type and the first line of what it says."""
+    """An error's type and the first line of what it says; a refusal speaks for itself."""
+    if isinstance(error, RequestError):
+        return str(error).splitlines()[0]
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 

@@ -16,31 +16,16 @@ from tfsgd.data.load import load_splits
 from tfsgd.errors import RequestError
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
+from tfsgd.records.lease import Superseded
 
 HEARTBEAT_SECONDS = 5
-SUPERSEDED = 3  # exit code: another worker has this trial now
+SUPERSEDED, RETIRED = 3, 4  # exit codes: another worker has this trial now; enough trials for one process
 
 
 class Speaker:
-    """Tells the parent how trials go on, and holds the claim on the trial at hand.
-
-    Args:
-        logs: where claims are written.
-        name: of this process, unlike any other's.
-    """
-
-    def __init__(self, logs: LogFolder, name: str) -> None:
-        self._logs = logs
-        self._name = name
-        self._claimed: Trial | None = None
+    """Tells the parent how trials go on."""
 
     def progress(self, trial: Trial, epochs_done: int, doing: str) -> None:
-        if trial != self._claimed:
-            self._logs.claim(trial, self._name)
-            self._claimed = trial
-        if self._logs.claimant(trial) != self._name:
-            # This worker was taken for dead, and its trial was handed out again: leave it alone.
-            os._exit(SUPERSEDED)
         _say({"trial": trial.name, "epochs_done": epochs_done, "doing": doing})
 
     def ended(self, trial: Trial, outcome: str) -> None:
@@ -79,12 +64,18 @@ def main() -> None:
     experiment = logs.read_experiment()
     splits = experiment.cut(load_splits(experiment.dataset, data_dirs))
 
-    from tfsgd.sweeping.tuner import SweepTuner
+    from tfsgd.sweeping.trial import Job
+    from tfsgd.sweeping.tuner import Retired, SweepTuner
     from tfsgd.training.devices import configure_tensorflow
 
     configure_tensorflow(threads or None)
-    speaker = Speaker(logs, f"{tuner_id} {uuid.uuid4()}")
-    SweepTuner(grid(experiment), experiment, splits, logs, speaker).search(verbose=0)
+    job = Job(experiment, splits, logs, Speaker(), logs.lease(f"{tuner_id} {uuid.uuid4()}"))
+    try:
+        SweepTuner(grid(experiment), logs, job).search(verbose=0)
+    except Superseded:
+        os._exit(SUPERSEDED)
+    except Retired:
+        os._exit(RETIRED)
 
 
 if __name__ == "__main__":

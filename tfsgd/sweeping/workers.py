@@ -25,7 +25,7 @@ from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.sweeping.trial import Observer
 from tfsgd.sweeping.tuner import SweepTuner
-from tfsgd.sweeping.worker import SUPERSEDED
+from tfsgd.sweeping.worker import RETIRED, SUPERSEDED
 
 DEATHS_OF_A_TRIAL = 3  # at the same epoch: then the trial is a failure
 CHIEF_GONE_SECONDS = 60
@@ -139,7 +139,7 @@ class Crew:
 
     def _start_chief(self, trials: list[Trial]) -> Any:
         os.environ |= self._environment("chief")
-        tuner = SweepTuner(trials, self._experiment, None, self._logs, None)
+        tuner = SweepTuner(trials, self._logs, None)
         threading.Thread(target=tuner.search, kwargs={"verbose": 0}, daemon=True).start()
         for _ in range(100):
             if self._address.answers():
@@ -237,7 +237,7 @@ class Crew:
         self._hear()
 
     def _account_for(self, worker: _Worker, code: int) -> None:
-        if code == SUPERSEDED:
+        if code in (SUPERSEDED, RETIRED):
             return
         log = self._logs.tuner_path / f"{worker.tuner_id}.log"
         if code == 2:

@@ -12,8 +12,9 @@ import keras
 
 from tfsgd.data.dataset import Split, to_unit
 from tfsgd.measures.accuracy import Evaluator
-from tfsgd.measures.eigen import EigenResult, top_eigenvalue
+from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.hessian import HessianVectorProduct
+from tfsgd.measures.operator import Curvature
 from tfsgd.plan.regimes import SGDSettings
 
 EIGENVALUE = "top_hessian_eigenvalue"  # its name in the logs
@@ -87,26 +88,20 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
 
     Args:
         split: the images and labels that define H.
+        spec: when the power iteration stops, and how often besides it is computed.
         epochs: how many the training has.
-        every_epochs: 0, or how often besides.
-        max_iterations: of the power iteration.
-        tolerance: on its residual.
 
     Attributes:
-        result: the last `EigenResult`, `None` before the first.
+        result: the last one, `None` before the first.
         seconds: wall time spent here.
     """
 
-    def __init__(
-        self, split: Split, *, epochs: int, every_epochs: int, max_iterations: int, tolerance: float
-    ) -> None:
+    def __init__(self, split: Split, spec: TopEigenvalue, epochs: int) -> None:
         super().__init__()
-        self._split = split
+        self._split = split.first(spec.examples)
         self._epochs = epochs
-        self._every_epochs = every_epochs
-        self._max_iterations = max_iterations
-        self._tolerance = tolerance
-        self.result: EigenResult | None = None
+        self.spec = spec
+        self.result: Curvature | None = None
         self.seconds = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -114,17 +109,13 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         done = epoch + 1
-        due = done == self._epochs or (self._every_epochs > 0 and done % self._every_epochs == 0)
+        every = self.spec.every_epochs
+        due = done == self._epochs or (every > 0 and done % every == 0)
         if not due or self.model.stop_training:
             return
         began = time.perf_counter()
-        self.result = top_eigenvalue(
-            self._product,
-            self._product.dimension,
-            max_iterations=self._max_iterations,
-            tolerance=self._tolerance,
-        )
-        logs[EIGENVALUE] = self.result.eigenvalue
+        self.result = self.spec.run(self._product, self._product.dimension)
+        logs[EIGENVALUE] = self.result.value
         self.seconds += time.perf_counter() - began
 
 

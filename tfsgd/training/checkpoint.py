@@ -21,8 +21,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tfsgd.measures.eigen import EigenResult
-from tfsgd.training.callbacks import EpochLog, TopHessianEigenvalue
+from tfsgd.measures.operator import Curvature
+from tfsgd.training.callbacks import EIGENVALUE, EpochLog, TopHessianEigenvalue
 
 KEPT = 2  # the last one, and the one before should it be damaged
 
@@ -32,18 +32,23 @@ class Checkpoints(keras.callbacks.Callback):
 
     Args:
         folder: where the checkpoints of one trial go.
-        config_hash: of the trial; a checkpoint of another one is not used.
+        training_hash: of the trial; a checkpoint of another one is not used.
         every_epochs: how often.
         log: whose epochs are saved and restored.
         hessian: whose result and seconds are saved and restored.
     """
 
     def __init__(
-        self, folder: Path, config_hash: str, every_epochs: int, log: EpochLog, hessian: TopHessianEigenvalue
+        self,
+        folder: Path,
+        training_hash: str,
+        every_epochs: int,
+        log: EpochLog,
+        hessian: TopHessianEigenvalue,
     ) -> None:
         super().__init__()
         self._folder = folder
-        self._config_hash = config_hash
+        self._training_hash = training_hash
         self._every_epochs = every_epochs
         self._log = log
         self._hessian = hessian
@@ -62,9 +67,10 @@ class Checkpoints(keras.callbacks.Callback):
     def save(self, epochs_done: int) -> None:
         """Writes the checkpoint of so many epochs, and removes those that are no longer needed."""
         seen = {
-            "config_hash": self._config_hash,
+            "training_hash": self._training_hash,
             "epochs": self._log.epochs,
             "hessian": asdict(self._hessian.result) if self._hessian.result else None,
+            "hessian_settings": _settings(self._hessian),
             "hessian_seconds": self._hessian.seconds,
             "seconds": self.seconds,
         }
@@ -91,12 +97,16 @@ class Checkpoints(keras.callbacks.Callback):
         for path in _newest_first(self._folder):
             arrays = _read(path)
             seen = json.loads(arrays["seen"].tobytes()) if arrays else {}
-            if arrays is None or seen["config_hash"] != self._config_hash:
+            if arrays is None or seen["training_hash"] != self._training_hash:
                 continue
             for i, variable in enumerate(_state(model)):
                 variable.assign(arrays[f"v{i:04d}"])
             self._log.epochs = seen["epochs"]
-            self._hessian.result = EigenResult(**seen["hessian"]) if seen["hessian"] else None
+            if seen["hessian_settings"] == _settings(self._hessian):
+                self._hessian.result = Curvature(**seen["hessian"]) if seen["hessian"] else None
+            else:  # measured otherwise than it is asked for now: the column would hold two things
+                for epoch in self._log.epochs:
+                    epoch.pop(EIGENVALUE, None)
             self._hessian.seconds = seen["hessian_seconds"]
             self._earlier_seconds = seen["seconds"]
             return len(seen["epochs"])
@@ -112,6 +122,11 @@ def _state(model: Any) -> list[Any]:
     """Weights, BatchNorm's statistics and dropout's generator, then the optimizer's slots and rate."""
     metrics = {id(variable) for metric in model.metrics for variable in metric.variables}
     return [v for v in model.variables if id(v) not in metrics] + list(model.optimizer.variables)
+
+
+def _settings(hessian: TopHessianEigenvalue) -> dict[str, Any]:
+    """What determines λ1 on given weights."""
+    return hessian.spec.model_dump(mode="json", exclude={"every_epochs"})
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -1,6 +1,10 @@
 """Which devices train, and what can only be set before TensorFlow starts to compute."""
 
+import contextlib
+from collections.abc import Iterator
+
 import tensorflow as tf
+from tensorflow.python.framework import ops
 
 from tfsgd.errors import RequestError
 
@@ -58,3 +62,20 @@ def check_replicas(batch_sizes: tuple[int, ...], examples: int, replicas: int) -
                 f"train_examples: {examples:,} images in batches of {size} leave a last one of {examples % size}, "
                 f"less than the {replicas} replicas; choose another number"
             )
+
+
+@contextlib.contextmanager
+def custom_gradients_forgotten() -> Iterator[None]:
+    """Gives back the memory of what is traced inside: 3.6 MB a trial, in a process that trains many.
+
+    The all-reduce of MirroredStrategy has a gradient of its own, which TensorFlow registers under a
+    new name at each trace, for the life of the process, and which holds the graph of the train step.
+    """
+    registry = ops.gradient_registry._registry
+    before = set(registry)
+    try:
+        yield
+    finally:
+        for name in set(registry) - before:
+            if name.startswith("CustomGradient-"):
+                del registry[name]

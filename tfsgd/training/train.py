@@ -1,17 +1,15 @@
 """Training one network: compile under the strategy, `fit`, and nothing else."""
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
-from tensorflow.python.framework import ops
 
 from tfsgd.data.dataset import Splits
 from tfsgd.data.load import DATASETS
-from tfsgd.measures.eigen import EigenResult
+from tfsgd.measures.operator import Curvature
 from tfsgd.models import build_model
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings
@@ -35,7 +33,8 @@ class Trained:
 
     network: Any  # a plain Keras model, no strategy, not compiled
     history: dict[str, tuple[float | None, ...]]  # one entry an epoch
-    hessian: EigenResult | None  # after the last epoch; None: diverged
+    diverged: bool  # the loss was not finite
+    hessian: Curvature | None  # λ1 after the last epoch; None: diverged, or not measured here
     train_seconds: float
     hessian_seconds: float
 
@@ -46,7 +45,7 @@ def train(
     experiment: Experiment,
     splits: Splits,
     folder: Path,
-    config_hash: str | None = None,
+    training_hash: str | None = None,
     observe: Callable[[int, dict[str, float]], None] = lambda epochs_done, logs: None,
 ) -> Trained:
     """Trains a network on unperturbed images, from the start or from its last checkpoint.
@@ -59,7 +58,7 @@ def train(
         experiment: which model, how many epochs, how to measure the Hessian.
         splits: the images, already cut to the number that the experiment asks for.
         folder: where TensorBoard's epoch scalars go, and checkpoints to `folder/checkpoint`.
-        config_hash: of the trial; checkpoints of another one are not used. `None`: no checkpoints.
+        training_hash: of the trial; checkpoints of another one are not used. `None`: no checkpoints.
         observe: called after each epoch.
     """
     strategy = mirrored_strategy()
@@ -69,17 +68,11 @@ def train(
     dataset = DATASETS[experiment.dataset]
     batches = EpochBatches(splits.train, settings.batch_size, seed, dataset.augment)
     model = compiled_model(experiment, settings, strategy, len(splits.train))
-    hessian_split = getattr(splits, experiment.hessian.split).first(experiment.hessian.examples)
-    hessian = TopHessianEigenvalue(
-        hessian_split,
-        epochs=experiment.epochs,
-        every_epochs=experiment.hessian.every_epochs,
-        max_iterations=experiment.hessian.max_iterations,
-        tolerance=experiment.hessian.tolerance,
-    )
+    spec = experiment.hessian
+    hessian = TopHessianEigenvalue(getattr(splits, spec.split), spec, experiment.epochs)
     log = EpochLog(observe)
     checkpoints = Checkpoints(
-        folder / "checkpoint", config_hash or "", experiment.checkpoint_every_epochs, log, hessian
+        folder / "checkpoint", training_hash or "", experiment.checkpoint_every_epochs, log, hessian
     )
     callbacks = [
         ExactLoss(),
@@ -91,44 +84,27 @@ def train(
         keras.callbacks.TensorBoard(folder, write_graph=False),
     ]
     done = 0
-    if config_hash is not None:
+    if training_hash is not None:
         callbacks.append(checkpoints)
         done = checkpoints.restore(model)
-    with _custom_gradients_forgotten():
-        model.fit(
-            batches.distributed(strategy, first_epoch=done),
-            steps_per_epoch=batches.steps,
-            initial_epoch=done,
-            epochs=experiment.epochs,
-            callbacks=callbacks,
-            verbose=0,
-            shuffle=False,
-        )
+    model.fit(
+        batches.distributed(strategy, first_epoch=done),
+        steps_per_epoch=batches.steps,
+        initial_epoch=done,
+        epochs=experiment.epochs,
+        callbacks=callbacks,
+        verbose=0,
+        shuffle=False,
+    )
     seconds = checkpoints.seconds
     return Trained(
         network=_plain_copy(model, experiment, dataset.classes),
         history=log.columns(),
+        diverged=bool(model.stop_training),
         hessian=None if model.stop_training else hessian.result,
         train_seconds=seconds - hessian.seconds,
         hessian_seconds=hessian.seconds,
     )
-
-
-@contextlib.contextmanager
-def _custom_gradients_forgotten() -> Iterator[None]:
-    """Gives back the memory of what is traced inside: 3.6 MB a trial.
-
-    The all-reduce of MirroredStrategy has a gradient of its own, which TensorFlow registers under a
-    new name at each trace, for the life of the process, and which holds the graph of the train step.
-    """
-    registry = ops.gradient_registry._registry
-    before = set(registry)
-    try:
-        yield
-    finally:
-        for name in set(registry) - before:
-            if name.startswith("CustomGradient-"):
-                del registry[name]
 
 
 def _plain_copy(model: Any, experiment: Experiment, classes: int) -> Any:

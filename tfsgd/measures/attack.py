@@ -1,0 +1,54 @@
+"""What every attack has: epsilons, images, and a `run` that says which of them still get their label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from tfsgd.fields import Count, Epsilon
+from tfsgd.measures.spec import Kind, Spec
+
+if TYPE_CHECKING:
+    from tfsgd.measures.victim import Images, Labels, Mask, Victim
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attack left: the perturbed images, and which of them still get their true label."""
+
+    images: Images  # (N, height, width, channels) in [0, 1]
+    correct: Mask  # (N,)
+
+
+class AttackSpec(Spec):
+    """An attack in the L-infinity ball of radius epsilon around each image, images in [0, 1].
+
+    Attributes:
+        attack: the kind: a file of `tfsgd.measures.attacks`, or `module:Class`; by default the block's label.
+        epsilon: radii at which it is run.
+        examples: of the test images, from the first on; `None`: all.
+    """
+
+    kind: ClassVar[Kind] = "attack"
+
+    attack: str = ""
+    epsilon: Annotated[tuple[Epsilon, ...], Field(min_length=1)]
+    examples: Count | None = None
+
+    def run(self, victim: Victim, images: Images, labels: Labels, epsilon: float, seed: int) -> Outcome:
+        """Attacks images `(N, height, width, channels)` with true labels `(N,)`.
+
+        Args:
+            victim: the network, and what may be asked of it.
+            images: clean images in [0, 1].
+            labels: their true labels.
+            epsilon: radius of the ball around each image.
+            seed: of whatever is drawn.
+        """
+        raise NotImplementedError
+
+    def at(self, epsilon: float) -> dict[str, Any]:
+        """What follows from the settings at an epsilon, for the record."""
+        return {}

@@ -1,0 +1,12 @@
+"""BIM: the basic iterative method (Kurakin et al. 2017), PGD that starts at the image itself."""
+
+from typing import Literal
+
+from tfsgd.measures.attacks.pgd import PGD
+
+
+class BIM(PGD):
+    """PGD without a random start, and so without restarts."""
+
+    random_start: Literal[False] = False
+    restarts: Literal[1] = 1

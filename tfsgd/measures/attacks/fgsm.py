@@ -1,0 +1,23 @@
+"""FGSM: the fast gradient sign method (Goodfellow et al. 2015), CleverHans's step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tfsgd.measures.attack import AttackSpec, Outcome
+
+if TYPE_CHECKING:
+    from tfsgd.measures.victim import Images, Labels, Victim
+
+
+class FGSM(AttackSpec):
+    """One step of length epsilon along the sign of the gradient; the image after it counts."""
+
+    def run(self, victim: Victim, images: Images, labels: Labels, epsilon: float, seed: int) -> Outcome:
+        """As `AttackSpec.run`; nothing is drawn."""
+        perturbed = victim.step(images, labels, epsilon)
+        return Outcome(perturbed, victim.predict(perturbed) == labels)
+
+    def at(self, epsilon: float) -> dict[str, Any]:
+        """One step, of length epsilon."""
+        return {"steps": 1, "step_size": epsilon}

@@ -1,0 +1,76 @@
+"""PGD: projected gradient descent (Madry et al. 2018), with CleverHans's step and projection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from pydantic import model_validator
+
+from tfsgd.fields import Count, Flag, Fraction
+from tfsgd.measures.attack import AttackSpec, Outcome
+
+if TYPE_CHECKING:
+    from tfsgd.measures.victim import Images, Labels, Victim
+
+
+class PGD(AttackSpec):
+    """Steps along the sign of the gradient, each projected into the ball.
+
+    Attributes:
+        steps: how many.
+        relative_step_size: L-infinity length of each, times epsilon.
+        random_start: start uniformly in the ball, else at the image.
+        restarts: runs from different starts; an image counts as broken if any run breaks it.
+        early_stop: an image is broken if the clean image, the start or the image after any step is
+            misclassified; it is then attacked no further. Else only the image after the last step counts,
+            as in CleverHans.
+        loss: what the steps increase: the cross-entropy, or the margin of the largest other logit.
+    """
+
+    steps: Count = 40
+    relative_step_size: Fraction = 0.0333
+    random_start: Flag = True
+    restarts: Count = 1
+    early_stop: Flag = True
+    loss: Literal["cross_entropy", "margin"] = "cross_entropy"
+
+    @model_validator(mode="after")
+    def _restarts_differ(self) -> Self:
+        if self.restarts > 1 and not self.random_start:
+            raise ValueError("restarts: more than 1 needs random_start: true, else all restarts are the same")
+        return self
+
+    def run(self, victim: Victim, images: Images, labels: Labels, epsilon: float, seed: int) -> Outcome:
+        """As `AttackSpec.run`.
+
+        The random starts are drawn image by image: the first images' starts do not depend on how many
+        follow. The images are the misclassified ones where they were found, else the last iterates.
+        """
+        perturbed = images.copy()
+        correct = victim.predict(images) == labels if self.early_stop else np.ones(len(images), bool)
+        for restart in range(self.restarts):
+            left = np.flatnonzero(correct)
+            start = (
+                random_start(images.shape, epsilon, (seed, restart))[left]
+                if self.random_start
+                else np.zeros_like(images[left])
+            )
+            perturbed[left], correct[left] = victim.ascend(
+                images[left], labels[left], start, epsilon=epsilon, step_size=self.relative_step_size * epsilon,
+                steps=self.steps, early_stop=self.early_stop, loss=self.loss,
+            )  # fmt: skip
+        return Outcome(perturbed, correct)
+
+    def at(self, epsilon: float) -> dict[str, Any]:
+        """The length of a step in pixel units."""
+        return {"step_size": self.relative_step_size * epsilon}
+
+
+def random_start(shape: tuple[int, ...], epsilon: float, key: tuple[int, int]) -> Images:
+    """Uniform in [-epsilon, epsilon], in place: memory is what an attack on all images is short of."""
+    start = np.random.default_rng(key).random(shape, np.float32)
+    start *= 2
+    start -= 1
+    start *= np.float32(epsilon)
+    return start

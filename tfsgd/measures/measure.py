@@ -1,0 +1,113 @@
+"""Requests on a network -> measurements, one after the other."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
+
+from tfsgd.data.dataset import Splits, to_unit
+from tfsgd.measures.accuracy import Evaluator
+from tfsgd.measures.attack import AttackSpec
+from tfsgd.measures.hessian import HessianVectorProduct
+from tfsgd.measures.operator import CurvatureSpec
+from tfsgd.measures.spec import Measurement, Request
+from tfsgd.measures.victim import Images, Labels, Mask, Victim, assert_in_ball
+
+
+class Subject:
+    """A network and the images that it is measured on; what several measurements need is computed once.
+
+    Args:
+        network: a Keras model in inference mode, or what looks like one: called with images, float32 in [0, 1],
+            and `training=False` it returns logits; it has `input_shape`, `name` and `trainable_variables`.
+        splits: the images, cut to those that are used.
+    """
+
+    def __init__(self, network: Any, splits: Splits) -> None:
+        self.network = network
+        self.splits = splits
+        self._clean: dict[tuple[str, int], Mask] = {}
+        self._products: dict[tuple[str, int], HessianVectorProduct] = {}
+
+    @cached_property
+    def victim(self) -> Victim:
+        """For attacks."""
+        return Victim.of(self.network)
+
+    @cached_property
+    def evaluate(self) -> Evaluator:
+        """For natural accuracy."""
+        return Evaluator(self.network)
+
+    def images(self, split: str, examples: int) -> tuple[Images, Labels]:
+        """The first so many images of a split in [0, 1], and their labels."""
+        first = getattr(self.splits, split).first(examples)
+        return to_unit(first.images), first.labels
+
+    def clean(self, split: str, examples: int) -> Mask:
+        """Which of them get their true label unperturbed."""
+        if (split, examples) not in self._clean:
+            images, labels = self.images(split, examples)
+            self._clean[split, examples] = self.victim.predict(images) == labels
+        return self._clean[split, examples]
+
+    def product(self, split: str, examples: int) -> HessianVectorProduct:
+        """v -> Hv on them."""
+        if (split, examples) not in self._products:
+            self._products[split, examples] = HessianVectorProduct(
+                self.network, *self.images(split, examples)
+            )
+        return self._products[split, examples]
+
+
+def measure(
+    subject: Subject,
+    requests: Sequence[Request],
+    observe: Callable[[Request], None] = lambda request: None,
+) -> Iterator[Measurement]:
+    """Measures one request after the other, and hands out each as soon as it is there.
+
+    Args:
+        subject: the network and its images.
+        requests: what to measure.
+        observe: told what comes next.
+
+    Raises:
+        RequestError: the network cannot be attacked, see `Victim`.
+    """
+    for request in requests:
+        observe(request)
+        began = time.perf_counter()
+        values = _MEASURES[request.spec.kind](subject, request)
+        yield request.measured(values, time.perf_counter() - began)
+
+
+def _accuracy(subject: Subject, request: Request) -> Mapping[str, Any]:
+    split = getattr(subject.splits, request.split).first(request.examples)
+    return asdict(subject.evaluate(split))
+
+
+def _attack(subject: Subject, request: Request) -> Mapping[str, Any]:
+    assert isinstance(request.spec, AttackSpec)
+    assert request.epsilon is not None
+    images, labels = subject.images(request.split, request.examples)
+    outcome = request.spec.run(subject.victim, images, labels, request.epsilon, request.seed)
+    assert_in_ball(outcome.images, images, request.epsilon)
+    clean = subject.clean(request.split, request.examples)
+    return {"accuracy": float(outcome.correct.mean()), "clean_accuracy": float(clean.mean())}
+
+
+def _gradient(subject: Subject, request: Request) -> Mapping[str, Any]:
+    return {
+        "fraction": subject.victim.zero_gradient_fraction(*subject.images(request.split, request.examples))
+    }
+
+
+def _curvature(subject: Subject, request: Request) -> Mapping[str, Any]:
+    assert isinstance(request.spec, CurvatureSpec)
+    product = subject.product(request.split, request.examples)
+    return request.spec.run(product, product.dimension, request.seed).values()
+
+
+_MEASURES = {"accuracy": _accuracy, "attack": _attack, "gradient": _gradient, "curvature": _curvature}

@@ -1,0 +1,61 @@
+"""What every curvature measure has: images that define the Hessian, and a `run` over its products."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfsgd.fields import Count
+from tfsgd.measures.spec import Kind, Spec
+
+Vector = NDArray[np.floating[Any]]  # (number of trainable parameters,)
+Matvec = Callable[[Vector], Vector]  # v -> Hv, H symmetric
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """A number that belongs to a Hessian, and the evidence for it.
+
+    Attributes:
+        value: NaN where H has non-finite entries.
+        error: how far the value may be off, in the measure's own terms, which its docstring gives.
+        products: Hessian-vector products taken.
+        converged: whether the error is within what was asked for.
+    """
+
+    value: float
+    error: float
+    products: int
+    converged: bool
+
+    def values(self) -> dict[str, Any]:
+        """As a record keeps it."""
+        return asdict(self)
+
+
+class CurvatureSpec(Spec):
+    """A number of the Hessian of the mean cross-entropy with respect to all trainable parameters.
+
+    Attributes:
+        measure: the kind: a file of `tfsgd.measures.curvature`, or `module:Class`; by default the block's label.
+        examples: images that define H, without augmentation; the network is in inference mode.
+        split: from which they are the first.
+    """
+
+    kind: ClassVar[Kind] = "curvature"
+
+    measure: str = ""
+    examples: Count = 5_000
+    split: Literal["train", "test"] = "train"
+
+    def run(self, matvec: Matvec, dimension: int, seed: int) -> Curvature:
+        """Measures H by its products with vectors.
+
+        Args:
+            matvec: v -> Hv, vectors of shape `(dimension,)`.
+            dimension: number of trainable parameters.
+            seed: of whatever is drawn.
+        """
+        raise NotImplementedError

@@ -1,0 +1,265 @@
+"""The network under attack: what an attack may ask of it, compiled once.
+
+An attack (a file in `tfsgd.measures.attacks`) is written in terms of these few questions: predictions, one
+step along the sign of the loss's gradient, many of them inside a ball, or the gradient itself.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from cleverhans.tf2.utils import clip_eta, optimize_linear
+from numpy.typing import NDArray
+
+from tfsgd.errors import RequestError
+from tfsgd.measures.loss import LOSSES
+
+Images = NDArray[np.float32]  # (N, height, width, channels) in [0, 1]
+Labels = NDArray[np.int64]  # (N,)
+Mask = NDArray[np.bool_]  # (N,)
+
+CHUNK_SIZE = 256  # images in one pass: memory and speed, not mathematics
+BALL_TOLERANCE = 1e-6  # float32 rounding of x + epsilon
+
+
+class Victim:
+    """One network under attack; every graph is traced once, whatever the epsilon, steps or number of images.
+
+    Args:
+        logits: images, float32 `(N, *image_shape)` in [0, 1], to logits `(N, classes)`; in inference mode.
+        image_shape: `(height, width, channels)`.
+        name: for messages.
+        chunk_size: images in one pass.
+
+    Raises:
+        RequestError: the outputs are probabilities, or differ between two calls.
+    """
+
+    def __init__(
+        self,
+        logits: Callable[[tf.Tensor], tf.Tensor],
+        image_shape: tuple[int, ...],
+        name: str = "the network",
+        chunk_size: int = CHUNK_SIZE,
+    ) -> None:
+        self._images = tf.TensorSpec((None, *image_shape), tf.float32)
+        self._labels = tf.TensorSpec((None,), tf.int64)
+        self._ask = logits
+        self._chunk_size = chunk_size
+        self._logits = tf.function(logits, [self._images])
+        self._predict = tf.function(lambda images: tf.argmax(logits(images), 1), [self._images])
+        self._graphs: dict[tuple[str, str], Any] = {}  # by what they do and the loss
+        check_logits(self.logits, np.random.default_rng(0).random((8, *image_shape), np.float32), name)
+
+    @classmethod
+    def of(cls, model: Any, chunk_size: int = CHUNK_SIZE) -> "Victim":
+        """The victim that is a Keras model, in inference mode."""
+        return cls(
+            lambda x: model(x, training=False), model.input_shape[1:], f"model {model.name}", chunk_size
+        )
+
+    def logits(self, images: Images) -> NDArray[np.float32]:
+        """Logits, shape `(N, classes)`."""
+        return np.concatenate([self._logits(images[c]).numpy() for c in self._chunks(images)])
+
+    def predict(self, images: Images) -> Labels:
+        """Predicted classes, shape `(N,)`."""
+        return np.concatenate([self._predict(images[c]).numpy() for c in self._chunks(images)])
+
+    def gradient(self, images: Images, labels: Labels, loss: str = "cross_entropy") -> Images:
+        """Gradient of each image's loss with respect to its pixels, shaped as the images."""
+        graph = self._gradient(loss)
+        return np.concatenate([graph(images[c], labels[c])[1].numpy() for c in self._chunks(images)])
+
+    def step(self, images: Images, labels: Labels, step_size: float, loss: str = "cross_entropy") -> Images:
+        """The images after one step of L-infinity length `step_size` up the loss, clipped to [0, 1]."""
+        graph = self._graph("step", loss, self._step_in_graph, [self._images, self._labels, _number()])
+        moved = np.empty_like(images)
+        for c in self._chunks(images):
+            moved[c] = graph(images[c], labels[c], step_size).numpy()
+        return moved
+
+    def ascend(
+        self,
+        images: Images,
+        labels: Labels,
+        start: Images,
+        *,
+        epsilon: float,
+        step_size: float,
+        steps: int,
+        early_stop: bool,
+        loss: str = "cross_entropy",
+    ) -> tuple[Images, Mask]:
+        """Many steps up the loss, each followed by a projection into the ball of radius epsilon.
+
+        Args:
+            images: clean images.
+            labels: their true labels.
+            start: perturbations to begin with.
+            epsilon: radius of the L-infinity ball around each image.
+            step_size: L-infinity length of each step.
+            steps: how many.
+            early_stop: an image goes no further once it is misclassified, at the start or after any step.
+            loss: a key of `LOSSES`.
+
+        Returns:
+            The image where each one ended, and which of them get their true label there.
+        """
+        kinds = [self._images, self._labels, self._images, _number(), _number(), _count(), _flag()]
+        graph = self._graph("ascend", loss, self._ascend_in_graph, kinds)
+        reached, correct = graph(images, labels, start, epsilon, step_size, steps, early_stop)
+        return reached.numpy(), correct.numpy()
+
+    def zero_gradient_fraction(self, images: Images, labels: Labels) -> float:
+        """Share of images whose loss has an input gradient of exactly zero: no attack can move them.
+
+        In float32 the cross-entropy saturates: it is a sign of confidence, not of robustness.
+        """
+        graph = self._gradient("cross_entropy")
+        still = [
+            ~np.any(graph(images[c], labels[c])[1].numpy(), axis=tuple(range(1, images.ndim)))
+            for c in self._chunks(images)
+        ]
+        return float(np.concatenate(still).mean())
+
+    def _chunks(self, images: Images) -> Iterator[slice]:
+        return (slice(i, i + self._chunk_size) for i in range(0, len(images), self._chunk_size))
+
+    def _graph(self, what: str, loss: str, python: Callable[..., Any], kinds: list[tf.TensorSpec]) -> Any:
+        if (what, loss) not in self._graphs:
+            gradient = self._gradient(loss)
+            self._graphs[what, loss] = tf.function(lambda *tensors: python(gradient, *tensors), kinds)
+        return self._graphs[what, loss]
+
+    def _gradient(self, loss: str) -> Any:
+        """`(images, labels)` -> predicted classes, and the gradient of each image's loss.
+
+        Not inlined: in the graph of a loop TensorFlow leaves MaxPool's gradient to a kernel of its own, which
+        is more than ten times slower than oneDNN's.
+        """
+
+        def gradient(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            with tf.GradientTape() as tape:
+                tape.watch(images)
+                logits = self._ask(images)
+                losses = LOSSES[loss](labels, logits)
+            return tf.argmax(logits, 1), tape.gradient(losses, images)
+
+        if ("gradient", loss) not in self._graphs:
+            self._graphs["gradient", loss] = tf.function(
+                gradient, [self._images, self._labels], experimental_attributes={"_noinline": True}
+            )
+        return self._graphs["gradient", loss]
+
+    @staticmethod
+    def _step_in_graph(
+        gradient_of: Callable[..., Any], images: tf.Tensor, labels: tf.Tensor, step_size: tf.Tensor
+    ) -> tf.Tensor:
+        _, gradient = gradient_of(images, labels)
+        return tf.clip_by_value(images + optimize_linear(gradient, step_size), 0.0, 1.0)
+
+    def _ascend_in_graph(
+        self,
+        gradient_of: Callable[..., Any],
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        start: tf.Tensor,
+        epsilon: tf.Tensor,
+        step_size: tf.Tensor,
+        steps: tf.Tensor,
+        early_stop: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Steps on all images, with a chunk of them under way at a time.
+
+        An image that is done leaves the chunk and the next one takes its place, each with its own
+        count of steps. So the passes stay full while early stopping takes images out at once.
+        """
+        count = tf.shape(images)[0]
+        result = tf.zeros_like(images)
+        correct = tf.zeros([count], tf.bool)
+        waiting = 0  # the next image to enter
+        index = tf.zeros([0], tf.int32)  # of the images under way
+        done_steps = tf.zeros([0], tf.int32)
+        current = images[:0]
+        while waiting < count or tf.size(index) > 0:
+            tf.autograph.experimental.set_loop_options(
+                shape_invariants=[
+                    (index, tf.TensorShape([None])),
+                    (done_steps, tf.TensorShape([None])),
+                    (current, tf.TensorShape([None, *images.shape[1:]])),
+                ]
+            )
+            entering = tf.range(waiting, tf.minimum(count, waiting + self._chunk_size - tf.size(index)))
+            waiting += tf.size(entering)
+            first = _into_ball(tf.gather(images, entering), tf.gather(start, entering), epsilon)
+            index = tf.concat([index, entering], 0)
+            done_steps = tf.concat([done_steps, tf.zeros_like(entering)], 0)
+            current = tf.concat([current, first], 0)
+
+            label = tf.gather(labels, index)
+            predicted, gradient = gradient_of(current, label)
+            right = predicted == label
+            leaving = (done_steps == steps) | (early_stop & ~right)
+            result = tf.tensor_scatter_nd_update(result, index[leaving][:, None], current[leaving])
+            correct = tf.tensor_scatter_nd_update(correct, index[leaving][:, None], right[leaving])
+
+            staying = ~leaving
+            index, done_steps = index[staying], done_steps[staying] + 1
+            current = current[staying] + optimize_linear(gradient[staying], step_size)
+            current = tf.clip_by_value(current, 0.0, 1.0)
+            clean = tf.gather(images, index)
+            current = _into_ball(clean, current - clean, epsilon)
+        return result, correct
+
+
+def _number() -> tf.TensorSpec:
+    return tf.TensorSpec((), tf.float32)
+
+
+def _count() -> tf.TensorSpec:
+    return tf.TensorSpec((), tf.int32)
+
+
+def _flag() -> tf.TensorSpec:
+    return tf.TensorSpec((), tf.bool)
+
+
+def _into_ball(clean: tf.Tensor, perturbation: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
+    return tf.clip_by_value(clean + clip_eta(perturbation, np.inf, epsilon), 0.0, 1.0)
+
+
+def check_logits(logits: Callable[[Images], NDArray[np.float32]], images: Images, name: str) -> None:
+    """Refuses a network that no gradient attack can judge.
+
+    Raises:
+        RequestError: outputs are no table of logits, are probabilities (their loss has no gradient where it
+            saturates), or differ between two calls.
+    """
+    first, second = logits(images), logits(images)
+    if first.ndim != 2 or first.shape[0] != len(images) or first.shape[1] < 2:
+        raise RequestError(
+            f"{name}: expected logits of shape (images, classes), received {first.shape} for {len(images)} images"
+        )
+    if np.isfinite(first).all() and not np.array_equal(first, second):
+        raise RequestError(
+            f"{name}: expected the same outputs for the same images, received different ones; "
+            "switch off what is random in it (dropout, noise)"
+        )
+    if (first >= 0).all() and np.allclose(first.sum(1), 1, atol=1e-4):
+        raise RequestError(f"{name}: expected logits, received probabilities; leave the softmax out")
+
+
+def assert_in_ball(perturbed: Images, images: Images, epsilon: float) -> None:
+    """Holds every attack to its promise: |x' - x| <= epsilon, and x' in [0, 1].
+
+    Raises:
+        ArithmeticError: a perturbed image is outside.
+    """
+    difference = perturbed - images
+    distance = float(np.abs(difference, out=difference).max(initial=0))
+    if not distance <= epsilon + BALL_TOLERANCE:
+        raise ArithmeticError(f"perturbation of {distance:.7g}, expected at most epsilon = {epsilon:g}")
+    if not (perturbed.min(initial=0) >= 0 and perturbed.max(initial=1) <= 1):
+        raise ArithmeticError("perturbed pixels outside [0, 1]")

@@ -1,0 +1,94 @@
+"""A block of a config -> the typed spec that it describes, found by its kind's name."""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from tfsgd.measures import attacks, curvature
+from tfsgd.measures.attack import AttackSpec
+from tfsgd.measures.operator import CurvatureSpec
+from tfsgd.measures.spec import Spec
+from tfsgd.plan.resolve import resolve
+
+S = TypeVar("S", bound=Spec)
+
+
+def attack(label: str, block: Any, code_dir: Path | None) -> AttackSpec:
+    """The attack of a config's block; its kind is `attack:`, or else its label.
+
+    Raises:
+        ValueError: the kind is unknown, or a setting does not fit; one line that begins with the key.
+    """
+    return _spec(label, block, "attack", attacks, AttackSpec, code_dir)
+
+
+def curvature_measure(label: str, block: Any, code_dir: Path | None) -> CurvatureSpec:
+    """The curvature measure of a config's block; its kind is `measure:`, or else its label.
+
+    Raises:
+        ValueError: as for `attack`.
+    """
+    return _spec(label, block, "measure", curvature, CurvatureSpec, code_dir)
+
+
+def _spec(label: str, block: Any, key: str, package: ModuleType, base: type[S], code_dir: Path | None) -> S:
+    if isinstance(block, base):
+        return block
+    if not isinstance(block, dict | None):
+        raise ValueError(f"expected a mapping, received {block!r:.60}")
+    kind = (block or {}).get(key) or label
+    if not isinstance(kind, str):
+        raise ValueError(f"{key}: expected a word, received {kind!r:.60}")
+    cls = _class(kind, key, package, base, code_dir)
+    try:
+        return cls.model_validate({**(block or {}), key: kind})
+    except ValidationError as error:
+        raise ValueError(said(error, cls)) from None
+
+
+def _class(kind: str, key: str, package: ModuleType, base: type[S], code_dir: Path | None) -> type[S]:
+    if ":" in kind:
+        found = resolve(kind, code_dir, key)
+        if not (isinstance(found, type) and issubclass(found, base)):
+            raise ValueError(f"{key}: expected {kind} to be a subclass of {base.__name__}")
+        return found
+    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    if kind not in names:
+        raise ValueError(
+            f"{key}: expected one of {', '.join(names)}, or module:Class; received '{kind}'{nearest(kind, names)}"
+        )
+    module = importlib.import_module(f"{package.__name__}.{kind}")
+    [cls] = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
+    ]
+    return cls
+
+
+def said(error: ValidationError, block: type[Spec]) -> str:
+    """The first thing that is wrong with a block: key, what was expected, what was received."""
+    item = error.errors()[0]
+    key = ".".join(str(part) for part in item["loc"] if not isinstance(part, int))
+    if item["type"] == "extra_forbidden":
+        return f"{key}: unknown key{nearest(key, block.model_fields)}"
+    if item["type"] == "missing":
+        return f"{key}: missing"
+    if item["type"] == "value_error":
+        return f"{key}{'.' if key else ''}{item['ctx']['error']}"
+    expected = {"too_short": "expected at least one entry", "tuple_type": "expected a list"}.get(
+        item["type"], item["msg"].replace("Input should be", "expected")
+    )
+    return f"{key}: {expected}, received {item['input']!r:.60}"
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """The known word that is most like an unknown one, as a question; empty if none is."""
+    near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}'?" if near else ""

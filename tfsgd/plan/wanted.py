@@ -1,0 +1,61 @@
+"""What a config asks to be measured on each network of its grid."""
+
+from collections.abc import Mapping
+
+from tfsgd.measures.attack import AttackSpec
+from tfsgd.measures.natural import NaturalAccuracy, ZeroGradients
+from tfsgd.measures.operator import CurvatureSpec
+from tfsgd.measures.spec import Request, Split
+from tfsgd.plan.config import Experiment
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+HESSIAN = "hessian"  # the label of λ1
+TOP_EIGENVALUE = "top_eigenvalue"
+
+
+def wanted(experiment: Experiment, seed: int) -> list[Request]:
+    """Everything that is to be measured on one network, in the order in which it is measured.
+
+    Args:
+        experiment: what it asks for.
+        seed: of the trial; random starts derive from it.
+    """
+    sizes = {split: experiment.examples(split) for split in SPLITS}
+    return [
+        *natural(sizes),
+        top_eigenvalue(experiment),
+        *attacks(experiment.attacks, sizes["test"], seed),
+        Request("zero_gradients", "zero_gradients", ZeroGradients(), "test", sizes["test"]),
+        *curvature(experiment.curvature),
+    ]
+
+
+def natural(sizes: Mapping[Split, int]) -> list[Request]:
+    """Natural accuracy on so many images of each split."""
+    return [
+        Request("natural", split, NaturalAccuracy(), split, sizes[split])
+        for split in SPLITS
+        if split in sizes
+    ]
+
+
+def top_eigenvalue(experiment: Experiment) -> Request:
+    """λ1, as the config's `hessian` block says."""
+    spec = experiment.hessian
+    return Request(TOP_EIGENVALUE, HESSIAN, spec, spec.split, spec.examples)
+
+
+def attacks(specs: Mapping[str, AttackSpec], test_examples: int, seed: int) -> list[Request]:
+    """Each attack at each epsilon."""
+    return [
+        Request(
+            spec.attack, label, spec, "test", spec.examples or test_examples, seed, epsilon, spec.at(epsilon)
+        )
+        for label, spec in specs.items()
+        for epsilon in spec.epsilon
+    ]
+
+
+def curvature(specs: Mapping[str, CurvatureSpec]) -> list[Request]:
+    """The curvature measures beside λ1."""
+    return [Request(spec.measure, label, spec, spec.split, spec.examples) for label, spec in specs.items()]

@@ -1,0 +1,64 @@
+"""Who may work: one sweep on a folder, one worker on a trial."""
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfsgd.errors import RequestError
+from tfsgd.plan.trials import Trial
+from tfsgd.records.files import text_of, write_atomically
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps a second sweep out of a folder, for as long as this process lives.
+
+    Raises:
+        RequestError: another process has it; the line names that process.
+    """
+    with (folder / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise RequestError(
+                f"{folder}: another sweep is at work there: {file.read().strip()}; wait for it or stop it"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
+
+
+class Superseded(BaseException):
+    """Another worker has this trial now: leave it alone. No failure, so not an `Exception`."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A worker's claim on the trial at hand.
+
+    Attributes:
+        folder: where claims are written.
+        holder: the worker, unlike any other.
+    """
+
+    folder: Path
+    holder: str
+
+    def take(self, trial: Trial) -> None:
+        """Says that this worker has a trial now; whoever had it before leaves it alone."""
+        write_atomically(self.folder / trial.name, self.holder)
+
+    def hold(self, trial: Trial) -> None:
+        """Sees to it that this worker still has a trial.
+
+        Raises:
+            Superseded: it was taken for dead, and its trial was handed out again.
+        """
+        if text_of(self.folder / trial.name) != self.holder:
+            raise Superseded
