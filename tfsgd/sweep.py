@@ -115,7 +115,7 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: _Crew, config: Path,
     complete = {trial for trial, record in done if is_complete(record, experiment)}
     waiting = [trial for trial in trials if trial not in complete]
     to_measure = len(done) - len(complete)
-    also = f", {to_measure} to measure again" if to_measure else ""
+    also = f", {to_measure} to measure" if to_measure else ""
     output = console()
     output.print(
         f"{experiment.name}: {len(trials)} trials, {len(complete)} are complete, "
