@@ -9,3 +9,14 @@ __version__ = "0.1.0"
 # 2.4 times faster. Log level 2 hides TensorFlow's start-up notes and keeps its errors.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+__all__ = ["attack", "load_network", "records", "top_eigenvalue"]
+
+
+def __getattr__(name: str) -> object:
+    """The functions of `tfsgd.api`, imported when they are first asked for."""
+    if name in __all__:
+        from tfsgd import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'tfsgd' has no attribute '{name}'")

@@ -1,0 +1,145 @@
+"""What Python code may call: an attack, the top eigenvalue, the records of a sweep as a table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfsgd.errors import RequestError
+from tfsgd.measures.attack import Outcome
+from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
+from tfsgd.measures.operator import Curvature
+from tfsgd.plan.specs import attack as attack_spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+
+def attack(
+    model: Any,
+    images: "NDArray[np.floating[Any]]",
+    labels: "NDArray[np.integer[Any]]",
+    kind: str = "pgd",
+    *,
+    epsilon: float,
+    seed: int = 0,
+    **settings: Any,
+) -> Outcome:
+    """Attacks images in the L-infinity ball.
+
+    Args:
+        model: a Keras model, images to logits `(N, classes)`; or what `load_network` returns.
+        images: `(N, height, width, channels)`, floats in [0, 1].
+        labels: `(N,)`, the true classes as integers.
+        kind: `fgsm`, `pgd`, `bim`, or `module:Class`.
+        epsilon: radius of the ball around each image, in [0, 1].
+        seed: of random starts.
+        settings: of the attack, such as `steps=100`, as in a config's block.
+
+    Returns:
+        `images`: the perturbed images; `correct`: which of them get their true label, `(N,)` of bool. The mean
+        of `correct` is the adversarial accuracy.
+
+    Raises:
+        RequestError: a setting, the images, the labels or the model do not fit; one line that says which.
+    """
+    try:
+        spec = attack_spec(kind, {**settings, "epsilon": [float(epsilon)]}, None)
+    except ValueError as error:
+        raise RequestError(f"{kind}: {error}") from None
+    pixels, classes = checked(model, images, labels)
+    from tfsgd.measures.victim import Victim, assert_in_ball
+
+    outcome = spec.run(Victim.of(model), pixels, classes, float(epsilon), seed)
+    assert_in_ball(outcome.images, pixels, float(epsilon))
+    return outcome
+
+
+def top_eigenvalue(
+    model: Any,
+    images: "NDArray[np.floating[Any]]",
+    labels: "NDArray[np.integer[Any]]",
+    *,
+    max_iterations: int = 100,
+    tolerance: float = 1e-2,
+    seed: int = 0,
+) -> Curvature:
+    """λ1: the top eigenvalue of the Hessian of the mean cross-entropy, in inference mode.
+
+    Args:
+        model: a Keras model, images to logits `(N, classes)`; or what `load_network` returns.
+        images: `(N, height, width, channels)`, floats in [0, 1]: they define the Hessian.
+        labels: `(N,)`, the true classes as integers.
+        max_iterations: Hessian-vector products at most.
+        tolerance: on the residual |Hv - λv| / |λ|.
+        seed: of the start vector.
+
+    Returns:
+        `value`: λ1; `error`: its residual; `products`: Hessian-vector products taken; `converged`.
+
+    Raises:
+        RequestError: the images, the labels or the model do not fit; one line that says which.
+    """
+    pixels, classes = checked(model, images, labels)
+    if not model.trainable_variables:
+        raise RequestError(f"{model.name}: it has no trainable variables, so there is no Hessian to take")
+    from tfsgd.measures.hessian import HessianVectorProduct
+
+    product = HessianVectorProduct(model, pixels, classes)
+    return TopEigenvalue(max_iterations=max_iterations, tolerance=tolerance).run(product, product.dimension, seed)
+
+
+def records(folder: str | Path) -> "pd.DataFrame":
+    """The records below `LOGS/NAME` as a table: one row a trial.
+
+    Accuracies are fractions in [0, 1]: `train_accuracy`, `test_accuracy`, and one column for each attack and
+    epsilon, such as `pgd_0.1`. `eigenvalue` is λ1, `residual` its error. `docs/reading-the-report.md` has all
+    columns.
+
+    Raises:
+        RequestError: there is no such folder, or something in it is no record.
+    """
+    from tfsgd.reporting.studies import read_studies
+
+    [study] = read_studies([Path(folder)])
+    return study.trials.copy()
+
+
+def load_network(path: str | Path) -> Any:
+    """A network from a `.keras` file or a SavedModel's folder, for the functions above.
+
+    Raises:
+        RequestError: it is no network with one image input.
+    """
+    from tfsgd.measures import foreign
+
+    return foreign.load_network(Path(path))
+
+
+def checked(
+    model: Any, images: "NDArray[Any]", labels: "NDArray[Any]"
+) -> "tuple[NDArray[np.float32], NDArray[np.int64]]":
+    """Images as float32 and labels as int64, once it is sure that they fit the model and each other.
+
+    Raises:
+        RequestError: they do not.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.ndim != 4 or tuple(model.input_shape[1:]) != images.shape[1:]:
+        raise RequestError(
+            f"images: expected shape (N, {', '.join(map(str, model.input_shape[1:]))}), received {images.shape}"
+        )
+    if not (np.issubdtype(images.dtype, np.floating) and images.size and 0 <= images.min() <= images.max() <= 1):
+        raise RequestError("images: expected floats in [0, 1]; divide bytes by 255")
+    if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+        raise RequestError(
+            f"labels: expected {len(images)} integers, received {labels.dtype} of shape {labels.shape}"
+        )
+    classes = int(model(images[:1].astype(np.float32), training=False).shape[-1])
+    if labels.min() < 0 or labels.max() >= classes:
+        raise RequestError(
+            f"labels: expected 0 to {classes - 1}, since the model has {classes} outputs; "
+            f"received {labels.min()} to {labels.max()}"
+        )
+    return images.astype(np.float32), labels.astype(np.int64)

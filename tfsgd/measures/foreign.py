@@ -1,0 +1,89 @@
+"""Networks from anywhere, as files: a `.keras` file or a SavedModel -> something that can be measured."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfsgd.errors import RequestError
+
+
+class SavedNetwork:
+    """A SavedModel that looks like a Keras model in inference mode, see `tfsgd.measures.measure.Subject`.
+
+    Attributes:
+        input_shape: `(None, height, width, channels)`.
+        name: for messages.
+        trainable_variables: empty where the SavedModel does not tell them: then it can be attacked, but its
+            Hessian cannot be taken.
+    """
+
+    def __init__(self, path: Path) -> None:
+        loaded = tf.saved_model.load(str(path))
+        self.name = str(path)
+        self._serve, spec = _endpoint(loaded, path)
+        self.input_shape = tuple(spec.shape)
+        self.trainable_variables = list(_variables(loaded))
+        self._keep = loaded  # its variables live as long as it does
+
+    def __call__(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        return self._serve(images)
+
+
+def load_network(path: Path) -> Any:
+    """Loads a network from a `.keras` file or the folder of a SavedModel.
+
+    Returns:
+        What `Subject` takes.
+
+    Raises:
+        RequestError: there is no such file, or it is no network; one line.
+    """
+    if not path.exists():
+        raise RequestError(f"{path}: no such file or folder; expected LOGS/NAME, a .keras file or a SavedModel")
+    is_saved_model = path.is_dir() and (path / "saved_model.pb").is_file()
+    if path.is_dir() and not is_saved_model:
+        raise RequestError(f"{path}: expected LOGS/NAME, a trial's folder or a SavedModel, found another folder")
+    try:
+        network = SavedNetwork(path) if is_saved_model else keras.saving.load_model(path, compile=False)
+    except RequestError:
+        raise
+    except Exception as error:  # whatever Keras and TensorFlow raise at a file that is not theirs
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise RequestError(f"{path}: cannot be loaded as a network: {said}") from None
+    shape = network.input_shape
+    if not isinstance(shape, tuple) or len(shape) != 4 or shape[0] is not None or None in shape[1:]:
+        raise RequestError(
+            f"{path}: expected a network of one input of shape (None, height, width, channels), found {shape}"
+        )
+    return network
+
+
+def _endpoint(loaded: Any, path: Path) -> tuple[Callable[[tf.Tensor], tf.Tensor], tf.TensorSpec]:
+    """`serve` as tfsgd and Keras export it, or else the signature `serving_default`."""
+    signature = loaded.signatures.get("serving_default") or loaded.signatures.get("serve")
+    if signature is None:
+        raise RequestError(
+            f"{path}: expected an endpoint 'serve' or 'serving_default', found {sorted(loaded.signatures) or 'none'}"
+        )
+    inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise RequestError(
+            f"{path}: expected one input and one output, found {sorted(inputs)} and {sorted(outputs)}"
+        )
+    [(name, spec)], [output] = inputs.items(), outputs
+    if spec.dtype != tf.float32:
+        raise RequestError(f"{path}: expected float32 images, its input is {spec.dtype.name}")
+    if callable(getattr(loaded, "serve", None)):
+        return loaded.serve, spec
+    return lambda images: signature(**{name: images})[output], spec
+
+
+def _variables(loaded: Any) -> Any:
+    for attribute in ("trainable_variables", "_trainable_variables"):
+        found = getattr(loaded, attribute, None)
+        if found:
+            return found
+    return ()
