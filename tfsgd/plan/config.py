@@ -4,16 +4,19 @@ The file is read once, strictly: unknown keys, wrong types and values out of ran
 one line that names the key. From here on everything is typed and valid.
 """
 
-import difflib
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
-from tfsgd.data.dataset import Splits
-from tfsgd.data.load import DATASETS
-from tfsgd.models import MODELS
+from tfsgd.data.dataset import Dataset, Splits
+from tfsgd.data.load import DATASETS, load_splits
+from tfsgd.models import MODELS, Architecture
+from tfsgd.plan.own import OwnModel, is_own_dataset, load_own_splits, with_own
 from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
+from tfsgd.plan.resolve import is_own_name
+from tfsgd.plan.resolve import nearest as nearest
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 Cardinal = Annotated[int, Field(strict=True, ge=0)]
@@ -120,24 +123,17 @@ class Experiment(_Block):
     data_dir: str | None = None
     checkpoint_every_epochs: Count = 1
     profile: Literal["full", "quick"] = "full"
+    code_dir: str | None = None  # the config's folder, where a name in it stands for code or data beside it
+    own_data: Dataset | None = None  # what was found where `dataset` is no shipped one
+
+    @model_validator(mode="before")
+    @classmethod
+    def _knows_its_own(cls, raw: Any, info: ValidationInfo) -> Any:
+        return with_own(raw, **(info.context or {})) if isinstance(raw, dict) else raw
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        _one_of("dataset", self.dataset, DATASETS)
-        _one_of("model", self.model, MODELS)
-        spec = DATASETS[self.dataset]
-        if MODELS[self.model].image_shape != spec.image_shape:
-            fitting = [m for m, a in MODELS.items() if a.image_shape == spec.image_shape]
-            raise ValueError(
-                f"model: {self.model} takes images of shape {MODELS[self.model].image_shape}, {self.dataset} has "
-                f"{spec.image_shape}; expected one of {', '.join(fitting)}"
-            )
-        for split in ("train", "validation", "test"):
-            asked = getattr(self, f"{split}_examples")
-            if asked is not None and asked > getattr(spec, split):
-                raise ValueError(
-                    f"{split}_examples: expected at most {getattr(spec, split):,}, received {asked:,}"
-                )
+        self._names_and_sizes_fit()
         for batch_size in self.batch_sizes:
             if batch_size > self.examples("train"):
                 raise ValueError(
@@ -160,9 +156,54 @@ class Experiment(_Block):
             )
         return self
 
+    def _names_and_sizes_fit(self) -> None:
+        if not is_own_dataset(self.dataset):
+            _one_of("dataset", self.dataset, DATASETS, "FILE.npz or module:function")
+        if not is_own_name(self.model):
+            _one_of("model", self.model, MODELS, "module:function")
+        data, takes = self.data, self.architecture.image_shape
+        if takes is not None and takes != data.image_shape:
+            fitting = [m for m, a in MODELS.items() if a.image_shape == data.image_shape]
+            raise ValueError(
+                f"model: {self.model} takes images of shape {takes}, {self.dataset} has {data.image_shape}; "
+                f"expected {'one of ' if fitting else ''}{', '.join(fitting) or 'a model of your own, module:function'}"
+            )
+        for split in ("train", "validation", "test"):
+            asked = getattr(self, f"{split}_examples")
+            if asked is not None and asked > getattr(data, split):
+                raise ValueError(
+                    f"{split}_examples: expected at most {getattr(data, split):,}, received {asked:,}"
+                )
+
+    @property
+    def data(self) -> Dataset:
+        """What is known of the data set, whether it is shipped or one's own."""
+        return self.own_data or DATASETS[self.dataset]
+
+    @property
+    def architecture(self) -> Architecture | OwnModel:
+        """What builds the network, whether it is shipped or one's own; nothing is imported before `build`."""
+        if is_own_name(self.model):
+            return OwnModel(self.model, Path(self.code_dir) if self.code_dir else None)
+        return MODELS[self.model]
+
+    def splits(self, data_dirs: tuple[Path | None, ...] = ()) -> Splits:
+        """The images, cut to the numbers that are used.
+
+        Args:
+            data_dirs: as for `load_splits`.
+
+        Raises:
+            RequestError: they cannot be found, or are not what they should be.
+        """
+        if self.own_data is None:
+            return self.cut(load_splits(self.dataset, data_dirs))
+        code_dir = Path(self.code_dir) if self.code_dir else None
+        return self.cut(load_own_splits(self.own_data, code_dir, data_dirs))
+
     def examples(self, split: str) -> int:
         """How many images of a split are used."""
-        return getattr(self, f"{split}_examples") or getattr(DATASETS[self.dataset], split)
+        return getattr(self, f"{split}_examples") or getattr(self.data, split)
 
     def cut(self, splits: Splits) -> Splits:
         """The images, cut to the numbers that are used."""
@@ -187,16 +228,7 @@ def slug(label: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", label.lower()).strip("-")
 
 
-def _one_of(key: str, value: str, allowed: dict[str, Any]) -> None:
+def _one_of(key: str, value: str, allowed: dict[str, Any], own: str) -> None:
     if value not in allowed:
-        raise ValueError(
-            f"{key}: expected one of {', '.join(allowed)}, received '{value}'{nearest(value, allowed)}"
-        )
-
-
-def nearest(word: str, allowed: Any) -> str:
-    near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else ""
-
-
-# Reading
+        question = nearest(value, allowed) or f"; one of your own is {own}"
+        raise ValueError(f"{key}: expected one of {', '.join(allowed)}, received '{value}'{question}")
