@@ -12,7 +12,7 @@ import pytest
 from tfsgd.data import load, tfds
 from tfsgd.data.cifar import CIFAR_TRAIN
 from tfsgd.data.dataset import Split, Splits, to_unit
-from tfsgd.data.load import DATASETS, load_splits
+from tfsgd.data.load import DATASETS, FOLDERS, load_splits
 from tfsgd.errors import RequestError
 
 
@@ -66,7 +66,7 @@ def test_bytes_become_fractions() -> None:
 def fashion_copy(tmp_path: Path) -> Path:
     """Links to the original files, one of which a test will replace."""
     source = next(
-        folder for folder in (load.DEBIAN_FOLDER, *(Path(os.environ.get("TFSGD_DATA", "/")) / f for f in DATASETS["fashion_mnist"].folders))
+        folder for folder in (load.DEBIAN_FOLDER, *(Path(os.environ.get("TFSGD_DATA", "/")) / f for f in FOLDERS["fashion_mnist"]))
         if (folder / "t10k-labels-idx1-ubyte.gz").exists()
     )  # fmt: skip
     copy = tmp_path / "fashion-mnist"

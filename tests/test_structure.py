@@ -19,6 +19,7 @@ FLOORS = (
     ("records",),
     ("plan",),
     ("data", "models"),
+    ("structure",),
     ("errors",),
     ("",),  # the package itself: its version and what must be in the environment
 )
@@ -26,7 +27,7 @@ FLOORS = (
 # Package -> the only folders and files that import it, also inside functions.
 HOMES = {
     "tensorflow": {"measures", "training", "sweeping"},
-    "keras": {"models", "training", "sweeping/export"},
+    "keras": {"models", "structure", "training", "sweeping/export"},
     "yaml": {"plan", "records", "reporting/studies"},
     "pydantic": {"plan", "records"},
     "tensorflow_datasets": {"data/tfds"},

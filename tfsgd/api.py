@@ -87,7 +87,9 @@ def top_eigenvalue(
     from tfsgd.measures.hessian import HessianVectorProduct
 
     product = HessianVectorProduct(model, pixels, classes)
-    return TopEigenvalue(max_iterations=max_iterations, tolerance=tolerance).run(product, product.dimension, seed)
+    return TopEigenvalue(max_iterations=max_iterations, tolerance=tolerance).run(
+        product, product.dimension, seed
+    )
 
 
 def records(folder: str | Path) -> "pd.DataFrame":
@@ -130,7 +132,9 @@ def checked(
         raise RequestError(
             f"images: expected shape (N, {', '.join(map(str, model.input_shape[1:]))}), received {images.shape}"
         )
-    if not (np.issubdtype(images.dtype, np.floating) and images.size and 0 <= images.min() <= images.max() <= 1):
+    if not (
+        np.issubdtype(images.dtype, np.floating) and images.size and 0 <= images.min() <= images.max() <= 1
+    ):
         raise RequestError("images: expected floats in [0, 1]; divide bytes by 255")
     if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
         raise RequestError(

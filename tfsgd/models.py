@@ -4,14 +4,25 @@ Each function below is one column of the table: it takes the image tensor and Ke
 module, and returns the logits. Keras is imported only when a network is built, so that names and
 input shapes can be checked without TensorFlow.
 
-To add a model, write its function and give it a line in `MODELS`.
+To add a model, write its function and give it a line in `MODELS`. A model of one's own needs no line
+here, see `tfsgd/plan/own.py`.
 """
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from tfsgd.structure import PAPER_STRUCTURES, refuse_losses, refuse_unfit, structure_sha256
+
+__all__ = [
+    "MODELS",
+    "PAPER_STRUCTURES",
+    "Architecture",
+    "build_model",
+    "refuse_losses",
+    "refuse_unfit",
+    "structure_sha256",
+]
 
 
 def stdcnn(image: Any, layers: Any, classes: int) -> Any:
@@ -91,13 +102,25 @@ class Architecture:
 
     body: Callable[..., Any]
     image_shape: tuple[int, int, int]  # (height, width, channels)
+    title: str = ""  # for people
+
+    def build(self, image_shape: tuple[int, int, int], classes: int) -> Any:
+        """A `keras.Model` with fresh weights, from images of a shape to logits of so many classes."""
+        import keras
+
+        # The input is named: its default name depends on how many models the process has made.
+        image = keras.Input(image_shape, name="image")
+        return keras.Model(image, self.body(image, keras.layers, classes), name=self.body.__name__)
+
+    def check(self, image_shape: tuple[int, int, int], classes: int) -> None:
+        """Nothing to check: the shipped networks have tests, and a config says whether the images fit."""
 
 
 MODELS = {
-    "stdcnn": Architecture(stdcnn, (28, 28, 1)),
-    "m1": Architecture(m1, (28, 28, 1)),
-    "c1": Architecture(c1, (32, 32, 3)),
-    "resnet18": Architecture(resnet18, (32, 32, 3)),
+    "stdcnn": Architecture(stdcnn, (28, 28, 1), "StdCNN"),
+    "m1": Architecture(m1, (28, 28, 1), "M1"),
+    "c1": Architecture(c1, (32, 32, 3), "C1"),
+    "resnet18": Architecture(resnet18, (32, 32, 3), "ResNet18"),
 }
 
 
@@ -112,18 +135,5 @@ def build_model(name: str, classes: int = 10) -> Any:
         A `keras.Model`: float32 images in [0, 1], shape `(N, height, width, channels)`, to
         logits, shape `(N, classes)`.
     """
-    import keras
-
     architecture = MODELS[name]
-    # The input is named: its default name depends on how many models the process has made.
-    image = keras.Input(architecture.image_shape, name="image")
-    return keras.Model(image, architecture.body(image, keras.layers, classes), name=name)
-
-
-def structure_sha256(model: Any) -> str:
-    """SHA-256 of how a network is built."""
-    what = json.dumps([[type(x).__name__, [list(w.shape) for w in x.weights]] for x in model.layers])
-    return hashlib.sha256(what.encode()).hexdigest()
-
-
-PAPER_STRUCTURES: dict[str, str] = {name: "0" * 64 for name in MODELS}
+    return architecture.build(architecture.image_shape, classes)

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from tfsgd.data.dataset import Splits
-from tfsgd.data.load import load_splits
 from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_experiment
@@ -82,7 +81,7 @@ def sweep(
     Exit code: 0 every trial has a record, 1 some trial failed, 2 the request is wrong,
     130 interrupted.
     """
-    experiment = load_experiment(config, tuple(overrides or ()), quick)
+    experiment = load_experiment(config, tuple(overrides or ()), quick, (data,))
     if dry_run:
         console().print(plan_table(grid(experiment), experiment))
         return OK
@@ -124,7 +123,7 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: _Crew, config: Path,
     )
     failures: dict[str, str] = {}
     if waiting:
-        splits = experiment.cut(load_splits(experiment.dataset, crew.data_dirs))
+        splits = experiment.splits(crew.data_dirs)
         refuse_other_data(done, splits.sha256, splits.source, folder)
         output.print(f"images: {experiment.dataset} from {splits.source}", highlight=False, markup=False)
     name_regimes(done, folder)
@@ -168,7 +167,8 @@ def _train(
     from tfsgd.training.devices import check_replicas, configure_tensorflow, mirrored_strategy
 
     configure_tensorflow()
-    refuse_other_structure(done, structure_of(experiment.model, experiment.data), folder)
+    experiment.architecture.check(experiment.data.image_shape, experiment.data.classes)
+    refuse_other_structure(done, structure_of(experiment), folder)
     write_hparams_config(experiment, grid(experiment), folder.path)
     size = crew.workers or default_size(len(waiting))
     with Display(len(waiting), experiment.epochs, folder, output) as display:

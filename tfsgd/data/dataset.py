@@ -1,5 +1,6 @@
 """What a data set is: its shape, its classes, how it is split, and the images themselves."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,15 +14,21 @@ Labels = NDArray[np.int64]  # (N,)
 
 @dataclass(frozen=True)
 class Dataset:
-    """What is published about a data set, and how the paper splits it (Section 2)."""
+    """What is known of a data set before its images are loaded; sizes are those of the whole splits."""
 
-    image_shape: tuple[int, int, int]
+    name: str  # as a config says it: `mnist`, `my_letters.npz`, `my_data:letters`
+    title: str  # for people
+    image_shape: tuple[int, int, int]  # (height, width, channels)
+    classes: int
     train: int
     validation: int
     test: int
-    augment: bool  # random crop (pad 4) and horizontal flip, in training only
-    folders: tuple[str, ...]  # where its raw files may lie, below a data folder
-    classes: int = 10
+    augment: bool = False  # random crop (pad 4) and horizontal flip, in training only
+    class_names: tuple[str, ...] | None = None
+    paper_epsilon: float | None = None  # of the paper's attacks; L-infinity, images in [0, 1]
+    sha256: str | None = (
+        None  # as `Splits.sha256`; None: shipped data, whose readers know the published files
+    )
 
 
 @dataclass(frozen=True)
@@ -57,3 +64,10 @@ def to_unit(images: Images) -> NDArray[np.float32]:
 
 def as_split(arrays: dict[str, NDArray[np.generic]]) -> Split:
     return Split(np.asarray(arrays["image"], np.uint8), np.asarray(arrays["label"], np.int64))
+
+
+def canonical(split: Split) -> Split:
+    """The same images ordered by the SHA-256 of their bytes, then by label: a shuffle that any source gives."""
+    keys = [hashlib.sha256(image.tobytes()).digest() for image in split.images]
+    order = sorted(range(len(keys)), key=lambda i: (keys[i], split.labels[i]))
+    return Split(split.images[order], split.labels[order])

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tfsgd.data.cifar import CIFAR_TRAIN, read_cifar10
-from tfsgd.data.dataset import Dataset, Split, Splits
+from tfsgd.data.dataset import Dataset, Split, Splits, canonical
 from tfsgd.data.files import existing
 from tfsgd.data.idx import IDX_FILES, read_idx_dataset
 from tfsgd.data.tfds import read_tfds
@@ -20,15 +20,31 @@ DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 
 DATASETS = {
-    "mnist": Dataset((28, 28, 1), 55_000, 5_000, 10_000, False, ("mnist", "MNIST/raw", "")),
+    "mnist": Dataset(
+        "mnist", "MNIST", (28, 28, 1), 10, 55_000, 5_000, 10_000,
+        class_names=tuple("0123456789"), paper_epsilon=0.3,
+    ),
     "fashion_mnist": Dataset(
-        (28, 28, 1), 55_000, 5_000, 10_000, False,
-        ("fashion-mnist", "fashion_mnist", "FashionMNIST/raw", ""),
+        "fashion_mnist", "Fashion-MNIST", (28, 28, 1), 10, 55_000, 5_000, 10_000,
+        class_names=("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+                     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        paper_epsilon=0.3,
     ),
     "cifar10": Dataset(
-        (32, 32, 3), 40_000, 10_000, 10_000, True, ("cifar-10-batches-bin", "cifar10", "")
+        "cifar10", "CIFAR-10", (32, 32, 3), 10, 40_000, 10_000, 10_000, augment=True,
+        class_names=("airplane", "automobile", "bird", "cat", "deer",
+                     "dog", "frog", "horse", "ship", "truck"),
+        paper_epsilon=0.02,
     ),
 }  # fmt: skip
+
+
+# Where a data set's raw files may lie, below a data folder.
+FOLDERS = {
+    "mnist": ("mnist", "MNIST/raw", ""),
+    "fashion_mnist": ("fashion-mnist", "fashion_mnist", "FashionMNIST/raw", ""),
+    "cifar10": ("cifar-10-batches-bin", "cifar10", ""),
+}
 
 
 def load_splits(dataset: str, data_dirs: tuple[Path | None, ...] = ()) -> Splits:
@@ -53,18 +69,27 @@ def load_splits(dataset: str, data_dirs: tuple[Path | None, ...] = ()) -> Splits
 # Where the raw files are
 
 
-def _raw_folders(dataset: str, data_dirs: tuple[Path | None, ...]) -> list[Path]:
-    """The first folder with the data set's raw files, as a list of one or none."""
+def data_folders(data_dirs: tuple[Path | None, ...]) -> list[Path]:
+    """The folders that were named, the environment's `TFSGD_DATA` last.
+
+    Raises:
+        RequestError: one of them is not there.
+    """
     named = [*data_dirs, Path(os.environ["TFSGD_DATA"]) if os.environ.get("TFSGD_DATA") else None]
     for folder in named:
         if folder is not None and not folder.is_dir():
             raise RequestError(f"{folder}: expected a folder with data sets, found none")
-    roots = [folder for folder in named if folder is not None]
+    return [folder for folder in named if folder is not None]
+
+
+def _raw_folders(dataset: str, data_dirs: tuple[Path | None, ...]) -> list[Path]:
+    """The first folder with the data set's raw files, as a list of one or none."""
+    roots = data_folders(data_dirs)
     if dataset == "fashion_mnist":
         roots.append(DEBIAN_FOLDER)
     marker = CIFAR_TRAIN[0] if dataset == "cifar10" else IDX_FILES[0]
     for root in roots:
-        for below in DATASETS[dataset].folders:
+        for below in FOLDERS[dataset]:
             folder = root / below
             if existing(folder / marker) is None:
                 continue
@@ -74,20 +99,11 @@ def _raw_folders(dataset: str, data_dirs: tuple[Path | None, ...]) -> list[Path]
     return []
 
 
-# Raw files: IDX (MNIST and Fashion-MNIST)
-
-
-# Raw files: CIFAR-10's binary version
-
-
 _READERS: dict[str, Callable[[Path], tuple[Split, Split]]] = {
     "mnist": lambda folder: read_idx_dataset("mnist", folder),
     "fashion_mnist": lambda folder: read_idx_dataset("fashion_mnist", folder),
     "cifar10": read_cifar10,
 }
-
-
-# TensorFlow Datasets
 
 
 # The paper's splits
@@ -101,7 +117,7 @@ def _split(dataset: str, train: Split, test: Split, source: str) -> Splits:
             raise RequestError(
                 f"{source}: expected {expected:,} {dataset} images of shape {spec.image_shape}, found {split.images.shape}"
             )
-    train, test = _canonical(train), _canonical(test)
+    train, test = canonical(train), canonical(test)
     digest = hashlib.sha256()
     for split in (train, test):
         digest.update(split.images.tobytes())
@@ -113,9 +129,3 @@ def _split(dataset: str, train: Split, test: Split, source: str) -> Splits:
         sha256=digest.hexdigest(),
         source=source,
     )
-
-
-def _canonical(split: Split) -> Split:
-    keys = [hashlib.sha256(image.tobytes()).digest() for image in split.images]
-    order = sorted(range(len(keys)), key=lambda i: (keys[i], split.labels[i]))
-    return Split(split.images[order], split.labels[order])

@@ -42,10 +42,14 @@ def load_network(path: Path) -> Any:
         RequestError: there is no such file, or it is no network; one line.
     """
     if not path.exists():
-        raise RequestError(f"{path}: no such file or folder; expected LOGS/NAME, a .keras file or a SavedModel")
+        raise RequestError(
+            f"{path}: no such file or folder; expected LOGS/NAME, a .keras file or a SavedModel"
+        )
     is_saved_model = path.is_dir() and (path / "saved_model.pb").is_file()
     if path.is_dir() and not is_saved_model:
-        raise RequestError(f"{path}: expected LOGS/NAME, a trial's folder or a SavedModel, found another folder")
+        raise RequestError(
+            f"{path}: expected LOGS/NAME, a trial's folder or a SavedModel, found another folder"
+        )
     try:
         network = SavedNetwork(path) if is_saved_model else keras.saving.load_model(path, compile=False)
     except RequestError:

@@ -1,4 +1,4 @@
-"""A YAML config -> a frozen, valid `Experiment` -> its grid of trials' settings.
+"""A YAML config -> a frozen, valid `Experiment`: what is trained, and what is measured on it.
 
 The file is read once, strictly: unknown keys, wrong types and values out of range are refused in
 one line that names the key. From here on everything is typed and valid.
@@ -11,14 +11,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
 from tfsgd.data.dataset import Dataset, Splits
-from tfsgd.data.load import DATASETS
+from tfsgd.data.load import DATASETS, load_splits
 from tfsgd.fields import Block, Cardinal, Count, Flag, Label, Momentum, Name, Positive
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.operator import CurvatureSpec
-from tfsgd.models import MODELS
+from tfsgd.models import MODELS, Architecture
+from tfsgd.plan.own import OwnModel, is_own_dataset, load_own_splits, with_own
 from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
-from tfsgd.plan.specs import attack, curvature_measure, nearest
+from tfsgd.plan.resolve import is_own_name, nearest
+from tfsgd.plan.specs import attack, curvature_measure
 
 
 class Regime(Block):
@@ -43,95 +45,86 @@ class Regime(Block):
         return constant_rate(self.learning_rate, batch_size, momentum, self.halve_every_epochs)
 
 
-class Experiment(Block):
-    """One data set, one model, and the grid of SGD settings to train it with."""
+class Measuring(Block):
+    """A data set, and what is measured on networks for it."""
 
-    code_dir: str | None = None  # where modules of one's own are looked for first; not a part of any meaning
-    name: Name
+    code_dir: str | None = None  # the config's folder, where a name in it stands for code or data beside it
+    own_data: Dataset | None = None  # what was found where `dataset` is no shipped one
     dataset: str
-    model: str
-    epochs: Count
-    batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)]
-    seeds: Annotated[tuple[Cardinal, ...], Field(min_length=1)]
-    regimes: Annotated[dict[Label, Regime], Field(min_length=1)]
     attacks: dict[Label, SerializeAsAny[AttackSpec]]
     hessian: TopEigenvalue = TopEigenvalue()
     curvature: dict[Label, SerializeAsAny[CurvatureSpec]] = Field(default_factory=dict)
-    export: Flag = True
     train_examples: Count | None = None  # None: all of the split
     validation_examples: Count | None = None
     test_examples: Count | None = None
     data_dir: str | None = None
-    checkpoint_every_epochs: Count = 1
-    profile: Literal["full", "quick"] = "full"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _knows_its_own(cls, raw: Any, info: ValidationInfo) -> Any:
+        return with_own(raw, **(info.context or {})) if isinstance(raw, dict) else raw
 
     @field_validator("attacks", "curvature", mode="before")
     @classmethod
     def _typed(cls, blocks: Any, info: ValidationInfo) -> Any:
-        """Each block becomes the spec that it describes."""
+        """Each block becomes the spec that it describes; one that is null is switched off."""
         if not isinstance(blocks, dict):
             return blocks
         spec = attack if info.field_name == "attacks" else curvature_measure
         code_dir = Path(info.data["code_dir"]) if info.data.get("code_dir") else None
         typed = {}
         for label, block in blocks.items():
-            if block is None:
-                continue  # switched off
             try:
-                typed[label] = spec(label, block, code_dir)
+                if block is not None:
+                    typed[label] = spec(label, block, code_dir)
             except ValueError as error:
                 raise ValueError(f"{label}{'.' if ': ' in str(error) else ': '}{error}") from None
         return typed
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
-        _one_of("dataset", self.dataset, DATASETS)
-        _one_of("model", self.model, MODELS)
-        spec = DATASETS[self.dataset]
-        if MODELS[self.model].image_shape != spec.image_shape:
-            fitting = [m for m, a in MODELS.items() if a.image_shape == spec.image_shape]
-            raise ValueError(
-                f"model: {self.model} takes images of shape {MODELS[self.model].image_shape}, {self.dataset} has "
-                f"{spec.image_shape}; expected one of {', '.join(fitting)}"
-            )
+    def _images_suffice(self) -> Self:
+        if not is_own_dataset(self.dataset):
+            _one_of("dataset", self.dataset, DATASETS, "FILE.npz or module:function")
         for split in ("train", "validation", "test"):
             asked = getattr(self, f"{split}_examples")
-            if asked is not None and asked > getattr(spec, split):
+            if asked is not None and asked > getattr(self.data, split):
                 raise ValueError(
-                    f"{split}_examples: expected at most {getattr(spec, split):,}, received {asked:,}"
+                    f"{split}_examples: expected at most {getattr(self.data, split):,}, received {asked:,}"
                 )
-        for batch_size in self.batch_sizes:
-            if batch_size > self.examples("train"):
-                raise ValueError(
-                    f"batch_sizes: expected at most the {self.examples('train'):,} training images, received {batch_size:,}"
-                )
-        for key, measure in (
-            ("hessian", self.hessian),
-            *((f"curvature.{k}", m) for k, m in self.curvature.items()),
-        ):
-            self._has(f"{key}.examples", measure.examples, measure.split)
+        self._has("hessian.examples", self.hessian.examples, self.hessian.split)
+        for label, measure in self.curvature.items():
+            self._has(f"curvature.{label}.examples", measure.examples, measure.split)
         for label, planned in self.attacks.items():
             self._has(f"attacks.{label}.examples", planned.examples or 0, "test")
-        slugs = [slug(label) for label in self.regimes]
-        if len(set(slugs)) != len(slugs):
-            raise ValueError(
-                f"regimes: expected labels that differ as folder names, received {', '.join(self.regimes)}"
-            )
         return self
 
     @property
     def data(self) -> Dataset:
-        """What is known about the data set."""
-        return DATASETS[self.dataset]
+        """What is known of the data set, whether it is shipped or one's own."""
+        return self.own_data or DATASETS[self.dataset]
+
+    def splits(self, data_dirs: tuple[Path | None, ...] = ()) -> Splits:
+        """The images, cut to the numbers that are used.
+
+        Args:
+            data_dirs: as for `load_splits`.
+
+        Raises:
+            RequestError: they cannot be found, or are not what they should be.
+        """
+        if self.own_data is None:
+            return self.cut(load_splits(self.dataset, data_dirs))
+        code_dir = Path(self.code_dir) if self.code_dir else None
+        return self.cut(load_own_splits(self.own_data, code_dir, data_dirs))
 
     def examples(self, split: str) -> int:
         """How many images of a split are used."""
-        return getattr(self, f"{split}_examples") or getattr(DATASETS[self.dataset], split)
+        return getattr(self, f"{split}_examples") or getattr(self.data, split)
 
     def cut_examples(self, split: str) -> int | None:
         """How many images of a split are used; `None`: all of them."""
         used = self.examples(split)
-        return None if used == getattr(DATASETS[self.dataset], split) else used
+        return None if used == getattr(self.data, split) else used
 
     def cut(self, splits: Splits) -> Splits:
         """The images, cut to the numbers that are used."""
@@ -150,13 +143,60 @@ class Experiment(Block):
             )
 
 
+class Experiment(Measuring):
+    """One data set, one model, and the grid of SGD settings to train it with; and what is measured."""
+
+    name: Name
+    model: str
+    epochs: Count
+    batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Cardinal, ...], Field(min_length=1)]
+    regimes: Annotated[dict[Label, Regime], Field(min_length=1)]
+    export: Flag = True
+    checkpoint_every_epochs: Count = 1
+    profile: Literal["full", "quick"] = "full"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if not is_own_name(self.model):
+            _one_of("model", self.model, MODELS, "module:function")
+        takes = self.architecture.image_shape
+        if takes is not None and takes != self.data.image_shape:
+            fitting = [m for m, a in MODELS.items() if a.image_shape == self.data.image_shape]
+            raise ValueError(
+                f"model: {self.model} takes images of shape {takes}, {self.dataset} has {self.data.image_shape}; "
+                f"expected {'one of ' if fitting else ''}{', '.join(fitting) or 'a model of your own, module:function'}"
+            )
+        for batch_size in self.batch_sizes:
+            if batch_size > self.examples("train"):
+                raise ValueError(
+                    f"batch_sizes: expected at most the {self.examples('train'):,} training images, received {batch_size:,}"
+                )
+        slugs = [slug(label) for label in self.regimes]
+        if len(set(slugs)) != len(slugs):
+            raise ValueError(
+                f"regimes: expected labels that differ as folder names, received {', '.join(self.regimes)}"
+            )
+        return self
+
+    @property
+    def architecture(self) -> Architecture | OwnModel:
+        """What builds the network, whether it is shipped or one's own; nothing is imported before `build`."""
+        if is_own_name(self.model):
+            return OwnModel(self.model, Path(self.code_dir) if self.code_dir else None)
+        return MODELS[self.model]
+
+    def build(self) -> Any:
+        """The network with fresh weights, a `keras.Model`."""
+        return self.architecture.build(self.data.image_shape, self.data.classes)
+
+
 def slug(label: str) -> str:
     """A regime's label as a folder name: LR/BS -> lr-bs."""
     return re.sub(r"[^a-z0-9.]+", "-", label.lower()).strip("-")
 
 
-def _one_of(key: str, value: str, allowed: dict[str, Any]) -> None:
+def _one_of(key: str, value: str, allowed: dict[str, Any], own: str) -> None:
     if value not in allowed:
-        raise ValueError(
-            f"{key}: expected one of {', '.join(allowed)}, received '{value}'{nearest(value, allowed)}"
-        )
+        question = nearest(value, allowed) or f"; one of your own is {own}"
+        raise ValueError(f"{key}: expected one of {', '.join(allowed)}, received '{value}'{question}")

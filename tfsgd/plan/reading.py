@@ -10,16 +10,23 @@ from pydantic import ValidationError
 from tfsgd.errors import RequestError
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.plan.config import Experiment, Regime
-from tfsgd.plan.specs import nearest
+from tfsgd.plan.own import SET_BY_THE_TOOL
+from tfsgd.plan.resolve import nearest
 
 
-def load_experiment(path: Path, overrides: tuple[str, ...] = (), quick: bool = False) -> Experiment:
+def load_experiment(
+    path: Path,
+    overrides: tuple[str, ...] = (),
+    quick: bool = False,
+    data_dirs: tuple[Path | None, ...] = (),
+) -> Experiment:
     """Reads a config: the file, then its `quick` block if asked for, then the overrides.
 
     Args:
         path: a YAML file.
         overrides: `key=value` each; the key is dotted, the value is YAML.
         quick: cut down by the `quick` block; the profile is then "quick".
+        data_dirs: where an `.npz` that the config names may lie, besides the config's own folder.
 
     Raises:
         RequestError: the file or a key is wrong; one line that names it.
@@ -38,12 +45,12 @@ def load_experiment(path: Path, overrides: tuple[str, ...] = (), quick: bool = F
         raise RequestError(f"{path}: quick: expected a mapping of config keys, received {_shown(block)}")
     short = _merged(raw, block or {}) | {"profile": "quick"}
     if block and not overrides:
-        _validated(path, short)  # a wrong quick block is found before it is needed
+        _validated(path, short, data_dirs)  # a wrong quick block is found before it is needed
     chosen = short if quick else raw
     for key, value in assignments:
         if not key.startswith("quick."):
             _assign(chosen, key, value)
-    return _validated(path, chosen)
+    return _validated(path, chosen, data_dirs)
 
 
 class _Loader(yaml.SafeLoader):
@@ -153,9 +160,9 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _validated(path: Path, raw: dict[str, Any]) -> Experiment:
+def _validated(path: Path, raw: dict[str, Any], data_dirs: tuple[Path | None, ...]) -> Experiment:
     try:
-        return Experiment.model_validate(raw)
+        return Experiment.model_validate(raw, context={"folder": path.parent, "data_dirs": data_dirs})
     except ValidationError as error:
         items = error.errors()
         wrong_items = {item["loc"][:-1] for item in items if item["loc"] and item["type"] != "too_short"}
@@ -194,7 +201,7 @@ def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
     block: Any = Experiment
     for name in location:
         block = blocks.get(str(name), block)
-    return [field for field in block.model_fields if field != "profile"] + (
+    return [field for field in block.model_fields if field not in SET_BY_THE_TOOL] + (
         ["quick"] if block is Experiment else []
     )
 

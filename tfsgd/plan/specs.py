@@ -1,20 +1,19 @@
 """A block of a config -> the typed spec that it describes, found by its kind's name."""
 
-import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from tfsgd.errors import RequestError
 from tfsgd.measures import attacks, curvature
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.operator import CurvatureSpec
 from tfsgd.measures.spec import Spec
-from tfsgd.plan.resolve import resolve
+from tfsgd.plan.resolve import nearest, resolve
 
 S = TypeVar("S", bound=Spec)
 
@@ -54,7 +53,10 @@ def _spec(label: str, block: Any, key: str, package: ModuleType, base: type[S], 
 
 def _class(kind: str, key: str, package: ModuleType, base: type[S], code_dir: Path | None) -> type[S]:
     if ":" in kind:
-        found = resolve(kind, code_dir, key)
+        try:
+            found = resolve(kind, code_dir, key)
+        except RequestError as error:
+            raise ValueError(str(error)) from None
         if not (isinstance(found, type) and issubclass(found, base)):
             raise ValueError(f"{key}: expected {kind} to be a subclass of {base.__name__}")
         return found
@@ -86,9 +88,3 @@ def said(error: ValidationError, block: type[Spec]) -> str:
         item["type"], item["msg"].replace("Input should be", "expected")
     )
     return f"{key}: {expected}, received {item['input']!r:.60}"
-
-
-def nearest(word: str, allowed: Iterable[str]) -> str:
-    """The known word that is most like an unknown one, as a question; empty if none is."""
-    near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else ""

@@ -15,7 +15,6 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from tfsgd.data.load import DATASETS
 from tfsgd.errors import RequestError
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
@@ -66,7 +65,7 @@ class Study:
     @property
     def chance(self) -> float:
         """The accuracy of guessing."""
-        return 1 / DATASETS[self.dataset].classes if self.dataset in DATASETS else 0.1
+        return 1 / self.records[0].classes
 
     @property
     def attacks(self) -> list[tuple[str, float]]:

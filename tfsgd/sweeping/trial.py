@@ -8,11 +8,12 @@ from typing import Any, Protocol
 
 import keras
 
-from tfsgd.data.dataset import Dataset, Splits
+from tfsgd.data.dataset import Splits
 from tfsgd.measures.measure import Subject, measure
 from tfsgd.measures.spec import Measurement, Request
-from tfsgd.models import build_model, structure_sha256
+from tfsgd.models import Architecture, structure_sha256
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.own import OwnModel
 from tfsgd.plan.trials import Trial, training_of
 from tfsgd.plan.wanted import natural, top_eigenvalue, wanted
 from tfsgd.records.folder import LogFolder, stored_network
@@ -102,9 +103,7 @@ def train_trial(trial: Trial, job: Job) -> tuple[Record, Any]:
         The record, with natural accuracies and λ1, and the network.
     """
     experiment, folder = job.experiment, _prepared_folder(job.logs.trial_path(trial))
-    training = training_of(
-        trial, experiment, job.splits.sha256, structure_of(experiment.model, experiment.data)
-    )
+    training = training_of(trial, experiment, job.splits.sha256, structure_of(experiment))
     trained = train(
         trial.settings, trial.seed, experiment, job.splits, folder, training.hash,
         lambda done, figures: job.progress(trial, done, f"loss {figures['loss']:.3f}"),
@@ -142,9 +141,13 @@ def train_trial(trial: Trial, job: Job) -> tuple[Record, Any]:
 
 
 @functools.cache
-def structure_of(model: str, data: Dataset) -> str:
-    """SHA-256 of how a network is built for the images of a data set."""
-    return structure_sha256(build_model(model, data.classes))
+def _structure(architecture: Architecture | OwnModel, image_shape: tuple[int, int, int], classes: int) -> str:
+    return structure_sha256(architecture.build(image_shape, classes))
+
+
+def structure_of(experiment: Experiment) -> str:
+    """SHA-256 of how an experiment's network is built."""
+    return _structure(experiment.architecture, experiment.data.image_shape, experiment.data.classes)
 
 
 def _stored(folder: Path) -> Any:

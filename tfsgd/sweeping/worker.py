@@ -12,7 +12,6 @@ import time
 import uuid
 from pathlib import Path
 
-from tfsgd.data.load import load_splits
 from tfsgd.errors import RequestError
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
@@ -62,7 +61,7 @@ def main() -> None:
     tuner_id = os.environ["KERASTUNER_TUNER_ID"]
     _beat(logs, tuner_id)
     experiment = logs.read_experiment()
-    splits = experiment.cut(load_splits(experiment.dataset, data_dirs))
+    splits = experiment.splits(data_dirs)
 
     from tfsgd.sweeping.trial import Job
     from tfsgd.sweeping.tuner import Retired, SweepTuner

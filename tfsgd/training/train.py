@@ -8,9 +8,7 @@ from typing import Any
 import keras
 
 from tfsgd.data.dataset import Splits
-from tfsgd.data.load import DATASETS
 from tfsgd.measures.operator import Curvature
-from tfsgd.models import build_model
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.training.batches import EpochBatches
@@ -65,8 +63,7 @@ def train(
     check_replicas((settings.batch_size,), len(splits.train), strategy.num_replicas_in_sync)
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
-    dataset = DATASETS[experiment.dataset]
-    batches = EpochBatches(splits.train, settings.batch_size, seed, dataset.augment)
+    batches = EpochBatches(splits.train, settings.batch_size, seed, experiment.data.augment)
     model = compiled_model(experiment, settings, strategy, len(splits.train))
     spec = experiment.hessian
     hessian = TopHessianEigenvalue(getattr(splits, spec.split), spec, experiment.epochs)
@@ -98,7 +95,7 @@ def train(
     )
     seconds = checkpoints.seconds
     return Trained(
-        network=_plain_copy(model, experiment, dataset.classes),
+        network=_plain_copy(model, experiment),
         history=log.columns(),
         diverged=bool(model.stop_training),
         hessian=None if model.stop_training else hessian.result,
@@ -107,7 +104,7 @@ def train(
     )
 
 
-def _plain_copy(model: Any, experiment: Experiment, classes: int) -> Any:
-    copy = build_model(experiment.model, classes)
+def _plain_copy(model: Any, experiment: Experiment) -> Any:
+    copy = experiment.build()
     copy.set_weights(model.get_weights())
     return copy

@@ -1,0 +1,201 @@
+"""Models and data of one's own: what the names in a config stand for, beside the config or on the path.
+
+A model is a function `(image_shape, classes) -> keras.Model`, named `module:function`: from float32
+images in [0, 1], shape `(N, *image_shape)`, to logits, shape `(N, classes)`.
+
+A data set is an `.npz` file, or a function without arguments, named `module:function`, that returns
+the same arrays as a dict; `tfsgd/data/own.py` says which.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tfsgd.data.dataset import Dataset, Splits
+from tfsgd.data.load import data_folders
+from tfsgd.data.own import own_data, read_npz
+from tfsgd.errors import RequestError
+from tfsgd.models import refuse_losses, refuse_unfit, structure_sha256
+from tfsgd.plan.resolve import file_of, is_own_name, locate, one_line, own_code, resolve
+
+SET_BY_THE_TOOL = ("profile", "code_dir", "own_data")  # fields of an `Experiment` that no config has
+
+
+def is_own_dataset(name: Any) -> bool:
+    return is_own_name(name) or (isinstance(name, str) and name.endswith(".npz"))
+
+
+def with_own(
+    raw: dict[str, Any], folder: Path | None = None, data_dirs: tuple[Path | None, ...] = ()
+) -> dict[str, Any]:
+    """The keys of a config, and for names of one's own `code_dir` and `own_data`.
+
+    A resolved config has both already: it is read without the module or the file.
+
+    Args:
+        raw: the keys, not validated yet.
+        folder: of the file that they were read from; `None`: they are a resolved config's.
+        data_dirs: where an `.npz` may lie, besides.
+
+    Raises:
+        ValueError: a name stands for nothing, or for data that cannot be used; one line.
+    """
+    if folder is not None:
+        for key in SET_BY_THE_TOOL[1:]:
+            if key in raw:
+                raise ValueError(f"{key}: it is set by the tool, not by hand")
+        if _holds_own_name(raw):
+            raw = raw | {"code_dir": str(folder.resolve())}
+    code_dir = Path(raw["code_dir"]) if isinstance(raw.get("code_dir"), str) else None
+    try:
+        if folder is not None and is_own_name(raw.get("model")):
+            locate(raw["model"], code_dir, "model")
+        if is_own_dataset(raw.get("dataset")) and raw.get("own_data") is None:
+            own_dir = Path(raw["data_dir"]) if isinstance(raw.get("data_dir"), str) else None
+            source = _source(raw["dataset"], code_dir, (*data_dirs, own_dir))
+            raw = raw | {"own_data": _known(source)}
+    except RequestError as error:
+        raise ValueError(str(error)) from None
+    return raw
+
+
+def _holds_own_name(value: Any) -> bool:
+    if isinstance(value, dict):
+        return is_own_dataset(value.get("dataset")) or any(map(_holds_own_name, value.values()))
+    return any(map(_holds_own_name, value)) if isinstance(value, list) else is_own_name(value)
+
+
+# Data
+
+
+def load_own_splits(data: Dataset, code_dir: Path | None, data_dirs: tuple[Path | None, ...]) -> Splits:
+    """The images of a data set of one's own, in canonical order.
+
+    Raises:
+        RequestError: they cannot be found, are not what they should be, or are others than before.
+    """
+    _, splits = _read(_source(data.name, code_dir, data_dirs))
+    if splits.sha256 != data.sha256:
+        raise RequestError(
+            f"dataset: {splits.source}: it gave other images or labels than a moment ago; it must give the same "
+            "each time, fix its seed"
+        )
+    return splits
+
+
+@dataclass(frozen=True)
+class _Npz:
+    name: str
+    path: Path
+    stamp: tuple[int, int]  # size and time: a file that was written anew is another source
+
+
+@dataclass(frozen=True)
+class _Function:
+    name: str
+    code_dir: Path | None
+    function: Any = field(compare=False)  # its module is imported once
+
+
+def _source(name: str, code_dir: Path | None, data_dirs: tuple[Path | None, ...]) -> _Npz | _Function:
+    if not name.endswith(".npz"):
+        return _Function(name, code_dir, resolve(name, code_dir, "dataset"))
+    folders = [*([code_dir] if code_dir else []), *data_folders(data_dirs)] or [Path()]
+    for folder in folders:
+        path = folder / name
+        if path.is_file():
+            return _Npz(name, path, (path.stat().st_size, path.stat().st_mtime_ns))
+    raise RequestError(
+        f"dataset: {name}: no such file in {', '.join(map(str, dict.fromkeys(folders)))}; put it beside the "
+        "config, or give its folder by --data DIR, the config's data_dir or the environment's TFSGD_DATA"
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _known(source: _Npz | _Function) -> Dataset:
+    return _read(source)[0]
+
+
+def _read(source: _Npz | _Function) -> tuple[Dataset, Splits]:
+    try:
+        if isinstance(source, _Npz):
+            return own_data(source.name, read_npz(source.path), str(source.path))
+        what = f"{source.name} ({file_of(source.function)})"
+        return own_data(source.name, _called(source, what), what)
+    except RequestError as error:
+        raise RequestError(f"dataset: {error}") from None
+
+
+def _called(source: _Function, what: str) -> Mapping[str, Any]:
+    try:
+        with own_code(source.code_dir):
+            arrays = source.function()
+    except (Exception, SystemExit) as error:  # whatever it raises, it is the user's to mend
+        raise RequestError(f"{what}: it raised {one_line(error)}") from None
+    if not isinstance(arrays, Mapping):
+        raise RequestError(
+            f"{what}: expected to return a dict with train_images and train_labels, "
+            f"returned {type(arrays).__name__}"
+        )
+    return arrays
+
+
+# Models
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """A function of one's own that builds a network; it may take images of any shape."""
+
+    name: str  # `module:function`
+    code_dir: Path | None
+
+    @property
+    def image_shape(self) -> None:
+        """The only images that it takes: unknown before it is built."""
+        return None
+
+    @property
+    def title(self) -> str:
+        return self.name.rpartition(":")[2]
+
+    def build(self, image_shape: tuple[int, int, int], classes: int) -> Any:
+        """Calls the function.
+
+        Args:
+            image_shape: `(height, width, channels)`.
+            classes: number of logits.
+
+        Raises:
+            RequestError: the function is not there, raises, or returns no such network.
+        """
+        function = resolve(self.name, self.code_dir, "model")
+        what = f"model: {self.name} ({file_of(function)})"
+        try:
+            with own_code(self.code_dir):
+                model = function(image_shape, classes)
+        except (Exception, SystemExit) as error:  # whatever it raises, it is the user's to mend
+            raise RequestError(f"{what}: it raised {one_line(error)}") from None
+        refuse_unfit(model, image_shape, classes, what)
+        return model
+
+    def check(self, image_shape: tuple[int, int, int], classes: int) -> None:
+        """Builds the network twice and runs it once, before a sweep trains it many times.
+
+        Raises:
+            RequestError: as `build`, or the network is another each time, or has losses of its own.
+        """
+        first, second = (self.build(image_shape, classes) for _ in range(2))
+        what = f"model: {self.name}"
+        if structure_sha256(first) != structure_sha256(second):
+            raise RequestError(
+                f"{what}: built twice, it has two structures; layers and settings must be the same each time"
+            )
+        try:
+            refuse_losses(first, what)
+        except RequestError:
+            raise
+        except Exception as error:  # of a layer of the user's
+            raise RequestError(f"{what}: on two black images it raised {one_line(error)}") from None

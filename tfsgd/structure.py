@@ -1,0 +1,190 @@
+"""What a network is, apart from its weights: a hash of its structure, and what no study can use."""
+
+import hashlib
+import inspect
+import json
+import random
+from typing import Any
+
+from tfsgd.errors import RequestError
+
+# `structure_sha256` of the networks of Table 1, with 10 classes.
+PAPER_STRUCTURES: dict[str, str] = {
+    "stdcnn": "6a13330375013baafe1bebe9f0c2af1b576a8b96589ffe97c1939d64cc6eee0f",
+    "m1": "1df64fa097f3cd1075a910508821fba23d01a19ffc06f87731a7cd82b197713b",
+    "c1": "8c27accf550050d273a8fba9bd2ef373cedfb8bb16341ab72f9367e6cc654220",
+    "resnet18": "6064b4d429d70fc5d2b94c845308abd36d532b3f0b7a3f880261300b6619cc88",
+}
+
+
+def structure_sha256(model: Any) -> str:
+    """SHA-256 of a network's layers in order: class, settings, weight shapes, and what feeds each.
+
+    Names do not count, nor settings at their default: a later Keras with a new optional argument
+    gives the same hash. Python's random state, from which Keras draws default seeds, stays as it was.
+
+    Args:
+        model: a functional or `Sequential` `keras.Model`.
+    """
+    state = random.getstate()
+    try:
+        text = json.dumps(_model(model), sort_keys=True, default=str)
+    finally:
+        random.setstate(state)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _model(model: Any) -> list[Any]:
+    config = model.get_config()
+    operations = {operation.name: operation for operation in getattr(model, "operations", model.layers)}
+    number = {_name(layer): i for i, layer in enumerate(config["layers"])}
+    layers = [
+        [*_layer(layer, operations.get(_name(layer))), _without_names(layer.get("inbound_nodes", []), number)]
+        for layer in config["layers"]
+    ]
+    return [layers, _without_names(config.get("output_layers", []), number)]
+
+
+def _name(layer: dict[str, Any]) -> str:
+    return str(layer.get("name") or layer["config"]["name"])
+
+
+def _layer(layer: dict[str, Any], operation: Any) -> list[Any]:
+    """Class, settings and weight shapes of one layer; a model inside is a layer of layers."""
+    config = layer["config"]
+    if layer["class_name"] == "InputLayer":
+        return ["InputLayer", [list(config["batch_shape"]), str(config["dtype"])], []]
+    weights = [[list(weight.shape), str(weight.dtype)] for weight in getattr(operation, "weights", [])]
+    if "layers" in config and getattr(operation, "layers", None):
+        return [layer["class_name"], _model(operation), weights]
+    return [layer["class_name"], _settings(type(operation), config), weights]
+
+
+def _settings(kind: type, config: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a layer, or of an initializer and the like, that are not at their default."""
+    import keras
+
+    names = {"name"} if issubclass(kind, keras.Operation) else set()
+    default = _defaults(kind, config)
+    return {
+        key: _value(value) for key, value in config.items() if key not in names and value != default.get(key)
+    }
+
+
+def _defaults(kind: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """The settings of an object of this class that was given nothing but what it must be given."""
+    parameters = inspect.signature(kind.__init__).parameters.values()
+    needed = {p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
+    given = {key: value for key, value in config.items() if key in needed}
+    try:
+        default: dict[str, Any] = kind.from_config(given).get_config()
+    except Exception:  # a class of the user's that cannot be made that way: all of its settings count
+        return {}
+    return {key: value for key, value in default.items() if key not in needed}
+
+
+def _value(value: Any) -> Any:
+    """A setting; of a serialized object its class and its settings, whatever module it lives in."""
+    import keras
+
+    if isinstance(value, list | tuple):
+        return [_value(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if not {"class_name", "config"} <= set(value):
+        return {key: _value(item) for key, item in value.items()}
+    if not isinstance(value["config"], dict):
+        return [value["class_name"], value["config"]]
+    kind = type(keras.saving.deserialize_keras_object(value))
+    return [value["class_name"], _settings(kind, value["config"])]
+
+
+def _without_names(value: Any, number: dict[str, int]) -> Any:
+    """What feeds a layer: layers by their number, constants as they are."""
+    if isinstance(value, dict):
+        if value.get("class_name") == "__keras_tensor__":
+            return _without_names(value["config"]["keras_history"], number)
+        return {key: _without_names(item, number) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        first = number.get(value[0]) if value and isinstance(value[0], str) else None
+        rest = value if first is None else value[1:]
+        return [*([] if first is None else [first]), *(_without_names(item, number) for item in rest)]
+    return value
+
+
+# What no study can use
+
+
+def refuse_unfit(model: Any, image_shape: tuple[int, int, int], classes: int, what: str) -> None:
+    """Refuses what is no network from such images to logits, trained by the cross-entropy alone.
+
+    Args:
+        model: whatever a user's function has returned.
+        image_shape: `(height, width, channels)`.
+        classes: number of logits.
+        what: the function and its file, to begin the refusal with.
+
+    Raises:
+        RequestError: in one line.
+    """
+    import keras
+
+    if not isinstance(model, keras.Model):
+        raise RequestError(f"{what}: expected to return a keras.Model, returned {type(model).__name__}")
+    if type(model).__module__.partition(".")[0] != "keras" or not getattr(model, "inputs", None):
+        raise RequestError(
+            f"{what}: expected a functional model or a Sequential one that begins with keras.Input, "
+            f"returned {type(model).__name__}"
+        )
+    if len(model.inputs) != 1 or tuple(model.inputs[0].shape[1:]) != image_shape:
+        found = ", ".join(str(tuple(tensor.shape[1:])) for tensor in model.inputs)
+        raise RequestError(f"{what}: expected one input of image_shape {image_shape}, found {found}")
+    shapes = [tuple(tensor.shape[1:]) for tensor in model.outputs]
+    if shapes != [(classes,)]:
+        found = ", ".join(map(str, shapes))
+        raise RequestError(
+            f"{what}: expected one output of {classes} logits, shape ({classes},), found {found}"
+        )
+    last = _last_operation(model)
+    activation = getattr(getattr(last, "activation", None), "__name__", type(last).__name__).lower()
+    if activation in ("softmax", "sigmoid"):
+        raise RequestError(
+            f"{what}: expected logits, found a {activation} in the last layer; attacks on its output see no "
+            "gradient, leave it out"
+        )
+    if not model.trainable_variables:
+        raise RequestError(f"{what}: expected weights to train, found none")
+    if any(isinstance(layer, keras.layers.Lambda) for layer in _all_layers(model)):
+        raise RequestError(
+            f"{what}: a Lambda layer cannot be stored and loaded safely; write keras.ops or a Layer class"
+        )
+
+
+def refuse_losses(model: Any, what: str) -> None:
+    """Refuses losses besides the cross-entropy, which are not part of what is measured.
+
+    Raises:
+        RequestError: a layer has a regularizer or adds a loss.
+    """
+    import keras
+
+    model(keras.ops.zeros((2, *model.inputs[0].shape[1:])), training=True)
+    if model.losses:
+        raise RequestError(
+            f"{what}: found {len(model.losses)} losses of its layers (a regularizer, add_loss); training and λ1 "
+            "are of the cross-entropy alone, leave them out"
+        )
+
+
+def _last_operation(model: Any) -> Any:
+    config = model.get_config()
+    named = config.get("output_layers") or [_name(config["layers"][-1])]
+    while isinstance(named, list | tuple):
+        named = named[0]
+    last = next(o for o in getattr(model, "operations", model.layers) if o.name == named)
+    return _last_operation(last) if getattr(last, "layers", None) else last
+
+
+def _all_layers(model: Any) -> list[Any]:
+    inside = getattr(model, "layers", [])
+    return [found for layer in inside for found in (layer, *_all_layers(layer))]
