@@ -3,13 +3,11 @@
 import os
 import shlex
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_experiment
@@ -17,14 +15,13 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
 from tfsgd.records.ledger import (
-    Done,
     is_complete,
     name_regimes,
     refuse_other_data,
-    refuse_other_structure,
     trained,
 )
 from tfsgd.sweeping.progress import Display, console, send_native_logs_to
+from tfsgd.sweeping.run import Crew, Plan, run_trials
 from tfsgd.sweeping.tables import plan_table, results_table
 
 OK, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
@@ -90,24 +87,14 @@ def sweep(
             "--listen, --join: expected one of them; the sweep that listens is not the one that joins"
         )
     folder = _log_folder(logs, experiment)
-    crew = _Crew(workers, listen, join, (data, Path(experiment.data_dir) if experiment.data_dir else None))
+    crew = Crew(workers, listen, join, (data, Path(experiment.data_dir) if experiment.data_dir else None))
     if join:
         return _join(experiment, folder, crew)
     with locked(folder.path):
         return _sweep(experiment, folder, crew, config, quick)
 
 
-@dataclass(frozen=True)
-class _Crew:
-    """Who trains: as asked for on the command line."""
-
-    workers: int | None
-    listen: str | None
-    join: str | None
-    data_dirs: tuple[Path | None, ...]
-
-
-def _sweep(experiment: Experiment, folder: LogFolder, crew: _Crew, config: Path, quick: bool) -> int:
+def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, config: Path, quick: bool) -> int:
     """Trains and measures what is missing, then shows all."""
     trials = grid(experiment)
     done = trained(trials, experiment, folder)
@@ -129,7 +116,7 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: _Crew, config: Path,
     name_regimes(done, folder)
     folder.write_experiment(experiment)
     if waiting:
-        failures = _train(waiting, done, experiment, splits, folder, crew)
+        failures = run_trials(waiting, done, Plan(experiment, splits, folder, crew))
         done = trained(trials, experiment, folder)
     if done:
         output.print(results_table(done, experiment))
@@ -153,38 +140,7 @@ def _log_folder(logs: Path, experiment: Experiment) -> LogFolder:
     return folder
 
 
-def _train(
-    waiting: list[Trial], done: Done, experiment: Experiment, splits: Splits, folder: LogFolder, crew: _Crew
-) -> dict[str, str]:
-    """Trains and measures what is missing; returns the failures. TensorFlow is first imported here."""
-    output = console()
-    folder.empty_scratch()
-    send_native_logs_to(folder.tuner_path / "tensorflow.log")
-    from tfsgd.sweeping.tensorboard import write_hparams_config
-    from tfsgd.sweeping.trial import Job, structure_of
-    from tfsgd.sweeping.tuner import search
-    from tfsgd.sweeping.workers import Address, Crew, default_size
-    from tfsgd.training.devices import check_replicas, configure_tensorflow, mirrored_strategy
-
-    configure_tensorflow()
-    experiment.architecture.check(experiment.data.image_shape, experiment.data.classes)
-    refuse_other_structure(done, structure_of(experiment), folder)
-    write_hparams_config(experiment, grid(experiment), folder.path)
-    size = crew.workers or default_size(len(waiting))
-    with Display(len(waiting), experiment.epochs, folder, output) as display:
-        if size == 1 and not crew.listen:
-            replicas = mirrored_strategy().num_replicas_in_sync
-            check_replicas(experiment.batch_sizes, len(splits.train), replicas)
-            return search(waiting, Job(experiment, splits, folder, display))
-        del splits  # each worker loads its own
-        address = Address.parse(crew.listen, "--listen") if crew.listen else Address.free_on_loopback()
-        return Crew(
-            experiment, waiting, folder, display,
-            size=size, data_dirs=crew.data_dirs, address=address, joins=False,
-        ).run()  # fmt: skip
-
-
-def _join(experiment: Experiment, folder: LogFolder, crew: _Crew) -> int:
+def _join(experiment: Experiment, folder: LogFolder, crew: Crew) -> int:
     """Brings workers to a sweep that runs on another machine."""
     assert crew.join is not None
     same = {"data_dir": None, "export": True}

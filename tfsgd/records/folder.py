@@ -77,18 +77,29 @@ class LogFolder:
         text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
         write_atomically(self.experiment_path, text)
 
-    def read_experiment(self) -> Experiment:
-        """The resolved config of the sweep that runs here.
+    def write_plan(self, experiment: Experiment) -> None:
+        """Tells the workers of this run what to train and measure."""
+        write_atomically(self._plan_path, yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
+
+    def read_plan(self) -> Experiment:
+        """What the workers of this run are to train and measure.
 
         Raises:
             RequestError: it cannot be read.
         """
-        try:
-            return Experiment.model_validate(yaml.safe_load(self.experiment_path.read_text()))
-        except (OSError, yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
-            raise RequestError(
-                f"{self.experiment_path}: cannot be read: {str(error).splitlines()[0]}"
-            ) from None
+        return _read_experiment(self._plan_path)
+
+    @property
+    def _plan_path(self) -> Path:
+        return self.tuner_path / "experiment.yaml"
+
+    def read_experiment(self) -> Experiment:
+        """The resolved config of the last sweep here.
+
+        Raises:
+            RequestError: it cannot be read.
+        """
+        return _read_experiment(self.experiment_path)
 
     def empty_scratch(self) -> None:
         """Removes what keras-tuner and the workers of an earlier run have left."""
@@ -113,6 +124,13 @@ class LogFolder:
             return self.read_experiment().hessian.model_dump()
         except RequestError:
             return {}
+
+
+def _read_experiment(path: Path) -> Experiment:
+    try:
+        return Experiment.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
 
 
 def read_record(path: Path, hessian: Mapping[str, Any]) -> Record:

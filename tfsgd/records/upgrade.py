@@ -8,11 +8,11 @@ from tfsgd.measures.attacks.fgsm import FGSM
 from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.natural import ZeroGradients
-from tfsgd.measures.spec import Request
+from tfsgd.measures.spec import Request, Split
 from tfsgd.models import PAPER_STRUCTURES
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.trials import Training
-from tfsgd.plan.wanted import HESSIAN, TOP_EIGENVALUE, natural
+from tfsgd.plan.wanted import HESSIAN, SPLITS, TOP_EIGENVALUE, natural
 
 Json = dict[str, Any]
 
@@ -59,7 +59,7 @@ def upgraded(old: Json, hessian: Mapping[str, Any]) -> Json:
 
 
 def _measurements(old: Json, hessian: Mapping[str, Any]) -> list[Json]:
-    sizes = {split: old[f"{split}_examples"] for split in ("train", "validation", "test")}
+    sizes: dict[Split, int] = {split: old[f"{split}_examples"] for split in SPLITS}
     found = [
         (request, {"loss": old.get(f"{request.split}_loss"), "accuracy": old[f"{request.split}_accuracy"]})
         for request in natural(sizes)

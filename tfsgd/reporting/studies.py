@@ -16,10 +16,10 @@ import pandas as pd
 import yaml
 
 from tfsgd.errors import RequestError
-from tfsgd.measures.spec import Measurement
+from tfsgd.measures.spec import Measurement, Split
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import grid, training_of
-from tfsgd.plan.wanted import HESSIAN, natural, top_eigenvalue, wanted
+from tfsgd.plan.wanted import HESSIAN, SPLITS, natural, top_eigenvalue, wanted
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record
 from tfsgd.reporting.paper import DATASET_NAMES, MODEL_NAMES, PAPER_EPSILON, UNDERTRAINED_MARGIN
@@ -205,7 +205,7 @@ class _Row:
     path: Path
     experiment: Experiment | None
 
-    def natural(self, split: str) -> Measurement | None:
+    def natural(self, split: Split) -> Measurement | None:
         if self.experiment is None:
             return self.record.natural(split)
         [request] = natural({split: self.experiment.examples(split)})
@@ -309,7 +309,7 @@ def trial_row(row: _Row) -> dict[str, Any]:
 
 def _natural_columns(row: _Row) -> dict[str, Any]:
     columns: dict[str, Any] = {}
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         found = row.natural(split)
         columns[f"{split}_loss"] = found.values.get("loss") if found else None
         columns[f"{split}_accuracy"] = found.accuracy if found else None

@@ -15,7 +15,7 @@ from tfsgd.models import Architecture, structure_sha256
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.own import OwnModel
 from tfsgd.plan.trials import Trial, training_of
-from tfsgd.plan.wanted import natural, top_eigenvalue, wanted
+from tfsgd.plan.wanted import SPLITS, natural, top_eigenvalue, wanted
 from tfsgd.records.folder import LogFolder, stored_network
 from tfsgd.records.lease import Lease
 from tfsgd.records.record import Record
@@ -173,7 +173,7 @@ def _first_measurements(trained: Trained, job: Job) -> tuple[Measurement, ...]:
     if trained.diverged:
         return ()
     subject = Subject(trained.network, job.splits)
-    sizes = {split: job.experiment.examples(split) for split in ("train", "validation", "test")}
+    sizes = {split: job.experiment.examples(split) for split in SPLITS}
     on_train, *others = natural(sizes)
     found = list(measure(subject, [on_train]))
     if found[0].values["loss"] is None:

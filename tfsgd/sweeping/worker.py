@@ -60,7 +60,7 @@ def main() -> None:
     data_dirs = tuple(Path(folder) if folder else None for folder in sys.argv[3:])
     tuner_id = os.environ["KERASTUNER_TUNER_ID"]
     _beat(logs, tuner_id)
-    experiment = logs.read_experiment()
+    experiment = logs.read_plan()
     splits = experiment.splits(data_dirs)
 
     from tfsgd.sweeping.trial import Job
