@@ -169,7 +169,8 @@ def _validated(
     what: type[M] = Experiment,  # type: ignore[assignment]
 ) -> M:
     try:
-        return what.model_validate(raw, context={"folder": path.parent, "data_dirs": data_dirs})
+        resolved = raw.get("code_dir") is not None  # by an earlier sweep: a config has no such key
+        return what.model_validate(raw, context=None if resolved else {"folder": path.parent, "data_dirs": data_dirs})
     except ValidationError as error:
         items = error.errors()
         wrong_items = {item["loc"][:-1] for item in items if item["loc"] and item["type"] != "too_short"}
@@ -267,6 +268,7 @@ def regrown(
         RequestError: something in them is wrong.
     """
     raw = _read_yaml(stored)
+    raw["code_dir"] = raw.get("code_dir") or str(Path.cwd())
     if config:
         more = load_experiment(config, (), raw.get("profile") == "quick", data_dirs).model_dump(mode="json")
         for key in ("attacks", "curvature"):
