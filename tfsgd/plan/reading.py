@@ -167,10 +167,12 @@ def _validated(
     raw: dict[str, Any],
     data_dirs: tuple[Path | None, ...],
     what: type[M] = Experiment,  # type: ignore[assignment]
+    resolved: bool = False,
 ) -> M:
     try:
-        resolved = raw.get("code_dir") is not None  # by an earlier sweep: a config has no such key
-        return what.model_validate(raw, context=None if resolved else {"folder": path.parent, "data_dirs": data_dirs})
+        return what.model_validate(
+            raw, context=None if resolved else {"folder": path.parent, "data_dirs": data_dirs}
+        )
     except ValidationError as error:
         items = error.errors()
         wrong_items = {item["loc"][:-1] for item in items if item["loc"] and item["type"] != "too_short"}
@@ -275,4 +277,4 @@ def regrown(
             raw[key] = {**(raw.get(key) or {}), **more[key]}
     for key, value in map(_parse_override, overrides):
         _assign(raw, key, value)
-    return _validated(stored, raw, data_dirs)
+    return _validated(stored, raw, data_dirs, resolved=True)
