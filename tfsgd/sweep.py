@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from tfsgd.data.dataset import Splits
-from tfsgd.data.load import load_splits
 from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_experiment
@@ -75,7 +74,7 @@ def sweep(
     Exit code: 0 every trial has a record, 1 some trial failed, 2 the request is wrong,
     130 interrupted.
     """
-    experiment = load_experiment(config, tuple(overrides or ()), quick)
+    experiment = load_experiment(config, tuple(overrides or ()), quick, (data,))
     if dry_run:
         console().print(plan_table(grid(experiment), experiment))
         return OK
@@ -114,7 +113,7 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: _Crew, config: Path,
     )
     failures: dict[str, str] = {}
     if waiting:
-        splits = experiment.cut(load_splits(experiment.dataset, crew.data_dirs))
+        splits = experiment.splits(crew.data_dirs)
         refuse_other_data(done, splits.sha256, splits.source, folder)
         output.print(f"images: {experiment.dataset} from {splits.source}", highlight=False, markup=False)
     name_regimes(done, folder)
@@ -165,6 +164,7 @@ def _train(
     size = crew.workers or default_size(len(waiting))
     with Display(len(waiting), experiment.epochs, folder, output) as display:
         if size == 1 and not crew.listen:
+            experiment.architecture.check(experiment.data.image_shape, experiment.data.classes)
             replicas = mirrored_strategy().num_replicas_in_sync
             check_replicas(experiment.batch_sizes, len(splits.train), replicas)
             return search(experiment, waiting, splits, folder, display)
@@ -179,7 +179,7 @@ def _train(
 def _join(experiment: Experiment, folder: LogFolder, crew: _Crew) -> int:
     """Brings workers to a sweep that runs on another machine."""
     assert crew.join is not None
-    same = {"data_dir": None, "export": True}
+    same = {"data_dir": None, "code_dir": None, "export": True}
     theirs = folder.read_experiment()
     if theirs.model_copy(update=same) != experiment.model_copy(update=same):
         raise RequestError(

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfsgd.data.load import DATASETS
 from tfsgd.records.files import to_json, write_atomically
 from tfsgd.records.record import Record
 
@@ -28,20 +27,20 @@ def export_network(network: Any, record: Record, folder: Path) -> None:
     )
     archive.write_out(str(folder / "saved_model"), verbose=False)
     network.save(folder / "model.keras")
-    write_atomically(folder / "manifest.json", to_json(_manifest(record, folder)))
+    write_atomically(folder / "manifest.json", to_json(_manifest(network, record, folder)))
 
 
-def _manifest(record: Record, folder: Path) -> dict[str, Any]:
+def _manifest(network: Any, record: Record, folder: Path) -> dict[str, Any]:
     files = [folder / "model.keras", *sorted((folder / "saved_model").rglob("*"))]
     return {
         "input": {
             "name": "image",
-            "shape": [None, *DATASETS[record.dataset].image_shape],
+            "shape": [None, *network.input_shape[1:]],
             "dtype": "float32",
             "bounds": [0.0, 1.0],
         },
         "endpoints": {"serve": "logits", "probabilities": "softmax of the logits"},
-        "classes": DATASETS[record.dataset].classes,
+        "classes": network.output_shape[-1],
         "dataset": record.dataset,
         "model": record.model,
         "sgd": {

@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfsgd.data.dataset import Splits, to_unit
-from tfsgd.data.load import DATASETS
 from tfsgd.measures.accuracy import Evaluator, Figures
 from tfsgd.measures.attacks import Attacker, planned_attacks, run_attack
 from tfsgd.plan.config import Experiment
@@ -92,7 +91,7 @@ def run_trial(
         seed=trial.seed,
         epochs=experiment.epochs,
         profile=experiment.profile,
-        status=_status(on_train, finite, DATASETS[experiment.dataset].classes),
+        status=_status(on_train, finite, experiment.data.classes),
         train_loss=on_train.loss if finite else None,
         train_accuracy=on_train.accuracy if finite else None,
         validation_accuracy=on_validation.accuracy,

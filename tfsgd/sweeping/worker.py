@@ -12,7 +12,6 @@ import time
 import uuid
 from pathlib import Path
 
-from tfsgd.data.load import load_splits
 from tfsgd.errors import RequestError
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
@@ -77,12 +76,13 @@ def main() -> None:
     tuner_id = os.environ["KERASTUNER_TUNER_ID"]
     _beat(logs, tuner_id)
     experiment = logs.read_experiment()
-    splits = experiment.cut(load_splits(experiment.dataset, data_dirs))
+    splits = experiment.splits(data_dirs)
 
     from tfsgd.sweeping.tuner import SweepTuner
     from tfsgd.training.devices import configure_tensorflow
 
     configure_tensorflow(threads or None)
+    experiment.architecture.check(experiment.data.image_shape, experiment.data.classes)
     speaker = Speaker(logs, f"{tuner_id} {uuid.uuid4()}")
     SweepTuner(grid(experiment), experiment, splits, logs, speaker).search(verbose=0)
 
@@ -91,5 +91,5 @@ if __name__ == "__main__":
     try:
         main()
     except RequestError as refused:
-        print(f"error: {refused}", file=sys.stderr)
-        sys.exit(2)
+        print(f"error: {refused}", file=sys.stderr, flush=True)
+        os._exit(2)  # an orderly exit would abort: a thread waits at standard input

@@ -5,8 +5,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfsgd.data.load import DATASETS
-from tfsgd.models import build_model
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.training.callbacks import exact_loss_metric
@@ -24,10 +22,10 @@ def compiled_model(
     """The experiment's network, ready for `fit` over epochs of so many images."""
     replicas = strategy.num_replicas_in_sync
     with strategy.scope():
-        model = build_model(experiment.model, DATASETS[experiment.dataset].classes)
+        model = experiment.architecture.build(experiment.data.image_shape, experiment.data.classes)
         parts = parts_of_a_batch(settings.batch_size, examples, replicas)
-        normalizes = any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
-        if parts > 1 and not normalizes:
+        # A layer with statistics of its own, as BatchNorm has, must see the whole batch at once.
+        if parts > 1 and not model.non_trainable_weights:
             model = InParts(model.inputs, model.outputs, name=model.name, parts=parts)
         model.compile(
             optimizer=SGD(settings.learning_rate, momentum=float(settings.momentum)),

@@ -10,9 +10,7 @@ import keras
 from tensorflow.python.framework import ops
 
 from tfsgd.data.dataset import Splits
-from tfsgd.data.load import DATASETS
 from tfsgd.measures.eigen import EigenResult
-from tfsgd.models import build_model
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.training.batches import EpochBatches
@@ -66,8 +64,7 @@ def train(
     check_replicas((settings.batch_size,), len(splits.train), strategy.num_replicas_in_sync)
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
-    dataset = DATASETS[experiment.dataset]
-    batches = EpochBatches(splits.train, settings.batch_size, seed, dataset.augment)
+    batches = EpochBatches(splits.train, settings.batch_size, seed, experiment.data.augment)
     model = compiled_model(experiment, settings, strategy, len(splits.train))
     hessian_split = getattr(splits, experiment.hessian.split).first(experiment.hessian.examples)
     hessian = TopHessianEigenvalue(
@@ -106,7 +103,7 @@ def train(
         )
     seconds = checkpoints.seconds
     return Trained(
-        network=_plain_copy(model, experiment, dataset.classes),
+        network=_plain_copy(model, experiment),
         history=log.columns(),
         hessian=None if model.stop_training else hessian.result,
         train_seconds=seconds - hessian.seconds,
@@ -131,7 +128,7 @@ def _custom_gradients_forgotten() -> Iterator[None]:
                 del registry[name]
 
 
-def _plain_copy(model: Any, experiment: Experiment, classes: int) -> Any:
-    copy = build_model(experiment.model, classes)
+def _plain_copy(model: Any, experiment: Experiment) -> Any:
+    copy = experiment.architecture.build(experiment.data.image_shape, experiment.data.classes)
     copy.set_weights(model.get_weights())
     return copy
