@@ -11,6 +11,7 @@ from tfsgd.reporting.paper import (
     MIN_SEEDS,
     PAPER_EPOCHS,
     UNDERTRAINED_MARGIN,
+    attack_name,
     points,
 )
 from tfsgd.reporting.regimes import paper_regimes, regimes_of
@@ -186,4 +187,4 @@ def _attack_said(attack: Measurement) -> str:
     said = "" if steps is None else f": {steps} {'step' if steps == 1 else 'steps'}"
     if attack.epsilon and steps and steps > 1 and size:
         said += f" of {size / attack.epsilon:.3g} ε"
-    return f"{attack.label.upper()}{said}, {attack.examples:,} images"
+    return f"{attack_name(attack.label)}{said}, {attack.examples:,} images"
