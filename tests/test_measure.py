@@ -198,7 +198,7 @@ def test_a_config_says_what_is_measured(run_measure: Run, made: Path, tmp_path: 
     )  # fmt: skip
     (tmp_path / "nowhere.py").write_text("def net(image_shape, classes): ...\n")
     out = tmp_path / "found.json"
-    code, said, err = run_measure(made / "net.keras", "--config", path, "--out", out)
+    code, _, err = run_measure(made / "net.keras", "--config", path, "--out", out)
     assert (code, err) == (0, "")
     [one] = read(out)["networks"]
     assert [(m["label"], m["examples"]) for m in one["measurements"]][1:3] == [("hessian", 64), ("bim", 20)]
