@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import foolbox as _foolbox
 import keras
 import numpy as np
 import tensorflow as tf
 
+foolbox: Any = _foolbox  # it exports its names without saying so
 SHAPE = (8, 10, 3)
 CLASSES = 3
 TEST_IMAGES = 60

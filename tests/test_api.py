@@ -6,14 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import foolbox
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tfsgd
-from tests.foreign import SHAPE, dense_hessian, fitted, letters, network
+from tests.foreign import SHAPE, dense_hessian, fitted, foolbox, letters, network
 from tfsgd.errors import RequestError
 
 
@@ -40,7 +39,7 @@ def refusal(do: Callable[[], Any]) -> str:
     return str(refused.value)
 
 
-@pytest.mark.parametrize("epsilon", [0.02, 0.06])
+@pytest.mark.parametrize("epsilon", [0.04, 0.08])
 def test_attacks_are_foolboxs(model: Any, images: np.ndarray, labels: np.ndarray, epsilon: float) -> None:
     victim = foolbox.TensorFlowModel(lambda x: model(x, training=False), bounds=(0, 1))
     plain = {"steps": 10, "relative_step_size": 0.25, "random_start": False, "early_stop": False}
@@ -136,31 +135,37 @@ def test_files_that_are_no_network_are_refused(tmp_path: Path) -> None:
 
 def test_records_are_a_table_with_a_row_a_trial() -> None:
     folder = Path("docs/results/fmnist_stdcnn")
-    table = tfsgd.records(folder)
+    table = tfsgd.read_records(folder)
     assert len(table) == len(list(folder.glob("trials/*/*/record.json"))) == 8
     assert {"regime", "batch_size", "momentum", "seed", "test_accuracy", "pgd_0.1", "eigenvalue"} <= set(
         table
     )
     assert table["test_accuracy"].between(0, 1).all()
     table["test_accuracy"] = 0.0
-    assert (tfsgd.records(str(folder))["test_accuracy"] > 0).all(), "each call gives a table of its own"
+    assert (tfsgd.read_records(str(folder))["test_accuracy"] > 0).all(), "each call gives a table of its own"
 
 
 def test_a_folder_without_records_is_refused(tmp_path: Path) -> None:
-    assert "no record.json below trials/" in refusal(lambda: tfsgd.records(tmp_path))
-    assert "no such folder" in refusal(lambda: tfsgd.records(tmp_path / "none"))
+    assert "no record.json below trials/" in refusal(lambda: tfsgd.read_records(tmp_path))
+    assert "no such folder" in refusal(lambda: tfsgd.read_records(tmp_path / "none"))
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     script = (
         "import sys, tfsgd\n"
         "assert not {'tensorflow', 'keras', 'pandas', 'pydantic', 'numpy'} & set(sys.modules), 'at once'\n"
-        "assert {'attack', 'load_network', 'records', 'top_eigenvalue'} <= set(dir(tfsgd))\n"
-        "tfsgd.records('docs/results/fmnist_stdcnn')\n"
+        "assert {'attack', 'load_network', 'read_records', 'top_eigenvalue'} <= set(dir(tfsgd))\n"
+        "tfsgd.read_records('docs/results/fmnist_stdcnn')\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules), 'for records'\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stderr == ""
+
+
+def test_no_function_shares_its_name_with_a_module() -> None:
+    """An import of the module would put it in the function's place."""
+    for name in tfsgd.__all__:
+        assert not list(Path("tfsgd").glob(f"{name}*")), name
 
 
 def test_another_name_is_no_attribute() -> None:

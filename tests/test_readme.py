@@ -87,6 +87,7 @@ def test_measure_commands_measure(command: str, home: Path, monkeypatch: pytest.
     few += [f"attacks.{label}.examples=30" for label in ("fgsm", "pgd") if "--config" in words]
     if not words[1].startswith("logs/"):
         words += [word for text in few for word in ("--set", text)]
+    words += ["--set", "curvature.trace.probes=6"] if "trace" in command else []
     monkeypatch.chdir(home)
     monkeypatch.setattr(sys, "argv", [*words, "--workers", "1"])
     with pytest.raises(SystemExit) as ended:

@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-__all__ = ["attack", "load_network", "records", "top_eigenvalue"]
+__all__ = ["attack", "load_network", "read_records", "top_eigenvalue"]
 
 
 def __getattr__(name: str) -> Any:

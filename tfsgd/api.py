@@ -99,7 +99,7 @@ def top_eigenvalue(
     return spec.run(product, product.dimension, seed)
 
 
-def records(folder: str | Path) -> "pd.DataFrame":
+def read_records(folder: str | Path) -> "pd.DataFrame":
     """The records below `LOGS/NAME` as a table: one row a trial.
 
     Accuracies are fractions in [0, 1]: `train_accuracy`, `test_accuracy`, and one column for each attack and
