@@ -22,6 +22,25 @@ class Outcome:
     correct: Mask  # (N,)
 
 
+@dataclass(frozen=True)
+class Ascent:
+    """How an attack goes up the loss.
+
+    Attributes:
+        epsilon: radius of the L-infinity ball around each image.
+        step_size: L-infinity length of each step.
+        steps: how many.
+        early_stop: an image goes no further once it is misclassified, at the start or after any step.
+        loss: `cross_entropy` or `margin`.
+    """
+
+    epsilon: float
+    step_size: float
+    steps: int
+    early_stop: bool
+    loss: str = "cross_entropy"
+
+
 class AttackSpec(Spec):
     """An attack in the L-infinity ball of radius epsilon around each image, images in [0, 1].
 

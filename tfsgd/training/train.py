@@ -71,15 +71,13 @@ def train(
     checkpoints = Checkpoints(
         folder / "checkpoint", training_hash or "", experiment.checkpoint_every_epochs, log, hessian
     )
-    callbacks = [
+    before = [
         ExactLoss(),
         LearningRateRule(settings),
         StopWhenDiverged(),
         ValidationMetrics(splits.validation),
-        hessian,
-        log,
-        keras.callbacks.TensorBoard(folder, write_graph=False),
     ]
+    callbacks = [*before, hessian, log, keras.callbacks.TensorBoard(folder, write_graph=False)]
     done = 0
     if training_hash is not None:
         callbacks.append(checkpoints)
