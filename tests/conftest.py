@@ -60,7 +60,7 @@ def run_sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     """Runs the command in this process: (exit code, standard output, standard error)."""
     from tfsgd import sweep
 
-    monkeypatch.setattr(sweep, "send_native_logs_to", lambda path: None)
+    monkeypatch.setattr("tfsgd.sweeping.run.send_native_logs_to", lambda path: None)
 
     def run(*arguments: Any) -> tuple[int, str, str]:
         capsys.readouterr()
