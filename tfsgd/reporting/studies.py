@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from tfsgd.data.dataset import Dataset
 from tfsgd.data.load import DATASETS
 from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
@@ -48,6 +49,7 @@ class Study:
     missing: tuple[str, ...]  # planned, neither recorded nor failed
     failures: tuple[Failure, ...]  # planned, and the last try failed
     repeated: int  # the same trial in more than one folder; it counts once
+    data: Dataset | None  # None: one's own, and there is no experiment.yaml
 
     @property
     def title(self) -> str:
@@ -62,7 +64,7 @@ class Study:
     @property
     def chance(self) -> float:
         """The accuracy of guessing."""
-        return 1 / DATASETS[self.dataset].classes if self.dataset in DATASETS else 0.1
+        return 1 / self.data.classes if self.data else 0.1
 
     @property
     def attacks(self) -> list[tuple[str, float]]:
@@ -212,6 +214,7 @@ def _study(folders: list[_Folder]) -> Study:
     failures = {f.trial: f for folder in folders for f in folder.failures if f.trial in expected}
     missing = [name for key, name in planned.items() if key not in found and name not in failures]
     first = records[0]
+    known = [folder.experiment.data for folder in folders if folder.experiment]
     return Study(
         folders=tuple(folder.path for folder in folders),
         dataset=first.dataset,
@@ -224,6 +227,7 @@ def _study(folders: list[_Folder]) -> Study:
         missing=tuple(missing),
         failures=tuple(failures.values()),
         repeated=sum(len(folder.records) for folder in folders) - len(records),
+        data=known[0] if known else DATASETS.get(first.dataset),
     )
 
 
