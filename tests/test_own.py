@@ -1,6 +1,7 @@
 """Models and data of one's own: what a name stands for, and what is refused, in one line each."""
 
 import io
+import subprocess
 import sys
 import textwrap
 import uuid
@@ -20,6 +21,7 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.own import OwnModel
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.resolve import resolve
+from tfsgd.reporting.studies import read_studies
 
 Write = Callable[[str], str]
 Config = Callable[..., Path]
@@ -610,3 +612,16 @@ def test_the_example_runs_with_two_workers_and_is_reported(run_sweep: Any, tmp_p
     code, out, _ = run_sweep("examples/own.yaml", "--workers", 1, "--set", "batch_sizes=[8]")
     assert code == 0
     assert "0 to train" in out
+    study = read_studies([tmp_path / "logs" / "own"])[0]
+    assert study.chance == 0.25
+    report = [
+        sys.executable,
+        "-m",
+        "tfsgd.report",
+        str(tmp_path / "logs" / "own"),
+        "--out",
+        str(tmp_path / "r"),
+    ]
+    done = subprocess.run(report, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "r" / "index.html").exists()

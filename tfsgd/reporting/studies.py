@@ -15,14 +15,17 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from tfsgd.data.dataset import Dataset
+from tfsgd.data.load import DATASETS
 from tfsgd.errors import RequestError
 from tfsgd.measures.spec import Measurement, Split
+from tfsgd.models import MODELS
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import grid, training_of
 from tfsgd.plan.wanted import HESSIAN, SPLITS, natural, top_eigenvalue, wanted
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record
-from tfsgd.reporting.paper import DATASET_NAMES, MODEL_NAMES, PAPER_EPSILON, UNDERTRAINED_MARGIN
+from tfsgd.reporting.paper import UNDERTRAINED_MARGIN
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Study:
 
     folders: tuple[Path, ...]
     dataset: str
+    data: Dataset | None  # None: one's own, and there is no experiment.yaml
     model: str
     profile: str
     epochs: int
@@ -54,13 +58,20 @@ class Study:
 
     @property
     def title(self) -> str:
-        names = MODEL_NAMES.get(self.model, self.model), DATASET_NAMES.get(self.dataset, self.dataset)
-        return " on ".join(names)
+        return f"{self.model_title} on {self.dataset_title}"
+
+    @property
+    def dataset_title(self) -> str:
+        return self.data.title if self.data else self.dataset
+
+    @property
+    def model_title(self) -> str:
+        return MODELS[self.model].title if self.model in MODELS else self.model.rpartition(":")[2]
 
     @property
     def paper_epsilon(self) -> float | None:
         """The epsilon of the paper's attacks on this data set; L-infinity, images in [0, 1]."""
-        return PAPER_EPSILON.get(self.dataset)
+        return self.data.paper_epsilon if self.data else None
 
     @property
     def chance(self) -> float:
@@ -252,6 +263,7 @@ def _study(folders: list[_Folder]) -> Study:
     return Study(
         folders=tuple(folder.path for folder in folders),
         dataset=first.dataset,
+        data=next((f.experiment.data for f in folders if f.experiment), DATASETS.get(first.dataset)),
         model=first.model,
         profile=first.profile,
         epochs=first.epochs,
