@@ -14,7 +14,7 @@ def shapes():
     rng = np.random.default_rng(0)
     labels = np.arange(600) % len(CLASSES)
     images = rng.integers(0, 60, (600, SIZE, SIZE)).astype(np.uint8)
-    for image, label in zip(images, labels):
+    for image, label in zip(images, labels, strict=True):
         top, left = rng.integers(0, SIZE - 7, 2)
         image[top : top + 7, left : left + 7] += (_pattern(label) * rng.integers(120, 190)).astype(np.uint8)
     return {

@@ -165,11 +165,8 @@ class Table:
     """A study's table of trials whose numbers can be set at once, for thousands of data sets."""
 
     def __init__(self, of: Experiment, epsilons: tuple[float, ...] = (0.3,)) -> None:
-        self.columns = [
-            "test_accuracy",
-            *(f"{a}_{e}" for a in ("fgsm", "pgd") for e in epsilons),
-            "eigenvalue",
-        ]
+        self.attacks = [(attack, epsilon) for attack in ("fgsm", "pgd") for epsilon in epsilons]
+        self.columns = ["test_accuracy", *(f"{a}_{e}" for a, e in self.attacks), "eigenvalue"]
         trials = grid(of)
         settings = [trial.settings for trial in trials]
         self.batch_size = np.array([s.batch_size for s in settings])
@@ -187,6 +184,7 @@ class Table:
                 "learning_rate": [s.learning_rate for s in settings],
                 "halve_every_epochs": [s.halve_every_epochs for s in settings],
                 "seed": self.seed,
+                "epochs": of.epochs,
                 "status": "completed",
                 "converged": True,
                 "residual": 0.008,

@@ -10,10 +10,13 @@ import pytest
 from scipy import stats
 
 from tests.synthetic import PAPER_REGIMES, Table, experiment
-from tfsgd.reporting.cells import NATURAL, Cells, attacked, paper_regimes
-from tfsgd.reporting.claims import Judgement, claims, holm, judge
-from tfsgd.reporting.evidence import batch_trend
+from tfsgd.reporting import evidence
+from tfsgd.reporting.batch_evidence import batch_trend
+from tfsgd.reporting.cells import NATURAL, Cells, attacked
+from tfsgd.reporting.claims import claims
+from tfsgd.reporting.regimes import paper_regimes, regimes_of
 from tfsgd.reporting.statistics import contrast, rank_correlation
+from tfsgd.reporting.verdicts import Judgement, holm, judge
 
 Make = Callable[[Table], dict[str, Any]]
 
@@ -24,6 +27,7 @@ REGIMES: dict[str, Any] = {
     "Benchmark": PAPER_REGIMES["Benchmark"],
 }
 NULL_SETS = 1_000
+ATTACKS = [("fgsm", 0.3), ("pgd", 0.3)]
 
 
 def table(epsilons: tuple[float, ...] = (0.3,), **changes: Any) -> Table:
@@ -32,7 +36,7 @@ def table(epsilons: tuple[float, ...] = (0.3,), **changes: Any) -> Table:
 
 def judged(trials: pd.DataFrame, dataset: str = "mnist", model: str = "stdcnn") -> dict[str, Judgement]:
     """The primary judgements by the claim's key."""
-    return {j.claim.key: j for j in judge(trials, dataset, model, 0.3) if j.primary}
+    return {j.claim.key: j for j in judge(trials, dataset, model, ATTACKS, 0.3) if j.primary}
 
 
 def verdict(key: str, trials: pd.DataFrame) -> str:
@@ -75,7 +79,9 @@ def test_slope_is_the_least_squares_slope_of_the_means() -> None:
     made = table().filled(np.random.default_rng(2), accuracy=-0.01 * table().doublings)
     lr = made[made["regimes"].map(lambda labels: "LR" in labels) & (made["momentum"] == 0)]
     slope = np.polyfit(np.log2(lr["batch_size"]), lr["test_accuracy"], 1)[0]
-    assert judged(made)["batch-lr-natural-accuracy"].evidence.effect == pytest.approx(100 * slope)
+    found = judged(made)["batch-lr-natural-accuracy"].evidence
+    assert isinstance(found, evidence.Tested)
+    assert found.effect == pytest.approx(100 * slope)
 
 
 def test_rank_correlation_is_spearmans_and_its_partial_form() -> None:
@@ -209,7 +215,7 @@ def test_at_most_five_per_cent_of_null_data_sets_support_a_claim(batch_sizes: li
     rng = np.random.default_rng(6)
     found: dict[str, Counter[str]] = {"supported": Counter(), "contradicted": Counter()}
     for _ in range(NULL_SETS):
-        for j in judge(of.filled(rng), "mnist", "stdcnn", 0.3):
+        for j in judge(of.filled(rng), "mnist", "stdcnn", ATTACKS, 0.3):
             if j.verdict in found and "constant" not in j.claim.key:  # there, no effect is the claim
                 found[j.verdict][j.claim.key] += 1
     for counts in found.values():
@@ -228,7 +234,7 @@ def test_at_most_five_per_cent_support_constancy_when_the_range_is_the_margin() 
         cells = Cells(of.filled(rng, accuracy=0.02 * share, log2_eigenvalue=np.log2(1.5) * share), 0.1)
         for claim in constant:
             e = claim.gather(cells, attacked("fgsm", 0.3) if claim.metric.attack else claim.metric)
-            assert e.p_for is not None
+            assert isinstance(e, evidence.Tested)
             found[claim.key] += 2 * e.p_for < 0.05 and e.agrees_for
     assert max(found.values()) <= 0.05 * NULL_SETS, found
 
@@ -241,7 +247,7 @@ def test_a_noisier_large_batch_does_not_make_trends() -> None:
     for _ in range(NULL_SETS):
         cells = Cells(of.filled(rng, spread=spread), 0.1)
         e = batch_trend("LR", 1)(cells, NATURAL)
-        found["rises"] += e.p is not None and e.p < 0.05 and e.agrees_for
+        found["rises"] += isinstance(e, evidence.Tested) and e.p < 0.05 and e.agrees_for
     assert max(found.values()) <= 0.05 * NULL_SETS, found
 
 
@@ -268,7 +274,7 @@ def test_fewer_than_three_seeds_or_batch_sizes_are_only_described() -> None:
         found = judged(of.filled(np.random.default_rng(11), **AS_THE_PAPER(of)))
         assert {j.verdict for j in found.values()} <= {"descriptive", "not testable"}
         assert found["batch-lr-natural-accuracy"].verdict == "descriptive"
-        assert found["batch-lr-natural-accuracy"].evidence.effect is not None
+        assert not isinstance(found["batch-lr-natural-accuracy"].evidence, evidence.Impossible)
         assert "of at least 3" in found["batch-lr-natural-accuracy"].why
 
 
@@ -356,7 +362,8 @@ def test_regimes_are_known_by_what_they_do() -> None:
             "Benchmark": {"ratio": 0.001, "momentum": [0.9], "halve_every_epochs": 5},
         }
     )
-    assert paper_regimes(of.filled(np.random.default_rng(20))) == {"LR": "LR", "LR/BS": "scaled"}
+    found = paper_regimes(regimes_of(of.filled(np.random.default_rng(20))))
+    assert {kind: regime.name for kind, regime in found.items()} == {"LR": "slow", "LR/BS": "scaled"}
 
 
 def test_an_unfinished_seed_narrows_the_range_instead_of_losing_it() -> None:
@@ -382,7 +389,7 @@ def test_a_regime_that_is_not_there_is_not_testable() -> None:
 
 def test_the_papers_epsilon_is_judged_even_if_it_was_not_measured() -> None:
     of = table(epsilons=(0.05, 0.1))
-    found = [j for j in judge(of.filled(np.random.default_rng(23)), "mnist", "stdcnn", 0.3)]
+    found = [j for j in judge(of.filled(np.random.default_rng(23)), "mnist", "stdcnn", of.attacks, 0.3)]
     at = {j.epsilon: j for j in found if j.claim.key == "batch-lr-fgsm-accuracy"}
     assert list(at) == [0.05, 0.1, 0.3]
     assert (at[0.3].verdict, at[0.3].primary) == ("not testable", True)
@@ -395,7 +402,7 @@ def test_verdicts_may_differ_between_epsilons() -> None:
     trials = of.filled(np.random.default_rng(24), spread=0.5)
     trials["fgsm_0.1"] -= 0.02 * of.doublings
     trials["fgsm_0.3"] += 0.02 * of.doublings
-    found = judge(trials, "mnist", "stdcnn", 0.3)
+    found = judge(trials, "mnist", "stdcnn", of.attacks, 0.3)
     at = {j.epsilon: j.verdict for j in found if j.claim.key == "batch-lr-fgsm-accuracy"}
     assert at == {0.1: "supported", 0.3: "contradicted"}
 
@@ -409,7 +416,10 @@ def test_the_counter_example_is_expected_for_its_data_set_alone() -> None:
 def test_holm_corrects_the_claims_at_an_epsilon_together() -> None:
     of = table()
     found = [
-        j for j in judge(of.filled(np.random.default_rng(25)), "mnist", "stdcnn", 0.3) if j.p_holm is not None
+        j
+        for j in judge(of.filled(np.random.default_rng(25)), "mnist", "stdcnn", of.attacks, 0.3)
+        if j.p_holm is not None
     ]
-    assert [j.p_holm for j in found] == pytest.approx(holm([j.evidence.p or 0.0 for j in found]))
+    p_values = [j.evidence.p for j in found if isinstance(j.evidence, evidence.Tested)]
+    assert [j.p_holm for j in found] == pytest.approx(holm(p_values))
     assert len(found) == 42

@@ -229,9 +229,9 @@ def test_tfds_gives_the_same_cifar10(cifar: Path, cifar_splits: Splits, tmp_path
 
 
 def _from_tfds(name: str, folder: Path, files: Any) -> tuple[Split, Split]:
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets
 
-    download = tfds.download.DownloadManager
+    download = tensorflow_datasets.download.DownloadManager
     with (
         mock.patch.object(download, "download_and_extract", lambda self, urls: files(urls)),
         mock.patch.object(tfds, "_can_download", return_value=True),

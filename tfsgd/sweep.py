@@ -143,7 +143,7 @@ def _log_folder(logs: Path, experiment: Experiment) -> LogFolder:
 def _join(experiment: Experiment, folder: LogFolder, crew: Crew) -> int:
     """Brings workers to a sweep that runs on another machine."""
     assert crew.join is not None
-    same = {"data_dir": None, "export": True}
+    same = {"data_dir": None, "code_dir": None, "export": True}
     theirs = folder.read_experiment()
     if theirs.model_copy(update=same) != experiment.model_copy(update=same):
         raise RequestError(

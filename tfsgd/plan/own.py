@@ -172,7 +172,7 @@ class OwnModel:
             RequestError: the function is not there, raises, or returns no such network.
         """
         function = resolve(self.name, self.code_dir, "model")
-        what = f"model: {self.name} ({file_of(function)})"
+        what = self._what(function)
         try:
             with own_code(self.code_dir):
                 model = function(image_shape, classes)
@@ -188,7 +188,7 @@ class OwnModel:
             RequestError: as `build`, or the network is another each time, or has losses of its own.
         """
         first, second = (self.build(image_shape, classes) for _ in range(2))
-        what = f"model: {self.name}"
+        what = self._what(resolve(self.name, self.code_dir, "model"))
         if structure_sha256(first) != structure_sha256(second):
             raise RequestError(
                 f"{what}: built twice, it has two structures; layers and settings must be the same each time"
@@ -199,3 +199,7 @@ class OwnModel:
             raise
         except Exception as error:  # of a layer of the user's
             raise RequestError(f"{what}: on two black images it raised {one_line(error)}") from None
+
+    def _what(self, function: Any) -> str:
+        """The function and its file, to begin a refusal with."""
+        return f"model: {self.name} ({file_of(function)})"

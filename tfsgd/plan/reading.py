@@ -2,16 +2,18 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from tfsgd.errors import RequestError
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
-from tfsgd.plan.config import Experiment, Regime
+from tfsgd.plan.config import Experiment, Measuring, Regime
 from tfsgd.plan.own import SET_BY_THE_TOOL
 from tfsgd.plan.resolve import nearest
+
+M = TypeVar("M", bound=Measuring)
 
 
 def load_experiment(
@@ -160,9 +162,17 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _validated(path: Path, raw: dict[str, Any], data_dirs: tuple[Path | None, ...]) -> Experiment:
+def _validated(
+    path: Path,
+    raw: dict[str, Any],
+    data_dirs: tuple[Path | None, ...],
+    what: type[M] = Experiment,  # type: ignore[assignment]
+    resolved: bool = False,
+) -> M:
     try:
-        return Experiment.model_validate(raw, context={"folder": path.parent, "data_dirs": data_dirs})
+        return what.model_validate(
+            raw, context=None if resolved else {"folder": path.parent, "data_dirs": data_dirs}
+        )
     except ValidationError as error:
         items = error.errors()
         wrong_items = {item["loc"][:-1] for item in items if item["loc"] and item["type"] != "too_short"}
@@ -209,3 +219,62 @@ def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+# What is measured without a sweep
+
+EPSILONS = {"cifar10": [0.005, 0.01, 0.02]}  # of the attacks where no config says; else those of MNIST
+DEFAULT_EPSILONS = [0.02, 0.05, 0.1, 0.3]
+
+
+def load_measuring(
+    config: Path | None, dataset: str | None, overrides: tuple[str, ...], data_dirs: tuple[Path | None, ...]
+) -> Measuring:
+    """What to measure on networks from elsewhere: a config's, or the usual on a data set.
+
+    Args:
+        config: a YAML file, of which only the data set and what is measured count.
+        dataset: where there is no config: its name; FGSM, PGD and λ1 are then measured with their defaults.
+        overrides: as for `load_experiment`.
+        data_dirs: as for `load_experiment`.
+
+    Raises:
+        RequestError: both are given, or something in them is wrong.
+    """
+    if config and dataset:
+        raise RequestError("--config, --dataset: expected one of them; --set dataset=NAME changes a config's")
+    if config:
+        return load_experiment(config, overrides, data_dirs=data_dirs)
+    epsilon = EPSILONS.get(dataset or "", DEFAULT_EPSILONS)
+    raw: dict[str, Any] = {
+        "dataset": dataset,
+        "attacks": {"fgsm": {"epsilon": epsilon}, "pgd": {"epsilon": epsilon}},
+    }
+    for key, value in map(_parse_override, overrides):
+        _assign(raw, key, value)
+    return _validated(Path("--dataset"), raw, data_dirs, Measuring)
+
+
+def regrown(
+    stored: Path, config: Path | None, overrides: tuple[str, ...], data_dirs: tuple[Path | None, ...]
+) -> Experiment:
+    """The config of a finished sweep, with what is to be measured besides.
+
+    Args:
+        stored: its `experiment.yaml`.
+        config: a YAML file whose attacks and curvature are added; its grid does not count.
+        overrides: as for `load_experiment`.
+        data_dirs: as for `load_experiment`.
+
+    Raises:
+        RequestError: something in them is wrong.
+    """
+    raw = _read_yaml(stored)
+    raw["code_dir"] = raw.get("code_dir") or str(Path.cwd())
+    if config:
+        more = load_experiment(config, (), raw.get("profile") == "quick", data_dirs).model_dump(mode="json")
+        for key in ("attacks", "curvature"):
+            raw[key] = {**(raw.get(key) or {}), **more[key]}
+    for key, value in map(_parse_override, overrides):
+        _assign(raw, key, value)
+    return _validated(stored, raw, data_dirs, resolved=True)

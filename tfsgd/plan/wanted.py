@@ -6,14 +6,14 @@ from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.natural import NaturalAccuracy, ZeroGradients
 from tfsgd.measures.operator import CurvatureSpec
 from tfsgd.measures.spec import Request, Split
-from tfsgd.plan.config import Experiment
+from tfsgd.plan.config import Measuring
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 HESSIAN = "hessian"  # the label of λ1
 TOP_EIGENVALUE = "top_eigenvalue"
 
 
-def wanted(experiment: Experiment, seed: int) -> list[Request]:
+def wanted(experiment: Measuring, seed: int) -> list[Request]:
     """Everything that is to be measured on one network, in the order in which it is measured.
 
     Args:
@@ -39,7 +39,7 @@ def natural(sizes: Mapping[Split, int]) -> list[Request]:
     ]
 
 
-def top_eigenvalue(experiment: Experiment) -> Request:
+def top_eigenvalue(experiment: Measuring) -> Request:
     """λ1, as the config's `hessian` block says."""
     spec = experiment.hessian
     return Request(TOP_EIGENVALUE, HESSIAN, spec, spec.split, spec.examples)

@@ -60,8 +60,15 @@ def upgraded(old: Json, hessian: Mapping[str, Any]) -> Json:
 
 def _measurements(old: Json, hessian: Mapping[str, Any]) -> list[Json]:
     sizes: dict[Split, int] = {split: old[f"{split}_examples"] for split in SPLITS}
-    found = [
-        (request, {"loss": old.get(f"{request.split}_loss"), "accuracy": old[f"{request.split}_accuracy"]})
+    found: list[tuple[Request, Json]] = [
+        (
+            request,
+            {
+                key: old[f"{request.split}_{key}"]
+                for key in ("loss", "accuracy")
+                if f"{request.split}_{key}" in old
+            },
+        )
         for request in natural(sizes)
     ]
     top = old["hessian"]

@@ -1,20 +1,22 @@
 """Figures that go beyond the paper."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from tfsgd.reporting.cells import paper_regimes
-from tfsgd.reporting.curves import BATCH_CAPTION, at, curve_of, marks, place, rank, regime_lines
+from tfsgd.reporting.curves import BATCH_CAPTION, at, curve_of, in_colour, marks, place, regime_lines
 from tfsgd.reporting.drawing import (
+    DARK,
     INK,
-    MAIN,
     MARKERS,
-    OTHERS,
     PAPER,
     WIDTH,
     Drawing,
@@ -23,18 +25,54 @@ from tfsgd.reporting.drawing import (
     batch_axis,
     eigenvalue_axis,
     figure_key,
+    file_name,
     in_words,
     markers,
     percent_axis,
     sequence,
+    set_apart,
 )
+from tfsgd.reporting.paper import attack_name
+from tfsgd.reporting.regimes import regimes_of, with_first_regime
 from tfsgd.reporting.studies import Study, attack_column
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """The batch sizes of some lines, each with a colour and a marker."""
+
+    colours: Mapping[int, str]
+    dark: Mapping[str, str]  # for the drawing
+
+    @classmethod
+    def of(cls, lines: Sequence[Line]) -> "_Sizes":
+        sizes = sorted({int(b) for line in lines for b in line.rows["batch_size"]})
+        pairs = sequence(len(sizes))
+        return cls({b: light for b, (light, _) in zip(sizes, pairs, strict=True)}, {**DARK, **dict(pairs)})
+
+    def marker(self, size: int) -> str:
+        return MARKERS[list(self.colours).index(size) % len(MARKERS)]
+
+    def key(self, figure: Figure, with_markers: bool) -> None:
+        """The legend of the colours, below the figure."""
+        handles = [
+            Line2D([], [], color=colour, marker=self.marker(b) if with_markers else "", label=f"{b}")
+            for b, colour in self.colours.items()
+        ]
+        figure_key(figure, handles, min(len(handles), 4), "batch size")
+
+
+def _epsilons(study: Study, attack: str) -> list[float]:
+    return [epsilon for label, epsilon in study.attacks if label == attack]
+
+
+# Against epsilon
 
 
 def epsilon_figures(study: Study) -> Made:
     """Accuracy against epsilon, one curve a batch size."""
     lines = regime_lines(study)
-    attacks = sorted({name for name, _ in study.attacks})
+    attacks = sorted({label for label, _ in study.attacks})
     if not lines or not attacks:
         yield "Accuracy against ε: no trial was attacked"
         return
@@ -43,53 +81,60 @@ def epsilon_figures(study: Study) -> Made:
 
 
 def _accuracy_against_epsilon(study: Study, lines: Sequence[Line], attack: str) -> Drawing:
-    epsilons = [e for name, e in study.attacks if name == attack]
     figure = Figure(figsize=(WIDTH, 3.7), layout="constrained")
-    title = f"Accuracy against ε under {attack.upper()}, {place(study)}"
+    title = f"Accuracy against ε under {attack_name(attack)}, {place(study)}"
     caption = (
         "Mean over the seeds, one curve a batch size; ε = 0 is natural accuracy. The axis of ε is a square "
         "root, so that small ε can be told apart. The vertical line is the paper's ε."
     )
-    drawing = Drawing(f"epsilon-{attack}", title, caption, figure)
+    sizes = _Sizes.of(lines)
+    drawing = Drawing(f"epsilon-{file_name(attack)}", title, caption, figure, dark=sizes.dark)
     panels = figure.subplots(1, len(lines), sharey=True, squeeze=False)[0]
-    sizes = sorted({int(b) for line in lines for b in line.rows["batch_size"]})
-    colours = dict(zip(sizes, sequence(len(sizes)), strict=True))
+    epsilons = _epsilons(study, attack)
+    columns = {0.0: "test_accuracy"} | {e: attack_column(attack, e) for e in epsilons}
     for axes, line in zip(panels, lines, strict=True):
-        completed = line.rows[line.rows["status"] == "completed"]
-        for _, cell in completed.groupby("batch_size"):
-            size = int(cell["batch_size"].iloc[0])
-            columns = {0.0: "test_accuracy"} | {e: attack_column(attack, e) for e in epsilons}
-            means = {
-                e: float(cell[column].mean()) for e, column in columns.items() if cell[column].notna().any()
-            }
-            axes.plot(list(means), list(means.values()), color=colours[size])
-            curve = Line(line.label, colours[size], MARKERS[sizes.index(size) % len(MARKERS)], cell)
-            says = f"{line.label}, batch size {size}, ε = "
-            points = [(e, mean, f"{says}{e:g}: {in_words(mean)}") for e, mean in means.items()]
-            markers(drawing, axes, curve, points, curve.marker, markersize=5)
-            shared = {"curve": line.label, "batch size": str(size), "seeds": str(len(cell))}
-            drawing.values += [shared | {"ε": f"{e:g}", "mean": in_words(mean)} for e, mean in means.items()]
-        axes.set_xlim(0, 1.08 * max(epsilons) or 1)
-        axes.set_xscale("function", functions=(np.sqrt, np.square))
-        axes.xaxis.set_major_locator(FixedLocator([0.0, *epsilons]))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda e, _: f"{e:g}"))
-        axes.tick_params(axis="x", labelrotation=60)
+        _epsilon_curves(drawing, axes, line, sizes, columns)
+        _epsilon_axis(axes, epsilons)
         if study.paper_epsilon in epsilons:
             axes.axvline(study.paper_epsilon, color=INK, linewidth=0.8, linestyle=":")
         axes.set_title(line.label.replace(" (", "\n("))
-        axes.set_xlabel("ε")
-    percent_axis(panels[0], f"{attack.upper()} accuracy")
-    handles = [
-        Line2D([], [], color=colours[b], marker=MARKERS[i % len(MARKERS)], label=f"{b}")
-        for i, b in enumerate(sizes)
-    ]
-    figure_key(figure, handles, min(len(sizes), 4), "batch size")
+    percent_axis(panels[0], f"{attack_name(attack)} accuracy")
+    sizes.key(figure, with_markers=True)
     return drawing
+
+
+def _epsilon_curves(
+    drawing: Drawing, axes: Axes, line: Line, sizes: _Sizes, columns: Mapping[float, str]
+) -> None:
+    """One regime's curves; `columns` has the column of each epsilon."""
+    completed = line.rows[line.rows["status"] == "completed"]
+    for _, cell in completed.groupby("batch_size"):
+        size = int(cell["batch_size"].iloc[0])
+        curve = Line(line.label, sizes.colours[size], sizes.marker(size), cell)
+        means = {e: float(cell[column].mean()) for e, column in columns.items() if cell[column].notna().any()}
+        axes.plot(list(means), list(means.values()), color=curve.colour)
+        says = f"{line.label}, batch size {size}, ε = "
+        points = [(e, mean, f"{says}{e:g}: {in_words(mean)}") for e, mean in means.items()]
+        markers(drawing, axes, curve, points, curve.marker, markersize=5)
+        shared = {"curve": line.label, "batch size": str(size), "seeds": str(len(cell))}
+        drawing.values += [shared | {"ε": f"{e:g}", "mean": in_words(mean)} for e, mean in means.items()]
+
+
+def _epsilon_axis(axes: Axes, epsilons: Sequence[float]) -> None:
+    axes.set_xlim(0, 1.08 * max(epsilons) or 1)
+    axes.set_xscale("function", functions=(np.sqrt, np.square))
+    axes.xaxis.set_major_locator(FixedLocator([0.0, *epsilons]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda e, _: f"{e:g}"))
+    axes.tick_params(axis="x", labelrotation=60)
+    axes.set_xlabel("ε")
+
+
+# Against the eigenvalue
 
 
 def curvature_figures(study: Study) -> Made:
     """λ1 against adversarial accuracy, one point a trial."""
-    attacks = sorted({name for name, _ in study.attacks})
+    attacks = sorted({label for label, _ in study.attacks})
     if not attacks:
         yield "λ1 against adversarial accuracy: no trial was attacked"
     for attack in attacks:
@@ -97,7 +142,7 @@ def curvature_figures(study: Study) -> Made:
 
 
 def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
-    epsilons = [e for name, e in study.attacks if name == attack]
+    epsilons = _epsilons(study, attack)
     columns = min(2, len(epsilons))
     rows = math.ceil(len(epsilons) / columns)
     figure = Figure(figsize=(WIDTH, 1.0 + 2.5 * rows), layout="constrained")
@@ -106,29 +151,12 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
         "Hollow markers: under-trained. Crosses at the left edge: collapsed, whatever their λ1. If λ1 explained "
         "robustness, the points would fall from left to right within every colour."
     )
-    title = f"λ1 against {attack.upper()} accuracy, {place(study)}"
-    drawing = Drawing(f"curvature-{attack}", title, caption, figure)
+    title = f"λ1 against {attack_name(attack)} accuracy, {place(study)}"
+    drawing = Drawing(f"curvature-{file_name(attack)}", title, caption, figure)
     panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
-    kinds = {label: kind for kind, label in paper_regimes(study.trials).items()}
-    labels = sorted(study.trials["regime"].unique(), key=lambda name: rank(kinds.get(name, "other")))
-    others = iter(OTHERS * 8)
-    colours = {label: MAIN[kinds[label]] if label in kinds else next(others) for label in labels}
-    momenta = sorted(study.trials["momentum"].unique())
+    looks = _Looks.of(study)
     for axes, epsilon in zip(panels, epsilons, strict=False):
-        column = attack_column(attack, epsilon)
-        for row in study.trials[study.trials["eigenvalue"] > 0].dropna(subset=[column]).to_dict("records"):
-            is_bad = row["status"] != "completed"
-            marker = "x" if is_bad else MARKERS[momenta.index(row["momentum"]) % len(MARKERS)]
-            face = PAPER if row["undertrained"] else colours[row["regime"]]
-            text = (
-                f"{row['regime']}, batch size {row['batch_size']}, momentum {row['momentum']:g}, seed "
-                f"{row['seed']}: λ1 {row['eigenvalue']:.3g}, {at(attack, epsilon)} {in_words(row[column])}"
-            )
-            axes.plot(
-                0.0 if is_bad else row["eigenvalue"], row[column], marker, color=colours[row["regime"]],
-                markerfacecolor=face, markersize=5, gid=drawing.says(text), linestyle="none",
-                transform=axes.get_yaxis_transform() if is_bad else axes.transData, clip_on=not is_bad,
-            )  # fmt: skip
+        _curvature_points(drawing, axes, looks, attack, epsilon)
         axes.set_title(f"ε = {epsilon:g}" + (" (the paper's)" if epsilon == study.paper_epsilon else ""))
         percent_axis(axes, "accuracy")
         eigenvalue_axis(axes, "x")
@@ -136,15 +164,65 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
             axes.set_xlabel("")
     for axes in panels[len(epsilons) :]:
         axes.set_visible(False)
-    handles = [
-        Line2D([], [], color=colours[label], marker="o", linestyle="none", label=label) for label in labels
-    ]
-    handles += [
-        Line2D([], [], color=INK, marker=MARKERS[i % len(MARKERS)], linestyle="none", label=f"momentum {m:g}")
-        for i, m in enumerate(momenta)
-    ]
-    figure_key(figure, [*handles, *marks(study.trials)], 4)
+    figure_key(figure, [*looks.key(), *marks(study.trials)], 4)
     return drawing
+
+
+@dataclass(frozen=True)
+class _Looks:
+    """The trials, each under its first regime, with a colour a regime and a marker a momentum."""
+
+    trials: pd.DataFrame
+    colours: Mapping[str, str]
+    momenta: Sequence[float]
+
+    @classmethod
+    def of(cls, study: Study) -> "_Looks":
+        regimes = regimes_of(study.trials)
+        trials = with_first_regime(study.trials, regimes)
+        there = set(trials["regime"])
+        colours = {r.name: colour for r, _, colour in in_colour(regimes) if r.name in there}
+        return cls(trials, colours, sorted(trials["momentum"].unique()))
+
+    def marker(self, momentum: float) -> str:
+        return MARKERS[self.momenta.index(momentum) % len(MARKERS)]
+
+    def key(self) -> list[Line2D]:
+        regimes = [
+            Line2D([], [], color=colour, marker="o", linestyle="none", label=name)
+            for name, colour in self.colours.items()
+        ]
+        return regimes + [
+            Line2D([], [], color=INK, marker=self.marker(m), linestyle="none", label=f"momentum {m:g}")
+            for m in self.momenta
+        ]
+
+
+def _curvature_points(drawing: Drawing, axes: Axes, looks: _Looks, attack: str, epsilon: float) -> None:
+    column = attack_column(attack, epsilon)
+    shown = looks.trials[looks.trials["eigenvalue"] > 0].dropna(subset=[column])
+    for row in shown.to_dict("records"):
+        is_bad = row["status"] != "completed"
+        colour = looks.colours[row["regime"]]
+        text = (
+            f"{row['regime']}, batch size {row['batch_size']}, momentum {row['momentum']:g}, seed "
+            f"{row['seed']}: λ1 {row['eigenvalue']:.3g}, {at(attack, epsilon)} {in_words(row[column])}"
+        )
+        axes.plot(
+            0.0 if is_bad else row["eigenvalue"],
+            row[column],
+            "x" if is_bad else looks.marker(row["momentum"]),
+            color=colour,
+            markerfacecolor=PAPER if row["undertrained"] else colour,
+            markersize=5,
+            gid=drawing.says(text),
+            linestyle="none",
+            transform=axes.get_yaxis_transform() if is_bad else axes.transData,
+            clip_on=not is_bad,
+        )
+
+
+# Over training
 
 
 def gap_figures(study: Study) -> Made:
@@ -163,8 +241,7 @@ def gap_figures(study: Study) -> Made:
         "gap", title, BATCH_CAPTION + " A large batch with a low train accuracy is under-trained.", figure
     )
     left, right = figure.subplots(1, 2)
-    for i, line in enumerate(lines):
-        shift = 2 ** (0.07 * (i - (len(lines) - 1) / 2))
+    for line, shift in set_apart(lines):
         curve_of(drawing, left, line, "train_accuracy", "train accuracy", shift)
         curve_of(drawing, right, line, "gap", "train minus test accuracy", shift)
     for axes, label in ((left, "train accuracy"), (right, "train minus test")):
@@ -175,9 +252,18 @@ def gap_figures(study: Study) -> Made:
     yield drawing
 
 
+@dataclass(frozen=True)
+class _Panel:
+    """A column of the trials' histories and how it is shown."""
+
+    key: str
+    label: str
+    percent: bool = False
+
+
 def learning_figures(study: Study) -> Made:
     """Train loss and validation accuracy over the epochs."""
-    panels = [("loss", "train loss", False), ("val_accuracy", "validation accuracy", True)]
+    panels = [_Panel("loss", "train loss"), _Panel("val_accuracy", "validation accuracy", percent=True)]
     caption = (
         "One line a trial, coloured by batch size; a diverged trial ends early. The train loss is the "
         "running mean that training reports."
@@ -198,51 +284,57 @@ def eigenvalue_history_figures(study: Study) -> Made:
     for key in sorted(keys):
         caption = "One line a trial, coloured by batch size."
         yield from _over_epochs(
-            study, [(key, "λ1", False)], "eigenvalue-epochs", "λ1 over the epochs", caption
+            study, [_Panel(key, "λ1")], "eigenvalue-epochs", "λ1 over the epochs", caption
         )
 
 
-def _over_epochs(
-    study: Study, panels: Sequence[tuple[str, str, bool]], name: str, what: str, caption: str
-) -> Made:
-    histories = {record.training_hash: record.history for record in study.records}
-    panels = [p for p in panels if any(p[0] in history for history in histories.values())]
+def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, caption: str) -> Made:
+    records = zip(study.trials["folder"], study.records, strict=True)  # a row of the table each, in order
+    histories = {folder: record.history for folder, record in records}
+    panels = [p for p in panels if any(p.key in history for history in histories.values())]
     lines = regime_lines(study)
     if not panels or not lines:
         yield f"{what}: the records hold no such history"
         return
     figure = Figure(figsize=(WIDTH, 1.2 + 2.4 * len(panels)), layout="constrained")
-    drawing = Drawing(name, f"{what}, {place(study)}", caption, figure)
+    sizes = _Sizes.of(lines)
+    drawing = Drawing(name, f"{what}, {place(study)}", caption, figure, dark=sizes.dark)
     grid = figure.subplots(len(panels), len(lines), sharex=True, sharey="row", squeeze=False)
-    sizes = sorted({int(b) for line in lines for b in line.rows["batch_size"]})
-    colours = dict(zip(sizes, sequence(len(sizes)), strict=True))
     for j, line in enumerate(lines):
-        for i, (key, label, percent) in enumerate(panels):
+        for axes, panel in zip(grid[:, j], panels, strict=True):
             for row in line.rows.to_dict("records"):
-                values = [math.nan if v is None else v for v in histories[row["training_hash"]].get(key, ())]
-                epochs = [e for e, v in enumerate(values, 1) if math.isfinite(v)]
-                gid = drawing.says(
-                    f"{line.label}, batch size {row['batch_size']}, seed {row['seed']}: {row['status']}"
-                )
-                kept = [v for v in values if math.isfinite(v)]
-                grid[i, j].plot(epochs, kept, color=colours[row["batch_size"]], linewidth=1, gid=gid)
-            if j == 0:
-                grid[i, 0].set_ylabel(f"{label} (%)" if percent else label)
-            if percent:
-                grid[i, j].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}"))
-            elif all(v > 0 for drawn in grid[i, j].lines for v in np.asarray(drawn.get_ydata(), dtype=float)):
-                grid[i, j].set_yscale("log")
-                grid[i, j].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-                grid[i, j].yaxis.set_minor_formatter(NullFormatter())
+                values = histories[row["folder"]].get(panel.key, ())
+                _history(drawing, axes, line.label, row, values, sizes.colours[row["batch_size"]])
+            _history_axis(axes, panel, is_left=j == 0)
         grid[0, j].set_title(line.label.replace(" (", "\n("))
         grid[-1, j].set_xlabel("epoch")
-    figure_key(
-        figure,
-        [Line2D([], [], color=colours[b], label=f"{b}") for b in sizes],
-        min(len(sizes), 4),
-        "batch size",
-    )
+    sizes.key(figure, with_markers=False)
     yield drawing
+
+
+def _history(
+    drawing: Drawing,
+    axes: Axes,
+    who: str,
+    row: Mapping[Any, Any],
+    values: Sequence[float | None],
+    colour: str,
+) -> None:
+    """One trial's line over its epochs; `row` is its row of the table."""
+    known = {epoch: v for epoch, v in enumerate(values, 1) if v is not None and math.isfinite(v)}
+    text = f"{who}, batch size {row['batch_size']}, seed {row['seed']}: {row['status']}"
+    axes.plot(list(known), list(known.values()), color=colour, linewidth=1, gid=drawing.says(text))
+
+
+def _history_axis(axes: Axes, panel: _Panel, is_left: bool) -> None:
+    if is_left:
+        axes.set_ylabel(f"{panel.label} (%)" if panel.percent else panel.label)
+    if panel.percent:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}"))
+    elif all(v > 0 for drawn in axes.lines for v in np.asarray(drawn.get_ydata(), dtype=float)):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 BEYOND: tuple[Callable[[Study], Made], ...] = (gap_figures, learning_figures, eigenvalue_history_figures)

@@ -16,13 +16,14 @@ from tfsgd.reporting.paper import (
     DOUBTFUL,
     EIGENVALUE_MARGIN,
     MIN_SEEDS,
-    REGIMES,
     RESIDUAL_LIMIT,
+    attack_name,
 )
+from tfsgd.reporting.regimes import curves, paper_regimes, regimes_of, with_first_regime
 from tfsgd.reporting.statistics import Array
-from tfsgd.reporting.studies import attack_column, curves
+from tfsgd.reporting.studies import attack_column
 
-Cell = tuple[str, int, float]  # regime of the paper, batch size, momentum
+Cell = tuple[str, int, float]  # regime of the paper or `other: name`, batch size, momentum
 
 
 Points = tuple[pd.DataFrame, list[pd.DataFrame]]  # x, y, train_loss by cell; and for each seed
@@ -34,7 +35,7 @@ class Metric:
 
     column: str
     name: str
-    attack: str | None = None
+    attack: str | None = None  # its label
     epsilon: float | None = None
 
     @property
@@ -56,47 +57,25 @@ NATURAL = Metric("test_accuracy", "natural accuracy")
 EIGENVALUE = Metric("eigenvalue", "λ1")
 
 
+def adversarial(attack: str) -> Metric:
+    """The accuracy under an attack, at an epsilon that is filled in later."""
+    return Metric("", f"{attack_name(attack)} accuracy", attack)
+
+
 def attacked(attack: str, epsilon: float) -> Metric:
-    return Metric(attack_column(attack, epsilon), f"{attack.upper()} accuracy", attack, epsilon)
-
-
-def paper_regimes(trials: pd.DataFrame) -> dict[str, str]:
-    """The labels in the records that stand for the paper's LR, LR/BS and Benchmark.
-
-    A regime is known by what it does with the learning rate, not by its label; where several do the
-    same, the one with the paper's label is taken, or else the first.
-    """
-    kinds: dict[str, list[str]] = {}
-    for label, rows in curves(trials).groupby("regime", sort=False):
-        kinds.setdefault(_kind(str(label), rows), []).append(str(label))
-    return {kind: kind if kind in kinds[kind] else kinds[kind][0] for kind in REGIMES if kind in kinds}
-
-
-def _kind(label: str, rows: pd.DataFrame) -> str:
-    rates = rows["learning_rate"]
-    ratios = rates / rows["batch_size"]
-    constant_rate = np.isclose(rates, rates.iloc[0], rtol=1e-9).all()
-    if rows["halve_every_epochs"].notna().all():
-        return "Benchmark" if constant_rate else "other"
-    if rows["halve_every_epochs"].notna().any():
-        return "other"
-    if rows["batch_size"].nunique() == 1:
-        return label if label in ("LR", "LR/BS") else "other"
-    if constant_rate:
-        return "LR"
-    return "LR/BS" if np.isclose(ratios, ratios.iloc[0], rtol=1e-9).all() else "other"
+    return Metric(attack_column(attack, epsilon), f"{attack_name(attack)} accuracy", attack, epsilon)
 
 
 class Cells:
-    """One study's trials by cell and seed, for the paper's three regimes."""
+    """One study's trials by cell and seed, for the paper's three regimes and all others."""
 
     def __init__(self, trials: pd.DataFrame, chance: float) -> None:
-        self.trials = trials
         self.chance = chance
-        self.labels = paper_regimes(trials)
-        names = {label: kind for kind, label in self.labels.items()}
-        rows = curves(trials)
-        rows["regime"] = [names.get(label, f"other: {label}") for label in rows["regime"]]
+        regimes = regimes_of(trials)
+        names = {regime.name: kind for kind, regime in paper_regimes(regimes).items()}
+        self.trials = with_first_regime(trials, regimes)
+        rows = curves(trials, regimes)
+        rows["regime"] = [names.get(name, f"other: {name}") for name in rows["regime"]]
         self.rows = rows
         self._keys = list(zip(rows["regime"], rows["batch_size"], rows["momentum"], strict=True))
         self._troubles = list(self._find_troubles())

@@ -1,29 +1,23 @@
-"""The paper's claims, each judged on one study's trials: the sentence, its test, the verdict."""
+"""The paper's claims, each a sentence in our words, what the paper expects, and the test that judges it."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
-import numpy as np
-import pandas as pd
-
-from tfsgd.reporting.cells import EIGENVALUE, NATURAL, Cells, Metric, attacked
+from tfsgd.reporting.batch_evidence import batch_constant, batch_trend, lower_at_large_batches
+from tfsgd.reporting.cells import EIGENVALUE, NATURAL, Cells, Metric, adversarial
 from tfsgd.reporting.eigen_evidence import both_rise, explains
-from tfsgd.reporting.evidence import (
-    Evidence,
-    batch_constant,
-    batch_trend,
-    lower_at_large_batches,
-    momentum_constant,
-    momentum_matters_more,
-    momentum_trend,
+from tfsgd.reporting.evidence import Evidence
+from tfsgd.reporting.momentum_evidence import momentum_constant, momentum_matters_more, momentum_trend
+from tfsgd.reporting.paper import (
+    ACCURACY_MARGIN,
+    COUNTER_EXAMPLE,
+    DATASET_NAMES,
+    EIGENVALUE_FACTOR,
+    LARGE_BATCH_SIZE,
+    MODEL_NAMES,
+    PAPER_ATTACKS,
+    points,
 )
-from tfsgd.reporting.paper import ALPHA, LARGE_BATCH_SIZE
-
-Verdict = Literal["supported", "contradicted", "undecided", "descriptive", "not testable"]
-
-COUNTER_EXAMPLE = ("fashion_mnist", "stdcnn")  # Section 3.2
 
 
 @dataclass(frozen=True)
@@ -40,59 +34,14 @@ class Claim:
     gather: Callable[[Cells, Metric], Evidence]
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """A claim, the evidence for it at one epsilon, and the verdict."""
-
-    claim: Claim
-    epsilon: float | None
-    primary: bool  # no epsilon is involved, or it is the paper's
-    evidence: Evidence
-    p_holm: float | None
-    verdict: Verdict
-    why: str
-
-    def as_json(self) -> dict[str, Any]:
-        e = self.evidence
-        return {
-            "claim": self.claim.key,
-            "group": self.claim.group,
-            "statement": self.claim.statement,
-            "section": self.claim.section,
-            "expected": self.claim.expected,
-            "test": self.claim.test,
-            "metric": self.claim.metric.name,
-            "attack": self.claim.metric.attack,
-            "epsilon": self.epsilon,
-            "primary": self.primary,
-            "verdict": self.verdict,
-            "why": self.why,
-            "effect": _rounded(e.effect),
-            "interval": None if e.low is None else [_rounded(e.low), _rounded(e.high)],
-            "unit": e.unit,
-            "detail": e.detail,
-            "n": e.n,
-            "seeds": e.seeds,
-            "cells": e.cells,
-            "p": _rounded(e.p),
-            "p_holm": _rounded(self.p_holm),
-        }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
-
-
-# The claims
-
-
 TREND_TEST = (
     "Slope against log2 of the batch size, seeds as paired blocks (linear contrast in a randomised block "
     "design). The interval is Student's t over one slope a seed; Page's test must find the order too."
 )
 CONSTANT_TEST = (
-    "Equivalence: for every pair, two one-sided tests that the difference stays within ±2 points of "
-    "accuracy, or within a factor of 1.5 for λ1. Seeds are paired blocks."
+    "Equivalence: for every pair, two one-sided tests that the difference stays within "
+    f"±{points(ACCURACY_MARGIN)} of accuracy, or within a factor of {EIGENVALUE_FACTOR:g} for λ1. Seeds are "
+    "paired blocks."
 )
 LOWER_TEST = f"Mean difference of log2 λ1 over the common batch sizes from {LARGE_BATCH_SIZE} on."
 MOMENTUM_TEST = (
@@ -121,17 +70,17 @@ GROUPS = (
 )
 
 
-def claims(dataset: str, model: str, attacks: Sequence[str] = ("fgsm", "pgd")) -> list[Claim]:
+def claims(dataset: str, model: str, attacks: Sequence[str] = PAPER_ATTACKS) -> list[Claim]:
     """All claims, each for every metric that it is about; an attack's epsilon is filled in later."""
-    adversarial = [Metric("", f"{attack.upper()} accuracy", attack) for attack in attacks]
-    accuracies = [NATURAL, *adversarial]
+    under_attack = [adversarial(attack) for attack in attacks]
+    accuracies = [NATURAL, *under_attack]
     exception = (dataset, model) == COUNTER_EXAMPLE
     return [
         *_batch_claims(accuracies, exception),
         *_constant_claims(accuracies),
         *_momentum_claims(accuracies),
-        *_counter_claims(adversarial, exception),
-        *_curvature_claims(adversarial, exception),
+        *_counter_claims(under_attack, exception),
+        *_curvature_claims(under_attack, exception),
     ]
 
 
@@ -169,7 +118,9 @@ def _constant_claims(accuracies: Sequence[Metric]) -> list[Claim]:
             GROUPS[1],
             f"Under LR/BS, {metric.name} is almost constant, whatever the batch size.",
             "Abstract, Section 3",
-            "within a factor of 1.5" if metric.is_eigenvalue else "within ±2 points",
+            f"within a factor of {EIGENVALUE_FACTOR:g}"
+            if metric.is_eigenvalue
+            else f"within ±{points(ACCURACY_MARGIN)}",
             CONSTANT_TEST,
             metric,
             batch_constant("LR/BS"),
@@ -242,11 +193,12 @@ def _momentum_claims(accuracies: Sequence[Metric]) -> list[Claim]:
     return result
 
 
-def _counter_claims(adversarial: Sequence[Metric], exception: bool) -> list[Claim]:
+def _counter_claims(under_attack: Sequence[Metric], exception: bool) -> list[Claim]:
+    dataset, model = COUNTER_EXAMPLE
     expected = (
         "yes: the paper's counter-example is this data set and model"
         if exception
-        else "no: the paper reports it for StdCNN on Fashion-MNIST only"
+        else f"no: the paper reports it for {MODEL_NAMES[model]} on {DATASET_NAMES[dataset]} only"
     )
     return [
         Claim(
@@ -260,11 +212,11 @@ def _counter_claims(adversarial: Sequence[Metric], exception: bool) -> list[Clai
             both_rise(regime),
         )
         for regime in ("LR", "Benchmark")
-        for metric in adversarial
+        for metric in under_attack
     ]
 
 
-def _curvature_claims(adversarial: Sequence[Metric], exception: bool) -> list[Claim]:
+def _curvature_claims(under_attack: Sequence[Metric], exception: bool) -> list[Claim]:
     expected = "a negative correlation"
     if exception:
         expected += "; Section 3.2 reports an exception for this data set and model"
@@ -282,92 +234,7 @@ def _curvature_claims(adversarial: Sequence[Metric], exception: bool) -> list[Cl
             metric,
             explains(within, given),
         )
-        for metric in adversarial
+        for metric in under_attack
         for within in (False, True)
         for given in (False, True)
     ]
-
-
-# Verdicts
-
-
-def judge(
-    trials: pd.DataFrame, dataset: str, model: str, paper_epsilon: float | None, chance: float = 0.1
-) -> list[Judgement]:
-    """Judges every claim at the paper's epsilon and at every other one that was measured.
-
-    Args:
-        trials: one row a trial, with the columns of `results.trial_row`.
-
-    Returns:
-        One judgement for each claim and epsilon; claims without an attack have one, with epsilon None.
-        Holm's correction runs over the claims that could be tested: over all of those without an attack
-        or at the paper's epsilon together, and over those at each other epsilon by itself.
-    """
-    cells = Cells(trials, chance)
-    found: list[tuple[Claim, float | None, bool, Evidence]] = []
-    for claim in claims(dataset, model):
-        if claim.metric.attack is None:
-            found.append((claim, None, True, claim.gather(cells, claim.metric)))
-            continue
-        for epsilon in _epsilons(trials, claim.metric.attack, paper_epsilon):
-            metric = attacked(claim.metric.attack, epsilon)
-            found.append((claim, epsilon, epsilon == paper_epsilon, claim.gather(cells, metric)))
-    return _corrected(found)
-
-
-def _epsilons(trials: pd.DataFrame, attack: str, paper_epsilon: float | None) -> list[float]:
-    """The paper's, even if it was not measured, and all others, in order."""
-    columns = [str(column) for column in trials if str(column).startswith(f"{attack}_")]
-    measured = {float(column.removeprefix(f"{attack}_")) for column in columns}
-    return sorted(measured | ({paper_epsilon} if paper_epsilon is not None else set()))
-
-
-def _corrected(found: list[tuple[Claim, float | None, bool, Evidence]]) -> list[Judgement]:
-    families: dict[Any, list[int]] = {}
-    for i, (_, epsilon, primary, e) in enumerate(found):
-        if e.p is not None and not e.floor:
-            families.setdefault("primary" if primary else epsilon, []).append(i)
-    adjusted: dict[int, float] = {}
-    for members in families.values():
-        adjusted |= dict(zip(members, holm([found[i][3].p or 0.0 for i in members]), strict=True))
-    return [
-        Judgement(claim, epsilon, primary, e, adjusted.get(i), *_verdict(e, adjusted.get(i)))
-        for i, (claim, epsilon, primary, e) in enumerate(found)
-    ]
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (Holm 1979): adjusted p-values, in the given order."""
-    order = np.argsort(p_values, kind="stable")
-    count = len(p_values)
-    adjusted = np.empty(count)
-    adjusted[order] = np.maximum.accumulate([(count - i) * p_values[j] for i, j in enumerate(order)])
-    return [float(p) for p in np.minimum(adjusted, 1.0)]
-
-
-def _verdict(e: Evidence, p_holm: float | None) -> tuple[Verdict, str]:
-    if e.floor:
-        return "not testable", "floor: every cell is within 2 points of 0 or of guessing"
-    if e.effect is None:
-        return "not testable", e.obstacle + (f" ({e.spoilt})" if e.spoilt else "")
-    if e.obstacle:
-        return "descriptive", f"the numbers are shown, but there is no test: {e.obstacle}"
-    assert p_holm is not None
-    toward = (e.p_for or 0.0) <= (e.p_against or 0.0)
-    agrees = e.agrees_for if toward else e.agrees_against
-    direction = "for" if toward else "against"
-    if p_holm >= ALPHA:
-        return "undecided", f"the evidence {direction} it is too weak: {_p(p_holm)} after Holm's correction"
-    if not agrees:
-        return (
-            "undecided",
-            f"the tests {direction} it disagree: {_p(p_holm)}, but not consistent over seeds or order",
-        )
-    if e.spoilt:
-        return "undecided", f"the range holds trials that cannot be counted: {e.spoilt}"
-    return ("supported" if toward else "contradicted"), f"{_p(p_holm)} after Holm's correction"
-
-
-def _p(value: float) -> str:
-    return f"p = {value:.2g}" if value >= 1e-4 else "p < 0.0001"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import stats
 
-from tfsgd.reporting.cells import paper_regimes
 from tfsgd.reporting.drawing import (
     INK,
     MAIN,
@@ -26,37 +26,43 @@ from tfsgd.reporting.drawing import (
     in_words,
     markers,
 )
-from tfsgd.reporting.paper import BASE_MOMENTUM, DATASET_NAMES, MODEL_NAMES
-from tfsgd.reporting.studies import Study, curves
+from tfsgd.reporting.paper import BAD, BASE_MOMENTUM, DATASET_NAMES, MODEL_NAMES, attack_name
+from tfsgd.reporting.regimes import Regime, curves, paper_regimes, regimes_of
+from tfsgd.reporting.studies import Study
 
 
 def regime_lines(study: Study) -> list[Line]:
-    labels = paper_regimes(study.trials)
-    kinds = {label: kind for kind, label in labels.items()}
-    rows = curves(study.trials)
-    others = iter(OTHERS * 8)
+    """A line for every regime, at the momentum of the paper's figures; the paper's regimes come first."""
+    regimes = regimes_of(study.trials)
+    rows = curves(study.trials, regimes)
     lines = []
-    for i, label in enumerate(
-        sorted(rows["regime"].unique(), key=lambda name: rank(kinds.get(name, "other")))
-    ):
-        kind = kinds.get(label)
-        of_regime = rows[rows["regime"] == label]
-        momentum = BASE_MOMENTUM[kind] if kind else float(of_regime["momentum"].min())
-        here = of_regime[of_regime["momentum"] == momentum]
-        colour = MAIN[kind] if kind else next(others)
+    for i, (regime, kind, colour) in enumerate(in_colour(regimes)):
+        here = rows[rows["regime"] == regime.name]
+        momentum = BASE_MOMENTUM[kind] if kind else float(here["momentum"].min())
+        here = here[here["momentum"] == momentum]
         if len(here):
-            lines.append(Line(f"{label} (momentum {momentum:g})", colour, MARKERS[i % len(MARKERS)], here))
+            lines.append(
+                Line(f"{regime.name} (momentum {momentum:g})", colour, MARKERS[i % len(MARKERS)], here)
+            )
     return lines
 
 
-def rank(kind: str) -> int:
-    return list(MAIN).index(kind) if kind in MAIN else len(MAIN)
+def in_colour(regimes: Sequence[Regime]) -> list[tuple[Regime, str, str]]:
+    """The regimes with the one of the paper that they stand for, or "", and their colours."""
+    kinds = {regime: kind for kind, regime in paper_regimes(regimes).items()}
+    order = list(MAIN)
+    ranked = sorted(regimes, key=lambda r: order.index(kinds[r]) if r in kinds else len(order))
+    others = cycle(OTHERS)
+    return [(r, kinds.get(r, ""), MAIN[kinds[r]] if r in kinds else next(others)) for r in ranked]
 
 
 def momentum_lines(study: Study, kind: str) -> list[Line]:
-    label = paper_regimes(study.trials).get(kind)
-    rows = curves(study.trials)
-    rows = rows[rows["regime"] == label]
+    """A line for every momentum of one of the paper's regimes."""
+    regimes = regimes_of(study.trials)
+    regime = paper_regimes(regimes).get(kind)
+    if regime is None:
+        return []
+    rows = curves(study.trials, [regime])
     momenta = sorted(rows["momentum"].unique())
     ramp = RAMPS[kind]
     return [
@@ -79,7 +85,7 @@ def place(study: Study) -> str:
 
 
 def at(attack: str, epsilon: float) -> str:
-    return f"{attack.upper()} accuracy at ε = {epsilon:g}"
+    return f"{attack_name(attack)} accuracy at ε = {epsilon:g}"
 
 
 def curve_of(
@@ -210,7 +216,7 @@ def legend(figure: Figure, lines: Sequence[Line], attack: str) -> None:
     handles = [Line2D([], [], color=line.colour, marker=line.marker, label=line.label) for line in lines]
     handles.append(Line2D([], [], color=INK, label="natural"))
     if attack:
-        handles.append(Line2D([], [], color=INK, linestyle=(0, (4, 2)), label=attack.upper()))
+        handles.append(Line2D([], [], color=INK, linestyle=(0, (4, 2)), label=attack_name(attack)))
     figure_key(figure, [*handles, *marks(pd.concat([line.rows for line in lines]))], 3)
 
 
@@ -219,7 +225,7 @@ def marks(trials: pd.DataFrame) -> list[Line2D]:
     found = []
     if trials.loc[trials["status"] == "completed", "undertrained"].any():
         found.append(("o", PAPER, "under-trained"))
-    bad = [status for status in ("collapsed", "diverged") if (trials["status"] == status).any()]
+    bad = [status for status in sorted(BAD) if (trials["status"] == status).any()]
     if bad:
         found.append(("x", INK, " or ".join(bad)))
     return [

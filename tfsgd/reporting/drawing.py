@@ -1,13 +1,14 @@
 """How a figure is drawn, saved and put into the page: style, colours, markers, axes."""
 
-import html
 import io
 import math
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import matplotlib
 import pandas as pd
@@ -32,7 +33,7 @@ RAMPS = {
 OTHERS = ("#e69f00", "#009e73", "#7f7f7f", "#8c564b")
 
 
-DARK = {
+DARK: Mapping[str, str] = {
     INK: "#e6e8eb",
     GRID: "#3a4048",
     PAPER: "#16191d",
@@ -86,6 +87,7 @@ class Drawing:
     """A figure with what the page says beside it.
 
     Attributes:
+        dark: each colour of the figure that changes in dark mode -> the colour that it has there.
         hover: the id of an artist in the SVG -> what its markers say, or what it says as a whole.
         values: rows of the table under the figure.
     """
@@ -94,7 +96,9 @@ class Drawing:
     title: str
     caption: str
     figure: Figure
+    first: bool = False  # shown before the claims
     extra: bool = False  # shown folded
+    dark: Mapping[str, str] = field(default_factory=lambda: DARK)
     hover: dict[str, list[str]] = field(default_factory=dict)
     values: list[dict[str, str]] = field(default_factory=list)
 
@@ -126,35 +130,59 @@ class Drawing:
         return buffer.getvalue()
 
 
+# In the page
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+COLOURED = ("style", "fill", "stroke")  # attributes of an SVG that hold colours
+
+ET.register_namespace("", SVG[1:-1])
+ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+
+
 def inline(drawing: Drawing, svg: str) -> str:
     """An SVG for the page: colours as CSS variables, values on hover, a name for screen readers."""
-    body = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    body = re.sub(r"#[0-9a-f]{6}\b", lambda m: f"var(--c{m[0][1:]})" if m[0] in DARK else m[0], body)
+    root = ET.fromstring(svg)
+    for metadata in root.findall(f"{SVG}metadata"):
+        root.remove(metadata)
+    for element in root.iter():
+        for attribute in COLOURED:
+            if attribute in element.attrib:
+                element.set(attribute, _with_variables(element.attrib[attribute], drawing.dark))
+    groups = {group.get("id"): group for group in root.iter(f"{SVG}g")}
     for key, texts in drawing.hover.items():
-        body = _titled(body, f'<g id="{key}">', texts)
-    label = html.escape(drawing.title)
-    return body.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+        if key in groups:  # an artist without a visible part is not in the SVG
+            _give_titles(groups[key], texts)
+    root.set("role", "img")
+    root.set("aria-label", drawing.title)
+    return ET.tostring(root, encoding="unicode")
 
 
-def _titled(body: str, group: str, texts: Sequence[str]) -> str:
-    """Puts a title into each marker of a group of the SVG, or into the group if it has none."""
-    before, found, after = body.partition(group)
-    titles = [f"<title>{html.escape(text)}</title>" for text in texts]
-    if not found:
-        return body
-    if after.find("<use ") < 0 or after.find("<use ") > after.find("</g>"):
-        return f"{before}{group}{titles[0]}{after}"
-    done = ""
-    for title in titles:
-        head, tag, rest = after.partition("<use ")
-        attributes, _, after = rest.partition("/>")
-        done += f'{head}{tag}class="point" {attributes}>{title}</use>'
-    return before + group + done + after
+def _with_variables(style: str, dark: Mapping[str, str]) -> str:
+    return re.sub(r"#[0-9a-f]{6}\b", lambda m: f"var(--c{m[0][1:]})" if m[0] in dark else m[0], style)
 
 
-def style_variables() -> tuple[dict[str, str], dict[str, str]]:
+def _give_titles(group: ET.Element, texts: Sequence[str]) -> None:
+    """A title for each marker of a group of the SVG, or one for the group if it has no markers."""
+    markers = list(group.iter(f"{SVG}use"))
+    if not markers:
+        title = ET.Element(f"{SVG}title")
+        title.text = texts[0]
+        group.insert(0, title)
+    for marker, text in zip(markers, texts, strict=False):
+        marker.set("class", "point")
+        ET.SubElement(marker, f"{SVG}title").text = text
+
+
+def style_variables(drawings: Sequence[Drawing]) -> tuple[dict[str, str], dict[str, str]]:
     """The CSS variables of `inline`: for light, and for dark mode."""
-    return {f"--c{c[1:]}": c for c in DARK}, {f"--c{c[1:]}": dark for c, dark in DARK.items()}
+    dark = dict(DARK)
+    for drawing in drawings:
+        dark |= drawing.dark
+    return {f"--c{c[1:]}": c for c in dark}, {f"--c{c[1:]}": other for c, other in dark.items()}
+
+
+# Lines and markers
 
 
 Made = Iterator["Drawing | str"]  # a figure, or in words the one that cannot be drawn, and why
@@ -244,13 +272,20 @@ def figure_key(figure: Figure, handles: Sequence[Line2D], columns: int, title: s
     )
 
 
-def sequence(count: int) -> list[str]:
-    """Colours for ordered things, in both modes far enough from the background."""
+def sequence(count: int) -> list[tuple[str, str]]:
+    """Colours for ordered things, in light and in dark mode; both far enough from the background."""
     light, dark = matplotlib.colormaps["viridis"], matplotlib.colormaps["plasma"]
-    colours = []
-    for i in range(count):
-        share = i / max(count - 1, 1)
-        colour = matplotlib.colors.to_hex(light(0.05 + 0.8 * share))
-        DARK[colour] = matplotlib.colors.to_hex(dark(0.4 + 0.6 * share))
-        colours.append(colour)
-    return colours
+    shares = [i / max(count - 1, 1) for i in range(count)]
+    to_hex = matplotlib.colors.to_hex
+    return [(to_hex(light(0.05 + 0.8 * share)), to_hex(dark(0.4 + 0.6 * share))) for share in shares]
+
+
+def file_name(label: str) -> str:
+    """A label as a part of a file's name; different labels give different names."""
+    return quote(label, safe="")
+
+
+def set_apart(lines: Sequence["Line"]) -> Iterator[tuple["Line", float]]:
+    """Lines with what their batch sizes are multiplied by, so that they do not hide each other."""
+    for i, line in enumerate(lines):
+        yield line, 2 ** (0.07 * (i - (len(lines) - 1) / 2))

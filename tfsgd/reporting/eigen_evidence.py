@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
+from tfsgd.reporting.batch_evidence import batch_trend
 from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric
-from tfsgd.reporting.evidence import Evidence, batch_trend, nothing, on_floor, shortfall_of
+from tfsgd.reporting.contrasts import nothing, on_floor, shortfall_of
+from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested
 from tfsgd.reporting.paper import MIN_CELLS, MIN_SEEDS
 from tfsgd.reporting.statistics import correlation_statistic, fisher_interval, rank_correlation, t_quantile
 
@@ -22,19 +25,18 @@ def both_rise(regime: str) -> Callable[[Cells, Metric], Evidence]:
     def evidence(cells: Cells, metric: Metric) -> Evidence:
         robustness = batch_trend(regime, 1)(cells, metric)
         curvature = batch_trend(regime, 1)(cells, EIGENVALUE)
-        spoilt = ", ".join(
-            dict.fromkeys(filter(None, [*robustness.spoilt.split(", "), *curvature.spoilt.split(", ")]))
-        )
-        joint = replace(robustness, spoilt=spoilt, obstacle=robustness.obstacle or curvature.obstacle)
-        if curvature.effect is not None:
-            joint = replace(joint, detail=f"λ1: factor {curvature.effect:.3g} per doubling")
-        if robustness.p_for is None or robustness.p_against is None:
-            return joint
-        if curvature.p_for is None or curvature.p_against is None:
-            return replace(joint, p_for=None, p_against=None)
+        troubles = [*robustness.spoilt.split(", "), *curvature.spoilt.split(", ")]
+        robustness = replace(robustness, spoilt=", ".join(dict.fromkeys(filter(None, troubles))))
+        if not isinstance(curvature, Impossible):
+            detail = f"λ1: factor {curvature.effect:.3g} per doubling"
+            robustness = replace(robustness, detail=detail)
+        if not isinstance(robustness, Tested):
+            return robustness
+        if not isinstance(curvature, Tested):
+            return robustness.untested(curvature.reason)
         weaker = robustness if robustness.p_against <= curvature.p_against else curvature
         return replace(
-            joint,
+            robustness,
             p_for=max(robustness.p_for, curvature.p_for),
             p_against=min(1.0, 2 * min(robustness.p_against, curvature.p_against)),
             agrees_for=robustness.agrees_for and curvature.agrees_for,
@@ -51,23 +53,32 @@ def explains(within: bool, given_loss: bool) -> Callable[[Cells, Metric], Eviden
         if metric.column not in cells.trials:
             return nothing(cells, metric, "it needs an attack")
         means, seeds = cells.points(metric)
-        spoilt = cells.spoilt(EIGENVALUE)
-        n = f"{len(means)} cells, {len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}"
-        base = Evidence(unit="rank correlation", seeds=len(seeds), cells=len(means), n=n, spoilt=spoilt)
+        basis: dict[str, Any] = {
+            "unit": "rank correlation",
+            "seeds": len(seeds),
+            "cells": len(means),
+            "n": f"{len(means)} cells, {len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}",
+            "spoilt": cells.spoilt(EIGENVALUE),
+        }
         if len(means) < MIN_CELLS:
-            return replace(base, obstacle=f"{len(means)} of at least {MIN_CELLS} cells")
+            return Impossible(reason=f"{len(means)} of at least {MIN_CELLS} cells", **basis)
         rho, freedom = _correlation(means, within, given_loss)
         if freedom < 3:
-            return replace(base, obstacle="too few cells in each regime")
-        base = replace(base, effect=rho, floor=on_floor(means["y"].to_numpy()[None], metric, cells.chance))
+            return Impossible(reason="too few cells in each regime", **basis)
+        floor = on_floor(means["y"].to_numpy()[None], metric, cells.chance)
+        basis |= {"effect": rho, "floor": floor}
         shortfall = shortfall_of(len(seeds), means["batch_size"].nunique())
         if shortfall:
-            return replace(base, obstacle=shortfall)
-        low, high = fisher_interval(rho, freedom)
+            return Described(reason=shortfall, **basis)
         p_less = float(special.stdtr(freedom, correlation_statistic(rho, freedom)))
         down, up = _seeds_agree(seeds, within, given_loss)
-        return replace(
-            base, low=low, high=high, p_for=p_less, p_against=1 - p_less, agrees_for=down, agrees_against=up
+        return Tested(
+            interval=fisher_interval(rho, freedom),
+            p_for=p_less,
+            p_against=1 - p_less,
+            agrees_for=down,
+            agrees_against=up,
+            **basis,
         )
 
     return evidence

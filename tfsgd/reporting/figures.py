@@ -5,7 +5,8 @@ SVG itself, with each colour replaced by a CSS variable, so that it follows ligh
 with a title at each point, so that its value shows on hover.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -28,11 +29,12 @@ from tfsgd.reporting.drawing import (
     Made,
     batch_axis,
     eigenvalue_axis,
+    file_name,
     percent_axis,
+    set_apart,
 )
+from tfsgd.reporting.paper import MOMENTUM_FIGURES, REGIME_FIGURES, attack_name
 from tfsgd.reporting.studies import Study, attack_column
-
-# What is drawn
 
 
 def draw(study: Study) -> tuple[list[Drawing], list[str]]:
@@ -53,76 +55,88 @@ def draw(study: Study) -> tuple[list[Drawing], list[str]]:
 def regimes_figures(study: Study) -> Made:
     """Figs. 1-6 (FGSM) and 15-22 (PGD): the regimes, LR and LR/BS at momentum 0, Benchmark at 0.9."""
     lines = regime_lines(study)
-    for attack, numbers in (("fgsm", "Figs. 1-6"), ("pgd", "Figs. 15-22")):
-        if not lines:
+    if not lines:
+        for numbers in REGIME_FIGURES.values():
             yield f"{numbers} (the regimes): they need LR or LR/BS at momentum 0, or Benchmark at 0.9"
-            continue
-        yield from _against_batch_size(study, lines, attack, numbers, "regimes", "the regimes")
-    if lines and study.paper_epsilon not in {epsilon for _, epsilon in study.attacks}:
+        return
+    yield from _under_every_attack(study, lines, REGIME_FIGURES, "regimes", "the regimes")
+    if study.paper_epsilon not in {epsilon for _, epsilon in study.attacks}:
         title = f"The regimes, {place(study)}: natural accuracy and λ1"
-        yield _accuracy_and_curvature(study, lines, "", 0.0, "regimes-natural", title)
+        yield replace(_accuracy_and_curvature(lines, None, "regimes-natural", title), first=True)
 
 
 def momentum_figures(study: Study) -> Made:
     """Figs. 7-10 (LR), 11-14 (LR/BS) and 15-22 (PGD): one regime at several momenta."""
-    for kind, numbers in (("LR", "Figs. 7-10"), ("LR/BS", "Figs. 11-14")):
+    for kind, numbers in MOMENTUM_FIGURES.items():
         lines = momentum_lines(study, kind)
         if len(lines) < 2:
             found = ", ".join(line.label for line in lines) or "none"
-            yield f"{numbers} and 15-22 (momenta of {kind}): they need two momenta, found {found}"
+            named = " and ".join(number.removeprefix("Figs. ") for number in numbers.values())
+            yield f"Figs. {named} (momenta of {kind}): they need two momenta, found {found}"
             continue
         stem = f"momentum-{kind.lower().replace('/', '')}"
-        for attack, of_attack in (("fgsm", numbers), ("pgd", "Figs. 15-22")):
-            yield from _against_batch_size(study, lines, attack, of_attack, stem, f"momenta of {kind}")
+        yield from _under_every_attack(study, lines, numbers, stem, f"momenta of {kind}")
 
 
 # Against the batch size
 
 
-def _against_batch_size(
-    study: Study, lines: Sequence[Line], attack: str, numbers: str, stem: str, what: str
+def _under_every_attack(
+    study: Study, lines: Sequence[Line], numbers: Mapping[str, str], stem: str, what: str
 ) -> Made:
-    epsilons = [e for name, e in study.attacks if name == attack]
+    """The paper's figures under its attacks, and the same views under the others that were measured.
+
+    Args:
+        numbers: attack -> the paper's figures that show it.
+    """
     paper = study.paper_epsilon
-    if paper in epsilons:
-        title = f"As {numbers}, {place(study)}: {what}, {attack.upper()} at ε = {paper:g}"
-        yield _accuracy_and_curvature(study, lines, attack, paper, f"{stem}-{attack}", title)
-    else:
-        yield f"{numbers} ({what}, {attack.upper()}): no trial was attacked at the paper's ε = {paper}"
-    rest = [e for e in epsilons if e != paper]
-    if rest:
-        title = f"{what[0].upper() + what[1:]}, {place(study)}: {attack.upper()} at other ε"
-        yield _small_epsilons(study, lines, attack, rest, f"{stem}-{attack}-other-epsilon", title)
+    start = f"{what[0].upper() + what[1:]}, {place(study)}"
+    for attack in dict.fromkeys([*numbers, *(label for label, _ in study.attacks)]):
+        epsilons = [e for label, e in study.attacks if label == attack]
+        name = f"{stem}-{file_name(attack)}"
+        if paper in epsilons:
+            under = f"{attack_name(attack)} at ε = {paper:g}"
+            as_paper = f"As {numbers[attack]}, {place(study)}: {what}" if attack in numbers else start
+            drawing = _accuracy_and_curvature(lines, (attack, paper), name, f"{as_paper}, {under}")
+            yield replace(drawing, first=stem == "regimes")
+        elif attack in numbers:
+            yield (
+                f"{numbers[attack]} ({what}, {attack_name(attack)}): no trial was attacked at the paper's "
+                f"ε = {paper}"
+            )
+        rest = [e for e in epsilons if e != paper]
+        if rest:
+            title = f"{start}: {attack_name(attack)} at other ε"
+            yield _small_epsilons(lines, attack, rest, f"{name}-other-epsilon", title)
 
 
 def _accuracy_and_curvature(
-    study: Study, lines: Sequence[Line], attack: str, epsilon: float, name: str, title: str
+    lines: Sequence[Line], attack: tuple[str, float] | None, name: str, title: str
 ) -> Drawing:
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
     drawing = Drawing(name, title, BATCH_CAPTION, figure)
     left, right = figure.subplots(1, 2)
-    for i, line in enumerate(lines):
-        shift = 2 ** (0.07 * (i - (len(lines) - 1) / 2))
+    for line, shift in set_apart(lines):
         curve_of(drawing, left, line, "test_accuracy", "natural accuracy", shift)
-        curve_of(drawing, left, line, attack_column(attack, epsilon), at(attack, epsilon), shift, True)
+        if attack:
+            curve_of(drawing, left, line, attack_column(*attack), at(*attack), shift, True)
         curve_of(drawing, right, line, "eigenvalue", "λ1", shift)
     batch_axis(left, lines)
     batch_axis(right, lines)
     percent_axis(left, "accuracy")
     eigenvalue_axis(right)
-    legend(figure, lines, attack)
+    legend(figure, lines, attack[0] if attack else "")
     return drawing
 
 
 def _small_epsilons(
-    study: Study, lines: Sequence[Line], attack: str, epsilons: Sequence[float], name: str, title: str
+    lines: Sequence[Line], attack: str, epsilons: Sequence[float], name: str, title: str
 ) -> Drawing:
     figure = Figure(figsize=(WIDTH, 3.7), layout="constrained")
     drawing = Drawing(name, title, BATCH_CAPTION, figure, extra=True)
     panels = figure.subplots(1, len(epsilons), sharey=True, squeeze=False)[0]
     for axes, epsilon in zip(panels, epsilons, strict=True):
-        for i, line in enumerate(lines):
-            shift = 2 ** (0.07 * (i - (len(lines) - 1) / 2))
+        for line, shift in set_apart(lines):
             curve_of(drawing, axes, line, "test_accuracy", "natural accuracy", shift)
             curve_of(drawing, axes, line, attack_column(attack, epsilon), at(attack, epsilon), shift, True)
         axes.set_title(f"ε = {epsilon:g}")
@@ -130,9 +144,3 @@ def _small_epsilons(
     percent_axis(panels[0], "accuracy")
     legend(figure, lines, attack)
     return drawing
-
-
-# Axes
-
-
-# Beyond the paper

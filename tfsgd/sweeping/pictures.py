@@ -1,6 +1,7 @@
 """What the attacks look like: clean and perturbed images side by side, with what the network says of them."""
 
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tfsgd.measures.measure import Subject
+from tfsgd.measures.spec import Measurement
 from tfsgd.measures.victim import Images, Labels
 from tfsgd.plan.config import Experiment
 
@@ -58,4 +60,35 @@ def as_png(rows: list[Row], labels: Labels) -> bytes:
         line[0].set_ylabel(row.title, fontsize=9)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=80)
+    return file.getvalue()
+
+
+def epsilon_picture(found: Mapping[str, Sequence[Measurement]], title: str) -> bytes:
+    """Accuracy against epsilon, one curve a network and attack; a PNG.
+
+    Args:
+        found: what was measured, by the network's name.
+        title: over the picture.
+    """
+    figure = Figure((6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for i, (name, measurements) in enumerate(found.items()):
+        attacks = [m for m in measurements if m.kind == "attack" and m.accuracy is not None]
+        for j, label in enumerate(dict.fromkeys(m.label for m in attacks)):
+            points = {m.epsilon: m for m in attacks if m.label == label}
+            clean = next(iter(points.values())).values["clean_accuracy"]
+            curve = {0.0: clean} | {e: points[e].accuracy for e in sorted(e for e in points if e is not None)}
+            axes.plot(
+                list(curve), [100 * (value or 0) for value in curve.values()],
+                color=f"C{i}", marker="os^Dv"[j % 5], linestyle=("-", "--", ":", "-.")[j % 4],
+                label=label if len(found) == 1 else f"{name}: {label}",
+            )  # fmt: skip
+    axes.set_xlabel("ε (L-infinity, pixels in [0, 1])")
+    axes.set_ylabel("accuracy (%)")
+    axes.set_ylim(bottom=0)
+    axes.set_title(title, fontsize=11)
+    axes.grid(color="#dde1e6")
+    axes.legend(frameon=False, fontsize=9)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=150)
     return file.getvalue()

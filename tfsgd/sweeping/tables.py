@@ -1,5 +1,6 @@
 """The plan and the results as tables in a terminal."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rich.table import Table
@@ -69,3 +70,43 @@ def _shown(found: Measurement | None) -> str:
 
 def _number(value: float | None, form: str = ".3f") -> str:
     return "-" if value is None else format(value, form)
+
+
+def measurements_table(title: str, found: Sequence[Measurement], not_measured: Mapping[str, str]) -> Table:
+    """What was measured on one network, one row each."""
+    table = Table(title=title, title_justify="left")
+    for heading in ("what", "ε", "images"):
+        table.add_column(heading, justify="left" if heading == "what" else "right")
+    for heading in ("value", "evidence"):
+        table.add_column(heading, justify="right" if heading == "value" else "left")
+    for one in found:
+        what = f"accuracy on {one.split} images" if one.kind == "accuracy" else one.label
+        at = "" if one.epsilon is None else f"{one.epsilon:g}"
+        table.add_row(what, at, f"{one.examples:,}", *_value_and_evidence(one))
+    for label, why in not_measured.items():
+        table.add_row(label, "", "", "none", why)
+    return table
+
+
+def _value_and_evidence(found: Measurement) -> tuple[str, str]:
+    values = found.values
+    if found.kind == "accuracy":
+        return _number(found.accuracy), f"loss {_number(values['loss'], '.4g')}"
+    if found.kind == "attack":
+        return _number(found.accuracy), f"clean {_number(values['clean_accuracy'])}, {_settings(found)}"
+    if found.kind == "gradient":
+        return _number(values["fraction"]), "share of images without a gradient"
+    said = f"error {_number(values['error'], '.2g')} after {values['products']} products"
+    return _shown(found), said + ("" if values["converged"] else ", not converged")
+
+
+def _settings(found: Measurement) -> str:
+    shown = ("steps", "step_size", "restarts", "loss")
+    said = [
+        f"{key} {found.settings[key]:.4g}"
+        if isinstance(found.settings[key], float)
+        else f"{key} {found.settings[key]}"
+        for key in shown
+        if key in found.settings
+    ]
+    return ", ".join(said)

@@ -81,5 +81,5 @@ if __name__ == "__main__":
     try:
         main()
     except RequestError as refused:
-        print(f"error: {refused}", file=sys.stderr)
-        sys.exit(2)
+        print(f"error: {refused}", file=sys.stderr, flush=True)
+        os._exit(2)  # an orderly exit would abort: a thread waits at standard input

@@ -24,8 +24,8 @@ def compiled_model(
     with strategy.scope():
         model = experiment.build()
         parts = parts_of_a_batch(settings.batch_size, examples, replicas)
-        normalizes = any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
-        if parts > 1 and not normalizes:
+        # A layer with statistics of its own, as BatchNorm has, must see the whole batch at once.
+        if parts > 1 and not model.non_trainable_weights:
             model = InParts(model.inputs, model.outputs, name=model.name, parts=parts)
         model.compile(
             optimizer=SGD(settings.learning_rate, momentum=float(settings.momentum)),

@@ -1,0 +1,104 @@
+"""The paper's facts and our margins: the documents say the same numbers as the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.synthetic import PAPER_REGIMES
+from tfsgd.reporting import evidence, paper
+from tfsgd.reporting.claims import CONSTANT_TEST
+from tfsgd.reporting.drawing import DARK, sequence
+from tfsgd.reporting.page import FACTS
+
+READING = " ".join(Path("docs/reading-the-report.md").read_text().split())
+README = " ".join(Path("README.md").read_text().split())
+
+# Sentences with numbers -> the numbers that must stand there.
+SENTENCES = [
+    (READING, r"under-trained\*\* cell: its train accuracy is ([\d.]+) points", [100 * paper.UNDERTRAINED_MARGIN]),
+    (READING, r"fewer than (\d+) seeds or (\d+) batch sizes", [paper.MIN_SEEDS, paper.MIN_BATCH_SIZES]),
+    (READING, r"the paper's ε \(([\d.]+) for MNIST and Fashion-MNIST, ([\d.]+) for CIFAR-10\)",
+     [paper.PAPER_EPSILON["mnist"], paper.PAPER_EPSILON["cifar10"]]),
+    (READING, r'"almost constant" accuracy \|[^|]*less than ([\d.]+) points', [100 * paper.ACCURACY_MARGIN]),
+    (READING, r'"almost constant" λ1 \|[^|]*less than a factor of ([\d.]+)', [paper.EIGENVALUE_FACTOR]),
+    (READING, r"the floor \|[^|]*within ([\d.]+) points of 0", [100 * paper.ACCURACY_MARGIN]),
+    (READING, r"a large batch \| (\d+) or more", [paper.LARGE_BATCH_SIZE]),
+    (READING, r"residual above ([\d.]+)", [paper.RESIDUAL_LIMIT]),
+    (READING, r"significance \| p < ([\d.]+)", [paper.ALPHA]),
+    (READING, r"rank correlation \| at least (\d+) cells", [paper.MIN_CELLS]),
+    (READING, r"measured under fewer than (\d+) seeds", [paper.MIN_SEEDS]),
+    (READING, r"is below ([\d.]+) after Holm's correction", [paper.ALPHA]),
+    (READING, r"common batch sizes from (\d+) on", [paper.LARGE_BATCH_SIZE]),
+    (READING, r"keeps the learning rate at ([\d.]+)", [paper.LEARNING_RATE]),
+    (READING, r"it after every (\d+) epochs", [paper.HALVE_EVERY_EPOCHS]),
+    (READING, r"At batch size (\d+) LR and LR/BS are one", [paper.SHARED_BATCH_SIZE]),
+    (README, r"within ±([\d.]+) points of accuracy and within a factor of ([\d.]+) of λ1",
+     [100 * paper.ACCURACY_MARGIN, paper.EIGENVALUE_FACTOR]),
+    (README, r"accuracies within ([\d.]+) points of 0 or of chance", [100 * paper.ACCURACY_MARGIN]),
+    (README, r"those of at least (\d+)\.", [paper.LARGE_BATCH_SIZE]),
+    (README, r"Fewer than (\d+) seeds or (\d+) batch sizes", [paper.MIN_SEEDS, paper.MIN_BATCH_SIZES]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "pattern", "expected"), SENTENCES, ids=[s[1][:40] for s in SENTENCES])
+def test_the_documents_have_the_numbers_of_the_code(text: str, pattern: str, expected: list[float]) -> None:
+    found = re.findall(pattern, text)
+    assert found, "the sentence is gone: change the pattern with it"
+    for numbers in found:
+        assert [float(n) for n in ([numbers] if isinstance(numbers, str) else numbers)] == expected
+
+
+def test_every_margin_of_the_documents_is_checked() -> None:
+    """A number of points, seeds or batch sizes in another sentence would go its own way."""
+    for text in (READING, README):
+        patterns = [pattern for of, pattern, _ in SENTENCES if of is text]
+        checked = " ".join(m[0] for pattern in patterns for m in re.finditer(pattern, text))
+        for margin in (r"within ±?[\d.]+ points", r"fewer than \d+ seeds", r"factor of [\d.]+"):
+            assert len(re.findall(margin, text, re.I)) == len(re.findall(margin, checked, re.I)), margin
+
+
+def test_the_papers_settings_are_those_of_its_regimes() -> None:
+    assert PAPER_REGIMES["LR"]["learning_rate"] == paper.LEARNING_RATE
+    assert PAPER_REGIMES["LR/BS"]["ratio"] == paper.RATIO
+    assert PAPER_REGIMES["Benchmark"]["halve_every_epochs"] == paper.HALVE_EVERY_EPOCHS
+    assert paper.SHARED_BATCH_SIZE == 64
+
+
+def test_prose_is_made_from_the_constants() -> None:
+    assert "±2 points" in CONSTANT_TEST
+    assert "factor of 1.5" in CONSTANT_TEST
+    assert FACTS["floor"] == "within 2 points of 0 or of guessing"
+    assert FACTS["few"] == "3 seeds or 3 batch sizes"
+    template = Path("tfsgd/reporting/page.html.j2").read_text()
+    assert not re.search(r"\d points of|factor of \d|\d seeds|\d batch sizes|batch size \d", template)
+
+
+def test_only_what_was_tested_has_a_p_value() -> None:
+    described = evidence.Described(effect=1.0, floor=False, reason="2 of at least 3 seeds")
+    for untested in (described, evidence.Impossible(reason="no trial")):
+        for name in ("p", "p_for", "p_against"):
+            assert not hasattr(untested, name)
+    tested = evidence_of(p_for=0.01, p_against=0.99)
+    assert tested.p == 0.02
+    assert not hasattr(tested.untested("λ1 was not"), "p")
+
+
+def evidence_of(p_for: float, p_against: float) -> evidence.Tested:
+    return evidence.Tested(
+        effect=1.0,
+        floor=False,
+        interval=(0.5, 1.5),
+        p_for=p_for,
+        p_against=p_against,
+        agrees_for=True,
+        agrees_against=False,
+    )
+
+
+def test_colours_of_one_drawing_leave_the_others_alone() -> None:
+    before = dict(DARK)
+    pairs = sequence(7)
+    assert len(pairs) == len({light for light, _ in pairs}) == 7
+    assert not {light for light, _ in pairs} & DARK.keys()
+    assert dict(DARK) == before

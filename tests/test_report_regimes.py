@@ -1,0 +1,223 @@
+"""A cell is the whole of it: sweeps that give one label to different rules are never pooled."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from tests.synthetic import Table, experiment, write_sweep
+from tfsgd.records.folder import LogFolder
+from tfsgd.reporting.figures import regimes_figures
+from tfsgd.reporting.page import write_report
+from tfsgd.reporting.regimes import curves, paper_regimes, regimes_of, with_first_regime
+from tfsgd.reporting.studies import Study, read_studies
+from tfsgd.reporting.verdicts import Judgement, judge
+
+SIZES = [64, 512, 4096]
+ATTACKS = [("fgsm", 0.3), ("pgd", 0.3)]
+
+
+def rate(learning_rate: float, label: str = "LR", **more: Any) -> dict[str, Any]:
+    return {label: {"learning_rate": learning_rate, "momentum": [0.0, 0.5], **more}}
+
+
+def ratio(value: float, label: str = "LR/BS") -> dict[str, Any]:
+    return {label: {"ratio": value, "momentum": [0.0, 0.5]}}
+
+
+def trials(seed: int, regimes: dict[str, Any], slope: float = 0.0, **changes: Any) -> pd.DataFrame:
+    """One sweep's table; accuracies change by `slope` per doubling of the batch size."""
+    of = Table(experiment(**{"batch_sizes": SIZES, "regimes": regimes} | changes))
+    made = of.filled(np.random.default_rng(seed), accuracy=slope * of.doublings, spread=0.3)
+    return made.assign(folder=[f"{seed}/{name}" for name in made["folder"]])
+
+
+def pooled(*tables: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat(tables, ignore_index=True)
+
+
+def names(table: pd.DataFrame) -> list[str]:
+    return [regime.name for regime in regimes_of(table)]
+
+
+def chosen(table: pd.DataFrame) -> dict[str, str]:
+    return {kind: regime.name for kind, regime in paper_regimes(regimes_of(table)).items()}
+
+
+def judged(table: pd.DataFrame) -> dict[str, Judgement]:
+    return {j.claim.key: j for j in judge(table, "mnist", "stdcnn", ATTACKS, 0.3)}
+
+
+# Claims
+
+
+@pytest.mark.parametrize("paper_first", [True, False])
+def test_claims_are_judged_on_the_papers_rate_alone(paper_first: bool) -> None:
+    paper, other = trials(1, rate(0.01), slope=-0.02), trials(2, rate(0.03), slope=0.02)
+    found = judged(pooled(paper, other) if paper_first else pooled(other, paper))
+    alone = judged(paper)
+    for key in ("batch-lr-natural-accuracy", "batch-lr-fgsm-accuracy", "momentum-lr-natural-accuracy"):
+        assert found[key].evidence == alone[key].evidence
+    assert found["batch-lr-natural-accuracy"].verdict == "supported"
+    assert found["batch-lr-natural-accuracy"].evidence.seeds == 3
+    base = paper[paper["momentum"] == 0]
+    slope = np.polyfit(np.log2(base["batch_size"]), base["test_accuracy"], 1)[0]
+    assert found["batch-lr-natural-accuracy"].as_json()["effect"] == pytest.approx(100 * slope, rel=1e-5)
+    assert judged(other)["batch-lr-natural-accuracy"].verdict == "contradicted"  # pooling would matter
+
+
+def test_every_rate_is_a_cell_of_the_rank_correlation() -> None:
+    found = judged(pooled(trials(1, rate(0.01)), trials(2, rate(0.03))))
+    assert found["curvature-across-plain-fgsm-accuracy"].evidence.cells == 2 * len(SIZES) * 2
+
+
+def test_trials_at_another_rate_do_not_spoil_a_claim() -> None:
+    bad = trials(2, rate(0.03)).assign(status="diverged")
+    found = judged(pooled(trials(1, rate(0.01), slope=-0.02), bad))
+    assert found["batch-lr-natural-accuracy"].verdict == "supported"
+    assert found["batch-lr-natural-accuracy"].evidence.spoilt == ""
+
+
+# Which regimes there are
+
+
+def test_rates_ratios_decays_and_epochs_under_one_label_are_regimes_of_their_own() -> None:
+    rates = pooled(trials(1, rate(0.01)), trials(2, rate(0.03)))
+    assert names(rates) == ["LR, rate 0.01", "LR, rate 0.03"]
+    ratios = pooled(trials(1, ratio(0.00015625)), trials(2, ratio(0.0003125)))
+    assert names(ratios) == ["LR/BS, ratio 0.00015625", "LR/BS, ratio 0.0003125"]
+    decays = pooled(
+        trials(1, rate(0.01, "Benchmark", halve_every_epochs=5)),
+        trials(2, rate(0.01, "Benchmark", halve_every_epochs=20)),
+        trials(3, rate(0.01, "Benchmark")),
+    )
+    assert names(decays) == [
+        "Benchmark, not halved",
+        "Benchmark, halved every 5",
+        "Benchmark, halved every 20",
+    ]
+    budgets = pooled(trials(1, rate(0.01)), trials(2, rate(0.01), epochs=50))
+    assert names(budgets) == ["LR, 50 epochs", "LR, 100 epochs"]
+    for table in (rates, ratios, decays, budgets):
+        found = curves(table, regimes_of(table))
+        assert len(found) == len(table)
+        cells = found.groupby(["regime", "batch_size", "momentum"])
+        assert set(cells["seed"].nunique()) == set(cells.size()) == {3}
+
+
+def test_a_label_with_one_rule_is_the_regimes_name() -> None:
+    assert names(trials(1, rate(0.02) | ratio(0.001) | rate(0.01, "slow"))) == ["LR", "LR/BS", "slow"]
+
+
+def test_a_rate_and_a_ratio_under_one_label_share_a_batch_size() -> None:
+    table = pooled(
+        trials(1, rate(0.01, "mine")), trials(2, ratio(0.00015625, "mine"), batch_sizes=[512, 4096])
+    )
+    assert names(table) == ["mine, ratio 0.00015625", "mine, rate 0.01"]
+    sizes = curves(table, regimes_of(table)).groupby("regime")["batch_size"].unique()
+    assert {name: sorted(found) for name, found in sizes.items()} == {
+        "mine, ratio 0.00015625": SIZES,
+        "mine, rate 0.01": SIZES,
+    }
+    assert len(with_first_regime(table, regimes_of(table))) == len(table)
+
+
+def test_a_rule_that_is_neither_rate_nor_ratio_is_one_regime() -> None:
+    table = trials(1, rate(0.01, "root"))
+    table["learning_rate"] = 0.01 * np.sqrt(table["batch_size"] / 64)
+    [regime] = regimes_of(table)
+    assert (regime.name, regime.kind) == ("root", "other")
+
+
+def test_the_papers_regime_has_the_papers_rate_then_its_label_then_comes_first() -> None:
+    assert chosen(trials(1, rate(0.1) | rate(0.01, "slow"))) == {"LR": "slow"}
+    assert chosen(trials(1, rate(0.1, "fast") | rate(0.2))) == {"LR": "LR"}
+    assert chosen(trials(1, rate(0.1, "fast") | rate(0.2, "faster"))) == {"LR": "fast"}
+    halved = [rate(0.01, label, halve_every_epochs=n) for label, n in (("Benchmark", 20), ("as it was", 5))]
+    assert chosen(trials(1, halved[0] | halved[1])) == {"Benchmark": "as it was"}
+
+
+def test_claims_compare_regimes_of_one_number_of_epochs() -> None:
+    short = trials(1, rate(0.01) | ratio(0.00015625), epochs=50)
+    assert chosen(pooled(short, trials(2, rate(0.01)))) == {"LR": "LR, 100 epochs"}
+    assert chosen(pooled(short, trials(2, rate(0.01), epochs=20)))["LR/BS"] == "LR/BS"
+    assert chosen(pooled(short, trials(2, rate(0.01), epochs=20)))["LR"] == "LR, 50 epochs"
+
+
+# Figures, the page, and files that sweeps wrote
+
+
+@pytest.fixture
+def two_rates(tmp_path: Path) -> list[Path]:
+    """Two sweeps that differ in the rate of LR alone."""
+    changes: dict[str, Any] = {"batch_sizes": SIZES, "attacks": {"fgsm": {"epsilon": [0.3]}}}
+    return [
+        write_sweep(tmp_path / name, experiment(**changes | {"regimes": rate(learning_rate)}))
+        for name, learning_rate in (("a", 0.03), ("b", 0.01))
+    ]
+
+
+def values(study: Study, curve: str) -> list[dict[str, str]]:
+    drawings = [made for made in regimes_figures(study) if not isinstance(made, str)]
+    [drawing] = [drawing for drawing in drawings if drawing.name == "regimes-fgsm"]
+    return [row for row in drawing.values if row["curve"] == curve and row["what"] == "natural accuracy"]
+
+
+def test_each_rate_has_a_curve_with_its_own_seeds_and_interval(two_rates: list[Path]) -> None:
+    [study] = read_studies(two_rates)
+    for folder, learning_rate in zip(two_rates, (0.03, 0.01), strict=True):
+        rows = values(study, f"LR, rate {learning_rate} (momentum 0)")
+        assert [int(row["batch size"]) for row in rows] == SIZES
+        for row in rows:
+            accuracies = [
+                record.test_accuracy or 0.0
+                for record in LogFolder(folder).records()
+                if (record.batch_size, record.momentum) == (int(row["batch size"]), 0.0)
+            ]
+            assert row["seeds"] == "3"
+            assert row["mean"].split(" %")[0] == f"{100 * np.mean(accuracies):.1f}"
+            ends = stats.t.interval(0.95, 2, np.mean(accuracies), stats.sem(accuracies))
+            assert row["95 % interval"] == " to ".join(f"{100 * end:.1f} %" for end in ends)
+
+
+def test_the_page_says_that_a_label_stands_for_two_regimes(two_rates: list[Path]) -> None:
+    text = write_report(two_rates).read_text(encoding="utf-8")
+    assert "2 regimes are labelled LR" in text
+    assert "The regime LR, rate 0.01 does what the paper&#39;s LR does" in text
+    assert "LR, rate 0.03, batch size 512" in text  # a point of the curvature figure
+
+
+def test_attacks_of_any_label_are_drawn_and_judged(tmp_path: Path) -> None:
+    """Also labels that begin like another one, or hold what separates an epsilon in a column's name."""
+    folder = write_sweep(
+        tmp_path / "sweep",
+        experiment(
+            batch_sizes=[64, 512],
+            seeds=[0],
+            regimes={"LR": {"learning_rate": 0.01, "momentum": [0.0]}},
+            attacks={"pgd": {"epsilon": [0.1, 0.3]}},
+        ),
+    )
+    logs = LogFolder(folder)
+    for record in list(logs.records()):
+        first = record.attacks[0]
+        labels = ("pgd_margin", "pgd-margin", "pgd 0.3/b", "bim")
+        more = [first.model_copy(update={"name": label, "epsilon": 0.3}) for label in labels]
+        logs.write_record(record.model_copy(update={"attacks": (*record.attacks, *more)}))
+    page = write_report([folder])
+    [study] = read_studies([folder])
+    found = judge(study.trials, study.dataset, study.model, study.attacks, study.paper_epsilon)
+    epsilons: dict[str, set[float | None]] = {}
+    for j in found:
+        if j.claim.metric.attack and j.claim.key.startswith("batch-lr-"):
+            epsilons.setdefault(j.claim.metric.attack, set()).add(j.epsilon)
+    others = ("fgsm", "pgd_margin", "pgd-margin", "pgd 0.3/b", "bim")  # fgsm: the paper's, not testable
+    assert epsilons == {"pgd": {0.1, 0.3}} | {label: {0.3} for label in others}
+    text = page.read_text(encoding="utf-8")
+    assert "Under LR, pgd_margin accuracy falls as the batch size grows." in text
+    assert "The regimes, on Fashion-MNIST with StdCNN, BIM at ε = 0.3" in text
+    figures = {path.name for path in (page.parent / "figures").iterdir()}
+    assert {"regimes-pgd_margin.svg", "regimes-pgd-margin.svg", "curvature-bim.svg"} <= figures

@@ -1,0 +1,214 @@
+"""Which regimes the trials hold: a label, and behind it the rule for the learning rate.
+
+A label says little: two sweeps may both call a regime LR and train at different rates. So a regime
+of the report is a label together with its rule (a constant rate, or a constant ratio of it to the
+batch size), its decay and its number of epochs. With batch size and momentum that is a cell, whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from tfsgd.reporting.paper import HALVE_EVERY_EPOCHS, PAPER_EPOCHS, PAPER_VALUE, REGIMES
+
+Quantity = Literal["rate", "ratio", "rates"]  # what is constant; "rates": each batch size has its own
+Point = tuple[int, float]  # batch size, learning rate
+
+TOLERANCE = 1e-9  # relative; between rates that are equal on paper
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a regime's learning rate follows from the batch size, how it decays, and for how many epochs."""
+
+    quantity: Quantity
+    value: float  # the rate or the ratio; 0 where each batch size has its own
+    halve_every_epochs: int | None
+    epochs: int
+
+    def fits(self, settings: _Settings) -> bool:
+        if (self.halve_every_epochs, self.epochs) != (settings.halve_every_epochs, settings.epochs):
+            return False
+        return self.quantity == "rates" or _same(settings.quantity(self.quantity), self.value)
+
+
+@dataclass(frozen=True)
+class Regime:
+    """A label with one rule; `kind` is the regime of the paper that has such a rule, or "other"."""
+
+    label: str
+    rule: Rule
+    kind: str
+    name: str  # the label, and what sets it apart where several regimes have that label
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What a trial trains with besides its momentum and seed."""
+
+    batch_size: int
+    learning_rate: float
+    halve_every_epochs: int | None
+    epochs: int
+
+    def quantity(self, which: Quantity) -> float:
+        return self.learning_rate / (self.batch_size if which == "ratio" else 1)
+
+
+def _same(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=TOLERANCE)
+
+
+# Regimes
+
+
+def regimes_of(trials: pd.DataFrame) -> list[Regime]:
+    """The regimes of a study's trials (see `Study.trials`), in the order in which their labels appear."""
+    by_label: dict[str, set[_Settings]] = {}
+    for labels, settings in zip(trials["regimes"], _settings(trials), strict=True):
+        for label in labels:
+            by_label.setdefault(label, set()).add(settings)
+    return [regime for label, found in by_label.items() for regime in _regimes(label, found)]
+
+
+def paper_regimes(regimes: Sequence[Regime]) -> dict[str, Regime]:
+    """The regimes that stand for the paper's LR, LR/BS and Benchmark, by what they do.
+
+    All have one number of epochs: the paper's, or the largest. Where several do the same at different
+    rates, the one with the paper's rate is taken, then the one with the paper's label, then the first.
+    """
+    of_kind = [regime for regime in regimes if regime.kind in REGIMES]
+    budgets = {regime.rule.epochs for regime in of_kind}
+    budget = PAPER_EPOCHS if PAPER_EPOCHS in budgets else max(budgets, default=0)
+
+    def strangeness(regime: Regime) -> tuple[bool, bool, bool]:
+        rule = regime.rule
+        other_decay = regime.kind == "Benchmark" and rule.halve_every_epochs != HALVE_EVERY_EPOCHS
+        return not _same(rule.value, PAPER_VALUE[regime.kind]), other_decay, regime.label != regime.kind
+
+    chosen = {}
+    for kind in REGIMES:
+        candidates = [r for r in of_kind if r.kind == kind and r.rule.epochs == budget]
+        if candidates:
+            chosen[kind] = min(candidates, key=strangeness)
+    return chosen
+
+
+def curves(trials: pd.DataFrame, regimes: Sequence[Regime]) -> pd.DataFrame:
+    """The trials, once for every regime that they belong to: `regime` is then that regime's name."""
+    rows, names = [], []
+    for i, found in enumerate(_memberships(trials, regimes)):
+        for regime in found:
+            rows.append(i)
+            names.append(regime.name)
+    return trials.drop(columns="regimes").iloc[rows].reset_index(drop=True).assign(regime=names)
+
+
+def with_first_regime(trials: pd.DataFrame, regimes: Sequence[Regime]) -> pd.DataFrame:
+    """The trials, each once: `regime` is the name of the first regime that it belongs to."""
+    first = []
+    for label, found in zip(trials["regime"], _memberships(trials, regimes), strict=True):
+        stored = [regime for regime in found if regime.label == label]
+        first.append((stored or found)[0].name)
+    return trials.assign(regime=first)
+
+
+def _memberships(trials: pd.DataFrame, regimes: Sequence[Regime]) -> Iterator[list[Regime]]:
+    """For each trial the regimes that it belongs to, in the order of its labels."""
+    known: dict[tuple[str, _Settings], list[Regime]] = {}
+    for labels, settings in zip(trials["regimes"], _settings(trials), strict=True):
+        found: list[Regime] = []
+        for label in labels:
+            if (label, settings) not in known:
+                fitting = [r for r in regimes if r.label == label and r.rule.fits(settings)]
+                known[label, settings] = fitting
+            found += known[label, settings]
+        yield found
+
+
+def _settings(trials: pd.DataFrame) -> Iterator[_Settings]:
+    columns = ["batch_size", "learning_rate", "halve_every_epochs", "epochs"]
+    for size, rate, halve, epochs in zip(*(trials[column] for column in columns), strict=True):
+        yield _Settings(int(size), float(rate), None if pd.isna(halve) else int(halve), int(epochs))
+
+
+# Rules
+
+
+def _regimes(label: str, settings: Iterable[_Settings]) -> list[Regime]:
+    """One label's regimes, by value, decay and epochs."""
+    groups: dict[tuple[int | None, int], set[Point]] = {}
+    for s in settings:
+        groups.setdefault((s.halve_every_epochs, s.epochs), set()).add((s.batch_size, s.learning_rate))
+    found = []
+    for (halve, epochs), points in groups.items():
+        for quantity, value, sizes in _fewest_rules(label, sorted(points)):
+            rule = Rule(quantity, value, halve, epochs)
+            found.append((rule, _kind(label, rule, sizes)))
+    found.sort(key=lambda item: (item[0].value, item[0].halve_every_epochs or 0, item[0].epochs))
+    rules = [rule for rule, _ in found]
+    return [Regime(label, rule, kind, _name(label, rule, rules)) for rule, kind in found]
+
+
+def _kind(label: str, rule: Rule, sizes: int) -> str:
+    if rule.halve_every_epochs is not None:
+        return "Benchmark" if rule.quantity == "rate" or sizes == 1 else "other"
+    if sizes == 1:  # a constant rate or a constant ratio: only the label can tell
+        return label if label in ("LR", "LR/BS") else "other"
+    return {"rate": "LR", "ratio": "LR/BS", "rates": "other"}[rule.quantity]
+
+
+def _name(label: str, rule: Rule, rules: Sequence[Rule]) -> str:
+    """The label, and what tells this rule from the others of the same label."""
+    parts = [label]
+    if len({(r.quantity, r.value) for r in rules}) > 1:
+        parts.append(f"{rule.quantity} {rule.value:.10g}" if rule.value else "rates of its own")
+    if len({r.halve_every_epochs for r in rules}) > 1:
+        parts.append(f"halved every {rule.halve_every_epochs}" if rule.halve_every_epochs else "not halved")
+    if len({r.epochs for r in rules}) > 1:
+        parts.append(f"{rule.epochs} epochs")
+    return ", ".join(parts)
+
+
+_Found = tuple[Quantity, float, int]  # a rule's quantity and value, and at how many batch sizes it is seen
+
+
+def _fewest_rules(label: str, points: Sequence[Point]) -> list[_Found]:
+    """The fewest constant rates, constant ratios, or both, that account for all points."""
+    order: tuple[Quantity, Quantity] = ("ratio", "rate") if label == "LR/BS" else ("rate", "ratio")
+    rules = min((_pure(quantity, points) for quantity in order), key=len)
+    if len(rules) > 1:
+        rules = min(rules, _mixed(order, points), key=len)
+    if 2 < len(rules) == len(points) == len({size for size, _ in points}):
+        return [("rates", 0.0, len(points))]
+    return rules
+
+
+def _pure(quantity: Quantity, points: Sequence[Point]) -> list[_Found]:
+    """Rules of one quantity."""
+    found: dict[float, list[int]] = {}
+    for size, rate in points:
+        value = rate / size if quantity == "ratio" else rate
+        known = next((other for other in found if _same(other, value)), value)
+        found.setdefault(known, []).append(size)
+    return [(quantity, value, len(set(sizes))) for value, sizes in found.items()]
+
+
+def _mixed(order: Sequence[Quantity], points: Sequence[Point]) -> list[_Found]:
+    """Rules of both quantities: again and again the one that accounts for most of what is left."""
+    rules, left = [], list(points)
+    while left:
+        best = max((rule for quantity in order for rule in _pure(quantity, left)), key=lambda rule: rule[2])
+        quantity, value, _ = best
+        rules.append(best)
+        left = [
+            (size, rate)
+            for size, rate in left
+            if not _same(rate / size if quantity == "ratio" else rate, value)
+        ]
+    return rules

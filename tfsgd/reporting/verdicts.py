@@ -1,0 +1,167 @@
+"""Verdicts: every claim judged on one study's trials, with Holm's correction over the claims."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from tfsgd.reporting.cells import Cells, attacked
+from tfsgd.reporting.claims import Claim, claims
+from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested
+from tfsgd.reporting.paper import ALPHA, FLOOR, PAPER_ATTACKS
+
+Verdict = Literal["supported", "contradicted", "undecided", "descriptive", "not testable"]
+
+Attack = tuple[str, float]  # label, epsilon
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim, the evidence for it at one epsilon, and the verdict."""
+
+    claim: Claim
+    epsilon: float | None
+    primary: bool  # no epsilon is involved, or it is the paper's
+    evidence: Evidence
+    p_holm: float | None  # None: it was not tested
+    verdict: Verdict
+    why: str
+
+    def as_json(self) -> dict[str, Any]:
+        e = self.evidence
+        interval = None if isinstance(e, Impossible) else e.interval
+        return {
+            "claim": self.claim.key,
+            "group": self.claim.group,
+            "statement": self.claim.statement,
+            "section": self.claim.section,
+            "expected": self.claim.expected,
+            "test": self.claim.test,
+            "metric": self.claim.metric.name,
+            "attack": self.claim.metric.attack,
+            "epsilon": self.epsilon,
+            "primary": self.primary,
+            "verdict": self.verdict,
+            "why": self.why,
+            "effect": None if isinstance(e, Impossible) else _rounded(e.effect),
+            "interval": None if interval is None else [_rounded(end) for end in interval],
+            "unit": e.unit,
+            "detail": e.detail,
+            "n": e.n,
+            "seeds": e.seeds,
+            "cells": e.cells,
+            "p": _rounded(e.p) if isinstance(e, Tested) else None,
+            "p_holm": None if self.p_holm is None else _rounded(self.p_holm),
+        }
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def judge(
+    trials: pd.DataFrame,
+    dataset: str,
+    model: str,
+    attacks: Sequence[Attack],
+    paper_epsilon: float | None,
+    chance: float = 0.1,
+) -> list[Judgement]:
+    """Judges every claim at the paper's epsilon and at every other one that was measured.
+
+    Args:
+        trials: one row a trial, with the columns of `Study.trials`.
+        attacks: every (label, epsilon) that was measured. The paper's own attacks are judged in any case.
+
+    Returns:
+        One judgement for each claim and epsilon; claims without an attack have one, with epsilon None.
+        Holm's correction runs over the claims that could be tested: over all of those without an attack
+        or at the paper's epsilon together, and over those at each other epsilon by itself.
+    """
+    cells = Cells(trials, chance)
+    labels = list(dict.fromkeys([*PAPER_ATTACKS, *(label for label, _ in attacks)]))
+    asked: list[_Asked] = []
+    for claim in claims(dataset, model, labels):
+        label = claim.metric.attack
+        if label is None:
+            asked.append(_Asked(claim, None, True, claim.gather(cells, claim.metric)))
+            continue
+        for epsilon in _epsilons(attacks, label, paper_epsilon):
+            evidence = claim.gather(cells, attacked(label, epsilon))
+            asked.append(_Asked(claim, epsilon, epsilon == paper_epsilon, evidence))
+    return _corrected(asked)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A claim at one epsilon, before Holm's correction."""
+
+    claim: Claim
+    epsilon: float | None
+    primary: bool
+    evidence: Evidence
+
+
+def _epsilons(attacks: Sequence[Attack], label: str, paper_epsilon: float | None) -> list[float]:
+    """The paper's, even if it was not measured, and all others, in order."""
+    measured = {epsilon for name, epsilon in attacks if name == label}
+    return sorted(measured | ({paper_epsilon} if paper_epsilon is not None else set()))
+
+
+def _corrected(asked: Sequence[_Asked]) -> list[Judgement]:
+    families: dict[Any, dict[int, float]] = {}
+    for i, a in enumerate(asked):
+        if isinstance(a.evidence, Tested) and not a.evidence.floor:
+            families.setdefault("primary" if a.primary else a.epsilon, {})[i] = a.evidence.p
+    adjusted: dict[int, float] = {}
+    for p_values in families.values():
+        adjusted |= dict(zip(p_values, holm([*p_values.values()]), strict=True))
+    return [
+        Judgement(
+            a.claim, a.epsilon, a.primary, a.evidence, adjusted.get(i), *_verdict(a.evidence, adjusted.get(i))
+        )
+        for i, a in enumerate(asked)
+    ]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (Holm 1979): adjusted p-values, in the given order."""
+    order = np.argsort(p_values, kind="stable")
+    count = len(p_values)
+    adjusted = np.empty(count)
+    adjusted[order] = np.maximum.accumulate([(count - i) * p_values[j] for i, j in enumerate(order)])
+    return [float(p) for p in np.minimum(adjusted, 1.0)]
+
+
+def _verdict(e: Evidence, p_holm: float | None) -> tuple[Verdict, str]:
+    if isinstance(e, Impossible):
+        return "not testable", e.reason + (f" ({e.spoilt})" if e.spoilt else "")
+    if e.floor:
+        return "not testable", f"floor: every cell is {FLOOR}"
+    if isinstance(e, Described):
+        return "descriptive", f"the numbers are shown, but there is no test: {e.reason}"
+    assert p_holm is not None  # every test that is not on the floor was corrected
+    return _tested(e, p_holm)
+
+
+def _tested(e: Tested, p_holm: float) -> tuple[Verdict, str]:
+    toward = e.p_for <= e.p_against
+    agrees = e.agrees_for if toward else e.agrees_against
+    direction = "for" if toward else "against"
+    if p_holm >= ALPHA:
+        return "undecided", f"the evidence {direction} it is too weak: {_p(p_holm)} after Holm's correction"
+    if not agrees:
+        return (
+            "undecided",
+            f"the tests {direction} it disagree: {_p(p_holm)}, but not consistent over seeds or order",
+        )
+    if e.spoilt:
+        return "undecided", f"the range holds trials that cannot be counted: {e.spoilt}"
+    return ("supported" if toward else "contradicted"), f"{_p(p_holm)} after Holm's correction"
+
+
+def _p(value: float) -> str:
+    return f"p = {value:.2g}" if value >= 1e-4 else "p < 0.0001"

@@ -1,0 +1,190 @@
+"""What the page says about a study: a summary, notes, claims, and where the numbers come from."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tfsgd.measures.spec import Measurement
+from tfsgd.reporting.evidence import Impossible, Tested
+from tfsgd.reporting.paper import (
+    ENOUGH,
+    MIN_SEEDS,
+    PAPER_EPOCHS,
+    UNDERTRAINED_MARGIN,
+    attack_name,
+    points,
+)
+from tfsgd.reporting.regimes import paper_regimes, regimes_of
+from tfsgd.reporting.studies import Study
+from tfsgd.reporting.verdicts import Judgement
+
+
+def _listed(values: Any, unit: str) -> str:
+    items = sorted(values)
+    return f"{unit} {', '.join(f'{v:g}' for v in items)}"
+
+
+def summary_of(study: Study) -> str:
+    t = study.trials
+    names = [regime.name for regime in regimes_of(t)]
+    trials = f"{len(t)} trials"
+    if study.planned is not None:
+        done = study.planned - len(study.missing) - len(study.failures)
+        others = f", and {len(t) - done} that are not planned any more," if len(t) > done else ""
+        trials = f"{done} of {study.planned} planned trials{others}"
+    return (
+        f"{trials} have a record: {study.epochs} epochs each; "
+        f"{_listed(t['batch_size'].unique(), 'batch sizes')}; "
+        f"{_listed(t['momentum'].unique(), 'momenta')}; {_listed(t['seed'].unique(), 'seeds')}; "
+        f"regimes {'; '.join(names) if any(',' in name for name in names) else ', '.join(names)}."
+    )
+
+
+def notes_of(study: Study) -> list[str]:
+    """What to know before anything is read from the numbers."""
+    return [*_notes_on_settings(study), *_notes_on_gaps(study), *_notes_on_troubles(study)]
+
+
+def _notes_on_settings(study: Study) -> Iterator[str]:
+    if study.profile == "quick":
+        yield (
+            "Quick profile: few images, epochs and settings. It shows that everything runs, and says nothing "
+            "about the paper."
+        )
+    elif study.epochs != PAPER_EPOCHS:
+        yield f"The paper trains for {PAPER_EPOCHS} epochs; these trials have {study.epochs}."
+    seeds = study.trials["seed"].nunique()
+    if seeds < MIN_SEEDS:
+        yield (
+            f"With {seeds} {'seed' if seeds == 1 else 'seeds'} there are no statistics: verdicts need at "
+            f"least {ENOUGH}."
+        )
+    regimes = regimes_of(study.trials)
+    for label, count in Counter(regime.label for regime in regimes).items():
+        if count > 1:
+            names = "; ".join(regime.name for regime in regimes if regime.label == label)
+            yield f"{count} regimes are labelled {label}, each is judged and drawn by itself: {names}."
+    for kind, regime in paper_regimes(regimes).items():
+        if kind != regime.name:
+            yield f"The regime {regime.name} does what the paper's {kind} does; the claims call it {kind}."
+
+
+def _notes_on_gaps(study: Study) -> Iterator[str]:
+    if study.planned is None:
+        yield "There is no experiment.yaml in the folder, so this page cannot say which trials are missing."
+    if study.missing or study.failures:
+        failed = f" {len(study.failures)} of them failed." if study.failures else ""
+        yield (
+            f"{len(study.missing) + len(study.failures)} planned trials have no record yet; all numbers may "
+            f"still change.{failed}"
+        )
+    if study.repeated:
+        yield f"{study.repeated} trials lie in more than one folder; each counts once."
+
+
+def _notes_on_troubles(study: Study) -> Iterator[str]:
+    loose = int((~study.trials["converged"] & (study.trials["status"] == "completed")).sum())
+    if loose:
+        yield f"λ1 did not converge in {loose} trials; the table marks them with ~."
+    under = int(study.trials["undertrained"].sum())
+    if under:
+        yield (
+            f"{under} trials are under-trained (train accuracy {points(UNDERTRAINED_MARGIN)} or more below "
+            "the best cell's); their markers are hollow."
+        )
+
+
+def claim_rows(judgements: Sequence[Judgement], group: str) -> list[dict[str, Any]]:
+    """The claims of a group, each with its judgements at every epsilon."""
+    by_claim: dict[tuple[str, str | None], list[Judgement]] = {}
+    for judgement in judgements:
+        if judgement.claim.group == group:
+            by_claim.setdefault((judgement.claim.key, judgement.claim.metric.attack), []).append(judgement)
+    return [_claim_row(found) for found in by_claim.values()]
+
+
+def _claim_row(found: Sequence[Judgement]) -> dict[str, Any]:
+    claim = found[0].claim
+    main = next((j for j in found if j.primary), found[0])
+    return {
+        "statement": claim.statement,
+        "section": claim.section,
+        "expected": claim.expected,
+        "test": claim.test,
+        "attack": claim.metric.attack,
+        "main": _shown_judgement(main),
+        "others": _other_epsilons(main, found),
+        "judgements": [_shown_judgement(j) for j in found],
+    }
+
+
+def _other_epsilons(main: Judgement, found: Sequence[Judgement]) -> str:
+    """Where the verdicts at the other epsilons differ from the main one, in words."""
+    others = [j for j in found if j is not main]
+    if not others:
+        return ""
+    if all(j.verdict == main.verdict for j in others):
+        return "The same at every other ε."
+    at: dict[str, list[str]] = {}
+    for j in others:
+        at.setdefault(j.verdict, []).append(f"{j.epsilon:g}")
+    said = "; ".join(f"{verdict} at {', '.join(epsilons)}" for verdict, epsilons in at.items())
+    definite = {j.verdict for j in found} & {"supported", "contradicted"}
+    return f"At other ε: {said}." + (" The verdicts disagree." if len(definite) == 2 else "")
+
+
+def _shown_judgement(j: Judgement) -> dict[str, Any]:
+    e = j.evidence
+    return {
+        "epsilon": None if j.epsilon is None else f"{j.epsilon:g}",
+        "verdict": j.verdict,
+        "why": j.why,
+        "effect": "none" if isinstance(e, Impossible) else _effect(e.effect, e.interval, e.unit),
+        "detail": e.detail,
+        "n": e.n or "none",
+        "p": _number(e.p) if isinstance(e, Tested) else "none",
+        "p_holm": "none" if j.p_holm is None else _number(j.p_holm),
+    }
+
+
+def _effect(effect: float, interval: tuple[float, float] | None, unit: str) -> str:
+    kind, _, rest = unit.partition(" ")
+    shape = ".3g" if kind == "factor" else "+.2f"
+    value = {"points": f"{effect:{shape}} points", "factor": f"factor {effect:{shape}}"}
+    ends = f" [{interval[0]:{shape}}, {interval[1]:{shape}}]" if interval else ""
+    return f"{value.get(kind, f'{effect:{shape}}')}{ends} {rest if kind in value else ''}".strip()
+
+
+def _number(value: float) -> str:
+    return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+
+
+def provenance_of(study: Study) -> list[str]:
+    """Where and with what a study was made, in three lines."""
+    origins = [record.provenance for record in study.records]
+    commits = sorted({origin.git_commit or "unknown" for origin in origins})
+    devices = sorted(
+        {f"{o.device}, {o.threads} {'thread' if o.threads == 1 else 'threads'}" for o in origins}
+    )
+    hours = sum(study.trials[f"seconds_{key}"].sum() for key in ("train", "attacks", "hessian")) / 3600
+    versions = ", ".join(f"{name} {version}" for name, version in origins[0].versions.items())
+    attacks = dict.fromkeys(_attack_said(a) for record in study.records for a in record.attacks)
+    tops = dict.fromkeys(
+        f"λ1 on {top.examples:,} images of the {top.split} split"
+        for record in study.records
+        if (top := record.top_eigenvalue)
+    )
+    return [
+        f"{study.title}: {', '.join(path.name for path in study.folders)}; {hours:.1f} hours of training and "
+        "measuring",
+        "; ".join([*attacks, *tops]),
+        f"commit {', '.join(commits)}; {'; '.join(devices)}; {versions}",
+    ]
+
+
+def _attack_said(attack: Measurement) -> str:
+    steps, size = attack.settings.get("steps"), attack.settings.get("step_size")
+    said = "" if steps is None else f": {steps} {'step' if steps == 1 else 'steps'}"
+    if attack.epsilon and steps and steps > 1 and size:
+        said += f" of {size / attack.epsilon:.3g} ε"
+    return f"{attack_name(attack.label)}{said}, {attack.examples:,} images"

@@ -1,0 +1,147 @@
+"""Networks from anywhere -> the same measurements as in a sweep, with the same evidence."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfsgd.data.dataset import Splits
+from tfsgd.errors import RequestError
+from tfsgd.measures.foreign import load_network
+from tfsgd.measures.measure import Subject, measure
+from tfsgd.measures.spec import Measurement, Request
+from tfsgd.plan.config import Measuring
+from tfsgd.plan.wanted import wanted
+from tfsgd.sweeping.provenance import provenance
+
+Said = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was measured on one network.
+
+    Attributes:
+        target: as it was asked for.
+        network: SHA-256, input shape, number of trainable parameters.
+        measurements: in the order in which they were made.
+        not_measured: label -> why not.
+        warnings: what makes the numbers doubtful.
+    """
+
+    target: str
+    network: dict[str, Any]
+    measurements: tuple[Measurement, ...]
+    not_measured: dict[str, str]
+    warnings: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """With everything that is needed to believe it."""
+        return {
+            "target": self.target,
+            "network": self.network,
+            "measurements": [m.model_dump(mode="json", exclude={"provenance"}) for m in self.measurements],
+            "not_measured": self.not_measured,
+            "warnings": list(self.warnings),
+        }
+
+
+def measure_file(path: Path, plan: Measuring, splits: Splits, say: Said) -> Found:
+    """Measures a network from a `.keras` file or a SavedModel's folder.
+
+    Args:
+        path: of the network.
+        plan: the data set, and what to measure.
+        splits: its images, cut to the number that the plan asks for.
+        say: told each result as it comes.
+
+    Raises:
+        RequestError: it is no network that can be measured on these images; one line.
+    """
+    network = load_network(path)
+    shape = tuple(network.input_shape[1:])
+    if shape != plan.data.image_shape:
+        raise RequestError(
+            f"{path}: it takes images of shape {shape}, {plan.dataset} has {plan.data.image_shape}; "
+            "choose the data set that it was trained on"
+        )
+    subject = Subject(network, splits)
+    classes = subject.victim.logits(subject.images("test", 1)[0]).shape[1]
+    if classes != plan.data.classes:
+        raise RequestError(
+            f"{path}: it has {classes} outputs, {plan.dataset} has {plan.data.classes} classes"
+        )
+    parameters = sum(map(_size, network.trainable_variables))
+    requests = [r for r in wanted(plan, 0) if r.spec.kind != "accuracy" or r.split == "test"]
+    possible = [r for r in requests if parameters or r.spec.kind != "curvature"]
+    why = "the SavedModel tells no trainable variables, so there is no Hessian to take"
+    found = tuple(_told(subject, possible, say))
+    return Found(
+        target=str(path),
+        network={"sha256": _sha256(path), "input_shape": list(shape), "parameters": parameters},
+        measurements=found,
+        not_measured={r.label: why for r in requests if r not in possible},
+        warnings=tuple(_warnings(found[0], plan)),
+    )
+
+
+def _told(subject: Subject, requests: list[Request], say: Said) -> list[Measurement]:
+    began, found = time.monotonic(), []
+    for measurement in measure(subject, requests):
+        found.append(measurement)
+        left = (time.monotonic() - began) / len(found) * (len(requests) - len(found))
+        say(f"[{len(found)} of {len(requests)}] {in_a_line(measurement)}, about {left:.0f} s left")
+    return found
+
+
+def in_a_line(found: Measurement) -> str:
+    """A measurement in a few words."""
+    at = "" if found.epsilon is None else f" {found.epsilon:g}"
+    value = (
+        found.accuracy
+        if found.kind in ("accuracy", "attack")
+        else found.values.get("value", found.values.get("fraction"))
+    )
+    return f"{found.label}{at}: {'none' if value is None else format(value, '.4g')}"
+
+
+def _warnings(clean: Measurement, plan: Measuring) -> list[str]:
+    """A network at the level of guessing was not asked in the language that it was trained in."""
+    if clean.accuracy is None:
+        return ["its outputs are not finite on clean images: nothing measured on it means anything"]
+    if clean.accuracy >= 1.5 / plan.data.classes:
+        return []
+    return [
+        f"accuracy on clean images is {clean.accuracy:.3f}, that of guessing: nothing measured on it means anything. "
+        "Check that the network takes pixels in [0, 1] (not 0 to 255, not normalized: put that into the network), "
+        "channels last, and the classes in this data set's order"
+    ]
+
+
+def _size(variable: Any) -> int:
+    size = 1
+    for length in variable.shape:
+        size *= int(length)
+    return size
+
+
+def _sha256(path: Path) -> str:
+    """Of a file, or of all files of a folder, with their names, in order."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(str(file.relative_to(path)).encode() if file != path else b"")
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def evidence(found: list[Found], plan: Measuring, splits: Splits) -> dict[str, Any]:
+    """Everything as JSON: on which images, with which versions."""
+    return {
+        "dataset": plan.dataset,
+        "data_sha256": splits.sha256,
+        "provenance": provenance().model_dump(mode="json"),
+        "networks": [one.as_json() for one in found],
+    }
