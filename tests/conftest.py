@@ -1,10 +1,11 @@
 """One thread and op determinism for every test, tiny real data, and sweeps called as a user calls them."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import pytest
 import yaml
 
@@ -40,6 +41,16 @@ TINY: dict[str, Any] = {
 def splits() -> Splits:
     """Fashion-MNIST, from wherever the machine has it."""
     return load_splits("fashion_mnist")
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Networks in double precision, for finite differences."""
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
 
 
 @pytest.fixture

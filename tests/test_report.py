@@ -113,11 +113,12 @@ def test_the_table_has_one_row_a_trial_and_a_column_for_each_attack(troubled: Pa
         record = records["/".join(row["folder"].split("/")[-2:])]
         assert row["regimes"] == ";".join(record.regimes)
         for attack in record.attacks:
-            assert float(row[f"{attack.name}_{attack.epsilon}"]) == attack.accuracy
+            assert float(row[f"{attack.label}_{attack.epsilon}"]) == attack.accuracy
         if record.status == "diverged":
             assert (row["status"], row["test_accuracy"], row["fgsm_0.3"]) == ("diverged", "", "")
         else:
-            assert float(row["eigenvalue"]) == record.hessian.eigenvalue
+            assert record.top_eigenvalue is not None
+            assert float(row["eigenvalue"]) == record.top_eigenvalue.values["value"]
         assert ((troubled / "report") / row["folder"]).resolve() == troubled / "trials" / record.folder
 
 
@@ -193,7 +194,7 @@ def test_troubled_claims_are_not_supported(troubled: Path) -> None:
 
 def test_points_say_their_values(troubled: Path) -> None:
     [record] = [r for r in LogFolder(troubled).records() if r.folder == "lr/b4096-m0.0-s0"]
-    expected = f"LR (momentum 0), batch size 4096, seed 0: natural accuracy {100 * (record.test_accuracy or 0):.1f} %"
+    expected = f"LR (momentum 0), batch size 4096, seed 0: natural accuracy {100 * (record.accuracy("test") or 0):.1f} %"
     assert f"<title>{expected}</title>" in page(troubled)
     assert "seed 0: diverged, natural accuracy has no value" in page(troubled)
 

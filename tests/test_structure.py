@@ -15,12 +15,12 @@ FLOORS = (
     ("sweep", "report"),
     ("sweeping", "reporting"),
     ("training",),
-    ("measures",),
     ("records",),
     ("plan",),
+    ("measures",),
     ("data", "models"),
     ("structure",),
-    ("errors",),
+    ("errors", "fields"),
     ("",),  # the package itself: its version and what must be in the environment
 )
 
@@ -29,9 +29,9 @@ HOMES = {
     "tensorflow": {"measures", "training", "sweeping"},
     "keras": {"models", "structure", "training", "sweeping/export"},
     "yaml": {"plan", "records", "reporting/studies"},
-    "pydantic": {"plan", "records"},
+    "pydantic": {"fields", "measures", "plan", "records"},
     "tensorflow_datasets": {"data/tfds"},
-    "cleverhans": {"measures/attacks"},
+    "cleverhans": {"measures/victim"},
     "keras_tuner": {"sweeping/tuner"},
     "tensorboard": {"sweeping/tensorboard"},
     "typer": {"sweep", "report"},
