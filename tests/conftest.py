@@ -95,7 +95,9 @@ class Work:
     """What was really done, in order."""
 
     trained: list[str] = field(default_factory=list)  # trials, once their training has ended
-    measured: list[tuple[str, float | None]] = field(default_factory=list)  # (label, epsilon), once it is there
+    measured: list[tuple[str, float | None]] = field(
+        default_factory=list
+    )  # (label, epsilon), once it is there
 
 
 @pytest.fixture
