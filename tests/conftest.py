@@ -103,18 +103,20 @@ class Work:
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     """Notes every training and every measurement of a sweep in this process."""
+    from tfsgd.measures.measure import measure
     from tfsgd.sweeping import trial
+    from tfsgd.training.train import train
 
-    done, real_train, real_measure = Work(), trial.train, trial.measure
+    done = Work()
 
     def counted_train(*arguments: Any) -> Any:
-        trained = real_train(*arguments)
+        trained = train(*arguments)
         folder: Path = arguments[4]
         done.trained.append(f"{folder.parent.name}/{folder.name}")
         return trained
 
     def counted_measure(*arguments: Any) -> Iterator[Measurement]:
-        for found in real_measure(*arguments):
+        for found in measure(*arguments):
             done.measured.append((found.label, found.epsilon))
             yield found
 
