@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import yaml
 
 from tfsgd.data.dataset import Splits
 from tfsgd.data.load import load_splits
+from tfsgd.measures.spec import Measurement
 from tfsgd.training.devices import configure_tensorflow
 
 configure_tensorflow(threads=1)
 
 Run = Callable[..., tuple[int, str, str]]
+Config = Callable[..., Path]
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -54,7 +57,7 @@ def float64() -> Iterator[None]:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Callable[..., Path]:
+def config(tmp_path: Path) -> Config:
     """Writes a config like TINY with some keys changed; a value of `None` leaves its key out."""
 
     def write(**changes: Any) -> Path:
@@ -70,8 +73,10 @@ def config(tmp_path: Path) -> Callable[..., Path]:
 def run_sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Runs the command in this process: (exit code, standard output, standard error)."""
     from tfsgd import sweep
+    from tfsgd.sweeping import run as running
 
-    monkeypatch.setattr("tfsgd.sweeping.run.send_native_logs_to", lambda path: None)
+    for module in (sweep, running):
+        monkeypatch.setattr(module, "send_native_logs_to", lambda path: None)
 
     def run(*arguments: Any) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -83,3 +88,38 @@ def run_sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         return int(ended.value.code or 0), out, err
 
     return run
+
+
+@dataclass
+class Work:
+    """What was really done, in order."""
+
+    trained: list[str] = field(default_factory=list)  # trials, once their training has ended
+    measured: list[tuple[str, float | None]] = field(
+        default_factory=list
+    )  # (label, epsilon), once it is there
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Work:
+    """Notes every training and every measurement of a sweep in this process."""
+    from tfsgd.measures.measure import measure
+    from tfsgd.sweeping import trial
+    from tfsgd.training.train import train
+
+    done = Work()
+
+    def counted_train(*arguments: Any) -> Any:
+        trained = train(*arguments)
+        folder: Path = arguments[4]
+        done.trained.append(f"{folder.parent.name}/{folder.name}")
+        return trained
+
+    def counted_measure(*arguments: Any) -> Iterator[Measurement]:
+        for found in measure(*arguments):
+            done.measured.append((found.label, found.epsilon))
+            yield found
+
+    monkeypatch.setattr(trial, "train", counted_train)
+    monkeypatch.setattr(trial, "measure", counted_measure)
+    return done

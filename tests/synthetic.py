@@ -93,7 +93,12 @@ def record(trial: Trial, of: Experiment, truth: Truth = realistic) -> Record:
         history=_history(of.epochs, numbers, diverged),
         seconds={"train": 1000.0},
         provenance=Provenance(
-            versions={"tensorflow": "2.21.0"}, device="cpu", threads=1, onednn=True, replicas=1, git_commit=None
+            versions={"tensorflow": "2.21.0"},
+            device="cpu",
+            threads=1,
+            onednn=True,
+            replicas=1,
+            git_commit=None,
         ),
         data_sha256=training.data_sha256,
         model_sha256=training.model_sha256,
@@ -114,7 +119,11 @@ def _values(request: Request, numbers: dict[str, Any]) -> dict[str, Any]:
         test = numbers["test_accuracy"]
         accuracy = {"train": numbers["train_accuracy"], "validation": test - 0.002, "test": test}
         loss = numbers["train_loss"] + (0.0 if request.split == "train" else 0.1)
-        return {"loss": loss, "accuracy": accuracy[request.split], "predicted_classes": 1 if numbers.get("status") == "collapsed" else 10}
+        return {
+            "loss": loss,
+            "accuracy": accuracy[request.split],
+            "predicted_classes": 1 if numbers.get("status") == "collapsed" else 10,
+        }
     if request.spec.kind == "attack":
         assert request.epsilon is not None
         accuracy_left = numbers[request.label][request.epsilon]

@@ -80,7 +80,9 @@ def test_fgsm_is_cleverhans_bit_for_bit(
 def test_pgd_without_early_stop_is_cleverhans_bit_for_bit(
     victim: Victim, network: Any, images: np.ndarray, labels: np.ndarray
 ) -> None:
-    ours = pgd(victim, images, labels, 0.1, steps=7, relative_step_size=0.3, random_start=False, early_stop=False)
+    ours = pgd(
+        victim, images, labels, 0.1, steps=7, relative_step_size=0.3, random_start=False, early_stop=False
+    )
     theirs = projected_gradient_descent(
         lambda x: network(x, training=False), tf.constant(images), 0.1, 0.03, 7, np.inf,
         clip_min=0.0, clip_max=1.0, y=labels, rand_init=False,
@@ -90,7 +92,9 @@ def test_pgd_without_early_stop_is_cleverhans_bit_for_bit(
 
 
 def test_pgd_of_one_full_step_is_fgsm(victim: Victim, images: np.ndarray, labels: np.ndarray) -> None:
-    full_step = pgd(victim, images, labels, 0.1, steps=1, relative_step_size=1.0, random_start=False, early_stop=False)
+    full_step = pgd(
+        victim, images, labels, 0.1, steps=1, relative_step_size=1.0, random_start=False, early_stop=False
+    )
     one_step = fgsm(victim, images, labels, 0.1)
     np.testing.assert_allclose(full_step.images, one_step.images, atol=1e-6)
     np.testing.assert_array_equal(full_step.correct, one_step.correct)
@@ -115,7 +119,14 @@ def test_perturbations_stay_in_the_ball_and_in_range(
     victim: Victim, images: np.ndarray, labels: np.ndarray, epsilon: float, early_stop: bool
 ) -> None:
     outcome = pgd(
-        victim, images, labels, epsilon, steps=10, relative_step_size=0.25, random_start=True, early_stop=early_stop
+        victim,
+        images,
+        labels,
+        epsilon,
+        steps=10,
+        relative_step_size=0.25,
+        random_start=True,
+        early_stop=early_stop,
     )
     assert np.abs(outcome.images - images).max() <= epsilon + 1e-6
     assert outcome.images.min() >= 0
@@ -141,7 +152,12 @@ def test_chunk_size_changes_no_result(
 def test_random_starts_do_not_depend_on_how_many_images_follow(
     victim: Victim, images: np.ndarray, labels: np.ndarray
 ) -> None:
-    arguments: dict[str, Any] = {"steps": 2, "relative_step_size": 0.2, "random_start": True, "early_stop": False}
+    arguments: dict[str, Any] = {
+        "steps": 2,
+        "relative_step_size": 0.2,
+        "random_start": True,
+        "early_stop": False,
+    }
     few = pgd(victim, images[:10], labels[:10], 0.1, **arguments)
     many = pgd(victim, images, labels, 0.1, **arguments)
     np.testing.assert_array_equal(few.images, many.images[:10])
@@ -189,7 +205,9 @@ def test_linear_model_against_its_closed_form() -> None:
     many_steps = pgd(
         victim, images, labels, epsilon, steps=20, relative_step_size=0.2, random_start=True, early_stop=False
     )
-    margins = pgd(victim, images, labels, epsilon, steps=20, relative_step_size=0.2, early_stop=False, loss="margin")
+    margins = pgd(
+        victim, images, labels, epsilon, steps=20, relative_step_size=0.2, early_stop=False, loss="margin"
+    )
     for outcome in (fgsm(victim, images, labels, epsilon), many_steps, margins):
         logits = model(outcome.images).numpy().astype(np.float64)
         reached = (logits[:, 1] - logits[:, 0]) * np.where(labels == 1, 1, -1)
@@ -216,7 +234,9 @@ def test_a_model_that_answers_at_random_is_refused() -> None:
 
 
 def test_outputs_that_are_no_table_of_logits_are_refused() -> None:
-    with pytest.raises(RequestError, match=r"expected logits of shape \(images, classes\), received \(8, 4, 4"):
+    with pytest.raises(
+        RequestError, match=r"expected logits of shape \(images, classes\), received \(8, 4, 4"
+    ):
         Victim.of(keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Dense(3)]))
 
 

@@ -206,7 +206,13 @@ def test_a_block_is_what_it_says_or_what_its_label_says(config: Config) -> None:
         curvature={"trace": {"examples": 64}, "rough": {"measure": "trace", "probes": 6, "examples": 64}},
     )
     experiment = load_experiment(path)
-    assert {label: type(spec) for label, spec in experiment.attacks.items()} == {"bim": BIM, "pgd-margin": PGD}
-    assert {label: type(spec) for label, spec in experiment.curvature.items()} == {"trace": Trace, "rough": Trace}
+    assert {label: type(spec) for label, spec in experiment.attacks.items()} == {
+        "bim": BIM,
+        "pgd-margin": PGD,
+    }
+    assert {label: type(spec) for label, spec in experiment.curvature.items()} == {
+        "trace": Trace,
+        "rough": Trace,
+    }
     dumped = yaml.safe_dump(experiment.model_dump(mode="json"))
     assert type(experiment).model_validate(yaml.safe_load(dumped)) == experiment

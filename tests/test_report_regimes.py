@@ -173,9 +173,9 @@ def test_each_rate_has_a_curve_with_its_own_seeds_and_interval(two_rates: list[P
         assert [int(row["batch size"]) for row in rows] == SIZES
         for row in rows:
             accuracies = [
-                record.test_accuracy or 0.0
+                record.accuracy("test") or 0.0
                 for record in LogFolder(folder).records()
-                if (record.batch_size, record.momentum) == (int(row["batch size"]), 0.0)
+                if (record.sgd.batch_size, record.sgd.momentum) == (int(row["batch size"]), 0.0)
             ]
             assert row["seeds"] == "3"
             assert row["mean"].split(" %")[0] == f"{100 * np.mean(accuracies):.1f}"
