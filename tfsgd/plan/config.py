@@ -6,9 +6,10 @@ one line that names the key. From here on everything is typed and valid.
 
 import difflib
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
 
 from tfsgd.data.dataset import Splits
 from tfsgd.data.load import DATASETS
