@@ -155,8 +155,11 @@ FILES = [
     (b"just words", "expected a mapping of config keys, found 'just words'"),
     (b"name: [1, 2", "expected YAML of plain values"),
     (b"\x80\x02\xff\x00\x00binary", "expected YAML of plain values"),
-    (b"name: !!python/object/apply:os.system ['touch pwned']", "could not determine a constructor"),
-    (b"epochs: 1\nepochs: 2\n", "key 'epochs' stands twice (line 1)"),
+    (
+        b"name: !!python/object/apply:os.system ['touch pwned']",
+        "could not take the tag tag:yaml.org,2002:python/object/apply:os.system",
+    ),
+    (b"epochs: 1\nepochs: 2\n", 'found duplicate key "epochs" (line 2)'),
     (b"1: 2\n", "expected a word as key"),
 ]
 

@@ -188,7 +188,8 @@ def test_an_interrupted_training_goes_on_after_an_attack_was_changed(
             epochs.append(done)
             observe(done, figures)
 
-        return train(*first, told)
+        run: Any = train
+        return run(*first, told)
 
     monkeypatch.setattr(trial_module, "train", lambda *arguments: watched(*arguments, until=3))
     with pytest.raises(Killed):

@@ -21,6 +21,8 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.own import OwnModel
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.resolve import resolve
+from tfsgd.plan.trials import grid, training_of
+from tfsgd.plan.wanted import wanted
 from tfsgd.reporting.studies import read_studies
 
 Write = Callable[[str], str]
@@ -447,7 +449,11 @@ def test_a_resolved_config_is_read_without_the_module_or_the_file(
 def test_where_code_lies_does_not_count_for_what_a_trial_is(module: Write, own_config: Config) -> None:
     name = module(DATA)
     experiment = load_experiment(own_config(dataset=f"{name}:letters", model=f"{name}:nothing"))
-    assert experiment.model_copy(update={"code_dir": "/elsewhere"}).meaning() == experiment.meaning()
+    elsewhere = experiment.model_copy(update={"code_dir": "/elsewhere"})
+    hashes = {training_of(grid(e)[0], e, "a" * 64, "b" * 64).hash for e in (experiment, elsewhere)}
+    identities = [[request.identity for request in wanted(e, 0)] for e in (experiment, elsewhere)]
+    assert len(hashes) == 1
+    assert identities[0] == identities[1]
 
 
 def test_shipped_names_leave_no_folder_behind(config: Config) -> None:
@@ -605,10 +611,11 @@ def test_the_example_runs_with_two_workers_and_is_reported(run_sweep: Any, tmp_p
     assert "own_shapes.py" in out + err
     records = [yaml.safe_load(path.read_text()) for path in (tmp_path / "logs").rglob("record.json")]
     assert len(records) == 2
-    best = max(record["test_accuracy"] for record in records)
+    on_test = [next(m for m in record["measurements"] if m["label"] == "test") for record in records]
+    best = max(found["values"]["accuracy"] for found in on_test)
     assert best > 0.9  # of 4 classes
     assert {record["model"] for record in records} == {"own_nets:small"}
-    assert {record["test_examples"] for record in records} == {100}
+    assert {found["examples"] for found in on_test} == {100}
     code, out, _ = run_sweep("examples/own.yaml", "--workers", 1, "--set", "batch_sizes=[8]")
     assert code == 0
     assert "0 to train" in out

@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from tfsgd import command
+from tfsgd.command import OK, SOME_FAILED
 from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_measuring, regrown
@@ -23,8 +25,6 @@ from tfsgd.records.ledger import Done, is_complete, refuse_other_data, trained
 from tfsgd.sweeping.progress import console, send_native_logs_to
 from tfsgd.sweeping.run import Crew, Plan, run_trials
 from tfsgd.sweeping.tables import measurements_table, results_table
-
-OK, SOME_FAILED, WRONG_REQUEST = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -190,17 +190,7 @@ def _measure_files(targets: list[Path], asked: _Asked, out: Path | None) -> list
 
 def main() -> None:
     """Runs the command; every refusal is one line on standard error."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command()(measure)
-    try:
-        code = app(standalone_mode=False, prog_name="python -m tfsgd.measure")
-    except RequestError as error:
-        print("error: " + " ".join(str(error).splitlines()), file=sys.stderr)
-        code = WRONG_REQUEST
-    except typer.TyperException as error:
-        print(f"error: {error.format_message()} See python -m tfsgd.measure --help.", file=sys.stderr)
-        code = WRONG_REQUEST
-    sys.exit(code)
+    command.run(measure, "measure", interrupted="interrupted; the same command goes on from here")
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ never by a path.
 """
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from tfsgd.measures.spec import Measurement, Number, Part, Provenance, Request, Sha256
 from tfsgd.plan.regimes import SGDSettings

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from tfsgd.data.dataset import Dataset
 from tfsgd.data.load import DATASETS
@@ -140,25 +139,7 @@ def _read_folder(path: Path) -> _Folder:
 
 
 def _read_experiment(logs: LogFolder) -> Experiment | None:
-    path = logs.experiment_path
-    try:
-        return Experiment.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # pydantic's is a ValueError
-        raise RequestError(
-            f"{path}: no valid config: {_first_line(error)}; the next sweep writes it anew"
-        ) from None
-
-
-def _first_line(error: Exception) -> str:
-    """What is wrong; for a config that does not fit, the key first."""
-    if hasattr(error, "errors"):
-        first = error.errors()[0]
-        return f"{'.'.join(str(part) for part in first['loc']) or 'the whole file'}: {first['msg']}"
-    return str(error).splitlines()[0]
+    return logs.read_experiment() if logs.experiment_path.exists() else None
 
 
 def _refuse_stranger(record: Record, first: Record, experiment: Experiment | None, path: Path) -> None:
@@ -239,11 +220,17 @@ class _Row:
 
 
 def _study(folders: list[_Folder]) -> Study:
-    found = {
-        record.training_hash: _Row(record, folder.path, folder.experiment)
-        for folder in reversed(folders)
-        for record in folder.records
-    }
+    found: dict[str, _Row] = {}
+    for folder in folders:
+        for record in folder.records:
+            known = found.get(record.training_hash)
+            if known is None:
+                found[record.training_hash] = _Row(record, folder.path, folder.experiment)
+            else:  # the same trial, under the labels of both folders
+                labels = tuple(dict.fromkeys((*known.record.regimes, *record.regimes)))
+                found[record.training_hash] = replace(
+                    known, record=known.record.model_copy(update={"regimes": labels})
+                )
     rows = sorted(
         found.values(), key=lambda row: (row.record.regime, *astuple(row.record.sgd)[:2], row.record.seed)
     )
@@ -362,9 +349,3 @@ def undertrained(trials: pd.DataFrame) -> pd.Series:
     ]
     cell = completed.groupby(keys).transform("mean")
     return (cell <= cell.max() - UNDERTRAINED_MARGIN) & completed.notna()
-
-
-def curves(trials: pd.DataFrame) -> pd.DataFrame:
-    """The trials, once for every regime that they belong to: `regime` is then that regime's label."""
-    long = trials.drop(columns="regime").explode("regimes", ignore_index=True)
-    return long.rename(columns={"regimes": "regime"})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import model_validator
+from typing_extensions import Self
 
 from tfsgd.fields import Count, Flag, Fraction
 from tfsgd.measures.attack import Ascent, AttackSpec, Outcome
