@@ -80,8 +80,8 @@ def _content(path: Path) -> bytes:
 def to_yaml(value: dict[str, Any]) -> str:
     """Plain values as the text that `parse_yaml` reads back as the same values."""
     yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = None  # type: ignore[assignment]  # lists of numbers on one line
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.default_flow_style = None  # lists of numbers on one line
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.representer.ignore_aliases = lambda data: True
     text = io.StringIO()
     yaml.dump(value, text)

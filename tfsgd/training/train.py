@@ -71,13 +71,8 @@ def train(
     checkpoints = Checkpoints(
         folder / "checkpoint", training_hash or "", experiment.checkpoint_every_epochs, log, hessian
     )
-    before = [
-        ExactLoss(),
-        LearningRateRule(settings),
-        StopWhenDiverged(),
-        ValidationMetrics(splits.validation),
-    ]
-    callbacks = [*before, hessian, log, keras.callbacks.TensorBoard(folder, write_graph=False)]
+    rules = [ExactLoss(), LearningRateRule(settings), StopWhenDiverged()]
+    callbacks = [*rules, ValidationMetrics(splits.validation), hessian, log, tensorboard]
     done = 0
     if training_hash is not None:
         callbacks.append(checkpoints)
