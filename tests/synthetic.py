@@ -114,7 +114,7 @@ def _measurements(of: Experiment, trial: Trial, numbers: dict[str, Any]) -> Iter
 
 
 def _values(request: Request, numbers: dict[str, Any]) -> dict[str, Any]:
-    """What is measured as requested; of an attack the numbers that stand under its label."""
+    """What is measured as requested; of an attack the numbers that stand under its label, else PGD's."""
     if request.spec.kind == "accuracy":
         test = numbers["test_accuracy"]
         accuracy = {"train": numbers["train_accuracy"], "validation": test - 0.002, "test": test}
@@ -126,7 +126,7 @@ def _values(request: Request, numbers: dict[str, Any]) -> dict[str, Any]:
         }
     if request.spec.kind == "attack":
         assert request.epsilon is not None
-        accuracy_left = numbers[request.label][request.epsilon]
+        accuracy_left = numbers.get(request.label, numbers["pgd"])[request.epsilon]
         return {"accuracy": accuracy_left, "clean_accuracy": numbers["test_accuracy"]}
     if request.spec.kind == "gradient":
         return {"fraction": 0.0}

@@ -1,6 +1,7 @@
 """Configs that grow after the sweep: only what is missing is measured, on the stored networks, never trained again."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -28,10 +29,21 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The logs of a finished sweep of one trial, with its network."""
+    """The logs of a finished sweep of one trial, with its network; on one core, as these tests are."""
     root = tmp_path_factory.mktemp("finished")
     (root / "config.yaml").write_text(yaml.safe_dump(ONE))
-    command = [sys.executable, "-m", "tfsgd.sweep", str(root / "config.yaml"), "--logs", str(root)]
+    core = str(min(os.sched_getaffinity(0)))
+    command = [
+        "taskset",
+        "-c",
+        core,
+        sys.executable,
+        "-m",
+        "tfsgd.sweep",
+        str(root / "config.yaml"),
+        "--logs",
+        str(root),
+    ]
     subprocess.run([*command, "--workers", "1"], check=True, capture_output=True)
     return root / "tiny"
 
@@ -145,6 +157,7 @@ def test_the_top_eigenvalue_of_the_stored_network_is_the_callbacks_to_the_last_b
     assert run_sweep(one())[0] == 0
     assert (work.trained, work.measured) == ([], [("hessian", None)])
     [after] = [m for m in record(folder)["measurements"] if m["label"] == "hessian"]
+    assert record(folder)["provenance"]["threads"] == 1  # as here: what the bits are promised for
     assert after["values"] == before["values"]
     assert after["identity"] == before["identity"]
 
@@ -178,6 +191,7 @@ def test_an_interrupted_training_goes_on_after_an_attack_was_changed(
     one: Callable[[], Path], run_sweep: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     epochs: list[int] = []
+    real: Any = train
 
     def watched(*arguments: Any, until: int = 9) -> Any:
         *first, observe = arguments
@@ -188,8 +202,7 @@ def test_an_interrupted_training_goes_on_after_an_attack_was_changed(
             epochs.append(done)
             observe(done, figures)
 
-        run: Any = train
-        return run(*first, told)
+        return real(*first, told)
 
     monkeypatch.setattr(trial_module, "train", lambda *arguments: watched(*arguments, until=3))
     with pytest.raises(Killed):

@@ -130,7 +130,7 @@ def test_in_one_process_nobody_retires(
 @pytest.mark.parametrize(("code", "deaths"), [(RETIRED, 0), (SUPERSEDED, 0), (1, 1), (-9, 1)])
 def test_leaving_in_order_is_no_death(code: int, deaths: int, of: Experiment, logs: LogFolder) -> None:
     crew = workers.Crew(
-        of, grid(of), logs, Listener(), size=1, data_dirs=(), joins=True,
+        grid(of), logs, Listener(), size=1, data_dirs=(), joins=True,
         address=workers.Address("127.0.0.1", 1),
     )  # fmt: skip
     process = subprocess.Popen(["true"], text=True)

@@ -198,15 +198,15 @@ def test_attacks_of_any_label_are_drawn_and_judged(tmp_path: Path) -> None:
             batch_sizes=[64, 512],
             seeds=[0],
             regimes={"LR": {"learning_rate": 0.01, "momentum": [0.0]}},
-            attacks={"pgd": {"epsilon": [0.1, 0.3]}},
+            attacks={
+                "pgd": {"epsilon": [0.1, 0.3]},
+                "pgd_margin": {"attack": "pgd", "loss": "margin", "epsilon": [0.3]},
+                "pgd-margin": {"attack": "pgd", "loss": "margin", "restarts": 2, "epsilon": [0.3]},
+                "pgd 0.3/b": {"attack": "pgd", "restarts": 3, "epsilon": [0.3]},
+                "bim": {"epsilon": [0.3]},
+            },
         ),
     )
-    logs = LogFolder(folder)
-    for record in list(logs.records()):
-        first = record.attacks[0]
-        labels = ("pgd_margin", "pgd-margin", "pgd 0.3/b", "bim")
-        more = [first.model_copy(update={"name": label, "epsilon": 0.3}) for label in labels]
-        logs.write_record(record.model_copy(update={"attacks": (*record.attacks, *more)}))
     page = write_report([folder])
     [study] = read_studies([folder])
     found = judge(study.trials, study.dataset, study.model, study.attacks, study.paper_epsilon)
