@@ -136,6 +136,16 @@ WRONG = [
     ({"profile": "quick"}, "profile: it is set by --quick"),
     ({"quick": {"epoch": 1}}, "epoch: unknown key"),
     ({"quick": [1]}, "quick: expected a mapping"),
+    ({"quick": {"quick": {"epochs": 1}}}, "quick.quick: expected no quick block inside the quick block"),
+    ({"quick": {"profile": "full"}}, "quick.profile: it is set by --quick"),
+    ({"quik": {}}, "quik: unknown key; did you mean 'quick'?"),
+    ({"hessian": {"quick": 1}}, "hessian.quick: unknown key"),
+    ({"hessian": {"tolerence": 1}}, "hessian.tolerence: unknown key; did you mean 'tolerance'?"),
+    ({"attacks": {"fgsm": {"epsilons": [0.1]}}}, "attacks.fgsm.epsilons: unknown key; did you mean 'epsilon'?"),
+    ({"epochs": "9" * 5000}, "epochs: expected a valid integer"),
+    ({"data_dir": ["x"] * 5000}, "data_dir: expected a valid string, received ['x', 'x',"),
+    ({"k" * 1000: 1}, "k...: unknown key"),
+    ({"a\nb": 1}, "a\\nb: unknown key"),
 ]  # fmt: skip
 
 
@@ -147,6 +157,7 @@ def test_wrong_key_is_named_in_one_line(config: Config, changes: dict[str, Any],
     assert str(refused.value).startswith(f"{path}: ")
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 400
 
 
 FILES = [
@@ -186,6 +197,55 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 def test_wrong_override_is_refused(config: Config, override: str) -> None:
     with pytest.raises(RequestError, match=r"--set|profile"):
         load_experiment(config(), (override,))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("quick=3", "quick: expected a mapping of config keys, received 3"),
+        ("quick.quick=3", "quick.quick: expected no quick block"),
+        ("quick.profile=full", "quick.profile: it is set by --quick"),
+        ("regimes.New=3", "regimes.New: expected a mapping, received 3"),
+        ("regimes.LR=3", "regimes.LR: expected a mapping, received 3"),
+        ("epochs.x=3", "epochs: expected a valid integer"),
+        ("epochs=010", "expected a YAML value: found 010"),
+        ("epochs=" + "9" * 5000, "found a number of 5,000 characters"),
+        ("epochs=&a 1", "anchor or alias"),
+    ],
+)
+def test_wrong_override_is_told_by_its_key(config: Config, override: str, message: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        load_experiment(config(), (override,))
+    assert message in str(refused.value)
+    assert len(str(refused.value)) < 400
+
+
+def test_an_override_mends_a_block_that_is_none(config: Config) -> None:
+    path = config(regimes={"LR": 3})
+    experiment = load_experiment(path, ("regimes.LR.ratio=0.1", "regimes.LR.momentum=[0.0]"))
+    assert experiment.regimes["LR"].ratio == 0.1
+
+
+def test_quick_as_a_whole_can_be_given(config: Config) -> None:
+    assert load_experiment(config(epochs=3), ("quick={epochs: 2}",), quick=True).epochs == 2
+
+
+def test_shipped_configs_are_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: Config
+) -> None:
+    own = config().read_text()
+    monkeypatch.chdir(tmp_path)
+    for name in ("fmnist_stdcnn", "fmnist_stdcnn.yaml", "configs/fmnist_stdcnn.yaml"):
+        assert load_experiment(Path(name)).name == "fmnist_stdcnn"
+    Path("fmnist_stdcnn").mkdir()  # as in a folder of logs
+    assert load_experiment(Path("fmnist_stdcnn")).name == "fmnist_stdcnn"
+    Path("fmnist_m1").write_text(own)  # a file that is there wins
+    assert load_experiment(Path("fmnist_m1")).name == "tiny"
+    for name in ("elsewhere/fmnist_stdcnn.yaml", "fmnist_stdcnn.json", "fmnist_stdcn", "configs/none.yaml"):
+        with pytest.raises(RequestError, match=f"^{name}: no such config; expected a YAML file or one of"):
+            load_experiment(Path(name))
+    with pytest.raises(RequestError, match="did you mean 'fmnist_stdcnn'"):
+        load_experiment(Path("fmnist_stdcn"))
 
 
 def test_quick_needs_its_block(config: Config) -> None:

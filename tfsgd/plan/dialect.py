@@ -24,6 +24,7 @@ from ruamel.yaml.events import (
     ScalarEvent,
 )
 from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import SafeRepresenter
 
 from tfsgd.errors import RequestError
 
@@ -35,6 +36,9 @@ _NUMBER = re.compile(
     r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|[-+]?\.[0-9]+([eE][-+]?[0-9]+)?"
     r"|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 )
+
+
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
 
 
 class DialectError(ValueError):
@@ -77,12 +81,28 @@ def _content(path: Path) -> bytes:
     return content
 
 
+class _Representer(SafeRepresenter):
+    """Words are plain, every other text is in double quotes with escapes: read back as it was."""
+
+    def text(self, text: str) -> ScalarNode:
+        style = None if _WORD.fullmatch(text) else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Representer.add_representer(str, _Representer.text)
+
+
 def to_yaml(value: dict[str, Any]) -> str:
-    """Plain values as the text that `parse_yaml` reads back as the same values."""
+    """Plain values as the text that `parse_yaml` reads back as the same values, in the same order."""
     yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
     yaml.default_flow_style = None  # lists of numbers on one line
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.representer.ignore_aliases = lambda data: True
+    yaml.allow_unicode = False  # escaped, else odd line breaks are read back as others
+    yaml.width = 120
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # the library says: None
     text = io.StringIO()
     yaml.dump(value, text)
     return text.getvalue()
@@ -147,6 +167,8 @@ def _problem_of(event: Event, yaml: YAML) -> str | None:
     if not isinstance(event, ScalarEvent):
         return None
     kind, value = _kind(event, yaml), cut(event.value)
+    if re.search("[\ud800-\udfff]", event.value):
+        return f"found half a character: {value}"
     if kind in ("int", "float"):
         if len(event.value) > LONGEST_NUMBER:
             return f"found a number of {len(event.value):,} characters"
