@@ -1,6 +1,8 @@
 """One thread and op determinism for every test, tiny real data, and sweeps called as a user calls them."""
 
 import sys
+import textwrap
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +67,31 @@ def config(tmp_path: Path) -> Config:
         path = tmp_path / "config.yaml"
         path.write_text(yaml.safe_dump(merged, sort_keys=False))
         return path
+
+    return write
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> Callable[[str], str]:
+    """Writes a module of a new name beside the config; returns the name."""
+
+    def write(text: str) -> str:
+        name = f"own_{uuid.uuid4().hex}"
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
+        return name
+
+    return write
+
+
+@pytest.fixture
+def own_config(config: Callable[..., Path]) -> Callable[..., Path]:
+    """A config that 8x8 images fit."""
+    small = {"batch_sizes": [16], "train_examples": None, "validation_examples": None, "test_examples": None}
+
+    def write(**changes: Any) -> Path:
+        return config(
+            **(small | {"hessian": {"examples": 20, "max_iterations": 3, "tolerance": 0.5}} | changes)
+        )
 
     return write
 
