@@ -155,8 +155,9 @@ def read_record(path: Path, hessian: Mapping[str, Any]) -> Record:
         raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise RequestError(f"{path}: no valid record: {key}: {first['msg']}; {advice}") from None
+        key = "".join(f"{part}." for part in first["loc"])[:-1]
+        what = f"{key}: {first['msg']}" if key else first["msg"]
+        raise RequestError(f"{path}: no valid record: {what}; {advice}") from None
     except (ValueError, RecursionError) as error:
         raise RequestError(f"{path}: no valid JSON ({error}); {advice}") from None
     except (KeyError, TypeError) as error:
