@@ -121,7 +121,7 @@ def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[i
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
         if not done:
             raise RequestError(f"{target}: no trained network of its experiment.yaml below trials/")
-        waiting = [trial for trial, record in done if not is_complete(record, experiment)]
+        waiting = [trial for trial, record in done if not is_complete(record, experiment, also_free=True)]
         console().print(f"{experiment.name}: {len(done)} trained, {len(waiting)} to measure", highlight=False)
         failures = _run(waiting, done, experiment, folder, crew) if waiting else {}
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)

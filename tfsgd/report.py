@@ -12,20 +12,6 @@ import typer
 from tfsgd import command
 from tfsgd.reporting.page import write_report
 
-# Figures
-
-
-# Files for other programs
-
-
-# The page
-
-
-# The table of trials
-
-
-# The command
-
 
 def report(
     folders: Annotated[

@@ -33,6 +33,9 @@ class Record(Part):
     status: Literal["completed", "diverged", "collapsed"]
     train_examples: int
     classes: int
+    batch_norm: bool = (
+        False  # whether it has statistics of its own, as BatchNorm has: then λ1 is not training's
+    )
     measurements: tuple[Measurement, ...]
     history: dict[str, tuple[Number, ...]]  # one entry an epoch
     seconds: dict[str, float]  # of the training; each measurement has its own

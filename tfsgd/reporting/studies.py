@@ -24,6 +24,7 @@ from tfsgd.plan.trials import grid, training_of
 from tfsgd.plan.wanted import HESSIAN, SPLITS, natural, top_eigenvalue, wanted
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record
+from tfsgd.reporting.derived import derived
 from tfsgd.reporting.paper import UNDERTRAINED_MARGIN
 
 
@@ -282,6 +283,7 @@ def trial_row(row: _Row) -> dict[str, Any]:
         "train_examples",
     )
     curvature = top.values if top else {}
+    confidence = next((m for m in reversed(record.measurements) if m.kind == "confidence"), None)
     return {
         "folder": str(row.path / "trials" / record.folder),
         **{key: getattr(record, key) for key in keys},
@@ -291,6 +293,10 @@ def trial_row(row: _Row) -> dict[str, Any]:
         "residual": curvature.get("error"),
         "iterations": curvature.get("products", 0),
         "converged": bool(curvature.get("converged")),
+        **derived(record, curvature.get("value")),
+        **{
+            key: confidence.values[key] for key in ("confidence", "margin", "calibration_error") if confidence
+        },
         "hessian_examples": top.examples if top else None,
         "hessian_split": top.split if top else None,
         **{f"seconds_{key}": value for key, value in _seconds(record).items()},
