@@ -50,7 +50,14 @@ def attacks(specs: Mapping[str, AttackSpec], test_examples: int, seed: int) -> l
     """Each attack at each epsilon."""
     return [
         Request(
-            spec.attack, label, spec, "test", spec.examples or test_examples, seed, epsilon, spec.at(epsilon)
+            spec.attack,
+            label,
+            spec,
+            "test",
+            spec.examples or test_examples,
+            seed,
+            epsilon,
+            more=spec.at(epsilon),
         )
         for label, spec in specs.items()
         for epsilon in spec.epsilon
