@@ -1,14 +1,15 @@
-# Two commands for a bare machine with Debian and Python 3.11:
+# Two commands for a bare machine with Debian and Python 3.10 to 3.13:
 #   make sweep   set-up, then the grid of configs/fmnist_stdcnn.yaml in its quick profile
 #   make test    set-up, then all tests, in three processes: some of them wait for machines that are gone
-# and for developers: make lint, make faults (kills sweeps at random moments; TFSGD_FAULTS=10 of them)
+# and for developers: make lint, make faults (kills sweeps at random moments; TFSGD_FAULTS=10 of them),
+# make wheel-test (a fresh environment with the wheel, and a tiny sweep in it)
 
 PYTHON ?= python3
 BIN := .venv/bin
 DATA := $(wildcard data)
 RUN := $(if $(DATA),TFSGD_DATA="$${TFSGD_DATA:-$(DATA)}" )$(BIN)
 
-.PHONY: sweep test tensorboard faults lint setup
+.PHONY: sweep test tensorboard faults lint wheel-test setup
 
 sweep: setup
 	$(RUN)/python -m tfsgd.sweep configs/fmnist_stdcnn.yaml --quick
@@ -27,6 +28,9 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+wheel-test: setup
+	$(if $(DATA),TFSGD_DATA="$${TFSGD_DATA:-$(abspath $(DATA))}" )sh scripts/test-wheel $(BIN)/python
 
 setup: .venv/.complete
 	@sh scripts/get-fashion-mnist

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
 
@@ -42,7 +42,7 @@ def bench(
     if modes is None:
         raise typer.BadParameter(f"{on}; expected one, all or both")
     console = Console()
-    head = f"{datetime.now(UTC):%Y-%m-%d}, {processor()}; {versions()}. {other_load()}"
+    head = f"{datetime.now(timezone.utc):%Y-%m-%d}, {processor()}; {versions()}. {other_load()}"
     console.print(head, highlight=False)
     with tempfile.TemporaryDirectory() as temporary:
         inputs = folder or Path(temporary)

@@ -16,17 +16,19 @@ from tensorflow.tsl.profiler.protobuf import xplane_pb2
 from bench.worker import Run, cpu_seconds
 from tfsgd.data.dataset import Split, Splits, to_unit
 from tfsgd.data.load import DATASETS, load_splits
-from tfsgd.measures.attacks import Attacker
+from tfsgd.measures.attacks.fgsm import FGSM
+from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.eigen import top_eigenvalue
 from tfsgd.measures.hessian import HessianVectorProduct
 from tfsgd.measures.loss import cross_entropy
+from tfsgd.measures.victim import Victim
 from tfsgd.models import MODELS, build_model
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
-from tfsgd.sweeping.trial import run_trial
+from tfsgd.sweeping.trial import Job, run_trial
 from tfsgd.training import model as training
 from tfsgd.training.batches import EpochBatches
 from tfsgd.training.devices import configure_tensorflow, mirrored_strategy
@@ -145,26 +147,23 @@ def bare_loop(folder: Path, model: str, batch_size: int, examples: int) -> Run:
 
 def fgsm(folder: Path, examples: int, epsilon: float) -> Run:
     """FGSM on the trained StdCNN, and the accuracy that it leaves."""
-    attacker, split = _attacked(folder, examples)
-    images = to_unit(split.images)
+    victim, split = _attacked(folder, examples)
+    images, spec = to_unit(split.images), FGSM(epsilon=(epsilon,))
 
     def run() -> dict[str, Any]:
-        return {"accuracy": float(attacker.fgsm(images, split.labels, epsilon).correct.mean())}
+        return {"accuracy": float(spec.run(victim, images, split.labels, epsilon, 0).correct.mean())}
 
     return run
 
 
 def pgd(folder: Path, examples: int, epsilon: float, steps: int, early_stop: bool) -> Run:
     """PGD on the trained StdCNN, and the accuracy that it leaves."""
-    attacker, split = _attacked(folder, examples)
+    victim, split = _attacked(folder, examples)
     images = to_unit(split.images)
+    spec = PGD(epsilon=(epsilon,), steps=steps, relative_step_size=1 / 30, early_stop=early_stop)
 
     def run() -> dict[str, Any]:
-        outcome = attacker.pgd(
-            images, split.labels, epsilon, steps=steps, step_size=epsilon / 30, random_start=True,
-            early_stop=early_stop,
-        )  # fmt: skip
-        return {"accuracy": float(outcome.correct.mean())}
+        return {"accuracy": float(spec.run(victim, images, split.labels, epsilon, 0).correct.mean())}
 
     return run
 
@@ -200,11 +199,15 @@ def trial(folder: Path, overrides: list[str]) -> Run:
     def run() -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as logs:
             for point in trials:
-                record = run_trial(point, plan, splits, LogFolder(Path(logs)), _Silence())
+                record = run_trial(point, Job(plan, splits, LogFolder(Path(logs)), _Silence()))
+        seconds = dict(record.seconds)
+        for found in record.measurements:
+            seconds[found.kind] = seconds.get(found.kind, 0.0) + (found.seconds or 0.0)
+        assert record.top_eigenvalue is not None
         return {
-            "accuracy": record.test_accuracy,
-            "seconds": record.seconds.model_dump(),
-            "eigenvalue": record.hessian.eigenvalue,
+            "accuracy": record.accuracy("test"),
+            "seconds": seconds,
+            "eigenvalue": record.top_eigenvalue.values["value"],
         }
 
     return run
@@ -309,9 +312,9 @@ def _fit(model: Any, batches: EpochBatches, epochs: int) -> float:
     return float(history.history["loss"][-1])
 
 
-def _attacked(folder: Path, examples: int) -> tuple[Attacker, Split]:
-    attacker = Attacker(load_network(folder, "stdcnn", "stdcnn-trained"))
-    return attacker, load_split(folder, "test", examples)
+def _attacked(folder: Path, examples: int) -> tuple[Victim, Split]:
+    victim = Victim.of(load_network(folder, "stdcnn", "stdcnn-trained"))
+    return victim, load_split(folder, "test", examples)
 
 
 def _hessian(folder: Path, examples: int) -> HessianVectorProduct:

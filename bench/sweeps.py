@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.machine import cores
 from bench.pairs import Timing, on_cores
+from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import grid
@@ -34,8 +35,6 @@ FOUR_TRIALS = (*_part(5), "regimes={LR: {learning_rate: 0.01, momentum: [0.0, 0.
 def their_arguments(overrides: Sequence[str], logs: str | None = None) -> dict[str, Any]:
     """What the peer must know of our experiment to do the same."""
     experiment = load_experiment(CONFIG, tuple(overrides))
-    pgd = experiment.attacks.pgd
-    assert pgd is not None
     points = [
         {
             "batch_size": trial.settings.batch_size,
@@ -49,8 +48,8 @@ def their_arguments(overrides: Sequence[str], logs: str | None = None) -> dict[s
 
 
 def _plan(experiment: Experiment) -> dict[str, Any]:
-    pgd = experiment.attacks.pgd
-    assert pgd is not None
+    pgd = experiment.attacks["pgd"]
+    assert isinstance(pgd, PGD)
     examples = {f"{name}_examples": experiment.examples(name) for name in ("train", "validation", "test")}
     return examples | {
         "epochs": experiment.epochs,

@@ -1,20 +1,26 @@
 """One thread and op determinism for every test, tiny real data, and sweeps called as a user calls them."""
 
 import sys
-from collections.abc import Callable
+import textwrap
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import keras
 import pytest
 import yaml
 
 from tfsgd.data.dataset import Splits
 from tfsgd.data.load import load_splits
+from tfsgd.measures.spec import Measurement
 from tfsgd.training.devices import configure_tensorflow
 
 configure_tensorflow(threads=1)
 
 Run = Callable[..., tuple[int, str, str]]
+Config = Callable[..., Path]
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -43,7 +49,17 @@ def splits() -> Splits:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Callable[..., Path]:
+def float64() -> Iterator[None]:
+    """Networks in double precision, for finite differences."""
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
     """Writes a config like TINY with some keys changed; a value of `None` leaves its key out."""
 
     def write(**changes: Any) -> Path:
@@ -56,11 +72,38 @@ def config(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def module(tmp_path: Path) -> Callable[[str], str]:
+    """Writes a module of a new name beside the config; returns the name."""
+
+    def write(text: str) -> str:
+        name = f"own_{uuid.uuid4().hex}"
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
+        return name
+
+    return write
+
+
+@pytest.fixture
+def own_config(config: Callable[..., Path]) -> Callable[..., Path]:
+    """A config that 8x8 images fit."""
+    small = {"batch_sizes": [16], "train_examples": None, "validation_examples": None, "test_examples": None}
+
+    def write(**changes: Any) -> Path:
+        return config(
+            **(small | {"hessian": {"examples": 20, "max_iterations": 3, "tolerance": 0.5}} | changes)
+        )
+
+    return write
+
+
+@pytest.fixture
 def run_sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Runs the command in this process: (exit code, standard output, standard error)."""
     from tfsgd import sweep
+    from tfsgd.sweeping import run as running
 
-    monkeypatch.setattr(sweep, "send_native_logs_to", lambda path: None)
+    for module in (sweep, running):
+        monkeypatch.setattr(module, "send_native_logs_to", lambda path: None)
 
     def run(*arguments: Any) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -72,3 +115,38 @@ def run_sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         return int(ended.value.code or 0), out, err
 
     return run
+
+
+@dataclass
+class Work:
+    """What was really done, in order."""
+
+    trained: list[str] = field(default_factory=list)  # trials, once their training has ended
+    measured: list[tuple[str, float | None]] = field(
+        default_factory=list
+    )  # (label, epsilon), once it is there
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Work:
+    """Notes every training and every measurement of a sweep in this process."""
+    from tfsgd.measures.measure import measure
+    from tfsgd.sweeping import trial
+    from tfsgd.training.train import train
+
+    done = Work()
+
+    def counted_train(*arguments: Any) -> Any:
+        trained = train(*arguments)
+        folder: Path = arguments[4]
+        done.trained.append(f"{folder.parent.name}/{folder.name}")
+        return trained
+
+    def counted_measure(*arguments: Any) -> Iterator[Measurement]:
+        for found in measure(*arguments):
+            done.measured.append((found.label, found.epsilon))
+            yield found
+
+    monkeypatch.setattr(trial, "train", counted_train)
+    monkeypatch.setattr(trial, "measure", counted_measure)
+    return done

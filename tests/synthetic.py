@@ -1,17 +1,19 @@
 """Synthetic sweeps with known answers: records as a sweep would write them, without training."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from tfsgd.measures.spec import Measurement, Provenance, Request
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.trials import Trial, grid
+from tfsgd.plan.trials import Trial, grid, training_of
+from tfsgd.plan.wanted import HESSIAN, wanted
 from tfsgd.records.folder import LogFolder
-from tfsgd.records.record import AttackResult, HessianResult, Record, Seconds
+from tfsgd.records.record import Record
 
 EPSILONS = (0.02, 0.05, 0.1, 0.3)
 PAPER_REGIMES: dict[str, Any] = {
@@ -19,6 +21,9 @@ PAPER_REGIMES: dict[str, Any] = {
     "LR/BS": {"ratio": 0.00015625, "momentum": [0.0, 0.2, 0.5, 0.9]},
     "Benchmark": {"learning_rate": 0.01, "halve_every_epochs": 5, "momentum": [0.9]},
 }
+
+DATA_SHA256, MODEL_SHA256 = "0" * 64, "1" * 64
+SECONDS = {"attack": 12.5, "curvature": 50.0}  # of one measurement, by its kind
 
 Truth = Callable[[Trial], dict[str, Any]]  # a trial -> overrides of `measured`
 
@@ -69,68 +74,67 @@ def record(trial: Trial, of: Experiment, truth: Truth = realistic) -> Record:
     numbers = truth(trial)
     status = numbers.get("status", "completed")
     diverged = status == "diverged"
-    s = trial.settings
+    training = training_of(trial, of, DATA_SHA256, MODEL_SHA256)
     return Record(
+        schema=2,
         name=of.name,
         dataset=of.dataset,
         model=of.model,
         regime=trial.regime,
         regimes=trial.regimes,
-        batch_size=s.batch_size,
-        momentum=s.momentum,
-        learning_rate=s.learning_rate,
-        halve_every_epochs=s.halve_every_epochs,
+        sgd=trial.settings,
         seed=trial.seed,
         epochs=of.epochs,
         profile=of.profile,
         status=status,
-        train_loss=math.nan if diverged else numbers["train_loss"],
-        train_accuracy=None if diverged else numbers["train_accuracy"],
-        validation_accuracy=None if diverged else numbers["test_accuracy"] - 0.002,
-        test_loss=None if diverged else numbers["train_loss"] + 0.1,
-        test_accuracy=None if diverged else numbers["test_accuracy"],
         train_examples=of.examples("train"),
-        validation_examples=of.examples("validation"),
-        test_examples=of.examples("test"),
-        attacks=() if diverged else tuple(_attacks(of, numbers)),
-        zero_gradient_fraction=0.0,
-        hessian=HessianResult(
-            eigenvalue=None if diverged else numbers["eigenvalue"],
-            residual=None if diverged else numbers.get("residual", 0.008),
-            iterations=40,
-            converged=not diverged and numbers.get("residual", 0.008) <= 0.01,
-            examples=of.hessian.examples,
-            split=of.hessian.split,
-        ),
+        classes=of.data.classes,
+        measurements=() if diverged else tuple(_measurements(of, trial, numbers)),
         history=_history(of.epochs, numbers, diverged),
-        seconds=Seconds(train=1000.0, attacks=100.0, hessian=50.0),
-        versions={"tensorflow": "2.21.0"},
-        device="cpu",
-        threads=1,
-        onednn=True,
-        replicas=1,
-        git_commit=None,
-        data_sha256="0" * 64,
-        config_hash=trial.config_hash(of),
+        seconds={"train": 1000.0},
+        provenance=Provenance(
+            versions={"tensorflow": "2.21.0"},
+            device="cpu",
+            threads=1,
+            onednn=True,
+            replicas=1,
+            git_commit=None,
+        ),
+        data_sha256=training.data_sha256,
+        model_sha256=training.model_sha256,
+        cut=training.train_examples is not None,
+        batch_order=training.batch_order,
+        training_hash=training.hash,
     )
 
 
-def _attacks(of: Experiment, numbers: dict[str, Any]) -> Iterable[AttackResult]:
-    for name, attack in (("fgsm", of.attacks.fgsm), ("pgd", of.attacks.pgd)):
-        for epsilon in attack.epsilon if attack else ():
-            yield AttackResult(
-                name=name,
-                norm="linf",
-                epsilon=epsilon,
-                steps=1 if name == "fgsm" else 40,
-                step_size=epsilon if name == "fgsm" else 0.0333 * epsilon,
-                random_start=name == "pgd",
-                restarts=1,
-                early_stop=name == "pgd",
-                examples=of.examples("test"),
-                clean_accuracy=numbers["test_accuracy"],
-                accuracy=numbers[name][epsilon],
-            )
+def _measurements(of: Experiment, trial: Trial, numbers: dict[str, Any]) -> Iterator[Measurement]:
+    for request in wanted(of, trial.seed):
+        yield request.measured(_values(request, numbers), SECONDS.get(request.spec.kind, 1.0))
+
+
+def _values(request: Request, numbers: dict[str, Any]) -> dict[str, Any]:
+    """What is measured as requested; of an attack the numbers that stand under its label, else PGD's."""
+    if request.spec.kind == "accuracy":
+        test = numbers["test_accuracy"]
+        accuracy = {"train": numbers["train_accuracy"], "validation": test - 0.002, "test": test}
+        loss = numbers["train_loss"] + (0.0 if request.split == "train" else 0.1)
+        return {
+            "loss": loss,
+            "accuracy": accuracy[request.split],
+            "predicted_classes": 1 if numbers.get("status") == "collapsed" else 10,
+        }
+    if request.spec.kind == "attack":
+        assert request.epsilon is not None
+        accuracy_left = numbers.get(request.label, numbers["pgd"])[request.epsilon]
+        return {"accuracy": accuracy_left, "clean_accuracy": numbers["test_accuracy"]}
+    if request.spec.kind == "gradient":
+        return {"fraction": 0.0}
+    if request.label == HESSIAN:
+        residual = numbers.get("residual", 0.008)
+        value = numbers["eigenvalue"]
+        return {"value": value, "error": residual, "products": 40, "converged": residual <= 0.01}
+    return {"value": numbers[request.label], "error": 0.1, "products": 60, "converged": True}
 
 
 def _history(epochs: int, numbers: dict[str, Any], diverged: bool) -> dict[str, tuple[float | None, ...]]:

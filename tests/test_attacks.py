@@ -10,9 +10,16 @@ from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
 from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient_descent
 
 from tfsgd.data.dataset import Splits, to_unit
-from tfsgd.measures.attacks import Attacker, assert_in_ball, planned_attacks, run_attack
+from tfsgd.errors import RequestError
+from tfsgd.measures.attack import Outcome
+from tfsgd.measures.attacks.bim import BIM
+from tfsgd.measures.attacks.fgsm import FGSM
+from tfsgd.measures.attacks.pgd import PGD
+from tfsgd.measures.loss import LOSSES
+from tfsgd.measures.measure import Subject, measure
+from tfsgd.measures.victim import Victim, assert_in_ball
 from tfsgd.models import build_model
-from tfsgd.plan.config import FGSM, PGD, Attacks
+from tfsgd.plan.wanted import attacks as requests
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +45,24 @@ def labels(splits: Splits) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def attacker(network: Any) -> Attacker:
-    return Attacker(network, chunk_size=32)
+def victim(network: Any) -> Victim:
+    return Victim.of(network, chunk_size=32)
+
+
+def fgsm(victim: Victim, images: np.ndarray, labels: np.ndarray, epsilon: float) -> Outcome:
+    return FGSM(epsilon=(epsilon,)).run(victim, images, labels, epsilon, 0)
+
+
+def pgd(
+    victim: Victim, images: np.ndarray, labels: np.ndarray, epsilon: float, seed: int = 0, **settings: Any
+) -> Outcome:
+    return PGD(epsilon=(epsilon,), **settings).run(victim, images, labels, epsilon, seed)
 
 
 def test_fgsm_is_cleverhans_bit_for_bit(
-    attacker: Attacker, network: Any, images: np.ndarray, labels: np.ndarray
+    victim: Victim, network: Any, images: np.ndarray, labels: np.ndarray
 ) -> None:
-    ours = attacker.fgsm(images, labels, 0.1)
+    ours = fgsm(victim, images, labels, 0.1)
     theirs = fast_gradient_method(
         lambda x: network(x, training=False),
         tf.constant(images),
@@ -57,13 +74,15 @@ def test_fgsm_is_cleverhans_bit_for_bit(
     ).numpy()
     np.testing.assert_array_equal(ours.images, theirs)
     np.testing.assert_array_equal(ours.correct, np.argmax(network(theirs), 1) == labels)
-    assert ours.correct.mean() < (attacker.predict(images) == labels).mean()
+    assert ours.correct.mean() < (victim.predict(images) == labels).mean()
 
 
 def test_pgd_without_early_stop_is_cleverhans_bit_for_bit(
-    attacker: Attacker, network: Any, images: np.ndarray, labels: np.ndarray
+    victim: Victim, network: Any, images: np.ndarray, labels: np.ndarray
 ) -> None:
-    ours = attacker.pgd(images, labels, 0.1, steps=7, step_size=0.03, random_start=False, early_stop=False)
+    ours = pgd(
+        victim, images, labels, 0.1, steps=7, relative_step_size=0.3, random_start=False, early_stop=False
+    )
     theirs = projected_gradient_descent(
         lambda x: network(x, training=False), tf.constant(images), 0.1, 0.03, 7, np.inf,
         clip_min=0.0, clip_max=1.0, y=labels, rand_init=False,
@@ -72,21 +91,23 @@ def test_pgd_without_early_stop_is_cleverhans_bit_for_bit(
     np.testing.assert_array_equal(ours.correct, np.argmax(network(theirs), 1) == labels)
 
 
-def test_pgd_of_one_full_step_is_fgsm(attacker: Attacker, images: np.ndarray, labels: np.ndarray) -> None:
-    pgd = attacker.pgd(images, labels, 0.1, steps=1, step_size=0.1, random_start=False, early_stop=False)
-    fgsm = attacker.fgsm(images, labels, 0.1)
-    np.testing.assert_allclose(pgd.images, fgsm.images, atol=1e-6)
-    np.testing.assert_array_equal(pgd.correct, fgsm.correct)
+def test_pgd_of_one_full_step_is_fgsm(victim: Victim, images: np.ndarray, labels: np.ndarray) -> None:
+    full_step = pgd(
+        victim, images, labels, 0.1, steps=1, relative_step_size=1.0, random_start=False, early_stop=False
+    )
+    one_step = fgsm(victim, images, labels, 0.1)
+    np.testing.assert_allclose(full_step.images, one_step.images, atol=1e-6)
+    np.testing.assert_array_equal(full_step.correct, one_step.correct)
 
 
 @pytest.mark.parametrize("early_stop", [True, False])
 def test_epsilon_zero_is_the_identity(
-    attacker: Attacker, images: np.ndarray, labels: np.ndarray, early_stop: bool
+    victim: Victim, images: np.ndarray, labels: np.ndarray, early_stop: bool
 ) -> None:
-    clean = attacker.predict(images) == labels
+    clean = victim.predict(images) == labels
     for outcome in (
-        attacker.fgsm(images, labels, 0.0),
-        attacker.pgd(images, labels, 0.0, steps=3, step_size=0.0, random_start=True, early_stop=early_stop),
+        fgsm(victim, images, labels, 0.0),
+        pgd(victim, images, labels, 0.0, steps=3, random_start=True, early_stop=early_stop),
     ):
         np.testing.assert_array_equal(outcome.images, images)
         np.testing.assert_array_equal(outcome.correct, clean)
@@ -95,10 +116,17 @@ def test_epsilon_zero_is_the_identity(
 @pytest.mark.parametrize("epsilon", [0.02, 0.3])
 @pytest.mark.parametrize("early_stop", [True, False])
 def test_perturbations_stay_in_the_ball_and_in_range(
-    attacker: Attacker, images: np.ndarray, labels: np.ndarray, epsilon: float, early_stop: bool
+    victim: Victim, images: np.ndarray, labels: np.ndarray, epsilon: float, early_stop: bool
 ) -> None:
-    outcome = attacker.pgd(
-        images, labels, epsilon, steps=10, step_size=epsilon / 4, random_start=True, early_stop=early_stop
+    outcome = pgd(
+        victim,
+        images,
+        labels,
+        epsilon,
+        steps=10,
+        relative_step_size=0.25,
+        random_start=True,
+        early_stop=early_stop,
     )
     assert np.abs(outcome.images - images).max() <= epsilon + 1e-6
     assert outcome.images.min() >= 0
@@ -110,48 +138,54 @@ def test_chunk_size_changes_no_result(
     network: Any, images: np.ndarray, labels: np.ndarray, early_stop: bool
 ) -> None:
     outcomes = [
-        Attacker(network, chunk).pgd(
-            images, labels, 0.05, steps=10, step_size=0.01, random_start=True, early_stop=early_stop, seed=5
+        pgd(
+            Victim.of(network, chunk), images, labels, 0.05, 5,
+            steps=10, relative_step_size=0.2, random_start=True, early_stop=early_stop,
         )
         for chunk in (16, 33, 100)
-    ]
+    ]  # fmt: skip
     for other in outcomes[1:]:
         np.testing.assert_array_equal(other.correct, outcomes[0].correct)
         np.testing.assert_array_equal(other.images, outcomes[0].images)
 
 
 def test_random_starts_do_not_depend_on_how_many_images_follow(
-    attacker: Attacker, images: np.ndarray, labels: np.ndarray
+    victim: Victim, images: np.ndarray, labels: np.ndarray
 ) -> None:
-    arguments: dict[str, Any] = {"steps": 2, "step_size": 0.02, "random_start": True, "early_stop": False}
-    few = attacker.pgd(images[:10], labels[:10], 0.1, **arguments)
-    many = attacker.pgd(images, labels, 0.1, **arguments)
+    arguments: dict[str, Any] = {
+        "steps": 2,
+        "relative_step_size": 0.2,
+        "random_start": True,
+        "early_stop": False,
+    }
+    few = pgd(victim, images[:10], labels[:10], 0.1, **arguments)
+    many = pgd(victim, images, labels, 0.1, **arguments)
     np.testing.assert_array_equal(few.images, many.images[:10])
 
 
 def test_early_stop_counts_the_worst_of_clean_start_and_every_step(
-    attacker: Attacker, network: Any, images: np.ndarray, labels: np.ndarray
+    victim: Victim, network: Any, images: np.ndarray, labels: np.ndarray
 ) -> None:
     """Against all iterates one by one, each from a run of its own length."""
-    arguments: dict[str, Any] = {"step_size": 0.02, "random_start": True}
-    stopped = attacker.pgd(images, labels, 0.06, steps=4, early_stop=True, **arguments)
+    arguments: dict[str, Any] = {"relative_step_size": 1 / 3, "random_start": True}
+    stopped = pgd(victim, images, labels, 0.06, steps=4, early_stop=True, **arguments)
     survives = np.argmax(network(images), 1) == labels
     start = (2 * np.random.default_rng((0, 0)).random(images.shape, np.float32) - 1) * np.float32(0.06)
     survives &= np.argmax(network(np.clip(images + start, 0, 1)), 1) == labels
     for steps in (1, 2, 3, 4):
-        survives &= attacker.pgd(images, labels, 0.06, steps=steps, early_stop=False, **arguments).correct
+        survives &= pgd(victim, images, labels, 0.06, steps=steps, early_stop=False, **arguments).correct
     np.testing.assert_array_equal(stopped.correct, survives)
-    np.testing.assert_array_equal(attacker.predict(stopped.images) == labels, stopped.correct)
+    np.testing.assert_array_equal(victim.predict(stopped.images) == labels, stopped.correct)
 
 
 def test_early_stop_is_never_kinder_and_restarts_only_break_more(
-    attacker: Attacker, images: np.ndarray, labels: np.ndarray
+    victim: Victim, images: np.ndarray, labels: np.ndarray
 ) -> None:
-    arguments: dict[str, Any] = {"steps": 5, "step_size": 0.02, "random_start": True}
+    arguments: dict[str, Any] = {"steps": 5, "relative_step_size": 0.4, "random_start": True}
     for epsilon in (0.02, 0.06):
-        last = attacker.pgd(images, labels, epsilon, early_stop=False, **arguments)
-        worst = attacker.pgd(images, labels, epsilon, early_stop=True, **arguments)
-        twice = attacker.pgd(images, labels, epsilon, early_stop=True, restarts=2, **arguments)
+        last = pgd(victim, images, labels, epsilon, early_stop=False, **arguments)
+        worst = pgd(victim, images, labels, epsilon, early_stop=True, **arguments)
+        twice = pgd(victim, images, labels, epsilon, early_stop=True, restarts=2, **arguments)
         assert not np.any(worst.correct & ~last.correct)
         assert not np.any(twice.correct & ~worst.correct)
 
@@ -167,9 +201,14 @@ def test_linear_model_against_its_closed_form() -> None:
     margin = (images.reshape(50, 16) @ difference + bias[1] - bias[0]) * np.where(labels == 1, 1, -1)
     epsilon = 0.1
     optimum = margin - epsilon * np.abs(difference).sum()
-    attacker = Attacker(model)
-    pgd = attacker.pgd(images, labels, epsilon, steps=20, step_size=0.02, random_start=True, early_stop=False)
-    for outcome in (attacker.fgsm(images, labels, epsilon), pgd):
+    victim = Victim.of(model)
+    many_steps = pgd(
+        victim, images, labels, epsilon, steps=20, relative_step_size=0.2, random_start=True, early_stop=False
+    )
+    margins = pgd(
+        victim, images, labels, epsilon, steps=20, relative_step_size=0.2, early_stop=False, loss="margin"
+    )
+    for outcome in (fgsm(victim, images, labels, epsilon), many_steps, margins):
         logits = model(outcome.images).numpy().astype(np.float64)
         reached = (logits[:, 1] - logits[:, 0]) * np.where(labels == 1, 1, -1)
         np.testing.assert_allclose(reached, optimum, atol=1e-5)
@@ -180,8 +219,8 @@ def test_a_model_that_returns_probabilities_is_refused() -> None:
     model = keras.Sequential(
         [keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3, "softmax")]
     )
-    with pytest.raises(ValueError, match="expected logits, received probabilities"):
-        Attacker(model)
+    with pytest.raises(RequestError, match="expected logits, received probabilities"):
+        Victim.of(model)
 
 
 def test_a_model_that_answers_at_random_is_refused() -> None:
@@ -190,8 +229,15 @@ def test_a_model_that_answers_at_random_is_refused() -> None:
             return x + tf.random.uniform([], seed=1)
 
     model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3), Noise()])
-    with pytest.raises(ValueError, match="received different ones"):
-        Attacker(model)
+    with pytest.raises(RequestError, match="received different ones"):
+        Victim.of(model)
+
+
+def test_outputs_that_are_no_table_of_logits_are_refused() -> None:
+    with pytest.raises(
+        RequestError, match=r"expected logits of shape \(images, classes\), received \(8, 4, 4"
+    ):
+        Victim.of(keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Dense(3)]))
 
 
 def test_zero_gradients_are_counted() -> None:
@@ -201,7 +247,7 @@ def test_zero_gradients_are_counted() -> None:
     model.set_weights([kernel, np.zeros(2, np.float32)])
     images = np.ones((4, 4, 4, 1), np.float32)
     images[0] = 0
-    assert Attacker(model).zero_gradient_fraction(images, np.zeros(4, np.int64)) == 0.75
+    assert Victim.of(model).zero_gradient_fraction(images, np.zeros(4, np.int64)) == 0.75
 
 
 def test_a_perturbation_outside_the_ball_is_an_error() -> None:
@@ -218,28 +264,82 @@ def test_a_perturbation_outside_the_ball_is_an_error() -> None:
 def test_every_graph_is_traced_once_whatever_the_steps_and_images(
     network: Any, images: np.ndarray, labels: np.ndarray
 ) -> None:
-    attacker = Attacker(network, 32)
+    victim = Victim.of(network, 32)
     for count, epsilon, steps in ((40, 0.1, 2), (100, 0.2, 5), (7, 0.3, 1)):
-        attacker.fgsm(images[:count], labels[:count], epsilon)
+        few, their_labels = images[:count], labels[:count]
+        fgsm(victim, few, their_labels, epsilon)
         for early_stop in (True, False):
-            attacker.pgd(
-                images[:count], labels[:count], epsilon, steps=steps, step_size=0.01, random_start=True,
-                early_stop=early_stop,
-            )  # fmt: skip
-        attacker.zero_gradient_fraction(images[:count], labels[:count])
-    graphs = (attacker._fgsm, attacker._pgd, attacker._gradient, attacker._predict)
-    assert [graph.experimental_get_tracing_count() for graph in graphs] == [1, 1, 1, 1]
+            for loss in LOSSES:
+                pgd(victim, few, their_labels, epsilon, steps=steps, early_stop=early_stop, loss=loss)
+        for loss in LOSSES:
+            victim.gradient(few, their_labels, loss)
+        victim.zero_gradient_fraction(few, their_labels)
+        victim.logits(few)
+    assert set(victim._graphs) == {
+        ("step", "cross_entropy"),
+        *((what, loss) for what in ("ascend", "gradient") for loss in LOSSES),
+    }
+    graphs = [victim._logits, victim._predict, *victim._graphs.values()]
+    assert [graph.experimental_get_tracing_count() for graph in graphs] == [1] * 7
 
 
-def test_results_carry_what_was_done(attacker: Attacker, images: np.ndarray, labels: np.ndarray) -> None:
-    attacks = Attacks(fgsm=FGSM(epsilon=(0.1,)), pgd=PGD(epsilon=(0.1,), steps=3, examples=40))
-    plan = planned_attacks(attacks, len(images))
-    assert [(a.name, a.examples, a.steps, a.accuracy) for a in plan] == [
-        ("fgsm", 100, 1, None),
-        ("pgd", 40, 3, None),
+def test_results_carry_what_was_done(network: Any, victim: Victim, splits: Splits) -> None:
+    used = Splits(splits.train.first(1), splits.validation.first(1), splits.test.first(100), "", "")
+    specs = {
+        "fgsm": FGSM(attack="fgsm", epsilon=(0.1,)),
+        "short": PGD(attack="pgd", epsilon=(0.1,), steps=3, examples=40),
+    }
+    one, other = measure(Subject(network, used), requests(specs, 100, seed=0))
+    assert [(m.kind, m.name, m.label, m.examples) for m in (one, other)] == [
+        ("attack", "fgsm", "fgsm", 100),
+        ("attack", "pgd", "short", 40),
     ]
-    clean = attacker.predict(images) == labels
-    fgsm, pgd = (run_attack(attacker, planned, images, labels, clean, seed=0) for planned in plan)
-    assert pgd.step_size == pytest.approx(0.00333)
-    assert (fgsm.clean_accuracy, pgd.clean_accuracy) == (clean.mean(), clean[:40].mean())
-    assert fgsm.accuracy == attacker.fgsm(images, labels, 0.1).correct.mean()
+    assert one.settings == {"epsilon": 0.1, "steps": 1, "step_size": 0.1}
+    assert other.settings == {
+        "epsilon": 0.1, "steps": 3, "relative_step_size": 0.0333, "step_size": pytest.approx(0.00333),
+        "random_start": True, "restarts": 1, "early_stop": True, "loss": "cross_entropy",
+    }  # fmt: skip
+    images, labels = to_unit(used.test.images), used.test.labels
+    clean = victim.predict(images) == labels
+    assert (one.values["clean_accuracy"], other.values["clean_accuracy"]) == (clean.mean(), clean[:40].mean())
+    assert one.accuracy == fgsm(victim, images, labels, 0.1).correct.mean()
+    assert other.accuracy == pgd(victim, images[:40], labels[:40], 0.1, steps=3).correct.mean()
+    assert one.seconds is not None
+    assert one.seconds > 0
+
+
+# The margin loss, and BIM
+
+
+def test_margin_is_the_largest_other_logit_minus_the_true_one() -> None:
+    logits = np.random.default_rng(3).normal(size=(20, 5))
+    labels = np.arange(20) % 5
+    expected = [max(np.delete(row, label)) - row[label] for row, label in zip(logits, labels, strict=True)]
+    np.testing.assert_array_equal(LOSSES["margin"](tf.constant(labels), tf.constant(logits)), expected)
+
+
+def test_margin_breaks_a_network_whose_cross_entropy_has_no_gradient(
+    network: Any, images: np.ndarray, labels: np.ndarray
+) -> None:
+    """Logits times 1,000: the same predictions, and a softmax that float32 takes for certain."""
+    certain = Victim.of(keras.Model(network.input, keras.layers.Rescaling(1000.0)(network.output)))
+    right = certain.predict(images) == labels
+    assert right.mean() > 0.5
+    assert certain.zero_gradient_fraction(images[right], labels[right]) > 0.9
+    settings: dict[str, Any] = {"steps": 20, "relative_step_size": 0.1, "random_start": False}
+    left = {
+        loss: pgd(certain, images, labels, 0.1, loss=loss, **settings).correct.mean()
+        for loss in ("cross_entropy", "margin")
+    }
+    assert left["cross_entropy"] > 0.9 * right.mean()
+    assert left["margin"] < 0.2 * right.mean()
+
+
+def test_bim_is_pgd_from_the_image_itself(victim: Victim, images: np.ndarray, labels: np.ndarray) -> None:
+    found = BIM(epsilon=(0.1,), steps=4).run(victim, images, labels, 0.1, 0)
+    same = pgd(victim, images, labels, 0.1, steps=4, random_start=False)
+    np.testing.assert_array_equal(found.images, same.images)
+    np.testing.assert_array_equal(found.correct, same.correct)
+    for wrong in ({"random_start": True}, {"restarts": 2}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            BIM(epsilon=(0.1,), **wrong)

@@ -14,6 +14,7 @@ from tfsgd.models import MODELS, Architecture
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.training import model as train_module
+from tfsgd.training.callbacks import EIGENVALUE
 from tfsgd.training.checkpoint import _newest_first, _read
 from tfsgd.training.devices import mirrored_strategy
 from tfsgd.training.train import Trained, train
@@ -94,7 +95,7 @@ def epochs_trained(
     wanted: Experiment,
     splits: Splits,
     folder: Path,
-    config_hash: str = "a" * 64,
+    training_hash: str = "a" * 64,
 ) -> int:
     seen: list[int] = []
     train(
@@ -103,7 +104,7 @@ def epochs_trained(
         wanted,
         small(splits),
         folder,
-        config_hash,
+        training_hash,
         lambda done, logs: seen.append(done),
     )
     return len(seen)
@@ -128,7 +129,32 @@ def test_a_checkpoint_of_another_trial_is_not_used(
     two_epochs: tuple[Experiment, Path], splits: Splits
 ) -> None:
     wanted, folder = two_epochs
-    assert epochs_trained(wanted, splits, folder, config_hash="b" * 64) == 3
+    assert epochs_trained(wanted, splits, folder, training_hash="b" * 64) == 3
+
+
+def test_a_checkpoint_survives_another_attack_and_another_way_to_measure_the_eigenvalue(
+    splits: Splits, tmp_path: Path
+) -> None:
+    """The weights are the same; what was measured otherwise than it is asked for now is not in the history."""
+    settings, often = SGDSettings(64, 0.9, 0.02), {"examples": 40, "max_iterations": 2, "every_epochs": 1}
+    asked = experiment(epochs=3, hessian=often)
+    other = experiment(epochs=3, hessian=often | {"max_iterations": 3}, attacks={"fgsm": {"epsilon": [0.1]}})
+    whole = train(settings, 3, other, small(splits), tmp_path / "whole", "a" * 64)
+    for name in ("same", "other"):
+        with pytest.raises(Killed):
+            train(settings, 3, asked, small(splits), tmp_path / name, "a" * 64, killer(3))
+    attacked = experiment(epochs=3, hessian=often, attacks={"fgsm": {"epsilon": [0.1]}})
+    same = train(settings, 3, attacked, small(splits), tmp_path / "same", "a" * 64)
+    assert None not in same.history[EIGENVALUE]
+    seen: list[int] = []
+    resumed = train(
+        settings, 3, other, small(splits), tmp_path / "other", "a" * 64, lambda done, logs: seen.append(done)
+    )
+    assert seen == [3]
+    assert resumed.history[EIGENVALUE] == (None, None, whole.history[EIGENVALUE][2])
+    assert resumed.hessian == whole.hessian != same.hessian
+    for found, expected in zip(resumed.network.get_weights(), whole.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_no_pickle_is_ever_loaded(tmp_path: Path) -> None:

@@ -80,13 +80,12 @@ def test_outsiders_find_the_accuracies_of_the_record(exported: Path, splits: Spl
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     record = json.loads((exported / "record.json").read_text())
-    fgsm = record["attacks"][0]
-    assert record["test_accuracy"] > 0.5
-    assert fgsm["accuracy"] < record["test_accuracy"] - 0.1
+    [clean] = [m["values"]["accuracy"] for m in record["measurements"] if m["label"] == "test"]
+    [fgsm] = [m["values"]["accuracy"] for m in record["measurements"] if m["label"] == "fgsm"]
+    assert clean > 0.5
+    assert fgsm < clean - 0.1
     for outsider in ("tensorflow", "foolbox", "art"):
-        assert found[outsider] == pytest.approx([record["test_accuracy"], fgsm["accuracy"]], abs=1e-6), (
-            outsider
-        )
+        assert found[outsider] == pytest.approx([clean, fgsm], abs=1e-6), outsider
     assert found["probabilities"] < 1e-6
     assert found["keras"] < 1e-5
     assert not found["compiled"]
@@ -102,8 +101,17 @@ def test_manifest_says_how_to_use_the_files_and_proves_them(exported: Path) -> N
         "bounds": [0.0, 1.0],
     }
     assert manifest["classes"] == 10
-    assert manifest["attacks"] == record["attacks"]
-    assert manifest["test_accuracy"] == record["test_accuracy"]
+    attacks = [m for m in record["measurements"] if m["kind"] == "attack"]
+    assert len(attacks) == 2
+    assert manifest["attacks"] == [
+        {"label": m["label"], **m["settings"], "examples": 300, "accuracy": m["values"]["accuracy"]}
+        for m in attacks
+    ]
+    assert [manifest["test_accuracy"]] == [
+        m["values"]["accuracy"] for m in record["measurements"] if m["label"] == "test"
+    ]
+    for key in ("training_hash", "data_sha256", "status"):
+        assert manifest[key] == record[key]
     assert manifest["sgd"]["momentum"] == 0.9
     files = {str(f.relative_to(exported)): f for f in (exported / "saved_model").rglob("*") if f.is_file()}
     files["model.keras"] = exported / "model.keras"

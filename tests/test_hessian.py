@@ -1,7 +1,6 @@
 """Hessian-vector products and the top eigenvalue against truth that does not come from them."""
 
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -11,8 +10,10 @@ import tensorflow as tf
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from tfsgd.data.dataset import Splits, to_unit
-from tfsgd.measures.eigen import Matvec, top_eigenvalue
+from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
+from tfsgd.measures.eigen import top_eigenvalue
 from tfsgd.measures.hessian import HessianVectorProduct
+from tfsgd.measures.operator import Curvature, Matvec
 from tfsgd.models import build_model, c1, m1, resnet18, stdcnn
 
 RNG = np.random.default_rng(1)
@@ -21,15 +22,6 @@ RNG = np.random.default_rng(1)
 @pytest.fixture(autouse=True)
 def _same_draws_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[__name__], "RNG", np.random.default_rng(1))
-
-
-@pytest.fixture
-def float64() -> Iterator[None]:
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
 
 
 def shrunk(name: str) -> Any:
@@ -176,27 +168,36 @@ def test_least_squares_has_the_hessian_two_over_n_xt_x() -> None:
     assert top(product, 6).eigenvalue == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.usefixtures("float64")
-def test_small_network_against_its_dense_hessian() -> None:
-    """The dense Hessian comes column by column from finite differences in float64, not from the product."""
+def small_network(hidden: int) -> Any:
+    """Smooth and small enough for a dense Hessian; in float64."""
     keras.utils.set_random_seed(0)
-    model = keras.Sequential(
+    return keras.Sequential(
         [keras.Input((6, 6, 1)), keras.layers.Conv2D(3, 3, activation="tanh"), keras.layers.Flatten(),
-         keras.layers.Dense(8, activation="tanh"), keras.layers.Dense(4)]
+         keras.layers.Dense(hidden, activation="tanh"), keras.layers.Dense(4)]
     )  # fmt: skip
-    images, labels = RNG.random((11, 6, 6, 1)), RNG.integers(0, 4, 11)
-    product = HessianVectorProduct(model, images, labels, chunk_size=4)
-    assert product.dimension < 500
+
+
+def dense_hessian(model: Any, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Column by column from finite differences of the gradient in float64, not from the product."""
     weights = np.concatenate([v.numpy().ravel() for v in model.trainable_variables])
     columns = []
-    for unit in np.eye(product.dimension):
+    for unit in np.eye(len(weights)):
         slopes = []
         for sign in (1, -1):
             with_weights(model, weights + sign * 1e-5 * unit)
             slopes.append(flat_gradient(model, images, labels))
         columns.append((slopes[0] - slopes[1]) / 2e-5)
     with_weights(model, weights)
-    dense = (np.array(columns) + np.array(columns).T) / 2
+    return (np.array(columns) + np.array(columns).T) / 2
+
+
+@pytest.mark.usefixtures("float64")
+def test_small_network_against_its_dense_hessian() -> None:
+    model = small_network(hidden=8)
+    images, labels = RNG.random((11, 6, 6, 1)), RNG.integers(0, 4, 11)
+    product = HessianVectorProduct(model, images, labels, chunk_size=4)
+    assert product.dimension < 500
+    dense = dense_hessian(model, images, labels)
     found = top(product, product.dimension, tolerance=1e-4)
     assert found.converged
     assert found.eigenvalue == pytest.approx(np.linalg.eigvalsh(dense)[-1], rel=1e-4)
@@ -224,6 +225,15 @@ def test_not_converged_is_said() -> None:
     assert not found.converged
     assert found.iterations == 3
     assert found.residual > 1e-12
+
+
+def test_the_spec_passes_on_what_was_found() -> None:
+    h = matrix([7.0, 3.0, -4.0, 1.0])
+    spec = TopEigenvalue(max_iterations=50, tolerance=1e-3)
+    found = top_eigenvalue(lambda v: h @ v, 4, max_iterations=50, tolerance=1e-3, seed=3)
+    expected = Curvature(found.eigenvalue, found.residual, found.iterations, converged=True)
+    assert spec.run(lambda v: h @ v, 4, seed=3) == expected
+    assert found.eigenvalue == pytest.approx(7, rel=1e-3)
 
 
 def test_zero_matrix_has_eigenvalue_zero() -> None:

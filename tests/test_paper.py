@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.synthetic import PAPER_REGIMES
+from tfsgd.data.load import DATASETS
 from tfsgd.reporting import evidence, paper
 from tfsgd.reporting.claims import CONSTANT_TEST
 from tfsgd.reporting.drawing import DARK, sequence
@@ -19,7 +20,7 @@ SENTENCES = [
     (READING, r"under-trained\*\* cell: its train accuracy is ([\d.]+) points", [100 * paper.UNDERTRAINED_MARGIN]),
     (READING, r"fewer than (\d+) seeds or (\d+) batch sizes", [paper.MIN_SEEDS, paper.MIN_BATCH_SIZES]),
     (READING, r"the paper's ε \(([\d.]+) for MNIST and Fashion-MNIST, ([\d.]+) for CIFAR-10\)",
-     [paper.PAPER_EPSILON["mnist"], paper.PAPER_EPSILON["cifar10"]]),
+     [DATASETS["mnist"].paper_epsilon, DATASETS["cifar10"].paper_epsilon]),
     (READING, r'"almost constant" accuracy \|[^|]*less than ([\d.]+) points', [100 * paper.ACCURACY_MARGIN]),
     (READING, r'"almost constant" λ1 \|[^|]*less than a factor of ([\d.]+)', [paper.EIGENVALUE_FACTOR]),
     (READING, r"the floor \|[^|]*within ([\d.]+) points of 0", [100 * paper.ACCURACY_MARGIN]),

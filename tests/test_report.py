@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tests.synthetic import experiment, realistic, write_sweep
 from tfsgd import report
 from tfsgd.errors import RequestError
 from tfsgd.plan.trials import Trial, grid
-from tfsgd.records.folder import LogFolder
+from tfsgd.records.folder import LogFolder, read_record
 from tfsgd.reporting.figures import draw
 from tfsgd.reporting.page import write_report
 from tfsgd.reporting.studies import read_studies
@@ -113,11 +114,12 @@ def test_the_table_has_one_row_a_trial_and_a_column_for_each_attack(troubled: Pa
         record = records["/".join(row["folder"].split("/")[-2:])]
         assert row["regimes"] == ";".join(record.regimes)
         for attack in record.attacks:
-            assert float(row[f"{attack.name}_{attack.epsilon}"]) == attack.accuracy
+            assert float(row[f"{attack.label}_{attack.epsilon}"]) == attack.accuracy
         if record.status == "diverged":
             assert (row["status"], row["test_accuracy"], row["fgsm_0.3"]) == ("diverged", "", "")
         else:
-            assert float(row["eigenvalue"]) == record.hessian.eigenvalue
+            assert record.top_eigenvalue is not None
+            assert float(row["eigenvalue"]) == record.top_eigenvalue.values["value"]
         assert ((troubled / "report") / row["folder"]).resolve() == troubled / "trials" / record.folder
 
 
@@ -193,7 +195,7 @@ def test_troubled_claims_are_not_supported(troubled: Path) -> None:
 
 def test_points_say_their_values(troubled: Path) -> None:
     [record] = [r for r in LogFolder(troubled).records() if r.folder == "lr/b4096-m0.0-s0"]
-    expected = f"LR (momentum 0), batch size 4096, seed 0: natural accuracy {100 * (record.test_accuracy or 0):.1f} %"
+    expected = f"LR (momentum 0), batch size 4096, seed 0: natural accuracy {100 * (record.accuracy('test') or 0):.1f} %"
     assert f"<title>{expected}</title>" in page(troubled)
     assert "seed 0: diverged, natural accuracy has no value" in page(troubled)
 
@@ -258,6 +260,12 @@ def edited(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def retrained(path: Path, **changes: Any) -> None:
+    """Changes what the network was trained with, as a whole: the hash belongs to it."""
+    training = replace(read_record(path, {}).training, **changes)
+    edited(path, training_hash=training.hash, **changes)
+
+
 def spoil_nothing_there(folder: Path) -> str:
     for path in folder.glob("trials/*/*/record.json"):
         path.unlink()
@@ -270,28 +278,41 @@ def spoil_json(folder: Path) -> str:
 
 
 def spoil_type(folder: Path) -> str:
-    edited(first_record(folder), test_accuracy="high")
-    return "test_accuracy"
+    path = first_record(folder)
+    [found, *others] = json.loads(path.read_text())["measurements"]
+    edited(path, measurements=[found | {"values": {"accuracy": "high"}}, *others])
+    return "measurements.0.values.accuracy"
 
 
 def spoil_place(folder: Path) -> str:
-    edited(first_record(folder), seed=7)
-    return "record.json"
+    path = first_record(folder)
+    path.parent.rename(path.parent.with_name("b0064-m0.0-s7"))
+    return "b0064-m0.0-s7/record.json: its content belongs to trials/"
 
 
 def spoil_model(folder: Path) -> str:
-    edited(first_record(folder), model="m1")
-    return "model"
+    retrained(first_record(folder), model="m1")
+    return "model: 'm1' beside 'stdcnn'"
+
+
+def spoil_structure(folder: Path) -> str:
+    retrained(first_record(folder), model_sha256="f" * 64)
+    return "model_sha256"
 
 
 def spoil_data(folder: Path) -> str:
-    edited(first_record(folder), data_sha256="f" * 64)
+    retrained(first_record(folder), data_sha256="f" * 64)
     return "data_sha256"
 
 
 def spoil_hash(folder: Path) -> str:
-    edited(first_record(folder), config_hash="f" * 64)
-    return "config_hash"
+    edited(first_record(folder), training_hash="f" * 64)
+    return "training_hash: it does not belong to these settings"
+
+
+def spoil_setting(folder: Path) -> str:
+    edited(first_record(folder), epochs=7)
+    return "the record was edited"
 
 
 def spoil_experiment(folder: Path) -> str:
@@ -318,6 +339,8 @@ def spoil_target(folder: Path) -> str:
         spoil_type,
         spoil_place,
         spoil_model,
+        spoil_structure,
+        spoil_setting,
         spoil_data,
         spoil_hash,
         spoil_experiment,

@@ -173,9 +173,9 @@ def test_each_rate_has_a_curve_with_its_own_seeds_and_interval(two_rates: list[P
         assert [int(row["batch size"]) for row in rows] == SIZES
         for row in rows:
             accuracies = [
-                record.test_accuracy or 0.0
+                record.accuracy("test") or 0.0
                 for record in LogFolder(folder).records()
-                if (record.batch_size, record.momentum) == (int(row["batch size"]), 0.0)
+                if (record.sgd.batch_size, record.sgd.momentum) == (int(row["batch size"]), 0.0)
             ]
             assert row["seeds"] == "3"
             assert row["mean"].split(" %")[0] == f"{100 * np.mean(accuracies):.1f}"
@@ -198,15 +198,15 @@ def test_attacks_of_any_label_are_drawn_and_judged(tmp_path: Path) -> None:
             batch_sizes=[64, 512],
             seeds=[0],
             regimes={"LR": {"learning_rate": 0.01, "momentum": [0.0]}},
-            attacks={"pgd": {"epsilon": [0.1, 0.3]}},
+            attacks={
+                "pgd": {"epsilon": [0.1, 0.3]},
+                "pgd_margin": {"attack": "pgd", "loss": "margin", "epsilon": [0.3]},
+                "pgd-margin": {"attack": "pgd", "loss": "margin", "restarts": 2, "epsilon": [0.3]},
+                "pgd 0.3/b": {"attack": "pgd", "restarts": 3, "epsilon": [0.3]},
+                "bim": {"epsilon": [0.3]},
+            },
         ),
     )
-    logs = LogFolder(folder)
-    for record in list(logs.records()):
-        first = record.attacks[0]
-        labels = ("pgd_margin", "pgd-margin", "pgd 0.3/b", "bim")
-        more = [first.model_copy(update={"name": label, "epsilon": 0.3}) for label in labels]
-        logs.write_record(record.model_copy(update={"attacks": (*record.attacks, *more)}))
     page = write_report([folder])
     [study] = read_studies([folder])
     found = judge(study.trials, study.dataset, study.model, study.attacks, study.paper_epsilon)

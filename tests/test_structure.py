@@ -12,32 +12,34 @@ PACKAGE = Path("tfsgd")
 
 # From the roof to the foundation: a file imports from floors below its own, or from its own folder.
 FLOORS = (
-    ("sweep", "report"),
+    ("cli",),
+    ("sweep", "measure", "report", "api"),
+    ("command",),
     ("sweeping", "reporting"),
     ("training",),
-    ("measures",),
     ("records",),
     ("plan",),
+    ("measures",),
     ("data", "models"),
     ("structure",),
-    ("errors",),
+    ("errors", "fields"),
     ("",),  # the package itself: its version and what must be in the environment
 )
 
 # Package -> the only folders and files that import it, also inside functions.
 HOMES = {
     "tensorflow": {"measures", "training", "sweeping"},
-    "keras": {"models", "structure", "training", "sweeping/export"},
-    "yaml": {"plan", "records", "reporting/studies"},
-    "pydantic": {"plan", "records"},
+    "keras": {"measures/foreign", "models", "structure", "training", "sweeping/export", "sweeping/trial"},
+    "ruamel": {"plan/dialect"},
+    "pydantic": {"fields", "measures", "plan", "records"},
     "tensorflow_datasets": {"data/tfds"},
-    "cleverhans": {"measures/attacks"},
+    "cleverhans": {"measures/victim"},
     "keras_tuner": {"sweeping/tuner"},
     "tensorboard": {"sweeping/tensorboard"},
-    "typer": {"sweep", "report"},
+    "typer": {"cli", "command", "sweep", "measure", "report"},
     "rich": {"sweeping/progress", "sweeping/tables"},
     "matplotlib": {"reporting", "sweeping/pictures"},
-    "pandas": {"reporting"},
+    "pandas": {"reporting", "api"},  # api: for types alone
     "jinja2": {"reporting/page"},
 }
 
@@ -50,9 +52,18 @@ def place(path: Path) -> str:
     return str(inside.parent if inside.name == "__init__" else inside).removeprefix(".")
 
 
-def imports(path: Path) -> Iterator[str]:
+def imports(path: Path, also_for_types: bool = True) -> Iterator[str]:
     """Full names of what a file imports, wherever in it: `from tfsgd import x` is `tfsgd.x`."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    for_types = {
+        inside
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inside in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if not also_for_types and node in for_types:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -74,6 +85,9 @@ def floor(name: str) -> int:
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_imports_only_go_down(path: Path) -> None:
     here = place(path)
+    if here == "":  # it hands out the names of `tfsgd.api`, imported when they are asked for
+        assert {module for module in imports(path) if module.startswith("tfsgd")} == {"tfsgd.api"}
+        return
     for module in imports(path):
         if module == "tfsgd" or module.startswith("tfsgd."):
             below = module.removeprefix("tfsgd").removeprefix(".")
@@ -83,9 +97,12 @@ def test_imports_only_go_down(path: Path) -> None:
 
 def test_no_two_files_of_a_folder_import_each_other() -> None:
     arrows = {
-        place(path): {m.removeprefix("tfsgd.").replace(".", "/", 1) for m in imports(path)} for path in FILES
+        place(path): {
+            m.removeprefix("tfsgd.").replace(".", "/", 1) for m in imports(path, also_for_types=False)
+        }
+        for path in FILES
     }
-    names = set(arrows)
+    names = set(arrows) - {""}  # the package itself hands out names when they are asked for
 
     def below(name: str, seen: frozenset[str]) -> None:
         assert name not in seen, f"{name} imports itself, by way of {sorted(seen)}"
@@ -99,7 +116,7 @@ def test_no_two_files_of_a_folder_import_each_other() -> None:
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_every_heavy_dependency_has_one_home(path: Path) -> None:
     here = place(path)
-    outside = {module.split(".")[0] for module in imports(path)}
+    outside = {module.split(".")[0] for module in imports(path, also_for_types=False)}
     for package, homes in HOMES.items():
         at_home = any(here == home or here.startswith(f"{home}/") for home in homes)
         assert at_home or package not in outside, f"{here} imports {package}"
@@ -109,7 +126,8 @@ def test_plan_records_and_reporting_know_no_tensorflow() -> None:
     modules = [
         "tfsgd." + place(path).replace("/", ".")
         for path in FILES
-        if place(path).split("/")[0] in ("plan", "records", "reporting", "sweep", "report")
+        if place(path).split("/")[0]
+        in ("plan", "records", "reporting", "cli", "command", "sweep", "measure", "report")
     ]
     script = (
         f"import sys, importlib\nfor name in {modules}: importlib.import_module(name)\n"
@@ -117,3 +135,18 @@ def test_plan_records_and_reporting_know_no_tensorflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stderr.strip() == ""
+
+
+LINES_OF_A_FILE, LINES_OF_A_FUNCTION, PARAMETERS = 400, 60, 7
+COMMANDS = {"sweep.sweep", "measure.measure"}  # a parameter for each of the command line's options
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_files_functions_and_parameter_lists_are_short(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= LINES_OF_A_FILE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and f"{place(path)}.{node.name}" not in COMMANDS:
+            names = [a.arg for a in node.args.args + node.args.kwonlyargs if a.arg not in ("self", "cls")]
+            assert (node.end_lineno or 0) - node.lineno < LINES_OF_A_FUNCTION, node.name
+            assert len(names) <= PARAMETERS, node.name

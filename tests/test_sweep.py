@@ -6,39 +6,26 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import Config, Run, Work
 from tfsgd.data.dataset import Splits
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import Trial, grid
-from tfsgd.records.folder import LogFolder
+from tfsgd.records.folder import LogFolder, read_record
 from tfsgd.sweeping import tuner
-from tfsgd.sweeping.trial import run_trial
-
-Config = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
+from tfsgd.sweeping.trial import Job, run_trial
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the trials that `run_trial` was called for, in order."""
-    names: list[str] = []
-    monkeypatch.setattr(tuner, "run_trial", counting(names))
-    return names
-
-
-def counting(names: list[str]) -> Callable[..., Any]:
-    """The real `run_trial`, which notes for whom it was called."""
-
-    def counted(trial: Trial, *arguments: Any) -> Any:
-        names.append(trial.name)
-        return run_trial(trial, *arguments)
-
-    return counted
+def trained(work: Work) -> list[str]:
+    """The names of the trials that were really trained, in order."""
+    return work.trained
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -46,11 +33,15 @@ def read(folder: Path) -> dict[str, Any]:
     return found
 
 
+def measured(record: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [found for found in record["measurements"] if found["kind"] == kind]
+
+
 def test_a_trial_handed_out_again_after_its_record_is_not_trained_again(
-    config: Config, run_sweep: Run, splits: Splits, trained: list[str], tmp_path: Path
+    config: Config, run_sweep: Run, splits: Splits, work: Work, tmp_path: Path
 ) -> None:
     """As after the death of a worker between its record and its word to the chief."""
-    path = config()
+    path, trained = config(), work.trained
     assert run_sweep(path)[0] == 0
     assert len(trained) == 2
     experiment, told = load_experiment(path), []
@@ -62,11 +53,11 @@ def test_a_trial_handed_out_again_after_its_record_is_not_trained_again(
         def ended(self, trial: Trial, outcome: str) -> None:
             told.append((trial.name, outcome))
 
-    failures = tuner.search(
-        experiment, grid(experiment), experiment.cut(splits), LogFolder(tmp_path / "logs/tiny"), Listener()
-    )
-    assert failures == {}
+    work.measured.clear()
+    job = Job(experiment, experiment.cut(splits), LogFolder(tmp_path / "logs/tiny"), Listener())
+    assert tuner.search(grid(experiment), job) == {}
     assert len(trained) == 2
+    assert work.measured == []
     assert [name for name, _ in told] == trained
     assert all("test accuracy" in outcome for _, outcome in told)
 
@@ -83,7 +74,7 @@ def test_the_grid_is_trained_once_and_a_grown_grid_only_where_it_grew(
     record = read(trials / "lr/b0064-m0.0-s0")
     assert record["regimes"] == ["LR", "LR/BS"]
     assert record["status"] in ("completed", "collapsed")
-    assert [(a["name"], a["steps"], a["examples"]) for a in record["attacks"]] == [
+    assert [(a["label"], a["settings"]["steps"], a["examples"]) for a in measured(record, "attack")] == [
         ("fgsm", 1, 50),
         ("pgd", 2, 50),
     ]
@@ -92,7 +83,7 @@ def test_the_grid_is_trained_once_and_a_grown_grid_only_where_it_grew(
     before = (trials / "lr/b0064-m0.0-s0/record.json").read_bytes()
     code, out, _ = run_sweep(config())
     assert (code, trained) == (0, [])
-    assert "2 have a record, 0 to train" in out
+    assert "tiny: 2 trials, 2 are complete, 0 to train\n" in out
 
     code, _, _ = run_sweep(config(), "--set", "batch_sizes=[64,100]", "--set", "seeds=[0]")
     assert code == 0
@@ -113,7 +104,7 @@ def test_a_regime_that_joins_later_is_named_in_the_record(
 
 
 def test_failed_trials_are_reported_and_tried_again(
-    config: Config, run_sweep: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    config: Config, run_sweep: Run, work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The first four of five fail; keras-tuner alone would stop after three."""
     calls: list[str] = []
@@ -140,15 +131,18 @@ def test_failed_trials_are_reported_and_tried_again(
     assert "fell out" in failure["traceback"]
     assert (folder / "b0064-m0.9-s4/record.json").exists()
 
-    calls.clear()
-    monkeypatch.setattr(tuner, "run_trial", counting(calls))
+    assert work.trained == ["lr/b0064-m0.9-s4"]
+    work.trained.clear()
+    monkeypatch.setattr(tuner, "run_trial", run_trial)
     code, _, _ = run_sweep(path)
     assert code == 0
-    assert calls == [f"lr/b0064-m0.9-s{seed}" for seed in range(4)]
+    assert work.trained == [f"lr/b0064-m0.9-s{seed}" for seed in range(4)]
     assert not list(folder.glob("*/failure.json"))
 
 
-def test_diverged_and_collapsed_are_results(config: Config, run_sweep: Run, tmp_path: Path) -> None:
+def test_diverged_and_collapsed_are_results(
+    config: Config, run_sweep: Run, work: Work, tmp_path: Path
+) -> None:
     regimes = {
         "Wild": {"learning_rate": 1e30, "momentum": [0.0]},
         "Still": {"learning_rate": 1e-9, "momentum": [0.0]},
@@ -158,11 +152,13 @@ def test_diverged_and_collapsed_are_results(config: Config, run_sweep: Run, tmp_
     wild = read(tmp_path / "logs/tiny/trials/wild/b0064-m0.0-s0")
     still = read(tmp_path / "logs/tiny/trials/still/b0064-m0.0-s0")
     assert (wild["status"], still["status"]) == ("diverged", "collapsed")
-    assert wild["test_accuracy"] is None
-    assert wild["hessian"]["eigenvalue"] is None
-    assert [a["accuracy"] for a in wild["attacks"]] == [None, None]
-    assert still["hessian"]["eigenvalue"] is not None
-    assert all(a["accuracy"] is not None for a in still["attacks"])
+    assert wild["measurements"] == []  # there is nothing to measure on it
+    assert [found["values"]["value"] is not None for found in measured(still, "curvature")] == [True]
+    assert [found["values"]["accuracy"] is not None for found in measured(still, "attack")] == [True, True]
+    manifest = json.loads((tmp_path / "logs/tiny/trials/wild/b0064-m0.0-s0/manifest.json").read_text())
+    assert (manifest["status"], manifest["test_accuracy"], manifest["attacks"]) == ("diverged", None, [])
+    assert run_sweep(config(regimes=regimes, export=True, epochs=2))[0] == 0
+    assert len(work.trained) == 2  # it is complete
     assert "diverged" in out
     assert "collapsed" in out
 
@@ -184,7 +180,7 @@ def test_records_are_the_truth_whatever_keras_tuner_remembers(
     ("override", "key"),
     [
         ("epochs=2", "epochs: "),
-        ("attacks.pgd.steps=3", "attacks.pgd.steps: "),
+        ("train_examples=199", "train_examples: "),
         ("model=m1", "model: "),
         ("regimes.LR.learning_rate=0.02", "regimes.LR: "),
     ],
@@ -214,19 +210,56 @@ def test_other_images_are_refused(
 ) -> None:
     shutil.copytree(finished_logs, tmp_path / "logs/tiny")
     path = tmp_path / "logs/tiny/trials/lr/b0064-m0.0-s0/record.json"
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps(record | {"data_sha256": "0" * 64}))
+    training = replace(read_record(path, {}).training, data_sha256="0" * 64)
+    raw = json.loads(path.read_text()) | {"data_sha256": training.data_sha256, "training_hash": training.hash}
+    path.write_text(json.dumps(raw))
     code, _, err = run_sweep(config(), "--set", "seeds=[0,1]")
     assert code == 2
-    assert "not those that the records" in err
+    assert f"its images are not those of the records in {tmp_path}/logs/tiny" in err
+    assert "--set name=tiny-2" in err
+    assert err.count("\n") == 1
+
+
+def test_a_network_that_is_built_otherwise_now_is_refused(
+    config: Config, run_sweep: Run, tmp_path: Path, finished_logs: Path
+) -> None:
+    shutil.copytree(finished_logs, tmp_path / "logs/tiny")
+    path = tmp_path / "logs/tiny/trials/lr/b0064-m0.0-s0/record.json"
+    training = replace(read_record(path, {}).training, model_sha256="0" * 64)
+    raw = json.loads(path.read_text()) | {
+        "model_sha256": training.model_sha256,
+        "training_hash": training.hash,
+    }
+    path.write_text(json.dumps(raw))
+    code, _, err = run_sweep(config(), "--set", "seeds=[0,1]")
+    assert code == 2
+    assert "model: stdcnn is now built otherwise than the networks of the records in" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("key", ["data_sha256", "epochs", "seed", "train_examples"])
+def test_an_edited_record_is_refused(
+    config: Config, run_sweep: Run, tmp_path: Path, finished_logs: Path, key: str
+) -> None:
+    shutil.copytree(finished_logs, tmp_path / "logs/tiny")
+    path = tmp_path / "logs/tiny/trials/lr/b0064-m0.0-s0/record.json"
+    other = {"data_sha256": "0" * 64, "epochs": 7, "seed": 7, "train_examples": 7}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: other[key]}))
+    code, _, err = run_sweep(config())
+    assert code == 2
+    assert f"error: {path}: no valid record: " in err
+    assert "the record was edited" in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("{", "no valid JSON"),
-        ("[]", "no valid record"),
-        ('{"name": "tiny"}', "no valid record: dataset"),
+        ("[]", "no valid record: Input should be"),
+        ('{"name": "tiny"}', "no valid record: schema"),
+        ('{"name": "tiny", "config_hash": "0"}', "no valid record of schema 1: 'batch_size'"),
+        ('{"name": "tiny", "schema": 3}', "no valid record: schema"),
     ],
 )
 def test_spoiled_record_is_refused_by_name(
@@ -334,7 +367,10 @@ def test_no_native_noise_and_no_traceback_in_a_real_process(finished_logs: Path,
     assert "[1 of 1] lr/b0064-m0.0-s0 " in done.stdout
     ours = (tmp_path / "tiny/trials/lr/b0064-m0.0-s0/record.json").read_text()
     theirs = (finished_logs / "trials/lr/b0064-m0.0-s0/record.json").read_text()
-    same = [{k: v for k, v in json.loads(text).items() if k not in ("seconds",)} for text in (ours, theirs)]
+    same = [json.loads(text) for text in (ours, theirs)]
+    for record in same:
+        for timed in (record, *record["measurements"]):
+            del timed["seconds"]
     assert same[0] == same[1]  # another process, the same numbers to the last bit
 
 

@@ -56,7 +56,7 @@ def test_curvature_is_measured_in_fit_as_often_as_asked(splits: Splits, tmp_path
     assert len(trained.history[EIGENVALUE]) == 3
     assert len(set(trained.history[EIGENVALUE])) == 3
     assert trained.hessian is not None
-    assert trained.history[EIGENVALUE][-1] == trained.hessian.eigenvalue
+    assert trained.history[EIGENVALUE][-1] == trained.hessian.value
     assert trained.hessian_seconds > 0
     second = experiment(epochs=3, hessian={"examples": 40, "max_iterations": 2, "every_epochs": 2})
     history = train(constant_rate(0.05, 64, 0.9), 0, second, small(splits), tmp_path).history[EIGENVALUE]

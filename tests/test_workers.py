@@ -21,7 +21,8 @@ from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import grid
-from tfsgd.records.folder import LogFolder
+from tfsgd.records.folder import LogFolder, read_record
+from tfsgd.records.ledger import is_complete
 from tfsgd.sweeping.tuner import GridOracle
 from tfsgd.sweeping.workers import Address
 
@@ -45,13 +46,14 @@ class Sweep:
         self, root: Path, *options: str, config: dict[str, Any] = CONFIG, host: str | None = None
     ) -> None:
         root.mkdir(parents=True, exist_ok=True)
-        (root / "config.yaml").write_text(yaml.safe_dump(config))
+        self.config = root / "config.yaml"
+        self.config.write_text(yaml.safe_dump(config))
         self.logs = root / config["name"]
         command = [
             sys.executable,
             "-m",
             "tfsgd.sweep",
-            str(root / "config.yaml"),
+            str(self.config),
             "--logs",
             str(root),
             *options,
@@ -93,8 +95,12 @@ class Sweep:
         raise TimeoutError
 
     def recorded(self) -> dict[Path, int]:
-        """When each record was written."""
-        return {path: path.stat().st_mtime_ns for path in self.logs.glob("trials/*/*/record.json")}
+        """When each record was written that holds everything that is asked for."""
+        return {
+            path: path.stat().st_mtime_ns
+            for path in self.logs.glob("trials/*/*/record.json")
+            if is_complete(read_record(path, {}), load_experiment(self.config))
+        }
 
     def wait_for_epoch(self, epoch: int = 1) -> None:
         """Until some trial has so many epochs in a checkpoint."""
@@ -106,7 +112,11 @@ def numbers(logs: Path) -> dict[str, Any]:
     found = {}
     for path in sorted(logs.glob("trials/*/*/record.json")):
         record = json.loads(path.read_text())
-        del record["seconds"], record["git_commit"]  # a developer may commit meanwhile
+        del record["seconds"], record["provenance"]["git_commit"]  # a developer may commit meanwhile
+        for measurement in record["measurements"]:
+            del measurement["seconds"]
+            if measurement["provenance"]:
+                del measurement["provenance"]["git_commit"]
         found[f"{path.parent.parent.name}/{path.parent.name}"] = record
     return found
 

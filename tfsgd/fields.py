@@ -1,8 +1,9 @@
 """What the values of a config may be: numbers with their ranges, labels, and blocks of them."""
 
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 Cardinal = Annotated[int, Field(strict=True, ge=0)]

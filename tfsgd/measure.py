@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tfsgd import command
+from tfsgd.command import OK, SOME_FAILED
 from tfsgd.errors import RequestError
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
@@ -26,7 +28,6 @@ from tfsgd.sweeping.progress import console, send_native_logs_to, warn
 from tfsgd.sweeping.run import Crew, Plan, run_trials
 from tfsgd.sweeping.tables import measurements_table, results_table
 
-OK, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 CURVES = 8  # networks in one picture, at most
 
 
@@ -172,7 +173,7 @@ def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[i
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
         if not done:
             raise RequestError(f"{target}: no trained network of its experiment.yaml below trials/")
-        waiting = [trial for trial, record in done if not is_complete(record, experiment)]
+        waiting = [trial for trial, record in done if not is_complete(record, experiment, also_free=True)]
         console().print(f"{experiment.name}: {len(done)} trained, {len(waiting)} to measure", highlight=False)
         failures = _run(waiting, done, experiment, folder, crew) if waiting else {}
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
@@ -240,20 +241,9 @@ def _network_in(target: Path) -> Path:
 
 def main() -> None:
     """Runs the command; every refusal is one line on standard error."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command()(measure)
-    try:
-        code = app(standalone_mode=False, prog_name="python -m tfsgd.measure")
-    except RequestError as error:
-        print("error: " + " ".join(str(error).splitlines()), file=sys.stderr)
-        code = WRONG_REQUEST
-    except typer.TyperException as error:
-        said = error.format_message() if hasattr(error, "format_message") else str(error)
-        print("error: " + " ".join(f"{said} See python -m tfsgd.measure --help.".split()), file=sys.stderr)
-        code = WRONG_REQUEST
-    if code == INTERRUPTED:  # typer makes it of Ctrl-C
-        print("interrupted; the same command goes on with the networks of a sweep", file=sys.stderr)
-    sys.exit(code)
+    command.run(
+        measure, "measure", interrupted="interrupted; the same command goes on with the networks of a sweep"
+    )
 
 
 if __name__ == "__main__":

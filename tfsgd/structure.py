@@ -42,7 +42,10 @@ def _model(model: Any) -> list[Any]:
         [*_layer(layer, operations.get(_name(layer))), _without_names(layer.get("inbound_nodes", []), number)]
         for layer in config["layers"]
     ]
-    return [layers, _without_names(config.get("output_layers", []), number)]
+    outputs = config.get("output_layers", [])
+    if len(outputs) == 1:  # a list of one, as Keras 3.10 has it
+        outputs = outputs[0]
+    return [layers, _without_names(outputs, number)]
 
 
 def _name(layer: dict[str, Any]) -> str:

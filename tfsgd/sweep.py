@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from tfsgd import command
+from tfsgd.command import OK, SOME_FAILED
 from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_experiment
@@ -23,8 +25,6 @@ from tfsgd.records.ledger import (
 from tfsgd.sweeping.progress import Display, console, send_native_logs_to
 from tfsgd.sweeping.run import Crew, Plan, run_trials
 from tfsgd.sweeping.tables import plan_table, results_table
-
-OK, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
 
 def sweep(
@@ -161,7 +161,7 @@ def _join(experiment: Experiment, folder: LogFolder, crew: Crew) -> int:
     trials = grid(experiment)
     with Display(len(trials), experiment.epochs, folder, console()) as display:
         failures = Crew(
-            experiment, trials, folder, display,
+            trials, folder, display,
             size=crew.workers or default_size(len(trials)), data_dirs=crew.data_dirs, address=address, joins=True,
         ).run()  # fmt: skip
     for name, reason in failures.items():
@@ -173,11 +173,11 @@ def _say_what_is_next(config: Path, folder: LogFolder, quick: bool) -> None:
     where = shlex.quote(str(folder.path))
     lines = [
         f"Records: {folder.path}/trials",
-        f"Report:  python -m tfsgd.report {where}",
+        f"Report:  {command.spelled('report')} {where}",
         f"Look:    tensorboard --logdir {where}",
     ]
     if quick:
-        lines.append(f"In full: python -m tfsgd.sweep {shlex.quote(str(config))}")
+        lines.append(f"In full: {command.spelled('sweep')} {shlex.quote(str(config))}")
     for line in lines:
         console().print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -196,26 +196,7 @@ def _exit_code(incomplete: list[Trial], failures: dict[str, str], folder: LogFol
 
 def main() -> None:
     """Runs the command; every refusal is one line on standard error."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command()(sweep)
-    try:
-        code = app(standalone_mode=False, prog_name="python -m tfsgd.sweep")
-    except RequestError as error:
-        code = _refuse(str(error))
-    except typer.TyperException as error:
-        code = _refuse(f"{_message(error)} See python -m tfsgd.sweep --help.")
-    if code == INTERRUPTED:  # typer makes it of Ctrl-C
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-    sys.exit(code)
-
-
-def _message(error: typer.TyperException) -> str:
-    return error.format_message() if hasattr(error, "format_message") else str(error)
-
-
-def _refuse(message: str) -> int:
-    print("error: " + " ".join(message.splitlines()), file=sys.stderr)
-    return WRONG_REQUEST
+    command.run(sweep, "sweep", interrupted="interrupted; the same command goes on from here")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -16,10 +16,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attack left: the perturbed images, and which of them still get their true label."""
+    """What an attack left.
 
-    images: Images  # (N, height, width, channels) in [0, 1]
-    correct: Mask  # (N,)
+    Attributes:
+        images: the perturbed images, `(N, height, width, channels)` in [0, 1].
+        correct: which of them still get their true label, `(N,)`.
+        values: whatever else it found, for the record: numbers or lists of numbers.
+    """
+
+    images: Images
+    correct: Mask
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """How an attack goes up the loss.
+
+    Attributes:
+        epsilon: radius of the L-infinity ball around each image.
+        step_size: L-infinity length of each step.
+        steps: how many.
+        early_stop: an image goes no further once it is misclassified, at the start or after any step.
+        loss: `cross_entropy` or `margin`.
+    """
+
+    epsilon: float
+    step_size: float
+    steps: int
+    early_stop: bool
+    loss: str = "cross_entropy"
 
 
 class AttackSpec(Spec):

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from tfsgd.data.dataset import Splits, to_unit
-from tfsgd.measures.accuracy import Evaluator
+from tfsgd.measures.accuracy import Evaluator, certainty
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.hessian import HessianVectorProduct
 from tfsgd.measures.operator import CurvatureSpec
@@ -88,6 +88,11 @@ def _accuracy(subject: Subject, request: Request) -> Mapping[str, Any]:
     return asdict(subject.evaluate(split))
 
 
+def _confidence(subject: Subject, request: Request) -> Mapping[str, Any]:
+    split = getattr(subject.splits, request.split).first(request.examples)
+    return asdict(certainty(subject.evaluate.logits(split), split.labels))
+
+
 def _attack(subject: Subject, request: Request) -> Mapping[str, Any]:
     assert isinstance(request.spec, AttackSpec)
     assert request.epsilon is not None
@@ -95,7 +100,11 @@ def _attack(subject: Subject, request: Request) -> Mapping[str, Any]:
     outcome = request.spec.run(subject.victim, images, labels, request.epsilon, request.seed)
     assert_in_ball(outcome.images, images, request.epsilon)
     clean = subject.clean(request.split, request.examples)
-    return {"accuracy": float(outcome.correct.mean()), "clean_accuracy": float(clean.mean())}
+    return {
+        "accuracy": float(outcome.correct.mean()),
+        "clean_accuracy": float(clean.mean()),
+        **outcome.values,
+    }
 
 
 def _gradient(subject: Subject, request: Request) -> Mapping[str, Any]:
@@ -110,4 +119,10 @@ def _curvature(subject: Subject, request: Request) -> Mapping[str, Any]:
     return request.spec.run(product, product.dimension, request.seed).values()
 
 
-_MEASURES = {"accuracy": _accuracy, "attack": _attack, "gradient": _gradient, "curvature": _curvature}
+_MEASURES = {
+    "accuracy": _accuracy,
+    "confidence": _confidence,
+    "attack": _attack,
+    "gradient": _gradient,
+    "curvature": _curvature,
+}

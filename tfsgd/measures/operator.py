@@ -1,7 +1,7 @@
 """What every curvature measure has: images that define the Hessian, and a `run` over its products."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -23,16 +23,24 @@ class Curvature:
         error: how far the value may be off, in the measure's own terms, which its docstring gives.
         products: Hessian-vector products taken.
         converged: whether the error is within what was asked for.
+        more: whatever else was found, for the record: numbers or lists of numbers.
     """
 
     value: float
     error: float
     products: int
     converged: bool
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def values(self) -> dict[str, Any]:
         """As a record keeps it."""
-        return asdict(self)
+        found = {
+            "value": self.value,
+            "error": self.error,
+            "products": self.products,
+            "converged": self.converged,
+        }
+        return {**found, **self.more}
 
 
 class CurvatureSpec(Spec):

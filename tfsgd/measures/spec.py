@@ -16,16 +16,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tfsgd.fields import Block
 
-Kind = Literal["accuracy", "attack", "gradient", "curvature"]
+Kind = Literal["accuracy", "confidence", "attack", "gradient", "curvature"]
 Split = Literal["train", "validation", "test"]
 
 
 def _finite(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 Number = Annotated[float | None, BeforeValidator(_finite)]  # NaN is null
-Value = Annotated[bool | int | float | None, BeforeValidator(_finite)]
+Value = Annotated[Any, BeforeValidator(_finite)]  # a number, a truth value, null, or a list of numbers
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -56,6 +58,8 @@ class Request:
         examples: how many of them, from the first on.
         seed: of whatever is drawn.
         epsilon: of an attack; `None` for all else.
+        free: costs next to nothing: measured where a network is at hand, and no reason to load one.
+        more: settings that follow from epsilon, for readers.
     """
 
     name: str
@@ -65,7 +69,8 @@ class Request:
     examples: int
     seed: int = 0
     epsilon: float | None = None
-    more: Mapping[str, Any] = field(default_factory=dict)  # settings that follow from epsilon, for readers
+    free: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:

@@ -13,6 +13,7 @@ from cleverhans.tf2.utils import clip_eta, optimize_linear
 from numpy.typing import NDArray
 
 from tfsgd.errors import RequestError
+from tfsgd.measures.attack import Ascent
 from tfsgd.measures.loss import LOSSES
 
 Images = NDArray[np.float32]  # (N, height, width, channels) in [0, 1]
@@ -80,36 +81,21 @@ class Victim:
             moved[c] = graph(images[c], labels[c], step_size).numpy()
         return moved
 
-    def ascend(
-        self,
-        images: Images,
-        labels: Labels,
-        start: Images,
-        *,
-        epsilon: float,
-        step_size: float,
-        steps: int,
-        early_stop: bool,
-        loss: str = "cross_entropy",
-    ) -> tuple[Images, Mask]:
-        """Many steps up the loss, each followed by a projection into the ball of radius epsilon.
+    def ascend(self, images: Images, labels: Labels, start: Images, how: Ascent) -> tuple[Images, Mask]:
+        """Many steps up the loss, each followed by a projection into the ball.
 
         Args:
             images: clean images.
             labels: their true labels.
             start: perturbations to begin with.
-            epsilon: radius of the L-infinity ball around each image.
-            step_size: L-infinity length of each step.
-            steps: how many.
-            early_stop: an image goes no further once it is misclassified, at the start or after any step.
-            loss: a key of `LOSSES`.
+            how: radius of the ball, steps and loss.
 
         Returns:
             The image where each one ended, and which of them get their true label there.
         """
         kinds = [self._images, self._labels, self._images, _number(), _number(), _count(), _flag()]
-        graph = self._graph("ascend", loss, self._ascend_in_graph, kinds)
-        reached, correct = graph(images, labels, start, epsilon, step_size, steps, early_stop)
+        graph = self._graph("ascend", how.loss, self._ascend_in_graph, kinds)
+        reached, correct = graph(images, labels, start, how.epsilon, how.step_size, how.steps, how.early_stop)
         return reached.numpy(), correct.numpy()
 
     def zero_gradient_fraction(self, images: Images, labels: Labels) -> float:
@@ -161,21 +147,14 @@ class Victim:
         return tf.clip_by_value(images + optimize_linear(gradient, step_size), 0.0, 1.0)
 
     def _ascend_in_graph(
-        self,
-        gradient_of: Callable[..., Any],
-        images: tf.Tensor,
-        labels: tf.Tensor,
-        start: tf.Tensor,
-        epsilon: tf.Tensor,
-        step_size: tf.Tensor,
-        steps: tf.Tensor,
-        early_stop: tf.Tensor,
+        self, gradient_of: Callable[..., Any], *tensors: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Steps on all images, with a chunk of them under way at a time.
 
         An image that is done leaves the chunk and the next one takes its place, each with its own
         count of steps. So the passes stay full while early stopping takes images out at once.
         """
+        images, labels, start, epsilon, step_size, steps, early_stop = tensors
         count = tf.shape(images)[0]
         result = tf.zeros_like(images)
         correct = tf.zeros([count], tf.bool)

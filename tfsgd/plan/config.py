@@ -6,9 +6,10 @@ one line that names the key. From here on everything is typed and valid.
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
+from typing_extensions import Self
 
 from tfsgd.data.dataset import Dataset, Splits
 from tfsgd.data.load import DATASETS, load_splits

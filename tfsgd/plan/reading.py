@@ -3,16 +3,20 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tfsgd.errors import RequestError
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
-from tfsgd.plan.config import Experiment, Measuring, Regime
+from tfsgd.plan.config import Experiment, Measuring
+from tfsgd.plan.dialect import DialectError, cut, parse_yaml, read_yaml, shown, to_yaml
 from tfsgd.plan.own import SET_BY_THE_TOOL
 from tfsgd.plan.resolve import nearest
+from tfsgd.plan.shipped import find_config
+
+__all__ = ["load_experiment", "load_measuring", "read_yaml", "regrown", "to_yaml"]
 
 M = TypeVar("M", bound=Measuring)
 
@@ -26,7 +30,7 @@ def load_experiment(
     """Reads a config: the file, then its `quick` block if asked for, then the overrides.
 
     Args:
-        path: a YAML file.
+        path: a YAML file, or the name of a shipped config.
         overrides: `key=value` each; the key is dotted, the value is YAML.
         quick: cut down by the `quick` block; the profile is then "quick".
         data_dirs: where an `.npz` that the config names may lie, besides the config's own folder.
@@ -34,124 +38,71 @@ def load_experiment(
     Raises:
         RequestError: the file or a key is wrong; one line that names it.
     """
-    raw = _read_yaml(path)
+    path = find_config(path)
+    raw = read_yaml(path)
     assignments = [_parse_override(text) for text in overrides]
-    if "profile" in raw or any(key == "profile" for key, _ in assignments):
-        raise RequestError(f"{path}: profile: it is set by --quick, not by hand")
-    for key, value in assignments:
-        if key.startswith("quick."):
-            _assign(raw, key, value)
-    block = raw.pop("quick", None)
+    for_quick = [key == "quick" or key.startswith("quick.") for key, _ in assignments]
+    for (key, value), so in zip(assignments, for_quick, strict=True):
+        if so:
+            _assign(raw, Experiment, key, value)
+    block = _quick_block(path, raw)
     if quick and block is None:
         raise RequestError(f"{path}: quick: --quick needs this block, and the config has none")
-    if not isinstance(block, dict | None):
-        raise RequestError(f"{path}: quick: expected a mapping of config keys, received {_shown(block)}")
     short = _merged(raw, block or {}) | {"profile": "quick"}
     if block and not overrides:
         _validated(path, short, data_dirs)  # a wrong quick block is found before it is needed
     chosen = short if quick else raw
-    for key, value in assignments:
-        if not key.startswith("quick."):
-            _assign(chosen, key, value)
+    for (key, value), so in zip(assignments, for_quick, strict=True):
+        if not so:
+            if key == "profile":
+                raise RequestError(f"--set {cut(key)}: it is set by --quick, not by hand")
+            _assign(chosen, Experiment, key, value)
     return _validated(path, chosen, data_dirs)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without Python objects or repeated keys, where 1e-2 is a number."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:float"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"
-    ),
-    list("-+0123456789."),
-)
-
-
-def _mapping_without_repeats(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    loader.flatten_mapping(node)
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    for key in keys:
-        if not isinstance(key, str):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"expected a word as key, found {key!r}", node.start_mark
-            )
-        if keys.count(key) > 1:
-            raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", node.start_mark)
-    return {
-        key: loader.construct_object(value, deep=True)
-        for key, (_, value) in zip(keys, node.value, strict=True)
-    }
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
-
-
-def _yaml(text: str | bytes) -> Any:
-    return yaml.load(text, Loader=_Loader)
-
-
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    mark = getattr(error, "problem_mark", None)
-    return f"{problem} (line {mark.line + 1})" if mark else str(problem)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        raise RequestError(f"{path}: expected a YAML file, found a folder")
-    try:
-        raw = _yaml(path.read_bytes())
-    except FileNotFoundError:
-        raise RequestError(
-            f"{path}: no such config; see the folder configs for those that are shipped"
-        ) from None
-    except OSError as error:
-        raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        problem = _yaml_problem(error) if isinstance(error, yaml.YAMLError) else str(error)
-        raise RequestError(f"{path}: expected YAML of plain values: {problem}") from None
-    if not isinstance(raw, dict):
-        raise RequestError(
-            f"{path}: expected a mapping of config keys, found {'nothing' if raw is None else _shown(raw)}"
-        )
-    return raw
+def _quick_block(path: Path, raw: dict[str, Any]) -> dict[str, Any] | None:
+    """Takes the `quick` block out of what was read."""
+    block = raw.pop("quick", None)
+    if not isinstance(block, dict | None):
+        raise RequestError(f"{path}: quick: expected a mapping of config keys, received {shown(block)}")
+    for where, keys in (("", raw), ("quick.", block or {})):
+        if "profile" in keys:
+            raise RequestError(f"{path}: {where}profile: it is set by --quick, not by hand")
+    if block and "quick" in block:
+        raise RequestError(f"{path}: quick.quick: expected no quick block inside the quick block")
+    return block
 
 
 def _parse_override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise RequestError(f"--set {text}: expected KEY=VALUE")
+        raise RequestError(f"--set {cut(text)}: expected KEY=VALUE")
     try:
-        return key, _yaml(value)
-    except (yaml.YAMLError, ValueError) as error:
-        problem = _yaml_problem(error) if isinstance(error, yaml.YAMLError) else str(error)
-        raise RequestError(f"--set {text}: expected a YAML value: {problem}") from None
+        return key, parse_yaml(value)
+    except DialectError as error:
+        raise RequestError(f"--set {cut(text)}: expected a YAML value: {error}") from None
 
 
-def _assign(raw: dict[str, Any], dotted: str, value: Any) -> None:
-    """Sets a dotted key. A regime's label may hold dots: the longest one that is there wins."""
-    first, _, rest = dotted.partition(".")
+def _assign(raw: dict[str, Any], kind: Any, dotted: str, value: Any) -> None:
+    """Sets a dotted key of a block of a kind. Labels may hold dots: the longest that is there wins."""
+    key, rest = _first_key(raw, kind, dotted, value)
     if not rest:
-        raw[first] = value
+        raw[key] = value
         return
-    block = raw[first] = raw[first] if isinstance(raw.get(first), dict) else {}
-    if first != "regimes":
-        _assign(block, rest, value)
-        return
-    labels = [label for label in block if rest == label or rest.startswith(f"{label}.")]
-    label = max(labels, key=len, default=rest if isinstance(value, dict) else rest.rpartition(".")[0])
-    if rest == label:
-        block[label] = value
-    else:
-        block[label] = (block.get(label) or {}) | {rest[len(label) + 1 :]: value}
+    block = raw[key] = raw[key] if isinstance(raw.get(key), dict) else {}
+    inner = kind if key == "quick" else next(iter(_below(kind, key)), None)
+    _assign(block, inner, rest, value)
+
+
+def _first_key(raw: dict[str, Any], kind: Any, dotted: str, value: Any) -> tuple[str, str]:
+    """A dotted key's first key, and the rest: a field up to the first dot, a label with its dots."""
+    if get_origin(kind) is not dict:
+        first, _, rest = dotted.partition(".")
+        return first, rest
+    labels = [label for label in raw if dotted == label or dotted.startswith(f"{label}.")]
+    new = dotted if isinstance(value, dict) else dotted.rpartition(".")[0] or dotted
+    label = max(labels, key=len, default=new)
+    return label, dotted[len(label) + 1 :]
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -170,10 +121,9 @@ def _validated(
     what: type[M] = Experiment,  # type: ignore[assignment]
     resolved: bool = False,
 ) -> M:
+    context = None if resolved else {"folder": path.parent, "data_dirs": data_dirs}
     try:
-        return what.model_validate(
-            raw, context=None if resolved else {"folder": path.parent, "data_dirs": data_dirs}
-        )
+        return what.model_validate(raw, context=context)
     except ValidationError as error:
         items = error.errors()
         wrong_items = {item["loc"][:-1] for item in items if item["loc"] and item["type"] != "too_short"}
@@ -187,14 +137,16 @@ def _validated(
 
 def _problem(item: dict[str, Any]) -> str:
     # The entry of a list is told by its value.
-    key = ".".join(str(part) for part in item["loc"] if not isinstance(part, int) and part != "[key]")
+    location = [str(part) for part in item["loc"] if not isinstance(part, int) and part != "[key]"]
+    key = ".".join(cut(part) for part in location)
     if item["type"] == "extra_forbidden":
-        return f"{key}: unknown key{nearest(str(item['loc'][-1]), _allowed_keys(item['loc'][:-1]))}"
+        return f"{key}: unknown key{nearest(location[-1], _allowed_keys(item['loc'][:-1]))}"
     if item["type"] == "missing":
         return f"{key}: missing"
     if item["type"] == "value_error":
-        separator = "." if re.match(r"[\w.]+: ", str(item["ctx"]["error"])) else ": "
-        return f"{key}{separator if key else ''}{item['ctx']['error']}"
+        problem = str(item["ctx"]["error"])
+        separator = "." if re.match(r"[\w.]+: ", problem) else ": "
+        return f"{key}{separator if key else ''}{problem}"
     expected = {
         "string_pattern_mismatch": "expected letters, digits, '.', '_' or '-', beginning with a letter or digit",
         "too_short": "expected at least one entry",
@@ -203,23 +155,40 @@ def _problem(item: dict[str, Any]) -> str:
         "model_type": "expected a mapping",
         "model_attributes_type": "expected a mapping",
     }.get(item["type"]) or re.sub(r"^Input should be", "expected", item["msg"])
-    return f"{key}: {expected}, received {_shown(item['input'])}"
+    return f"{key}: {expected}, received {shown(item['input'])}"
 
 
 def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
     """The keys of the block at a location of the config."""
-    blocks = {"regimes": Regime, "hessian": TopEigenvalue}
-    block: Any = Experiment
-    for name in location:
-        block = blocks.get(str(name), block)
-    return [field for field in block.model_fields if field not in SET_BY_THE_TOOL] + (
-        ["quick"] if block is Experiment else []
-    )
+    kinds: list[Any] = [Experiment]
+    for part in location:
+        kinds = [inner for kind in kinds for inner in _below(kind, part)]
+    fields = [field for kind in kinds if _is_block(kind) for field in kind.model_fields]
+    return [field for field in fields if field not in SET_BY_THE_TOOL] + ([] if location else ["quick"])
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _below(kind: Any, part: int | str) -> list[Any]:
+    """The kinds of value that may stand under a key, label or index inside a value of a kind."""
+    if _is_block(kind):
+        # A part that is no field is pydantic's name for one of several kinds of block.
+        return _alternatives(kind.model_fields[part].annotation) if part in kind.model_fields else [kind]
+    inner = get_args(kind)
+    if get_origin(kind) is dict:
+        return _alternatives(inner[1])
+    return [found for item in inner for found in _alternatives(item)]
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """An annotation without its metadata; each member of a union on its own."""
+    if get_origin(annotation) is Annotated:
+        return _alternatives(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [found for member in get_args(annotation) for found in _alternatives(member)]
+    return [annotation]
+
+
+def _is_block(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 # What is measured without a sweep
@@ -252,7 +221,7 @@ def load_measuring(
         "attacks": {"fgsm": {"epsilon": epsilon}, "pgd": {"epsilon": epsilon}},
     }
     for key, value in map(_parse_override, overrides):
-        _assign(raw, key, value)
+        _assign(raw, Measuring, key, value)
     few = _validated(Path("--dataset"), _with_examples(raw, lambda split: 1), data_dirs, Measuring)
     usual = TopEigenvalue().examples
     fitting = _with_examples(raw, lambda split: min(usual, few.examples(split)))
@@ -290,12 +259,12 @@ def regrown(
     Raises:
         RequestError: something in them is wrong.
     """
-    raw = _read_yaml(stored)
+    raw = read_yaml(stored)
     raw["code_dir"] = raw.get("code_dir") or str(Path.cwd())
     if config:
         more = load_experiment(config, (), raw.get("profile") == "quick", data_dirs).model_dump(mode="json")
         for key in ("attacks", "curvature"):
             raw[key] = {**(raw.get(key) or {}), **more[key]}
     for key, value in map(_parse_override, overrides):
-        _assign(raw, key, value)
+        _assign(raw, Experiment, key, value)
     return _validated(stored, raw, data_dirs, resolved=True)

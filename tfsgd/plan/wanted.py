@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tfsgd.measures.attack import AttackSpec
-from tfsgd.measures.natural import NaturalAccuracy, ZeroGradients
+from tfsgd.measures.natural import Confidence, NaturalAccuracy, ZeroGradients
 from tfsgd.measures.operator import CurvatureSpec
 from tfsgd.measures.spec import Request, Split
 from tfsgd.plan.config import Measuring
@@ -23,6 +23,7 @@ def wanted(experiment: Measuring, seed: int) -> list[Request]:
     sizes = {split: experiment.examples(split) for split in SPLITS}
     return [
         *natural(sizes),
+        Request("confidence", "confidence", Confidence(), "test", sizes["test"], free=True),
         top_eigenvalue(experiment),
         *attacks(experiment.attacks, sizes["test"], seed),
         Request("zero_gradients", "zero_gradients", ZeroGradients(), "test", sizes["test"]),
@@ -55,7 +56,14 @@ def attacks(specs: Mapping[str, AttackSpec], test_examples: int, seed: int) -> l
     """Each attack at each epsilon."""
     return [
         Request(
-            spec.attack, label, spec, "test", spec.examples or test_examples, seed, epsilon, spec.at(epsilon)
+            spec.attack,
+            label,
+            spec,
+            "test",
+            spec.examples or test_examples,
+            seed,
+            epsilon,
+            more=spec.at(epsilon),
         )
         for label, spec in specs.items()
         for epsilon in spec.epsilon

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.reading import read_yaml, to_yaml
 from tfsgd.plan.trials import Trial
 from tfsgd.records.files import text_of, to_json, write_atomically
 from tfsgd.records.lease import Lease
@@ -74,12 +74,12 @@ class LogFolder:
 
     def write_experiment(self, experiment: Experiment) -> None:
         """Writes the resolved config; the next run is compared with it."""
-        text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+        text = to_yaml(experiment.model_dump(mode="json"))
         write_atomically(self.experiment_path, text)
 
     def write_plan(self, experiment: Experiment) -> None:
         """Tells the workers of this run what to train and measure."""
-        write_atomically(self._plan_path, yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
+        write_atomically(self._plan_path, to_yaml(experiment.model_dump(mode="json")))
 
     def read_plan(self) -> Experiment:
         """What the workers of this run are to train and measure.
@@ -128,9 +128,13 @@ class LogFolder:
 
 def _read_experiment(path: Path) -> Experiment:
     try:
-        return Experiment.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+        return Experiment.model_validate(read_yaml(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise RequestError(
+            f"{path}: no valid config: {key}: {first['msg']}; the next sweep writes it anew"
+        ) from None
 
 
 def read_record(path: Path, hessian: Mapping[str, Any]) -> Record:
@@ -151,8 +155,9 @@ def read_record(path: Path, hessian: Mapping[str, Any]) -> Record:
         raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise RequestError(f"{path}: no valid record: {key}: {first['msg']}; {advice}") from None
+        key = "".join(f"{part}." for part in first["loc"])[:-1]
+        what = f"{key}: {first['msg']}" if key else first["msg"]
+        raise RequestError(f"{path}: no valid record: {what}; {advice}") from None
     except (ValueError, RecursionError) as error:
         raise RequestError(f"{path}: no valid JSON ({error}); {advice}") from None
     except (KeyError, TypeError) as error:

@@ -36,9 +36,16 @@ def trained(trials: list[Trial], experiment: Experiment, logs: LogFolder) -> Don
     return [(trial, record) for trial, record in pairs if record is not None]
 
 
-def is_complete(record: Record, experiment: Experiment) -> bool:
-    """Whether everything that a config asks for is measured on a trained network."""
-    return not record.missing(wanted(experiment, record.seed))
+def is_complete(record: Record, experiment: Experiment, also_free: bool = False) -> bool:
+    """Whether everything that a config asks for is measured on a trained network.
+
+    Args:
+        record: of the network.
+        experiment: the config.
+        also_free: count also what is no reason to load a stored network.
+    """
+    missing = record.missing(wanted(experiment, record.seed))
+    return not any(also_free or not request.free for request in missing)
 
 
 def name_regimes(done: Done, logs: LogFolder) -> None:

@@ -45,6 +45,7 @@ def upgraded(old: Json, hessian: Mapping[str, Any]) -> Json:
         "sgd": vars(sgd),
         "train_examples": old["train_examples"],
         "classes": DATASETS[old["dataset"]].classes,
+        "batch_norm": old["model"] in ("c1", "resnet18"),
         "measurements": [] if old["status"] == "diverged" else _measurements(old, hessian),
         "seconds": old["seconds"],
         "provenance": {
@@ -106,4 +107,6 @@ def _attack(old: Json, seed: int) -> Request:
         )
         settings = {key: old[key] for key in ("steps", "random_start", "restarts", "early_stop")}
         spec = PGD(attack="pgd", epsilon=(epsilon,), relative_step_size=relative, **settings)
-    return Request(old["name"], old["name"], spec, "test", old["examples"], seed, epsilon, spec.at(epsilon))
+    return Request(
+        old["name"], old["name"], spec, "test", old["examples"], seed, epsilon, more=spec.at(epsilon)
+    )

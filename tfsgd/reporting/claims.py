@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tfsgd.data.load import DATASETS
+from tfsgd.models import MODELS
 from tfsgd.reporting.batch_evidence import batch_constant, batch_trend, lower_at_large_batches
 from tfsgd.reporting.cells import EIGENVALUE, NATURAL, Cells, Metric, adversarial
 from tfsgd.reporting.eigen_evidence import both_rise, explains
@@ -11,10 +13,8 @@ from tfsgd.reporting.momentum_evidence import momentum_constant, momentum_matter
 from tfsgd.reporting.paper import (
     ACCURACY_MARGIN,
     COUNTER_EXAMPLE,
-    DATASET_NAMES,
     EIGENVALUE_FACTOR,
     LARGE_BATCH_SIZE,
-    MODEL_NAMES,
     PAPER_ATTACKS,
     points,
 )
@@ -198,7 +198,7 @@ def _counter_claims(under_attack: Sequence[Metric], exception: bool) -> list[Cla
     expected = (
         "yes: the paper's counter-example is this data set and model"
         if exception
-        else f"no: the paper reports it for {MODEL_NAMES[model]} on {DATASET_NAMES[dataset]} only"
+        else f"no: the paper reports it for {MODELS[model].title} on {DATASETS[dataset].title} only"
     )
     return [
         Claim(

@@ -26,7 +26,7 @@ from tfsgd.reporting.drawing import (
     in_words,
     markers,
 )
-from tfsgd.reporting.paper import BAD, BASE_MOMENTUM, DATASET_NAMES, MODEL_NAMES, attack_name
+from tfsgd.reporting.paper import BAD, BASE_MOMENTUM, attack_name
 from tfsgd.reporting.regimes import Regime, curves, paper_regimes, regimes_of
 from tfsgd.reporting.studies import Study
 
@@ -77,11 +77,7 @@ def momentum_lines(study: Study, kind: str) -> list[Line]:
 
 
 def place(study: Study) -> str:
-    dataset, model = (
-        DATASET_NAMES.get(study.dataset, study.dataset),
-        MODEL_NAMES.get(study.model, study.model),
-    )
-    return f"on {dataset} with {model}"
+    return f"on {study.dataset_title} with {study.model_title}"
 
 
 def at(attack: str, epsilon: float) -> str:

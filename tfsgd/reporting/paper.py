@@ -13,7 +13,6 @@ LEARNING_RATE = 0.01  # of LR, and of Benchmark before it is halved
 RATIO = 0.00015625  # of the learning rate to the batch size, under LR/BS
 HALVE_EVERY_EPOCHS = 5  # Benchmark
 PAPER_EPOCHS = 100
-PAPER_EPSILON = {"mnist": 0.3, "fashion_mnist": 0.3, "cifar10": 0.02}  # L-infinity, images in [0, 1]
 SHARED_BATCH_SIZE = round(LEARNING_RATE / RATIO)  # where LR and LR/BS are one and the same
 
 REGIMES = ("LR", "LR/BS", "Benchmark")
@@ -22,8 +21,6 @@ PAPER_VALUE = {"LR": LEARNING_RATE, "LR/BS": RATIO, "Benchmark": LEARNING_RATE}
 
 # Names
 
-DATASET_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
-MODEL_NAMES = {"stdcnn": "StdCNN", "m1": "M1", "c1": "C1", "resnet18": "ResNet18"}
 ACRONYMS = {"fgsm": "FGSM", "pgd": "PGD", "bim": "BIM"}
 
 PAPER_ATTACKS = ("fgsm", "pgd")  # its claims are about these

@@ -13,16 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
+from tfsgd.data.dataset import Dataset
+from tfsgd.data.load import DATASETS
 from tfsgd.errors import RequestError
 from tfsgd.measures.spec import Measurement, Split
+from tfsgd.models import MODELS
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import grid, training_of
 from tfsgd.plan.wanted import HESSIAN, SPLITS, natural, top_eigenvalue, wanted
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record
-from tfsgd.reporting.paper import DATASET_NAMES, MODEL_NAMES, PAPER_EPSILON, UNDERTRAINED_MARGIN
+from tfsgd.reporting.derived import derived
+from tfsgd.reporting.paper import UNDERTRAINED_MARGIN
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Study:
 
     folders: tuple[Path, ...]
     dataset: str
+    data: Dataset | None  # None: one's own, and there is no experiment.yaml
     model: str
     profile: str
     epochs: int
@@ -54,13 +58,20 @@ class Study:
 
     @property
     def title(self) -> str:
-        names = MODEL_NAMES.get(self.model, self.model), DATASET_NAMES.get(self.dataset, self.dataset)
-        return " on ".join(names)
+        return f"{self.model_title} on {self.dataset_title}"
+
+    @property
+    def dataset_title(self) -> str:
+        return self.data.title if self.data else self.dataset
+
+    @property
+    def model_title(self) -> str:
+        return MODELS[self.model].title if self.model in MODELS else self.model.rpartition(":")[2]
 
     @property
     def paper_epsilon(self) -> float | None:
         """The epsilon of the paper's attacks on this data set; L-infinity, images in [0, 1]."""
-        return PAPER_EPSILON.get(self.dataset)
+        return self.data.paper_epsilon if self.data else None
 
     @property
     def chance(self) -> float:
@@ -129,25 +140,7 @@ def _read_folder(path: Path) -> _Folder:
 
 
 def _read_experiment(logs: LogFolder) -> Experiment | None:
-    path = logs.experiment_path
-    try:
-        return Experiment.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # pydantic's is a ValueError
-        raise RequestError(
-            f"{path}: no valid config: {_first_line(error)}; the next sweep writes it anew"
-        ) from None
-
-
-def _first_line(error: Exception) -> str:
-    """What is wrong; for a config that does not fit, the key first."""
-    if hasattr(error, "errors"):
-        first = error.errors()[0]
-        return f"{'.'.join(str(part) for part in first['loc']) or 'the whole file'}: {first['msg']}"
-    return str(error).splitlines()[0]
+    return logs.read_experiment() if logs.experiment_path.exists() else None
 
 
 def _refuse_stranger(record: Record, first: Record, experiment: Experiment | None, path: Path) -> None:
@@ -228,11 +221,17 @@ class _Row:
 
 
 def _study(folders: list[_Folder]) -> Study:
-    found = {
-        record.training_hash: _Row(record, folder.path, folder.experiment)
-        for folder in reversed(folders)
-        for record in folder.records
-    }
+    found: dict[str, _Row] = {}
+    for folder in folders:
+        for record in folder.records:
+            known = found.get(record.training_hash)
+            if known is None:
+                found[record.training_hash] = _Row(record, folder.path, folder.experiment)
+            else:  # the same trial, under the labels of both folders
+                labels = tuple(dict.fromkeys((*known.record.regimes, *record.regimes)))
+                found[record.training_hash] = replace(
+                    known, record=known.record.model_copy(update={"regimes": labels})
+                )
     rows = sorted(
         found.values(), key=lambda row: (row.record.regime, *astuple(row.record.sgd)[:2], row.record.seed)
     )
@@ -252,6 +251,7 @@ def _study(folders: list[_Folder]) -> Study:
     return Study(
         folders=tuple(folder.path for folder in folders),
         dataset=first.dataset,
+        data=next((f.experiment.data for f in folders if f.experiment), DATASETS.get(first.dataset)),
         model=first.model,
         profile=first.profile,
         epochs=first.epochs,
@@ -283,6 +283,7 @@ def trial_row(row: _Row) -> dict[str, Any]:
         "train_examples",
     )
     curvature = top.values if top else {}
+    confidence = next((m for m in reversed(record.measurements) if m.kind == "confidence"), None)
     return {
         "folder": str(row.path / "trials" / record.folder),
         **{key: getattr(record, key) for key in keys},
@@ -292,6 +293,10 @@ def trial_row(row: _Row) -> dict[str, Any]:
         "residual": curvature.get("error"),
         "iterations": curvature.get("products", 0),
         "converged": bool(curvature.get("converged")),
+        **derived(record, curvature.get("value")),
+        **{
+            key: confidence.values[key] for key in ("confidence", "margin", "calibration_error") if confidence
+        },
         "hessian_examples": top.examples if top else None,
         "hessian_split": top.split if top else None,
         **{f"seconds_{key}": value for key, value in _seconds(record).items()},
@@ -350,9 +355,3 @@ def undertrained(trials: pd.DataFrame) -> pd.Series:
     ]
     cell = completed.groupby(keys).transform("mean")
     return (cell <= cell.max() - UNDERTRAINED_MARGIN) & completed.notna()
-
-
-def curves(trials: pd.DataFrame) -> pd.DataFrame:
-    """The trials, once for every regime that they belong to: `regime` is then that regime's label."""
-    long = trials.drop(columns="regime").explode("regimes", ignore_index=True)
-    return long.rename(columns={"regimes": "regime"})

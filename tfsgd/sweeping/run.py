@@ -82,6 +82,6 @@ def run_trials(waiting: list[Trial], done: Done, plan: Plan) -> dict[str, str]:
             else workers.Address.free_on_loopback()
         )
         return workers.Crew(
-            experiment, waiting, folder, display,
+            waiting, folder, display,
             size=size, data_dirs=crew.data_dirs, address=address, joins=False,
         ).run()  # fmt: skip

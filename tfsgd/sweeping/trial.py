@@ -78,7 +78,7 @@ def run_trial(trial: Trial, job: Job) -> Record:
     folder, requests = job.logs.trial_path(trial), wanted(job.experiment, trial.seed)
     known = job.logs.record(trial)
     if known and not known.missing(requests):
-        return known
+        return known  # handed out again after its record was written
     record, network = (known, _stored(folder)) if known else train_trial(trial, job)
     subject = Subject(network, job.splits)
     for found in measure(subject, record.missing(requests), lambda request: _say(request, trial, job)):
@@ -123,6 +123,7 @@ def train_trial(trial: Trial, job: Job) -> tuple[Record, Any]:
         status=_status(found, experiment.data.classes),
         train_examples=len(job.splits.train),
         classes=experiment.data.classes,
+        batch_norm=bool(trained.network.non_trainable_weights),
         measurements=found,
         history=trained.history,
         seconds={"train": trained.train_seconds},

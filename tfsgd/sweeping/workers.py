@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from tfsgd.errors import RequestError
-from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.sweeping.trial import Observer
@@ -78,7 +77,6 @@ class Crew:
     """The workers of this machine, and the chief if it is here.
 
     Args:
-        experiment: what is trained.
         trials: those without a record.
         logs: where everything is written.
         observe: told how the trials go on.
@@ -90,7 +88,6 @@ class Crew:
 
     def __init__(
         self,
-        experiment: Experiment,
         trials: list[Trial],
         logs: LogFolder,
         observe: Observer,
@@ -101,7 +98,6 @@ class Crew:
         joins: bool,
     ) -> None:
         self._trials = {trial.name: trial for trial in trials}
-        self._experiment = experiment
         self._logs = logs
         self._observe = observe
         self._size = size

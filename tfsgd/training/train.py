@@ -67,32 +67,20 @@ def train(
     model = compiled_model(experiment, settings, strategy, len(splits.train))
     spec = experiment.hessian
     hessian = TopHessianEigenvalue(getattr(splits, spec.split), spec, experiment.epochs)
-    log = EpochLog(observe)
+    log, tensorboard = EpochLog(observe), keras.callbacks.TensorBoard(folder, write_graph=False)
     checkpoints = Checkpoints(
         folder / "checkpoint", training_hash or "", experiment.checkpoint_every_epochs, log, hessian
     )
-    callbacks = [
-        ExactLoss(),
-        LearningRateRule(settings),
-        StopWhenDiverged(),
-        ValidationMetrics(splits.validation),
-        hessian,
-        log,
-        keras.callbacks.TensorBoard(folder, write_graph=False),
-    ]
+    rules = [ExactLoss(), LearningRateRule(settings), StopWhenDiverged()]
+    callbacks = [*rules, ValidationMetrics(splits.validation), hessian, log, tensorboard]
     done = 0
     if training_hash is not None:
         callbacks.append(checkpoints)
         done = checkpoints.restore(model)
     model.fit(
-        batches.distributed(strategy, first_epoch=done),
-        steps_per_epoch=batches.steps,
-        initial_epoch=done,
-        epochs=experiment.epochs,
-        callbacks=callbacks,
-        verbose=0,
-        shuffle=False,
-    )
+        batches.distributed(strategy, first_epoch=done), steps_per_epoch=batches.steps, initial_epoch=done,
+        epochs=experiment.epochs, callbacks=callbacks, verbose=0, shuffle=False,
+    )  # fmt: skip
     seconds = checkpoints.seconds
     return Trained(
         network=_plain_copy(model, experiment),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import model_validator
+from typing_extensions import Self
 
 from tfsgd.fields import Count, Flag, Fraction
-from tfsgd.measures.attack import AttackSpec, Outcome
+from tfsgd.measures.attack import Ascent, AttackSpec, Outcome
 
 if TYPE_CHECKING:
     from tfsgd.measures.victim import Images, Labels, Victim
@@ -49,6 +50,7 @@ class PGD(AttackSpec):
         """
         perturbed = images.copy()
         correct = victim.predict(images) == labels if self.early_stop else np.ones(len(images), bool)
+        how = Ascent(epsilon, self.relative_step_size * epsilon, self.steps, self.early_stop, self.loss)
         for restart in range(self.restarts):
             left = np.flatnonzero(correct)
             start = (
@@ -56,10 +58,7 @@ class PGD(AttackSpec):
                 if self.random_start
                 else np.zeros_like(images[left])
             )
-            perturbed[left], correct[left] = victim.ascend(
-                images[left], labels[left], start, epsilon=epsilon, step_size=self.relative_step_size * epsilon,
-                steps=self.steps, early_stop=self.early_stop, loss=self.loss,
-            )  # fmt: skip
+            perturbed[left], correct[left] = victim.ascend(images[left], labels[left], start, how)
         return Outcome(perturbed, correct)
 
     def doubt(self) -> str:

@@ -1,0 +1,215 @@
+"""Configs that grow after the sweep: only what is missing is measured, on the stored networks, never trained again."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import TINY, Config, Run, Work
+from tfsgd.measures.measure import measure
+from tfsgd.measures.spec import Measurement
+from tfsgd.reporting.studies import read_studies
+from tfsgd.sweeping import trial as trial_module
+from tfsgd.training.train import train
+
+ONE = TINY | {"export": True, "regimes": {"LR": {"learning_rate": 0.01, "momentum": [0.9]}}}
+TRIAL = "lr/b0064-m0.9-s0"
+
+
+class Killed(BaseException):
+    """Stands for a signal that nothing catches."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The logs of a finished sweep of one trial, with its network; on one core, as these tests are."""
+    root = tmp_path_factory.mktemp("finished")
+    (root / "config.yaml").write_text(yaml.safe_dump(ONE))
+    core = str(min(os.sched_getaffinity(0)))
+    command = [
+        "taskset",
+        "-c",
+        core,
+        sys.executable,
+        "-m",
+        "tfsgd.sweep",
+        str(root / "config.yaml"),
+        "--logs",
+        str(root),
+    ]
+    subprocess.run([*command, "--workers", "1"], check=True, capture_output=True)
+    return root / "tiny"
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    """That trial's folder, in the logs of this test."""
+    shutil.copytree(finished, tmp_path / "logs/tiny")
+    return tmp_path / "logs/tiny/trials" / TRIAL
+
+
+@pytest.fixture
+def one(config: Config) -> Callable[[], Path]:
+    return lambda: config(**ONE)
+
+
+def record(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "record.json").read_text())
+    return found
+
+
+def rewrite(folder: Path, measurements: list[dict[str, Any]]) -> None:
+    (folder / "record.json").write_text(json.dumps(record(folder) | {"measurements": measurements}))
+
+
+def measurements_as_written(folder: Path) -> str:
+    return (folder / "record.json").read_text().split('"measurements": [')[1].split("\n ],")[0]
+
+
+def test_what_is_added_is_measured_and_what_was_measured_keeps_its_bytes(
+    one: Callable[[], Path], run_sweep: Run, work: Work, folder: Path
+) -> None:
+    before, network = measurements_as_written(folder), (folder / "model.keras").read_bytes()
+    grown = ["--set", "attacks.bim={epsilon: [0.1], steps: 2}", "--set", "attacks.pgd.epsilon=[0.1, 0.2]",
+             "--set", "curvature.trace={examples: 64, probes: 6}"]  # fmt: skip
+    code, out, err = run_sweep(one(), *grown)
+    assert (code, err) == (0, "")
+    assert work.trained == []
+    assert work.measured == [("pgd", 0.2), ("bim", 0.1), ("trace", None)]
+    assert "tiny: 1 trials, 0 are complete, 0 to train, 1 to measure\n" in out
+    assert measurements_as_written(folder).startswith(before + ",")
+    assert (folder / "model.keras").read_bytes() == network
+    grown_record = (folder / "record.json").read_bytes()
+    labels = [found["label"] for found in record(folder)["measurements"][-3:]]
+    assert labels == ["pgd", "bim", "trace"]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert [(a["label"], a["epsilon"]) for a in manifest["attacks"]] == [
+        ("fgsm", 0.1), ("pgd", 0.1), ("pgd", 0.2), ("bim", 0.1),
+    ]  # fmt: skip
+    row = read_studies([folder.parents[2]])[0].trials.iloc[0]
+    assert {"pgd_0.2", "bim_0.1", "trace"} <= set(row.index)
+
+    work.measured.clear()
+    code, out, _ = run_sweep(one(), "--set", "attacks.fgsm=null")  # less is asked for
+    assert (code, work.trained, work.measured) == (0, [], [])
+    assert "1 trials, 1 are complete, 0 to train\n" in out
+    assert (folder / "record.json").read_bytes() == grown_record
+
+
+@pytest.mark.parametrize("spoilt", ["removed", "one byte", "manifest", "not kept"])
+def test_without_the_network_it_says_so_and_trains_nothing(
+    one: Callable[[], Path], run_sweep: Run, work: Work, folder: Path, spoilt: str
+) -> None:
+    path = folder / ("manifest.json" if spoilt in ("manifest", "not kept") else "model.keras")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    if spoilt == "one byte":
+        path.write_bytes(content)
+    elif spoilt == "manifest":
+        path.write_text("{}")
+    else:
+        (folder / "model.keras").unlink()
+        path.unlink(missing_ok=True)
+    before = (folder / "record.json").read_bytes()
+    code, _, err = run_sweep(one(), "--set", "attacks.fgsm.epsilon=[0.1, 0.2]")
+    assert code == 1
+    [line] = err.strip().splitlines()
+    assert line.startswith(f"failed: {TRIAL}: {path}: ")
+    assert {"removed": "not there", "one byte": "not the network that was trained", "manifest": "no valid manifest",
+            "not kept": "export: false keeps no network"}[spoilt] in line  # fmt: skip
+    assert (work.trained, work.measured) == ([], [])
+    assert (folder / "record.json").read_bytes() == before
+
+
+def test_another_setting_under_the_same_label_is_measured_anew_and_the_report_shows_it(
+    one: Callable[[], Path], run_sweep: Run, work: Work, folder: Path
+) -> None:
+    found = record(folder)["measurements"]
+    [old] = [m for m in found if m["label"] == "pgd"]
+    old["values"]["accuracy"] = 0.123  # unlike any other
+    rewrite(folder, found)
+    logs = folder.parents[2]
+    assert read_studies([logs])[0].trials.iloc[0]["pgd_0.1"] == 0.123
+    assert run_sweep(one(), "--set", "attacks.pgd.steps=3")[0] == 0
+    assert (work.trained, work.measured) == ([], [("pgd", 0.1)])
+    found = [m for m in record(folder)["measurements"] if m["label"] == "pgd"]
+    assert found[0] == old
+    assert [m["settings"]["steps"] for m in found] == [2, 3]
+    assert read_studies([logs])[0].trials.iloc[0]["pgd_0.1"] == found[1]["values"]["accuracy"] != 0.123
+    assert run_sweep(one())[0] == 0  # and back
+    assert len(work.measured) == 1
+    assert read_studies([logs])[0].trials.iloc[0]["pgd_0.1"] == 0.123
+
+
+def test_the_top_eigenvalue_of_the_stored_network_is_the_callbacks_to_the_last_bit(
+    one: Callable[[], Path], run_sweep: Run, work: Work, folder: Path
+) -> None:
+    found = record(folder)["measurements"]
+    [before] = [m for m in found if m["label"] == "hessian"]
+    rewrite(folder, [m for m in found if m["label"] != "hessian"])
+    assert run_sweep(one())[0] == 0
+    assert (work.trained, work.measured) == ([], [("hessian", None)])
+    [after] = [m for m in record(folder)["measurements"] if m["label"] == "hessian"]
+    assert record(folder)["provenance"]["threads"] == 1  # as here: what the bits are promised for
+    assert after["values"] == before["values"]
+    assert after["identity"] == before["identity"]
+
+
+def test_a_kill_between_two_measurements_costs_the_one_at_hand(
+    one: Callable[[], Path], run_sweep: Run, work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def killed(*arguments: Any) -> Iterator[Measurement]:
+        for found in measure(*arguments):
+            if found.label == "pgd":
+                raise Killed
+            yield found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trial_module, "measure", killed)
+        with pytest.raises(Killed):
+            run_sweep(one())
+    folder = tmp_path / "logs/tiny/trials" / TRIAL
+    before = record(folder)["measurements"]
+    assert [m["label"] for m in before] == ["train", "validation", "test", "hessian", "fgsm"]
+    assert work.trained == [TRIAL]
+    work.trained.clear()
+    work.measured.clear()
+    assert run_sweep(one())[0] == 0
+    assert work.trained == []
+    assert work.measured == [("pgd", 0.1), ("zero_gradients", None)]
+    assert record(folder)["measurements"][: len(before)] == before
+
+
+def test_an_interrupted_training_goes_on_after_an_attack_was_changed(
+    one: Callable[[], Path], run_sweep: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    epochs: list[int] = []
+    real: Any = train
+
+    def watched(*arguments: Any, until: int = 9) -> Any:
+        *first, observe = arguments
+
+        def told(done: int, figures: dict[str, float]) -> None:
+            if done == until:
+                raise Killed
+            epochs.append(done)
+            observe(done, figures)
+
+        return real(*first, told)
+
+    monkeypatch.setattr(trial_module, "train", lambda *arguments: watched(*arguments, until=3))
+    with pytest.raises(Killed):
+        run_sweep(one(), "--set", "epochs=3")
+    monkeypatch.setattr(trial_module, "train", watched)
+    assert run_sweep(one(), "--set", "epochs=3", "--set", "attacks.pgd.steps=3")[0] == 0
+    assert epochs == [1, 2, 3]
+    found = record(tmp_path / "logs/tiny/trials" / TRIAL)
+    assert len(found["history"]["loss"]) == 3
+    assert [m["settings"]["steps"] for m in found["measurements"] if m["label"] == "pgd"] == [3]
