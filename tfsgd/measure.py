@@ -184,7 +184,7 @@ def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[i
         {"target": str(folder.trial_path(trial)), **record.model_dump(mode="json", by_alias=True)}
         for trial, record in done
     ]
-    measured = {trial.name: record.measurements for trial, record in done}
+    measured = {f"{folder.path.name}/{trial.name}": record.measurements for trial, record in done}
     return (SOME_FAILED if failures else OK), _Result(evidence, measured, experiment.data.title)
 
 

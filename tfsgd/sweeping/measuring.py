@@ -131,11 +131,8 @@ def _say(measurement: Measurement, done: int, of: int, seconds: float, say: Said
 def in_a_line(found: Measurement) -> str:
     """A measurement in a few words."""
     at = "" if found.epsilon is None else f" {found.epsilon:g}"
-    value = (
-        found.accuracy
-        if found.kind in ("accuracy", "attack")
-        else found.values.get("value", found.values.get("fraction"))
-    )
+    first = ("accuracy", "value", "fraction", "confidence")  # each kind has one of them
+    value = next(found.values[key] for key in first if key in found.values)
     return f"{found.label}{at}: {'none' if value is None else format(value, '.4g')}"
 
 
