@@ -150,3 +150,23 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     monkeypatch.setattr(trial, "train", counted_train)
     monkeypatch.setattr(trial, "measure", counted_measure)
     return done
+
+
+@pytest.fixture
+def run_measure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command in this process: (exit code, standard output, standard error)."""
+    from tfsgd import measure
+    from tfsgd.sweeping import run
+
+    for module in (measure, run):
+        monkeypatch.setattr(module, "send_native_logs_to", lambda path: None)
+
+    def call(*arguments: Any) -> tuple[int, str, str]:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["measure", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            measure.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return call

@@ -90,3 +90,12 @@ def dense_hessian(model: Any, images: np.ndarray, labels: np.ndarray) -> np.ndar
         gradient = tf.concat([tf.reshape(g, [-1]) for g in inner.gradient(loss, variables)], 0)
     blocks = outer.jacobian(gradient, variables, experimental_use_pfor=False)
     return np.concatenate([block.numpy().reshape(len(gradient), -1) for block in blocks], 1)
+
+
+def accuracies(evidence: Any) -> dict[tuple[str, float], float]:
+    """By attack and epsilon."""
+    return {
+        (m["label"], m["settings"]["epsilon"]): m["values"]["accuracy"]
+        for m in evidence["measurements"]
+        if m["kind"] == "attack"
+    }

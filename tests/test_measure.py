@@ -1,9 +1,8 @@
-"""Measuring without a sweep: networks from elsewhere against Foolbox and a dense Hessian, and stored sweeps."""
+"""Measuring without a sweep: networks from elsewhere against Foolbox and a dense Hessian; refusals."""
 
 import hashlib
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import yaml
 
 from tests.foreign import (
     CLASSES,
     SHAPE,
     TEST_IMAGES,
+    accuracies,
     dense_hessian,
     fitted,
     foolbox,
@@ -25,8 +24,6 @@ from tests.foreign import (
     network,
     save_constants,
 )
-from tfsgd.measures.spec import Request
-from tfsgd.sweeping import trial as trials
 
 Run = Callable[..., tuple[int, str, str]]
 Config = Callable[..., Path]
@@ -69,26 +66,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run_measure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command in this process: (exit code, standard output, standard error)."""
-    from tfsgd import measure
-    from tfsgd.sweeping import run
-
-    for module in (measure, run):
-        monkeypatch.setattr(module, "send_native_logs_to", lambda path: None)
-
-    def call(*arguments: Any) -> tuple[int, str, str]:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["measure", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            measure.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
-
-
-@pytest.fixture
 def on_letters(run_measure: Run, made: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Measures on the letters, in the folder where everything was made."""
     monkeypatch.chdir(made)
@@ -97,15 +74,6 @@ def on_letters(run_measure: Run, made: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def read(path: Path) -> Any:
     return json.loads(path.read_text())
-
-
-def accuracies(evidence: Any) -> dict[tuple[str, float], float]:
-    """By attack and epsilon."""
-    return {
-        (m["label"], m["settings"]["epsilon"]): m["values"]["accuracy"]
-        for m in evidence["measurements"]
-        if m["kind"] == "attack"
-    }
 
 
 def top(evidence: Any) -> Any:
@@ -292,200 +260,3 @@ def test_wrong_requests_are_one_line_and_exit_code_2(
     assert (code, err.count("\n")) == (2, 1), err
     assert message in err
     assert "Traceback" not in out + err
-
-
-# Networks of a sweep
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The logs of a finished sweep of two networks on the letters."""
-    root = tmp_path_factory.mktemp("finished")
-    np.savez(root / "letters.npz", **letters())
-    (root / "measured_nets.py").write_text(
-        "import keras\n\n"
-        "def small(image_shape, classes):\n"
-        "    return keras.Sequential([keras.Input(image_shape), keras.layers.Flatten(), keras.layers.Dense(classes)])\n"
-    )
-    plan = {
-        "name": "tiny", "dataset": "letters.npz", "model": "measured_nets:small", "epochs": 3, "batch_sizes": [16],
-        "seeds": [0], "regimes": {"LR": {"learning_rate": 0.05, "momentum": [0.0, 0.9]}},
-        "attacks": {"fgsm": {"epsilon": [0.02]}}, "hessian": {"examples": 60, "max_iterations": 5}, "export": True,
-    }  # fmt: skip
-    (root / "tiny.yaml").write_text(yaml.safe_dump(plan))
-    patch = pytest.MonkeyPatch()
-    from tfsgd import sweep
-    from tfsgd.sweeping import run
-
-    patch.setattr(sweep, "send_native_logs_to", lambda path: None)
-    patch.setattr(run, "send_native_logs_to", lambda path: None)
-    patch.setattr(
-        sys, "argv", ["sweep", str(root / "tiny.yaml"), "--logs", str(root / "logs"), "--workers", "1"]
-    )
-    with patch.context(), pytest.raises(SystemExit) as ended:
-        sweep.main()
-    patch.undo()
-    assert ended.value.code == 0
-    return root / "logs/tiny"
-
-
-@pytest.fixture
-def logs(finished: Path, tmp_path: Path) -> Path:
-    """A copy of them, with the data where the sweep found it."""
-    return Path(shutil.copytree(finished, tmp_path / "logs/tiny"))
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the networks of a sweep are measured for, one after the other; nothing may be trained."""
-    names: list[str] = []
-    real: Any = vars(trials)["measure"]
-
-    def counted(subject: Any, requests: list[Request], observe: Any) -> Any:
-        def noted(request: Request) -> None:
-            names.append(f"{request.label} {request.epsilon}" if request.epsilon else request.label)
-            observe(request)
-
-        return real(subject, requests, noted)
-
-    def training(*arguments: Any) -> Any:
-        raise AssertionError("nothing is to be trained")
-
-    monkeypatch.setattr(trials, "measure", counted)
-    monkeypatch.setattr(trials, "train_trial", training)
-    return names
-
-
-def records(logs: Path) -> list[Any]:
-    return [read(path) for path in sorted(logs.glob("trials/*/*/record.json"))]
-
-
-MORE = ("--set", "attacks.fgsm.epsilon=[0.02,0.06]", "--set", "curvature.trace={probes: 6, examples: 60}")
-ALONE = ("--workers", "1")
-
-
-def test_only_what_is_missing_is_measured_and_the_rest_keeps_its_bits(
-    run_measure: Run, logs: Path, asked: list[str], tmp_path: Path
-) -> None:
-    before = records(logs)
-    networks = {path: path.read_bytes() for path in logs.glob("trials/*/*/model.keras")}
-    out = tmp_path / "found.json"
-    code, said, err = run_measure(logs, *MORE, *ALONE, "--out", out)
-    assert (code, err) == (0, "")
-    assert asked == ["fgsm 0.06", "trace"] * 2
-    assert "2 trained, 2 to measure" in said
-    after = records(logs)
-    for old, new in zip(before, after, strict=True):
-        count = len(old["measurements"])
-        assert json.dumps(new["measurements"][:count]) == json.dumps(old["measurements"])
-        assert [m["label"] for m in new["measurements"][count:]] == ["fgsm", "trace"]
-        assert new | {"measurements": []} == old | {"measurements": []}
-    assert networks == {path: path.read_bytes() for path in networks}
-    assert [{k: v for k, v in each.items() if k != "target"} for each in read(out)] == after
-    assert (tmp_path / "found.png").exists()
-
-    asked.clear()
-    code, said, err = run_measure(logs, *MORE, *ALONE)
-    assert (code, err, asked) == (0, "", [])
-    assert "2 trained, 0 to measure" in said
-    assert records(logs) == after
-
-
-def test_an_interruption_between_two_measurements_loses_only_the_one_at_hand(
-    run_measure: Run, logs: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    counted: Any = vars(trials)["measure"]
-
-    def interrupted(subject: Any, requests: list[Request], observe: Any) -> Any:
-        for found in counted(subject, requests, observe):
-            if found.label == "trace":
-                raise KeyboardInterrupt
-            yield found
-
-    monkeypatch.setattr(trials, "measure", interrupted)
-    code, _, err = run_measure(logs, *MORE, *ALONE)
-    assert code == 130
-    assert err.count("\n") == 1
-    assert "the same command goes on" in err
-    kept = records(logs)[0]["measurements"]
-    assert kept[-1]["settings"]["epsilon"] == 0.06
-
-    asked.clear()
-    monkeypatch.setattr(trials, "measure", counted)
-    assert run_measure(logs, *MORE, *ALONE)[0] == 0
-    assert asked == ["trace", "fgsm 0.06", "trace"]
-    assert records(logs)[0]["measurements"][: len(kept)] == kept
-
-
-def test_two_workers_measure_what_one_does(run_measure: Run, logs: Path, tmp_path: Path) -> None:
-    other = Path(shutil.copytree(logs, tmp_path / "other/tiny"))
-    assert run_measure(logs, *MORE, *ALONE)[0] == 0
-    code, _, err = run_measure(other, *MORE, "--workers", "2")
-    assert code == 0, err
-
-    def values(folder: Path) -> list[Any]:
-        return [[(m["identity"], m["values"]) for m in r["measurements"]] for r in records(folder)]
-
-    assert [[i for i, _ in each] for each in values(other)] == [[i for i, _ in each] for each in values(logs)]
-    for ours, theirs in zip(values(logs), values(other), strict=True):
-        for (_, one), (_, same) in zip(ours, theirs, strict=True):
-            assert one == pytest.approx(same, rel=1e-4)
-    more = ("--set", "attacks.fgsm.epsilon=[0.02,0.09]")
-    assert run_measure(other, *more, *ALONE)[0] == 0  # afterwards this process works alone
-
-
-def test_one_trials_folder(run_measure: Run, logs: Path, asked: list[str]) -> None:
-    folder = logs / "trials/lr/b0016-m0.9-s0"
-    code, said, err = run_measure(folder, *MORE, *ALONE)
-    assert (code, err, asked) == (0, "", ["fgsm 0.06", "trace"])
-    assert "1 trained, 1 to measure" in said
-    assert [len(r["measurements"]) for r in records(logs)] == [7, 9]
-
-
-def test_a_trials_folder_that_was_copied_elsewhere_is_a_network_like_any_other(
-    on_letters: Run, logs: Path, tmp_path: Path
-) -> None:
-    folder = Path(shutil.copytree(logs / "trials/lr/b0016-m0.9-s0", tmp_path / "alone/mine"))
-    before = (folder / "record.json").read_bytes()
-    out = tmp_path / "found.json"
-    code, _, err = on_letters(folder, *FEW, "--out", out)
-    assert (code, err) == (0, "")
-    [one] = read(out)["networks"]
-    recorded = {k: v for k, v in accuracies(json.loads(before)).items() if k[0] == "fgsm"}
-    assert accuracies(one)["fgsm", 0.02] == recorded["fgsm", 0.02]
-    assert (folder / "record.json").read_bytes() == before
-
-
-def test_a_network_that_is_gone_or_changed_is_named_and_the_others_are_measured(
-    run_measure: Run, logs: Path, asked: list[str]
-) -> None:
-    changed = logs / "trials/lr/b0016-m0.0-s0/model.keras"
-    kept = changed.read_bytes()
-    changed.write_bytes(kept + b" ")
-    code, _, err = run_measure(logs, *MORE, *ALONE)
-    assert (code, err.count("\n")) == (1, 1)
-    assert err.startswith("failed: lr/b0016-m0.0-s0: ")
-    assert f"{changed}: it is not the network that was trained (SHA-256)" in err
-    assert asked == ["fgsm 0.06", "trace"]
-
-    changed.unlink()
-    code, _, err = run_measure(logs, *MORE, *ALONE)
-    assert (code, err.count("\n")) == (1, 1)
-    assert f"{changed}: the trained network is needed and not there" in err
-
-    changed.write_bytes(kept)
-    assert run_measure(logs, *MORE, *ALONE)[0] == 0
-    assert [len(r["measurements"]) for r in records(logs)] == [9, 9]
-
-
-def test_a_sweep_has_its_own_data_set(run_measure: Run, logs: Path) -> None:
-    code, _, err = run_measure(logs, "--dataset", "letters.npz")
-    assert (code, err.count("\n")) == (2, 1)
-    assert "the networks of a sweep are measured on its own data set" in err
-
-
-def test_a_folder_whose_networks_are_not_trained_yet_is_refused(run_measure: Run, logs: Path) -> None:
-    shutil.rmtree(logs / "trials")
-    code, _, err = run_measure(logs)
-    assert (code, err.count("\n")) == (2, 1)
-    assert f"{logs}: no trained network" in err

@@ -64,16 +64,20 @@ def as_png(rows: list[Row], labels: Labels) -> bytes:
 
 
 def epsilon_picture(found: Mapping[str, Sequence[Measurement]], title: str) -> bytes:
-    """Accuracy against epsilon, one curve a network and attack; a PNG.
+    """Accuracy against epsilon, one curve a network and attack; a PNG, legible in a column of a page.
+
+    Colours tell networks apart, dashes and markers attacks. Curves of networks that do the same lie on each
+    other, the first ones broader.
 
     Args:
         found: what was measured, by the network's name.
         title: over the picture.
     """
-    figure = Figure((6.4, 4.0), layout="constrained")
+    figure = Figure((4.6, 3.6), layout="constrained")
     axes = figure.subplots()
     for i, (name, measurements) in enumerate(found.items()):
         attacks = [m for m in measurements if m.kind == "attack" and m.accuracy is not None]
+        broader = min(len(found) - 1 - i, 3)
         for j, label in enumerate(dict.fromkeys(m.label for m in attacks)):
             points = {m.epsilon: m for m in attacks if m.label == label}
             clean = next(iter(points.values())).values["clean_accuracy"]
@@ -81,14 +85,20 @@ def epsilon_picture(found: Mapping[str, Sequence[Measurement]], title: str) -> b
             axes.plot(
                 list(curve), [100 * (value or 0) for value in curve.values()],
                 color=f"C{i}", marker="os^Dv"[j % 5], linestyle=("-", "--", ":", "-.")[j % 4],
+                linewidth=1.5 + 1.5 * broader, markersize=5 + 2 * broader, clip_on=False,
                 label=label if len(found) == 1 else f"{name}: {label}",
             )  # fmt: skip
     axes.set_xlabel("ε (L-infinity, pixels in [0, 1])")
     axes.set_ylabel("accuracy (%)")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 100)
+    axes.set_xlim(left=0)
     axes.set_title(title, fontsize=11)
     axes.grid(color="#dde1e6")
-    axes.legend(frameon=False, fontsize=9)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    longest = max(map(len, axes.get_legend_handles_labels()[1]), default=0)
+    columns = 2 if longest < 25 else 1
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9, handlelength=3)
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=150)
+    figure.savefig(file, format="png", dpi=200)
     return file.getvalue()
