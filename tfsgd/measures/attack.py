@@ -13,6 +13,9 @@ from tfsgd.measures.spec import Kind, Spec
 if TYPE_CHECKING:
     from tfsgd.measures.victim import Images, Labels, Mask, Victim
 
+Steps = Annotated[int, Field(strict=True, ge=1, le=100_000)]  # of an attack on one image
+Restarts = Annotated[int, Field(strict=True, ge=1, le=1_000)]
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -38,7 +41,7 @@ class Ascent:
         step_size: L-infinity length of each step.
         steps: how many.
         early_stop: an image goes no further once it is misclassified, at the start or after any step.
-        loss: `cross_entropy` or `margin`.
+        loss: of `tfsgd.measures.loss.LOSSES`.
     """
 
     epsilon: float
