@@ -12,8 +12,10 @@ import tensorflow as tf
 
 from tfsgd.measures import attacks
 from tfsgd.measures.attack import AttackSpec, Outcome
+from tfsgd.measures.attacks.apgd import APGD, checkpoints
 from tfsgd.measures.attacks.noise import Noise
 from tfsgd.measures.attacks.pgd import PGD
+from tfsgd.measures.attacks.square import Square
 from tfsgd.measures.loss import LOSSES
 from tfsgd.measures.victim import Victim, assert_in_ball
 from tfsgd.plan.specs import attack as attack_of
@@ -228,3 +230,145 @@ def test_dlr_breaks_a_network_whose_cross_entropy_has_no_gradient(
     honest = PGD(**settings, loss="dlr").run(victim, images, labels, 0.1, 0).correct.mean()
     assert abs(left["dlr"] - honest) <= standard_error(honest, len(labels))
     assert left["cross_entropy"] > 2 * left["dlr"]
+
+
+# APGD
+
+
+def apgd(victim: Victim, images: np.ndarray, labels: np.ndarray, epsilon: float, **settings: Any) -> Outcome:
+    return APGD(epsilon=(epsilon,), **settings).run(victim, images, labels, epsilon, 0)
+
+
+def test_checkpoints_are_those_of_the_paper() -> None:
+    """Intervals of 22, 19, 16, 13, 10, 7, 6, 6 % of the steps."""
+    assert sorted(checkpoints(100)) == [22, 41, 57, 70, 80, 87, 93, 99]
+    assert sorted(checkpoints(10)) == [3, 5, 6, 7, 8, 9, 10]
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "dlr"])
+def test_apgd_reaches_the_corner_of_a_linear_models_ball(line: Victim, loss: Any) -> None:
+    """Broken are those whose margin is below epsilon |w|_1; the others end in the corner."""
+    images, labels = grey(60)
+    epsilon = 0.006
+    corner = margins(line, images, labels) - epsilon * slope(line)
+    found = apgd(line, images, labels, epsilon, steps=10, loss=loss)
+    np.testing.assert_array_equal(found.correct, corner > 0)
+    assert 5 < found.correct.sum() < 55
+    left = found.correct
+    np.testing.assert_allclose(margins(line, found.images, labels)[left], corner[left], atol=1e-4)
+
+
+def slope(line: Victim) -> float:
+    """|w|_1 of the two logits' difference."""
+    gradient = line.gradient(np.full((1, *SHAPE), 0.5, np.float32), np.zeros(1, np.int64), "margin")
+    return float(np.abs(gradient).sum())
+
+
+@pytest.mark.parametrize("epsilon", [0.03, 0.06, 0.1])
+def test_apgd_is_no_weaker_than_pgd_of_as_many_steps(
+    victim: Victim, images: np.ndarray, labels: np.ndarray, epsilon: float
+) -> None:
+    pgd = PGD(epsilon=(epsilon,), steps=20, relative_step_size=0.1).run(victim, images, labels, epsilon, 0)
+    for loss in ("cross_entropy", "dlr"):
+        left = apgd(victim, images, labels, epsilon, steps=20, loss=loss).correct.mean()
+        assert left <= pgd.correct.mean() + standard_error(pgd.correct.mean(), len(labels))
+    assert 0.05 < pgd.correct.mean() < 0.8
+
+
+def test_apgd_with_restarts_only_breaks_more(victim: Victim, images: np.ndarray, labels: np.ndarray) -> None:
+    once, thrice = (
+        apgd(victim, images, labels, 0.05, steps=2, restarts=restarts).correct for restarts in (1, 3)
+    )
+    assert not np.any(thrice & ~once)
+
+
+def test_apgd_is_that_of_art(network: Any, victim: Victim, images: np.ndarray, labels: np.ndarray) -> None:
+    """The same weights, images, loss and budget."""
+    attack = pytest.importorskip("art.attacks.evasion").AutoProjectedGradientDescent
+    classifier = pytest.importorskip("art.estimators.classification").TensorFlowV2Classifier(
+        model=lambda x, training=False: network(x, training=False), nb_classes=CLASSES, input_shape=SHAPE,
+        clip_values=(0, 1), loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )  # fmt: skip
+    np.random.seed(0)
+    theirs = attack(
+        classifier, eps=0.05, eps_step=0.1, max_iter=10, nb_random_init=1, batch_size=80, verbose=False,
+        loss_type="cross_entropy",
+    ).generate(images, labels)  # fmt: skip
+    left = (victim.predict(theirs) == labels).mean()
+    ours = apgd(victim, images, labels, 0.05, steps=10).correct.mean()
+    assert 0.1 < left < 0.8
+    assert abs(ours - left) <= standard_error(left, len(labels))
+
+
+# Square
+
+
+class Counted:
+    """A victim that answers with logits alone, and counts the images that it was asked about."""
+
+    def __init__(self, victim: Victim) -> None:
+        self._victim = victim
+        self.asked = 0
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        return self._victim.predict(images)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        self.asked += len(images)
+        return self._victim.logits(images)
+
+
+def square(victim: Any, images: np.ndarray, labels: np.ndarray, epsilon: float, **settings: Any) -> Outcome:
+    return Square(epsilon=(epsilon,), **settings).run(victim, images, labels, epsilon, 0)
+
+
+def test_square_counts_its_queries_and_asks_for_logits_alone(
+    victim: Victim, images: np.ndarray, labels: np.ndarray
+) -> None:
+    counted = Counted(victim)
+    found = square(counted, images, labels, 0.1, queries=30)
+    clean = victim.predict(images) == labels
+    assert found.values["queries"] == pytest.approx(counted.asked / clean.sum())
+    assert 1 < found.values["queries"] < 30
+    assert 0 < found.correct.sum() < clean.sum()
+    assert counted.asked >= 30 * found.correct.sum()
+
+
+def test_square_perturbs_every_pixel_by_all_of_epsilon(
+    victim: Victim, images: np.ndarray, labels: np.ndarray
+) -> None:
+    found = square(victim, images, labels, 0.04, queries=10)
+    clean = victim.predict(images) == labels
+    edges = np.stack([np.clip(images - np.float32(0.04), 0, 1), np.clip(images + np.float32(0.04), 0, 1)])
+    assert np.all((found.images == edges).any(0)[clean])
+    first = square(victim, images, labels, 0.04, queries=1).images[clean] > images[clean]
+    inner = (images[clean] > 0) & (images[clean] < 1)
+    assert all(len(set(up[:, column][seen[:, column]])) == 1 for up, seen in zip(first[..., 0], inner[..., 0], strict=True) for column in range(8))  # fmt: skip
+
+
+def test_square_breaks_no_fewer_with_more_queries(
+    victim: Victim, images: np.ndarray, labels: np.ndarray
+) -> None:
+    left = [square(victim, images, labels, 0.05, queries=n).correct.mean() for n in (1, 10, 50, 250)]
+    assert left == sorted(left, reverse=True)
+    assert left[0] > left[-1] + 0.2
+
+
+def test_square_breaks_a_network_without_gradients_as_it_breaks_it_with_them(
+    victim: Victim, certain: Victim, images: np.ndarray, labels: np.ndarray
+) -> None:
+    """Its squares are the same whatever the scale of the logits; PGD on cross-entropy finds next to nothing."""
+    masked = square(certain, images, labels, 0.1, queries=100)
+    assert masked.correct.mean() == square(victim, images, labels, 0.1, queries=100).correct.mean()
+    pgd = PGD(epsilon=(0.1,), random_start=False).run(certain, images, labels, 0.1, 0).correct.mean()
+    assert masked.correct.mean() < pgd - 3 * standard_error(pgd, len(labels))
+
+
+def test_squares_shrink_as_in_the_paper() -> None:
+    """p is 0.8 for 10 of 10,000 queries, and 0.8 / 512 in the end; fewer queries follow the same way faster."""
+    whole = Square(epsilon=(0.1,), queries=10_000)
+    sides = [whole.side(query, 100, 100) for query in (0, 10, 11, 51, 201, 501, 1001, 2001, 4001, 6001, 9999)]
+    assert sides == [round(100 * (0.8 / 2**k) ** 0.5) for k in (0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9)]
+    tenth = Square(epsilon=(0.1,), queries=1_000)
+    assert [tenth.side(q, 100, 100) for q in (1, 2, 999)] == [sides[0], sides[2], sides[-1]]
+    assert (whole.side(9999, 8, 8), Square(epsilon=(0.1,), p_init=1.0).side(0, 8, 12)) == (1, 8)

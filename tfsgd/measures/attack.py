@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from tfsgd.fields import Count, Epsilon
@@ -49,6 +52,14 @@ class Ascent:
     steps: int
     early_stop: bool
     loss: str = "cross_entropy"
+
+
+IMAGES_UNDER_WAY = 1_024  # where an attack keeps several arrays for each image: memory, not mathematics
+
+
+def blocks(indices: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """The indices in pieces of at most `IMAGES_UNDER_WAY`."""
+    return (indices[i : i + IMAGES_UNDER_WAY] for i in range(0, len(indices), IMAGES_UNDER_WAY))
 
 
 class AttackSpec(Spec):

@@ -73,6 +73,15 @@ class Victim:
         graph = self._gradient(loss)
         return np.concatenate([graph(images[c], labels[c])[1].numpy() for c in self._chunks(images)])
 
+    def value_and_gradient(
+        self, images: Images, labels: Labels, loss: str = "cross_entropy"
+    ) -> tuple[Labels, NDArray[np.float32], Images]:
+        """Predicted classes `(N,)`, each image's loss `(N,)`, and its gradient, in one pass."""
+        graph = self._gradient(loss)
+        found = [[t.numpy() for t in graph(images[c], labels[c])] for c in self._chunks(images)]
+        predicted, gradient, losses = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return predicted, losses, gradient
+
     def step(self, images: Images, labels: Labels, step_size: float, loss: str = "cross_entropy") -> Images:
         """The images after one step of L-infinity length `step_size` up the loss, clipped to [0, 1]."""
         graph = self._graph("step", loss, self._step_in_graph, [self._images, self._labels, _number()])
@@ -120,18 +129,18 @@ class Victim:
         return self._graphs[what, loss]
 
     def _gradient(self, loss: str) -> Any:
-        """`(images, labels)` -> predicted classes, and the gradient of each image's loss.
+        """`(images, labels)` -> predicted classes, the gradient of each image's loss, and the losses.
 
         Not inlined: in the graph of a loop TensorFlow leaves MaxPool's gradient to a kernel of its own, which
         is more than ten times slower than oneDNN's.
         """
 
-        def gradient(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def gradient(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
                 tape.watch(images)
                 logits = self._ask(images)
                 losses = LOSSES[loss](labels, logits)
-            return tf.argmax(logits, 1), tape.gradient(losses, images)
+            return tf.argmax(logits, 1), tape.gradient(losses, images), losses
 
         if ("gradient", loss) not in self._graphs:
             self._graphs["gradient", loss] = tf.function(
@@ -143,7 +152,7 @@ class Victim:
     def _step_in_graph(
         gradient_of: Callable[..., Any], images: tf.Tensor, labels: tf.Tensor, step_size: tf.Tensor
     ) -> tf.Tensor:
-        _, gradient = gradient_of(images, labels)
+        _, gradient, _ = gradient_of(images, labels)
         return tf.clip_by_value(images + optimize_linear(gradient, step_size), 0.0, 1.0)
 
     def _ascend_in_graph(
@@ -178,7 +187,7 @@ class Victim:
             current = tf.concat([current, first], 0)
 
             label = tf.gather(labels, index)
-            predicted, gradient = gradient_of(current, label)
+            predicted, gradient, _ = gradient_of(current, label)
             right = predicted == label
             leaving = (done_steps == steps) | (early_stop & ~right)
             result = tf.tensor_scatter_nd_update(result, index[leaving][:, None], current[leaving])
