@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfsgd.measures import attacks
 from tfsgd.measures.attack import AttackSpec, Outcome
 from tfsgd.measures.attacks.apgd import APGD, checkpoints
+from tfsgd.measures.attacks.minimal import Minimal, summary
 from tfsgd.measures.attacks.noise import Noise
 from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.attacks.square import Square
@@ -372,3 +373,65 @@ def test_squares_shrink_as_in_the_paper() -> None:
     tenth = Square(epsilon=(0.1,), queries=1_000)
     assert [tenth.side(q, 100, 100) for q in (1, 2, 999)] == [sides[0], sides[2], sides[-1]]
     assert (whole.side(9999, 8, 8), Square(epsilon=(0.1,), p_init=1.0).side(0, 8, 12)) == (1, 8)
+
+
+# The smallest epsilon
+
+
+def minimal(
+    victim: Victim, images: np.ndarray, labels: np.ndarray, epsilon: float, **settings: Any
+) -> Outcome:
+    return Minimal(epsilon=(epsilon,), **settings).run(victim, images, labels, epsilon, 0)
+
+
+def test_smallest_epsilon_of_a_linear_model_is_margin_over_norm(line: Victim) -> None:
+    """Exactly margin / |w|_1, and 0 where the label is wrong; the upper end of an interval of the tolerance."""
+    images, labels = grey(60)
+    exact = np.maximum(margins(line, images, labels), 0) / slope(line)
+    quartiles = np.sort(exact)[[14, 29, 44]]
+    assert 0 < quartiles[1] < quartiles[2] < 0.05
+    found = minimal(line, images, labels, 0.05, relative_step_size=0.2, tolerance=0.0005)
+    names = ("lower_quartile", "median", "upper_quartile")
+    for name, expected in zip(names, quartiles, strict=True):
+        assert -1e-6 <= found.values[name] - expected <= 0.0005, name
+    assert found.values["censored"] == 0
+    assert not found.correct.any()
+
+    bound = float(quartiles[1:].mean())
+    censored = minimal(line, images, labels, bound, relative_step_size=0.2, tolerance=0.0005)
+    assert censored.values["upper_quartile"] is None
+    assert 0 <= censored.values["median"] - quartiles[1] <= 0.0005
+    assert censored.values["censored"] == np.mean(exact > bound) == censored.correct.mean()
+
+
+def test_smallest_epsilon_at_the_bound_is_pgd(victim: Victim, images: np.ndarray, labels: np.ndarray) -> None:
+    for settings in ({"steps": 8}, {"steps": 8, "random_start": False, "loss": "dlr"}):
+        found = minimal(victim, images, labels, 0.05, tolerance=0.05, **settings)
+        same_settings: dict[str, Any] = {"epsilon": (0.05,), **settings}
+        pgd = PGD(**same_settings).run(victim, images, labels, 0.05, 0)
+        np.testing.assert_array_equal(found.correct, pgd.correct)
+        np.testing.assert_allclose(found.images, pgd.images, atol=1e-6)
+
+
+def test_pgd_breaks_at_the_median_as_many_as_it_says(
+    victim: Victim, images: np.ndarray, labels: np.ndarray
+) -> None:
+    settings: dict[str, Any] = {"steps": 10, "relative_step_size": 0.2, "random_start": False}
+    median = minimal(victim, images, labels, 0.5, **settings).values["median"]
+    for epsilon, expected in ((median, 0.5), (median - 0.002, 0.5)):
+        left = PGD(epsilon=(epsilon,), **settings).run(victim, images, labels, epsilon, 0).correct.mean()
+        assert left == pytest.approx(expected, abs=2.1 / len(labels))
+
+
+def test_smallest_epsilon_takes_one_bound_and_halves_as_often_as_it_must() -> None:
+    assert [Minimal(epsilon=(e,)).halvings(e) for e in (0.0, 0.0005, 0.001, 0.002, 0.3)] == [0, 0, 0, 1, 9]
+    with pytest.raises(ValueError, match=r"^epsilon: expected one value"):
+        attack_of("minimal", {"epsilon": [0.1, 0.2]}, None)
+
+
+def test_quartiles_of_censored_distances() -> None:
+    inf = np.inf
+    assert summary(np.array([inf, 0.2, 0.1, inf])) == {
+        "lower_quartile": 0.1, "median": 0.2, "upper_quartile": None, "censored": 0.5,
+    }  # fmt: skip
+    assert summary(np.full(3, inf))["lower_quartile"] is None

@@ -40,15 +40,15 @@ class Ascent:
     """How an attack goes up the loss.
 
     Attributes:
-        epsilon: radius of the L-infinity ball around each image.
-        step_size: L-infinity length of each step.
+        epsilon: radius of the L-infinity ball, of all images or one for each, `(N,)`.
+        step_size: L-infinity length of each step, likewise.
         steps: how many.
         early_stop: an image goes no further once it is misclassified, at the start or after any step.
         loss: of `tfsgd.measures.loss.LOSSES`.
     """
 
-    epsilon: float
-    step_size: float
+    epsilon: float | NDArray[np.float32]
+    step_size: float | NDArray[np.float32]
     steps: int
     early_stop: bool
     loss: str = "cross_entropy"

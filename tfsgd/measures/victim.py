@@ -97,14 +97,17 @@ class Victim:
             images: clean images.
             labels: their true labels.
             start: perturbations to begin with.
-            how: radius of the ball, steps and loss.
+            how: radius of the ball, one for all or each image's own, steps and loss.
 
         Returns:
             The image where each one ended, and which of them get their true label there.
         """
-        kinds = [self._images, self._labels, self._images, _number(), _number(), _count(), _flag()]
+        kinds = [self._images, self._labels, self._images, _numbers(), _numbers(), _count(), _flag()]
         graph = self._graph("ascend", how.loss, self._ascend_in_graph, kinds)
-        reached, correct = graph(images, labels, start, how.epsilon, how.step_size, how.steps, how.early_stop)
+        epsilon, step_size = (
+            np.broadcast_to(np.float32(x), len(images)) for x in (how.epsilon, how.step_size)
+        )
+        reached, correct = graph(images, labels, start, epsilon, step_size, how.steps, how.early_stop)
         return reached.numpy(), correct.numpy()
 
     def zero_gradient_fraction(self, images: Images, labels: Labels) -> float:
@@ -165,6 +168,9 @@ class Victim:
         """
         images, labels, start, epsilon, step_size, steps, early_stop = tensors
         count = tf.shape(images)[0]
+        epsilon, step_size = (
+            tf.reshape(x, [-1, *[1] * (images.shape.rank - 1)]) for x in (epsilon, step_size)
+        )
         result = tf.zeros_like(images)
         correct = tf.zeros([count], tf.bool)
         waiting = 0  # the next image to enter
@@ -181,7 +187,9 @@ class Victim:
             )
             entering = tf.range(waiting, tf.minimum(count, waiting + self._chunk_size - tf.size(index)))
             waiting += tf.size(entering)
-            first = _into_ball(tf.gather(images, entering), tf.gather(start, entering), epsilon)
+            first = _into_ball(
+                tf.gather(images, entering), tf.gather(start, entering), tf.gather(epsilon, entering)
+            )
             index = tf.concat([index, entering], 0)
             done_steps = tf.concat([done_steps, tf.zeros_like(entering)], 0)
             current = tf.concat([current, first], 0)
@@ -195,15 +203,19 @@ class Victim:
 
             staying = ~leaving
             index, done_steps = index[staying], done_steps[staying] + 1
-            current = current[staying] + optimize_linear(gradient[staying], step_size)
+            current = current[staying] + optimize_linear(gradient[staying], tf.gather(step_size, index))
             current = tf.clip_by_value(current, 0.0, 1.0)
             clean = tf.gather(images, index)
-            current = _into_ball(clean, current - clean, epsilon)
+            current = _into_ball(clean, current - clean, tf.gather(epsilon, index))
         return result, correct
 
 
 def _number() -> tf.TensorSpec:
     return tf.TensorSpec((), tf.float32)
+
+
+def _numbers() -> tf.TensorSpec:
+    return tf.TensorSpec((None,), tf.float32)
 
 
 def _count() -> tf.TensorSpec:
