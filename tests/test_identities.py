@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.synthetic import experiment, record
 from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.spec import Request
@@ -138,6 +139,19 @@ def test_a_measurement_is_known_by_what_determines_it_and_nothing_else(config: C
     assert {label for (label, _), found in identities(seed=1).items() if found not in before.values()} == {"fgsm", "pgd"}  # fmt: skip
     renamed = identities("attacks.pgd=null", "attacks.other={attack: pgd, epsilon: [0.1], steps: 2, relative_step_size: 0.5}")  # fmt: skip
     assert renamed["other", 0.1] == before["pgd", 0.1]
+
+
+def test_what_two_labels_ask_for_is_measured_once_and_found_under_both() -> None:
+    same = {"attack": "pgd", "epsilon": [0.1, 0.3]}
+    of = experiment(attacks={"pgd": {"epsilon": [0.1]}, "again": same})
+    requests = wanted(of, 0)
+    bare = record(grid(of)[0], of).model_copy(update={"measurements": ()})
+    missing = bare.missing(requests)
+    assert [(r.label, r.epsilon) for r in missing if r.epsilon is not None] == [("pgd", 0.1), ("again", 0.3)]
+    full = bare.with_measurements(*(r.measured({"accuracy": 0.5}, 1.0) for r in missing))
+    assert full.missing(requests) == []
+    assert all(full.find(r) is not None for r in requests)
+    assert bare.model_copy(update={"status": "diverged"}).missing(requests) == []
 
 
 # Records of schema 1

@@ -2,7 +2,10 @@
 
 import re
 import shlex
+import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,3 +42,74 @@ def test_the_regime_that_it_adds_is_one() -> None:
     assert override
     experiment = load_experiment(Path("configs/fmnist_stdcnn.yaml"), (override[1],))
     assert "LR-0.1" in experiment.regimes
+
+
+# Commands and lines that measure
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the README names; the sweep's networks are trained on few images."""
+    from tfsgd import sweep
+    from tfsgd.sweeping import run
+
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "configs").symlink_to(Path("configs").resolve())
+    few = ["epochs=1", "train_examples=500", "validation_examples=50", "test_examples=50", "batch_sizes=[32]"]
+    few += ["attacks.fgsm.examples=50", "attacks.pgd.examples=50", "attacks.pgd.steps=2"]
+    few += ["regimes={LR: {learning_rate: 0.01, momentum: [0.0, 0.9]}}", "hessian.examples=50"]
+    words = ["sweep", "configs/fmnist_stdcnn.yaml", "--quick", "--workers", "1"]
+    words += [word for text in few for word in ("--set", text)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", words)
+        for module in (sweep, run):
+            patch.setattr(module, "send_native_logs_to", lambda path: None)
+        with pytest.raises(SystemExit) as ended:
+            sweep.main()
+    assert ended.value.code == 0
+    trial = folder / "logs/fmnist_stdcnn-quick/trials/lr/b0032-m0.9-s0"
+    shutil.copy(trial / "model.keras", folder / "my_network.keras")
+    shutil.copytree(trial / "saved_model", folder / "my_saved_model")
+    return folder
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "tfsgd.measure" in c])
+def test_measure_commands_measure(command: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they stand, but of a file on fewer images."""
+    from tfsgd import measure
+    from tfsgd.sweeping import run
+
+    for module in (measure, run):
+        monkeypatch.setattr(module, "send_native_logs_to", lambda path: None)
+    words = shlex.split(command)[2:]
+    few = ["test_examples=30", "hessian.examples=30"]
+    few += [f"attacks.{label}.examples=30" for label in ("fgsm", "pgd") if "--config" in words]
+    if not words[1].startswith("logs/"):
+        words += [word for text in few for word in ("--set", text)]
+    words += ["--set", "curvature.trace.probes=6"] if "trace" in command else []
+    monkeypatch.chdir(home)
+    monkeypatch.setattr(sys, "argv", [*words, "--workers", "1"])
+    with pytest.raises(SystemExit) as ended:
+        measure.main()
+    assert ended.value.code == 0
+    if "--out" in words:
+        assert (home / "measured.json").is_file()
+        assert (home / "measured.png").is_file()
+
+
+def test_the_lines_from_python_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    [lines] = [block for block in re.findall(r"```python\n(.*?)```", TEXT, re.S) if "import tfsgd" in block]
+    monkeypatch.chdir(home)
+    names: dict[str, Any] = {}
+    exec(lines, names)
+    assert 0 <= names["outcome"].correct.mean() <= 1
+    assert names["outcome"].images.shape == (500, 28, 28, 1)
+    assert names["top"].converged
+    assert len(names["table"]) == 2
+    assert "eigenvalue" in capsys.readouterr().out

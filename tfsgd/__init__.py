@@ -1,6 +1,7 @@
 """SGD hyperparameters, adversarial robustness and curvature, measured on a grid of settings."""
 
 import os
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -10,13 +11,17 @@ __version__ = "0.1.0"
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-__all__ = ["attack", "load_network", "records", "top_eigenvalue"]
+__all__ = ["attack", "load_network", "read_records", "top_eigenvalue"]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     """The functions of `tfsgd.api`, imported when they are first asked for."""
     if name in __all__:
         from tfsgd import api
 
         return getattr(api, name)
     raise AttributeError(f"module 'tfsgd' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

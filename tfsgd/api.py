@@ -7,9 +7,9 @@ import numpy as np
 
 from tfsgd.errors import RequestError
 from tfsgd.measures.attack import Outcome
-from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.operator import Curvature
 from tfsgd.plan.specs import attack as attack_spec
+from tfsgd.plan.specs import curvature_measure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,9 +44,13 @@ def attack(
     Raises:
         RequestError: a setting, the images, the labels or the model do not fit; one line that says which.
     """
+    for key in ("attack", "examples"):
+        if key in settings:
+            instead = "kind" if key == "attack" else "so many images"
+            raise RequestError(f"{kind}: {key}: not a setting here; give {instead}")
     try:
         spec = attack_spec(kind, {**settings, "epsilon": [float(epsilon)]}, None)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise RequestError(f"{kind}: {error}") from None
     pixels, classes = checked(model, images, labels)
     from tfsgd.measures.victim import Victim, assert_in_ball
@@ -79,20 +83,23 @@ def top_eigenvalue(
         `value`: λ1; `error`: its residual; `products`: Hessian-vector products taken; `converged`.
 
     Raises:
-        RequestError: the images, the labels or the model do not fit; one line that says which.
+        RequestError: a setting, the images, the labels or the model do not fit; one line that says which.
     """
+    settings = {"max_iterations": max_iterations, "tolerance": tolerance}
+    try:
+        spec = curvature_measure("top_eigenvalue", settings, None)
+    except ValueError as error:
+        raise RequestError(f"top_eigenvalue: {error}") from None
     pixels, classes = checked(model, images, labels)
     if not model.trainable_variables:
         raise RequestError(f"{model.name}: it has no trainable variables, so there is no Hessian to take")
     from tfsgd.measures.hessian import HessianVectorProduct
 
     product = HessianVectorProduct(model, pixels, classes)
-    return TopEigenvalue(max_iterations=max_iterations, tolerance=tolerance).run(
-        product, product.dimension, seed
-    )
+    return spec.run(product, product.dimension, seed)
 
 
-def records(folder: str | Path) -> "pd.DataFrame":
+def read_records(folder: str | Path) -> "pd.DataFrame":
     """The records below `LOGS/NAME` as a table: one row a trial.
 
     Accuracies are fractions in [0, 1]: `train_accuracy`, `test_accuracy`, and one column for each attack and
@@ -128,9 +135,15 @@ def checked(
         RequestError: they do not.
     """
     images, labels = np.asarray(images), np.asarray(labels)
-    if images.ndim != 4 or tuple(model.input_shape[1:]) != images.shape[1:]:
+    shape = getattr(model, "input_shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 4:
         raise RequestError(
-            f"images: expected shape (N, {', '.join(map(str, model.input_shape[1:]))}), received {images.shape}"
+            f"model: expected a built network of one input (None, height, width, channels), received "
+            f"{type(model).__name__} with input shape {shape}"
+        )
+    if images.ndim != 4 or tuple(shape[1:]) != images.shape[1:]:
+        raise RequestError(
+            f"images: expected shape (N, {', '.join(map(str, shape[1:]))}), received {images.shape}"
         )
     if not (
         np.issubdtype(images.dtype, np.floating) and images.size and 0 <= images.min() <= images.max() <= 1
@@ -140,7 +153,11 @@ def checked(
         raise RequestError(
             f"labels: expected {len(images)} integers, received {labels.dtype} of shape {labels.shape}"
         )
-    classes = int(model(images[:1].astype(np.float32), training=False).shape[-1])
+    from tfsgd.measures.victim import check_logits
+
+    first = images[:8].astype(np.float32)
+    check_logits(lambda x: np.asarray(model(x, training=False)), first, f"model {model.name}")
+    classes = int(model(first, training=False).shape[-1])
     if labels.min() < 0 or labels.max() >= classes:
         raise RequestError(
             f"labels: expected 0 to {classes - 1}, since the model has {classes} outputs; "

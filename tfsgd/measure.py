@@ -8,23 +8,27 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tfsgd import command
 from tfsgd.command import OK, SOME_FAILED
 from tfsgd.errors import RequestError
+from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_measuring, regrown
 from tfsgd.plan.trials import Trial, grid
+from tfsgd.plan.wanted import doubts
 from tfsgd.records.files import to_json, write_atomically
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
 from tfsgd.records.ledger import Done, is_complete, refuse_other_data, trained
-from tfsgd.sweeping.progress import console, send_native_logs_to
+from tfsgd.sweeping.progress import console, send_native_logs_to, warn
 from tfsgd.sweeping.run import Crew, Plan, run_trials
 from tfsgd.sweeping.tables import measurements_table, results_table
+
+CURVES = 8  # networks in one picture, at most
 
 
 @dataclass(frozen=True)
@@ -78,27 +82,75 @@ def measure(
     Exit code: 0 everything was measured, 1 some network was not, 2 the request is wrong, 130 interrupted.
     """
     asked = _Asked(config, dataset, tuple(overrides or ()), data)
-    if out and (out.suffix != ".json" or not (out.parent or Path()).is_dir()):
+    if out and (out.suffix != ".json" or not out.parent.is_dir()):
         raise RequestError(f"--out {out}: expected a file .json in a folder that is there")
+    for target in targets:
+        if not target.exists():
+            raise RequestError(
+                f"{target}: no such file or folder; expected LOGS/NAME, a .keras file or a SavedModel"
+            )
     stored = [target for target in targets if _is_stored(target)]
     others = [target for target in targets if target not in stored]
-    if others and not (config or dataset):
+    _refuse_unclear_images(others, asked)
+    results, code = [], OK
+    for target in stored:
+        failed, found = _measure_stored(target, asked, workers)
+        code = max(code, failed)
+        results.append(found)
+    if others:
+        results.append(_measure_files(others, asked))
+    if out:
+        _write(out, results)
+    return code
+
+
+@dataclass(frozen=True)
+class _Result:
+    """Of a sweep, or of all networks from elsewhere.
+
+    Attributes:
+        evidence: everything as JSON.
+        measured: the measurements, by the network's name.
+        title: of their data set.
+    """
+
+    evidence: list[Any]
+    measured: dict[str, tuple[Measurement, ...]]
+    title: str
+
+
+def _refuse_unclear_images(others: list[Path], asked: _Asked) -> None:
+    if others and not (asked.config or asked.dataset):
         raise RequestError(
             f"{others[0]}: on which images? give --config CONFIG or --dataset NAME; or expected LOGS/NAME with "
             "an experiment.yaml"
         )
-    results: list[object] = []
-    code = OK
-    for target in stored:
-        failed, found = _measure_stored(target, asked, workers)
-        code = max(code, failed)
-        results += found
-    if others:
-        results += _measure_files(others, asked, out)
-    if out:
-        write_atomically(out, to_json(results[0] if len(results) == 1 else results))
-        console().print(f"Evidence: {out}", highlight=False, markup=False, soft_wrap=True)
-    return code
+    if asked.dataset and not others:
+        raise RequestError(
+            "--dataset: the networks of a sweep are measured on its own data set; leave it out, "
+            "or give a network's own file"
+        )
+
+
+def _write(out: Path, results: list[_Result]) -> None:
+    """The evidence, and beside it the picture."""
+    from tfsgd.sweeping.pictures import epsilon_picture
+
+    found = [evidence for result in results for evidence in result.evidence]
+    write_atomically(out, to_json(found[0] if len(found) == 1 else found))
+    lines = [f"Evidence: {out}"]
+    measured = {name: each for result in results for name, each in result.measured.items()}
+    if not any(one.kind == "attack" for each in measured.values() for one in each):
+        pass  # no curve to draw
+    elif len(measured) > CURVES:
+        lines.append(f"Picture:  none of {len(measured)} networks; python -m tfsgd.report draws sweeps")
+    else:
+        picture = out.with_suffix(".png")
+        title = " and ".join(dict.fromkeys(result.title for result in results))
+        picture.write_bytes(epsilon_picture(measured, f"{title}: accuracy against ε"))
+        lines.append(f"Picture:  {picture}")
+    for line in lines:
+        console().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 # Networks of a sweep
@@ -113,7 +165,7 @@ def _sweep_of(trial: Path) -> Path:
     return trial.resolve().parent.parent.parent if (trial / "record.json").is_file() else trial
 
 
-def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[int, list[object]]:
+def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[int, _Result]:
     folder = LogFolder(_sweep_of(target))
     experiment = regrown(folder.experiment_path, asked.config, asked.overrides, (asked.data,))
     crew = Crew(workers, data_dirs=(asked.data, Path(experiment.data_dir) if experiment.data_dir else None))
@@ -128,11 +180,12 @@ def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[i
     console().print(results_table(done, experiment))
     for name, reason in failures.items():
         print(f"failed: {name}: {reason}", file=sys.stderr)
-    found: list[object] = [
+    evidence = [
         {"target": str(folder.trial_path(trial)), **record.model_dump(mode="json", by_alias=True)}
         for trial, record in done
     ]
-    return (SOME_FAILED if failures else OK), found
+    measured = {f"{folder.path.name}/{trial.name}": record.measurements for trial, record in done}
+    return (SOME_FAILED if failures else OK), _Result(evidence, measured, experiment.data.title)
 
 
 def _run(
@@ -155,42 +208,42 @@ def _chosen(done: Done, folder: LogFolder, target: Path) -> Done:
 # Networks from elsewhere
 
 
-def _measure_files(targets: list[Path], asked: _Asked, out: Path | None) -> list[object]:
-    for target in targets:
-        if not target.exists():
-            raise RequestError(
-                f"{target}: no such file or folder; expected LOGS/NAME, a .keras file or a SavedModel"
-            )
+def _measure_files(targets: list[Path], asked: _Asked) -> _Result:
     plan = load_measuring(asked.config, asked.dataset, asked.overrides, (asked.data,))
     splits = plan.splits((asked.data, Path(plan.data_dir) if plan.data_dir else None))
     output = console()
     output.print(f"images: {plan.dataset} from {splits.source}", highlight=False, markup=False)
+    for doubt in doubts(plan):
+        warn(doubt)
     send_native_logs_to(Path(os.devnull))
-    from tfsgd.sweeping.measuring import Found, evidence, measure_file
-    from tfsgd.sweeping.pictures import epsilon_picture
+    from tfsgd.sweeping.measuring import evidence, measured, opened
     from tfsgd.training.devices import configure_tensorflow
 
     configure_tensorflow()
-    found: list[Found] = []
-    for target in targets:
-        path = target / "model.keras" if (target / "model.keras").is_file() else target
-        found.append(
-            measure_file(path, plan, splits, lambda line: output.print(line, highlight=False, markup=False))
+    networks = {str(target): opened(_network_in(target), plan, splits) for target in targets}
+    found = {}
+    for target, network in networks.items():
+        found[target] = measured(
+            network, plan, lambda line: output.print(line, highlight=False, markup=False), warn
         )
-        output.print(measurements_table(str(target), found[-1].measurements, found[-1].not_measured))
-        for warning in found[-1].warnings:
-            print(f"warning: {target}: {warning}", file=sys.stderr)
-    if out:
-        measured = {Path(one.target).name: one.measurements for one in found}
-        out.with_suffix(".png").write_bytes(
-            epsilon_picture(measured, f"{plan.data.title}: accuracy against ε")
-        )
-    return [evidence(found, plan, splits)]
+        output.print(measurements_table(target, found[target].measurements, found[target].not_measured))
+    return _Result(
+        [evidence(list(found.values()), plan, splits)],
+        {target: one.measurements for target, one in found.items()},
+        plan.data.title,
+    )
+
+
+def _network_in(target: Path) -> Path:
+    """The network in a trial's folder that was copied elsewhere; else the target itself."""
+    return target / "model.keras" if (target / "model.keras").is_file() else target
 
 
 def main() -> None:
     """Runs the command; every refusal is one line on standard error."""
-    command.run(measure, "measure", interrupted="interrupted; the same command goes on from here")
+    command.run(
+        measure, "measure", interrupted="interrupted; the same command goes on with the networks of a sweep"
+    )
 
 
 if __name__ == "__main__":

@@ -89,6 +89,10 @@ class AttackSpec(Spec):
         """
         raise NotImplementedError
 
+    def doubt(self) -> str:
+        """What makes these settings weaker than they look, in one line; empty where nothing does."""
+        return ""
+
     def at(self, epsilon: float) -> dict[str, Any]:
         """What follows from the settings at an epsilon, for the record."""
         return {}

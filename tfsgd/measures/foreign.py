@@ -23,9 +23,9 @@ class SavedNetwork:
     def __init__(self, path: Path) -> None:
         loaded = tf.saved_model.load(str(path))
         self.name = str(path)
-        self._serve, spec = _endpoint(loaded, path)
+        self._serve, spec, used = _endpoint(loaded, path)
         self.input_shape = tuple(spec.shape)
-        self.trainable_variables = list(_variables(loaded))
+        self.trainable_variables = list(getattr(loaded, "trainable_variables", None) or used)
         self._keep = loaded  # its variables live as long as it does
 
     def __call__(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -65,8 +65,12 @@ def load_network(path: Path) -> Any:
     return network
 
 
-def _endpoint(loaded: Any, path: Path) -> tuple[Callable[[tf.Tensor], tf.Tensor], tf.TensorSpec]:
-    """`serve` as tfsgd and Keras export it, or else the signature `serving_default`."""
+def _endpoint(loaded: Any, path: Path) -> tuple[Callable[[tf.Tensor], tf.Tensor], tf.TensorSpec, Any]:
+    """`serve` as tfsgd and Keras export it, or else the signature `serving_default`.
+
+    Returns:
+        The function, what it takes, and the trainable variables that it uses.
+    """
     signature = loaded.signatures.get("serving_default") or loaded.signatures.get("serve")
     if signature is None:
         raise RequestError(
@@ -81,13 +85,5 @@ def _endpoint(loaded: Any, path: Path) -> tuple[Callable[[tf.Tensor], tf.Tensor]
     if spec.dtype != tf.float32:
         raise RequestError(f"{path}: expected float32 images, its input is {spec.dtype.name}")
     if callable(getattr(loaded, "serve", None)):
-        return loaded.serve, spec
-    return lambda images: signature(**{name: images})[output], spec
-
-
-def _variables(loaded: Any) -> Any:
-    for attribute in ("trainable_variables", "_trainable_variables"):
-        found = getattr(loaded, attribute, None)
-        if found:
-            return found
-    return ()
+        return loaded.serve, spec, signature.trainable_variables
+    return lambda images: signature(**{name: images})[output], spec, signature.trainable_variables

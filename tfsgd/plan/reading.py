@@ -1,6 +1,7 @@
 """A YAML file, its quick block and the overrides of a command line -> a valid `Experiment`."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -8,6 +9,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from tfsgd.errors import RequestError
+from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.plan.config import Experiment, Measuring
 from tfsgd.plan.dialect import DialectError, cut, parse_yaml, read_yaml, shown, to_yaml
 from tfsgd.plan.own import SET_BY_THE_TOOL
@@ -213,14 +215,34 @@ def load_measuring(
         raise RequestError("--config, --dataset: expected one of them; --set dataset=NAME changes a config's")
     if config:
         return load_experiment(config, overrides, data_dirs=data_dirs)
-    epsilon = EPSILONS.get(dataset or "", DEFAULT_EPSILONS)
+    epsilon = EPSILONS.get(str(dataset), DEFAULT_EPSILONS)
     raw: dict[str, Any] = {
         "dataset": dataset,
         "attacks": {"fgsm": {"epsilon": epsilon}, "pgd": {"epsilon": epsilon}},
     }
     for key, value in map(_parse_override, overrides):
         _assign(raw, Measuring, key, value)
-    return _validated(Path("--dataset"), raw, data_dirs, Measuring)
+    few = _validated(Path("--dataset"), _with_examples(raw, lambda split: 1), data_dirs, Measuring)
+    usual = TopEigenvalue().examples
+    fitting = _with_examples(raw, lambda split: min(usual, few.examples(split)))
+    return _validated(Path("--dataset"), fitting, data_dirs, Measuring)
+
+
+def _with_examples(raw: dict[str, Any], examples: Callable[[str], int]) -> dict[str, Any]:
+    """Every block of the Hessian says on how many images of its split it is taken."""
+
+    def told(block: Any) -> Any:
+        if not isinstance(block, dict):
+            return block
+        return {"examples": examples("test" if block.get("split") == "test" else "train"), **block}
+
+    curvature = raw.get("curvature") or {}
+    measures = (
+        {label: told(block) for label, block in curvature.items()}
+        if isinstance(curvature, dict)
+        else curvature
+    )
+    return raw | {"hessian": told(raw.get("hessian", {})), "curvature": measures}
 
 
 def regrown(

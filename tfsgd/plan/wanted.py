@@ -31,6 +31,12 @@ def wanted(experiment: Measuring, seed: int) -> list[Request]:
     ]
 
 
+def doubts(experiment: Measuring) -> list[str]:
+    """What makes the attacks weaker than they look, a line for each of them that is."""
+    found = ((label, spec.doubt()) for label, spec in experiment.attacks.items())
+    return [f"attacks.{label}: {doubt}" for label, doubt in found if doubt]
+
+
 def natural(sizes: Mapping[Split, int]) -> list[Request]:
     """Natural accuracy on so many images of each split."""
     return [

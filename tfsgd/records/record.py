@@ -92,11 +92,18 @@ class Record(Part):
 
     def find(self, request: Request) -> Measurement | None:
         """What was measured as requested; `None`: nothing yet."""
-        return next((m for m in self.measurements if m.identity == request.identity), None)
+        identity = request.identity
+        return next((m for m in self.measurements if m.identity == identity), None)
 
     def missing(self, requests: Sequence[Request]) -> list[Request]:
-        """Those that are not measured yet. On a diverged network there is nothing to measure."""
-        return [] if self.status == "diverged" else [r for r in requests if self.find(r) is None]
+        """Those that are not measured yet, each once, whatever its labels. On a diverged network there is nothing to measure."""
+        if self.status == "diverged":
+            return []
+        known = {m.identity for m in self.measurements}
+        left: dict[str, Request] = {}
+        for request in requests:
+            left.setdefault(request.identity, request)
+        return [request for identity, request in left.items() if identity not in known]
 
     def with_measurements(self, *found: Measurement) -> "Record":
         """The record with more measurements; one that was there already keeps its bits."""

@@ -11,7 +11,7 @@ from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
 from tfsgd.measures.foreign import load_network
 from tfsgd.measures.measure import Subject, measure
-from tfsgd.measures.spec import Measurement, Request
+from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Measuring
 from tfsgd.plan.wanted import wanted
 from tfsgd.sweeping.provenance import provenance
@@ -48,14 +48,28 @@ class Found:
         }
 
 
-def measure_file(path: Path, plan: Measuring, splits: Splits, say: Said) -> Found:
-    """Measures a network from a `.keras` file or a SavedModel's folder.
+@dataclass(frozen=True)
+class Opened:
+    """A network that fits the images.
+
+    Attributes:
+        target: as it was asked for.
+        subject: what is measured.
+        network: see `Found`.
+    """
+
+    target: str
+    subject: Subject
+    network: dict[str, Any]
+
+
+def opened(path: Path, plan: Measuring, splits: Splits) -> Opened:
+    """Loads a network from a `.keras` file or a SavedModel's folder and asks it once.
 
     Args:
         path: of the network.
         plan: the data set, and what to measure.
         splits: its images, cut to the number that the plan asks for.
-        say: told each result as it comes.
 
     Raises:
         RequestError: it is no network that can be measured on these images; one line.
@@ -74,36 +88,51 @@ def measure_file(path: Path, plan: Measuring, splits: Splits, say: Said) -> Foun
             f"{path}: it has {classes} outputs, {plan.dataset} has {plan.data.classes} classes"
         )
     parameters = sum(map(_size, network.trainable_variables))
-    requests = [r for r in wanted(plan, 0) if r.spec.kind != "accuracy" or r.split == "test"]
-    possible = [r for r in requests if parameters or r.spec.kind != "curvature"]
-    why = "the SavedModel tells no trainable variables, so there is no Hessian to take"
-    found = tuple(_told(subject, possible, say))
-    return Found(
-        target=str(path),
-        network={"sha256": _sha256(path), "input_shape": list(shape), "parameters": parameters},
-        measurements=found,
-        not_measured={r.label: why for r in requests if r not in possible},
-        warnings=tuple(_warnings(found[0], plan)),
+    return Opened(
+        str(path), subject, {"sha256": _sha256(path), "input_shape": list(shape), "parameters": parameters}
     )
 
 
-def _told(subject: Subject, requests: list[Request], say: Said) -> list[Measurement]:
+def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
+    """Measures a network.
+
+    Args:
+        network: as `opened` returns it.
+        plan: what to measure.
+        say: told each result as it comes.
+        warn: told what makes the numbers doubtful, as soon as it is known.
+    """
+    requests = [r for r in wanted(plan, 0) if r.spec.kind != "accuracy" or r.split == "test"]
+    possible = [r for r in requests if network.network["parameters"] or r.spec.kind != "curvature"]
+    why = "the network tells no trainable variables, so there is no Hessian to take"
+    warnings: list[str] = []
     began, found = time.monotonic(), []
-    for measurement in measure(subject, requests):
+    for measurement in measure(network.subject, possible):
         found.append(measurement)
-        left = (time.monotonic() - began) / len(found) * (len(requests) - len(found))
-        say(f"[{len(found)} of {len(requests)}] {in_a_line(measurement)}, about {left:.0f} s left")
-    return found
+        if measurement.kind == "accuracy":
+            warnings += _warnings(measurement, plan)
+            for warning in warnings:
+                warn(f"{network.target}: {warning}")
+        _say(measurement, len(found), len(possible), time.monotonic() - began, say)
+    return Found(
+        target=network.target,
+        network=network.network,
+        measurements=tuple(found),
+        not_measured={r.label: why for r in requests if r not in possible},
+        warnings=tuple(warnings),
+    )
+
+
+def _say(measurement: Measurement, done: int, of: int, seconds: float, say: Said) -> None:
+    left = seconds / done * (of - done)
+    say(f"[{done} of {of}] {in_a_line(measurement)}, about {left:.0f} s left")
 
 
 def in_a_line(found: Measurement) -> str:
     """A measurement in a few words."""
     at = "" if found.epsilon is None else f" {found.epsilon:g}"
-    value = (
-        found.accuracy
-        if found.kind in ("accuracy", "attack")
-        else found.values.get("value", found.values.get("fraction"))
-    )
+    first = ("accuracy", "value", "fraction", "confidence")  # each kind has one of them
+    value = next(found.values[key] for key in first if key in found.values)
     return f"{found.label}{at}: {'none' if value is None else format(value, '.4g')}"
 
 
@@ -111,10 +140,11 @@ def _warnings(clean: Measurement, plan: Measuring) -> list[str]:
     """A network at the level of guessing was not asked in the language that it was trained in."""
     if clean.accuracy is None:
         return ["its outputs are not finite on clean images: nothing measured on it means anything"]
-    if clean.accuracy >= 1.5 / plan.data.classes:
+    if clean.accuracy >= 1.5 / plan.data.classes and clean.values["predicted_classes"] != 1:
         return []
     return [
-        f"accuracy on clean images is {clean.accuracy:.3f}, that of guessing: nothing measured on it means anything. "
+        f"accuracy on clean images is {clean.accuracy:.3f} with {clean.values['predicted_classes']} of "
+        f"{plan.data.classes} classes predicted, no better than guessing: nothing measured on it means anything. "
         "Check that the network takes pixels in [0, 1] (not 0 to 255, not normalized: put that into the network), "
         "channels last, and the classes in this data set's order"
     ]

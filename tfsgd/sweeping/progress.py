@@ -42,6 +42,11 @@ def send_native_logs_to(path: Path) -> None:
     os.close(file)
 
 
+def warn(text: str) -> None:
+    """A line on standard error about what makes numbers doubtful."""
+    print(f"warning: {text}", file=sys.stderr)
+
+
 class Display:
     """Progress over all trials: bars on a terminal, lines in a log. Used as a context manager.
 

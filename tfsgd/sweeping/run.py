@@ -6,9 +6,10 @@ from pathlib import Path
 from tfsgd.data.dataset import Splits
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial, grid
+from tfsgd.plan.wanted import doubts
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.ledger import Done, refuse_other_structure
-from tfsgd.sweeping.progress import Display, console, send_native_logs_to
+from tfsgd.sweeping.progress import Display, console, send_native_logs_to, warn
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ def run_trials(waiting: list[Trial], done: Done, plan: Plan) -> dict[str, str]:
             replicas, or workers cannot start.
     """
     experiment, folder, crew = plan.experiment, plan.folder, plan.crew
+    for doubt in doubts(experiment):
+        warn(doubt)
     folder.empty_scratch()
     folder.write_plan(experiment)
     send_native_logs_to(folder.tuner_path / "tensorflow.log")

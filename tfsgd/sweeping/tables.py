@@ -94,6 +94,9 @@ def _value_and_evidence(found: Measurement) -> tuple[str, str]:
         return _number(found.accuracy), f"loss {_number(values['loss'], '.4g')}"
     if found.kind == "attack":
         return _number(found.accuracy), f"clean {_number(values['clean_accuracy'])}, {_settings(found)}"
+    if found.kind == "confidence":
+        margin, error = _number(values["margin"], ".4g"), _number(values["calibration_error"], ".2g")
+        return _number(values["confidence"]), f"margin of the logits {margin}, calibration error {error}"
     if found.kind == "gradient":
         return _number(values["fraction"]), "share of images without a gradient"
     said = f"error {_number(values['error'], '.2g')} after {values['products']} products"

@@ -280,6 +280,9 @@ class Crew:
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
+        for name in self._environment("chief"):  # what this process does next it may do alone
+            if name.startswith("KERASTUNER_"):
+                os.environ.pop(name, None)
 
 
 def visible_gpus() -> list[str]:

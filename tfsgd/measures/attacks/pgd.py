@@ -62,6 +62,16 @@ class PGD(AttackSpec):
             perturbed[left], correct[left] = victim.ascend(images[left], labels[left], start, how)
         return Outcome(perturbed, correct)
 
+    def doubt(self) -> str:
+        """From the image itself, too few or too short steps end inside the ball."""
+        reach = self.steps * self.relative_step_size
+        if self.random_start or reach >= 1:
+            return ""
+        return (
+            f"{self.steps} steps of {self.relative_step_size:g} epsilon from the image itself move no pixel by more "
+            f"than {reach:.3g} epsilon: the surface of the ball is never reached; take more or longer steps"
+        )
+
     def at(self, epsilon: float) -> dict[str, Any]:
         """The length of a step in pixel units."""
         return {"step_size": self.relative_step_size * epsilon}

@@ -1,0 +1,173 @@
+"""The functions for notebooks: the same numbers as Foolbox and a dense Hessian, refusals, lazy imports."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfsgd
+from tests.foreign import SHAPE, dense_hessian, fitted, foolbox, letters, network
+from tfsgd.errors import RequestError
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return (letters()["test_images"] / 255).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def labels() -> np.ndarray:
+    return np.asarray(letters()["test_labels"])
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    arrays = letters()
+    return fitted(network(), arrays["train_images"] / np.float32(255), arrays["train_labels"])
+
+
+def refusal(do: Callable[[], Any]) -> str:
+    with pytest.raises(RequestError) as refused:
+        do()
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("epsilon", [0.04, 0.08])
+def test_attacks_are_foolboxs(model: Any, images: np.ndarray, labels: np.ndarray, epsilon: float) -> None:
+    victim = foolbox.TensorFlowModel(lambda x: model(x, training=False), bounds=(0, 1))
+    plain = {"steps": 10, "relative_step_size": 0.25, "random_start": False, "early_stop": False}
+    pairs = [
+        ("fgsm", {}, foolbox.attacks.LinfFastGradientAttack()),
+        ("pgd", plain, foolbox.attacks.LinfPGD(steps=10, rel_stepsize=0.25, random_start=False)),
+        ("bim", {**plain, "random_start": False}, foolbox.attacks.LinfBasicIterativeAttack(steps=10, rel_stepsize=0.25)),
+    ]  # fmt: skip
+    for kind, settings, attack in pairs:
+        ours = tfsgd.attack(model, images, labels, kind, epsilon=epsilon, **settings)
+        _, moved, broken = attack(victim, tf.constant(images), tf.constant(labels), epsilons=epsilon)
+        assert np.mean(ours.correct != ~broken.numpy()) <= 1 / len(images), kind
+        assert np.mean(np.abs(ours.images - moved.numpy()) > 1e-5) < 0.01, kind
+    assert ours.correct.mean() < np.mean(np.argmax(model(images), 1) == labels)
+
+
+def test_the_top_eigenvalue_is_the_dense_hessians(model: Any, images: np.ndarray, labels: np.ndarray) -> None:
+    hessian = dense_hessian(model, images, labels)
+    found = tfsgd.top_eigenvalue(model, images, labels, tolerance=1e-3)
+    assert found.converged
+    assert found.error <= 1e-3
+    assert found.value == pytest.approx(float(np.linalg.eigvalsh((hessian + hessian.T) / 2)[-1]), rel=1e-3)
+
+
+def test_float64_images_and_a_network_from_a_file_give_the_same(
+    model: Any, images: np.ndarray, labels: np.ndarray, tmp_path: Path
+) -> None:
+    model.save(tmp_path / "net.keras")
+    model.export(str(tmp_path / "exported"), verbose=False)
+    ours = tfsgd.attack(model, images, labels, epsilon=0.06, seed=3)
+    for name in ("net.keras", "exported"):
+        other = tfsgd.load_network(str(tmp_path / name))
+        theirs = tfsgd.attack(other, images.astype(np.float64), labels.astype(np.uint8), epsilon=0.06, seed=3)
+        np.testing.assert_array_equal(theirs.correct, ours.correct)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "pdg"}, "did you mean 'pgd'?"),
+        ({"stepz": 3}, "pgd: stepz: unknown key; did you mean 'steps'?"),
+        ({"steps": 0}, "pgd: steps: expected greater than or equal to 1"),
+        ({"epsilon": 8}, "pgd: epsilon: expected less than or equal to 1"),
+        ({"epsilon": None}, "pgd: "),
+        ({"examples": 3}, "pgd: examples: not a setting here; give so many images"),
+        ({"images": lambda x: x[..., :1]}, "images: expected shape (N, 8, 10, 3), received (60, 8, 10, 1)"),
+        ({"images": lambda x: x[0]}, "images: expected shape (N, 8, 10, 3), received (8, 10, 3)"),
+        ({"images": lambda x: x[:0]}, "images: expected floats in [0, 1]"),
+        ({"images": lambda x: 255 * x}, "images: expected floats in [0, 1]; divide bytes by 255"),
+        ({"images": lambda x: x * np.nan}, "images: expected floats in [0, 1]"),
+        ({"images": lambda x: (255 * x).astype(np.uint8)}, "images: expected floats in [0, 1]"),
+        ({"labels": lambda y: y[:5]}, "labels: expected 60 integers, received int64 of shape (5,)"),
+        (
+            {"labels": lambda y: np.eye(3)[y]},
+            "labels: expected 60 integers, received float64 of shape (60, 3)",
+        ),
+        (
+            {"labels": lambda y: y + 1},
+            "labels: expected 0 to 2, since the model has 3 outputs; received 1 to 3",
+        ),
+        ({"model": lambda m: keras.Sequential([m, keras.layers.Softmax()])}, "leave the softmax out"),
+        (
+            {"model": lambda m: keras.Sequential([keras.layers.Dense(3)])},
+            "model: expected a built network of one",
+        ),
+        ({"model": lambda m: lambda x: x}, "model: expected a built network of one input"),
+    ],
+)
+def test_what_does_not_fit_an_attack_is_refused(
+    model: Any, images: np.ndarray, labels: np.ndarray, change: dict[str, Any], message: str
+) -> None:
+    given: dict[str, Any] = {"model": model, "images": images, "labels": labels, "epsilon": 0.1}
+    for key, value in change.items():
+        given[key] = value(given[key]) if callable(value) else value
+    assert message in refusal(lambda: tfsgd.attack(**given))
+
+
+def test_what_has_no_hessian_is_refused(model: Any, images: np.ndarray, labels: np.ndarray) -> None:
+    frozen = keras.models.clone_model(model)
+    frozen.trainable = False
+    assert "has no trainable variables" in refusal(lambda: tfsgd.top_eigenvalue(frozen, images, labels))
+    softmax = keras.Sequential([keras.Input(SHAPE), model, keras.layers.Softmax()])
+    assert "leave the softmax out" in refusal(lambda: tfsgd.top_eigenvalue(softmax, images, labels))
+    told = refusal(lambda: tfsgd.top_eigenvalue(model, images, labels, max_iterations=0))
+    assert told.startswith("top_eigenvalue: max_iterations: expected greater than or equal to 1")
+    assert "tolerance" in refusal(lambda: tfsgd.top_eigenvalue(model, images, labels, tolerance=0.0))
+
+
+def test_files_that_are_no_network_are_refused(tmp_path: Path) -> None:
+    assert "none.keras: no such file" in refusal(lambda: tfsgd.load_network(tmp_path / "none.keras"))
+    assert "found another folder" in refusal(lambda: tfsgd.load_network(tmp_path))
+
+
+def test_records_are_a_table_with_a_row_a_trial() -> None:
+    folder = Path("docs/results/fmnist_stdcnn")
+    table = tfsgd.read_records(folder)
+    assert len(table) == len(list(folder.glob("trials/*/*/record.json"))) == 8
+    assert {"regime", "batch_size", "momentum", "seed", "test_accuracy", "pgd_0.1", "eigenvalue"} <= set(
+        table
+    )
+    assert table["test_accuracy"].between(0, 1).all()
+    table["test_accuracy"] = 0.0
+    assert (tfsgd.read_records(str(folder))["test_accuracy"] > 0).all(), "each call gives a table of its own"
+
+
+def test_a_folder_without_records_is_refused(tmp_path: Path) -> None:
+    assert "no record.json below trials/" in refusal(lambda: tfsgd.read_records(tmp_path))
+    assert "no such folder" in refusal(lambda: tfsgd.read_records(tmp_path / "none"))
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
+    script = (
+        "import sys, tfsgd\n"
+        "assert not {'tensorflow', 'keras', 'pandas', 'pydantic', 'numpy'} & set(sys.modules), 'at once'\n"
+        "assert {'attack', 'load_network', 'read_records', 'top_eigenvalue'} <= set(dir(tfsgd))\n"
+        "tfsgd.read_records('docs/results/fmnist_stdcnn')\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules), 'for records'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+def test_no_function_shares_its_name_with_a_module() -> None:
+    """An import of the module would put it in the function's place."""
+    for name in tfsgd.__all__:
+        assert not list(Path("tfsgd").glob(f"{name}*")), name
+
+
+def test_another_name_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="module 'tfsgd' has no attribute 'atack'"):
+        _ = tfsgd.atack
