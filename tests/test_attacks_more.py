@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfsgd.data.dataset import Split, Splits, to_unit
 from tfsgd.measures import attacks
 from tfsgd.measures.attack import AttackSpec, Outcome
 from tfsgd.measures.attacks.apgd import APGD, checkpoints
@@ -18,6 +19,10 @@ from tfsgd.measures.attacks.noise import Noise
 from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.attacks.square import Square
 from tfsgd.measures.loss import LOSSES
+from tfsgd.measures.measure import Subject, measure
+from tfsgd.measures.natural import InputGradient
+from tfsgd.measures.spec import Request
+from tfsgd.measures.steepness import Steepness, steepness
 from tfsgd.measures.victim import Victim, assert_in_ball
 from tfsgd.plan.specs import attack as attack_of
 
@@ -435,3 +440,38 @@ def test_quartiles_of_censored_distances() -> None:
         "lower_quartile": 0.1, "median": 0.2, "upper_quartile": None, "censored": 0.5,
     }  # fmt: skip
     assert summary(np.full(3, inf))["lower_quartile"] is None
+
+
+# How steep a network is at its images
+
+
+def test_steepness_of_a_linear_model_is_its_closed_form(line: Victim) -> None:
+    """|grad loss|_1 = (1 - p_true) |w|_1, and a radius of margin / |w|_1, 0 where the label is wrong."""
+    images, labels = grey(61)
+    lead, norm = margins(line, images, labels), slope(line)
+    found = steepness(line, images, labels)
+    assert found.value == pytest.approx(np.mean(norm / (1 + np.exp(lead))), rel=1e-4)
+    assert found.radius == pytest.approx(np.median(np.maximum(lead, 0)) / norm, rel=1e-4)
+    right = lead > 0
+    assert steepness(line, images[~right], labels[~right]).radius == 0.0
+    assert steepness(line, images[right], labels[right]).radius == pytest.approx(
+        np.sort(lead[right])[(right.sum() - 1) // 2] / norm, rel=1e-4
+    )
+
+
+def test_a_margin_without_a_slope_has_no_radius() -> None:
+    model = keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(2)])
+    model.set_weights([np.zeros((64, 2)), np.array([0.0, 2.0])])
+    images, _ = grey(4)
+    assert steepness(Victim.of(model), images, np.ones(4, np.int64)) == Steepness(0.0, None)
+
+
+def test_input_gradient_is_measured_as_a_record_keeps_it(network: Any) -> None:
+    pixels = np.round(255 * patterns(40, 2)[0]).astype(np.uint8)
+    split = Split(pixels, patterns(40, 2)[1])
+    request = Request("input_gradient", "input_gradient", InputGradient(), "test", 40, free=True)
+    [found] = measure(Subject(network, Splits(split, split, split, "", "")), [request])
+    expected = steepness(Victim.of(network), to_unit(pixels), split.labels)
+    assert (found.kind, found.values) == ("gradient", {"value": expected.value, "radius": expected.radius})
+    assert expected.radius is not None
+    assert 0 < expected.radius < 0.2
