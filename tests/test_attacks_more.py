@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.synthetic import experiment, realistic, record
 from tfsgd.data.dataset import Split, Splits, to_unit
 from tfsgd.measures import attacks
 from tfsgd.measures.attack import AttackSpec, Outcome
@@ -20,11 +21,14 @@ from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.attacks.square import Square
 from tfsgd.measures.loss import LOSSES
 from tfsgd.measures.measure import Subject, measure
-from tfsgd.measures.natural import InputGradient
+from tfsgd.measures.natural import InputGradient, ZeroGradients
 from tfsgd.measures.spec import Request
 from tfsgd.measures.steepness import Steepness, steepness
 from tfsgd.measures.victim import Victim, assert_in_ball
 from tfsgd.plan.specs import attack as attack_of
+from tfsgd.plan.trials import grid
+from tfsgd.plan.wanted import attacks as attacks_wanted
+from tfsgd.reporting.checks import doubts
 
 SHAPE, CLASSES = (8, 8, 1), 4
 QUICK = {
@@ -475,3 +479,29 @@ def test_input_gradient_is_measured_as_a_record_keeps_it(network: Any) -> None:
     assert (found.kind, found.values) == ("gradient", {"value": expected.value, "radius": expected.radius})
     assert expected.radius is not None
     assert 0 < expected.radius < 0.2
+
+
+# Is it real? Networks with known answers
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_masked_gradients_are_caught_and_an_honest_network_passes(network: Any, masked: bool) -> None:
+    """Logits times 1,000 have the same predictions, and PGD on their cross-entropy finds what Square beats."""
+    scale = keras.layers.Rescaling(1000.0 if masked else 1.0)
+    judged = keras.Sequential([keras.Input(SHAPE), network, scale])
+    images, labels = patterns(150, 3)
+    split = Split(np.round(255 * images).astype(np.uint8), labels)
+    blocks: dict[str, Any] = {
+        "fgsm": {}, "pgd": {"relative_step_size": 0.1}, "noise": {}, "square": {"queries": 150},
+    }  # fmt: skip
+    specs = {kind: attack_of(kind, {"epsilon": [0.05, 0.1, 0.5], **b}, None) for kind, b in blocks.items()}
+    requests = [
+        *attacks_wanted(specs, 150, 0),
+        Request("zero_gradients", "zero_gradients", ZeroGradients(), "test", 150),
+    ]
+    found = tuple(measure(Subject(judged, Splits(split, split, split, "", "")), requests))
+    of = experiment(attacks={"fgsm": {"epsilon": [0.1]}})
+    blank = record(grid(of)[0], of, lambda trial: {**realistic(trial), "status": "diverged"})
+    trial = blank.model_copy(update={"measurements": found, "classes": CLASSES})
+    failed = {"pgd_vs_square", "large_epsilon", "zero_gradients"}
+    assert failed <= set(doubts(trial)) if masked else doubts(trial) == []

@@ -177,13 +177,13 @@ def test_evidence_and_picture(on_letters: Run, made: Path, tmp_path: Path) -> No
     [one] = evidence["networks"]
     assert one["network"]["sha256"] == hashlib.sha256((made / "net.keras").read_bytes()).hexdigest()
     assert [m["label"] for m in one["measurements"]] == [
-        "test", "confidence", "hessian", "fgsm", "fgsm", "zero_gradients", "trace",
+        "test", "confidence", "input_gradient", "hessian", "fgsm", "fgsm", "zero_gradients", "trace",
     ]  # fmt: skip
     for each in one["measurements"]:
         assert len(each["identity"]) == 64
         assert each["seed"] == 0
-    assert [m["examples"] for m in one["measurements"]] == [60, 60, 240, 60, 60, 60, 240]
-    assert one["measurements"][2]["settings"] == {"max_iterations": 100, "tolerance": 0.01}
+    assert [m["examples"] for m in one["measurements"]] == [60, 60, 60, 240, 60, 60, 60, 240]
+    assert one["measurements"][3]["settings"] == {"max_iterations": 100, "tolerance": 0.01}
     picture = tmp_path / "found.png"
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert f"Evidence: {out}" in said
@@ -201,7 +201,7 @@ def test_a_config_says_what_is_measured(run_measure: Run, made: Path, tmp_path: 
     code, _, err = run_measure(made / "net.keras", "--config", path, "--out", out)
     assert (code, err) == (0, "")
     [one] = read(out)["networks"]
-    assert [(m["label"], m["examples"]) for m in one["measurements"]][2:4] == [("hessian", 64), ("bim", 20)]
+    assert [(m["label"], m["examples"]) for m in one["measurements"]][3:5] == [("hessian", 64), ("bim", 20)]
 
 
 def test_without_variables_attacks_run_and_the_hessian_is_refused_in_words(
@@ -439,7 +439,7 @@ def test_one_trials_folder(run_measure: Run, logs: Path, asked: list[str]) -> No
     code, said, err = run_measure(folder, *MORE, *ALONE)
     assert (code, err, asked) == (0, "", ["fgsm 0.06", "trace"])
     assert "1 trained, 1 to measure" in said
-    assert [len(r["measurements"]) for r in records(logs)] == [7, 9]
+    assert [len(r["measurements"]) for r in records(logs)] == [8, 10]
 
 
 def test_a_trials_folder_that_was_copied_elsewhere_is_a_network_like_any_other(
@@ -475,7 +475,7 @@ def test_a_network_that_is_gone_or_changed_is_named_and_the_others_are_measured(
 
     changed.write_bytes(kept)
     assert run_measure(logs, *MORE, *ALONE)[0] == 0
-    assert [len(r["measurements"]) for r in records(logs)] == [9, 9]
+    assert [len(r["measurements"]) for r in records(logs)] == [10, 10]
 
 
 def test_a_sweep_has_its_own_data_set(run_measure: Run, logs: Path) -> None:
