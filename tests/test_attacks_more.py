@@ -434,6 +434,8 @@ def test_pgd_breaks_at_the_median_as_many_as_it_says(
 
 def test_smallest_epsilon_takes_one_bound_and_halves_as_often_as_it_must() -> None:
     assert [Minimal(epsilon=(e,)).halvings(e) for e in (0.0, 0.0005, 0.001, 0.002, 0.3)] == [0, 0, 0, 1, 9]
+    short: dict[str, Any] = {"epsilon": (0.3,), "steps": 20, "random_start": False}
+    assert Minimal(**short).doubt() == PGD(**short).doubt() != ""
     with pytest.raises(ValueError, match=r"^epsilon: expected one value"):
         attack_of("minimal", {"epsilon": [0.1, 0.2]}, None)
 

@@ -47,7 +47,7 @@ def made(labels: tuple[str, ...] = LABELS, zero: float = 0.02, **changes: dict[f
 
     found = record(grid(of)[0], of, truth)
     measurements = [
-        m.model_copy(update={"values": {"fraction": zero}}) if m.kind == "gradient" else m
+        m.model_copy(update={"values": {"fraction": zero}}) if m.name == "zero_gradients" else m
         for m in found.measurements
     ]
     return found.model_copy(update={"measurements": tuple(measurements)})

@@ -127,7 +127,7 @@ def _with_more_steps(attacks: list[Measurement]) -> Iterator[_Found]:
 
 def _zero_gradients(record: Record) -> Iterator[_Found]:
     for m in record.measurements:
-        if m.kind == "gradient" and m.values.get("fraction") is not None:
+        if m.name == "zero_gradients" and m.values.get("fraction") is not None:
             yield _Found(m.values["fraction"], ZERO_GRADIENTS, m.label)
 
 

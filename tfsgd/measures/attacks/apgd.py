@@ -29,8 +29,7 @@ class APGD(AttackSpec):
     loss has changed since. An image is broken if the clean image, a start or the image after any step is
     misclassified; it is then attacked no further.
 
-    Cost: a step is a gradient and a few operations on the pixels, at most 1.2 times a step of PGD; `steps` is 100
-    as in AutoAttack, PGD's 40.
+    Cost: a step costs as much as one of PGD (1.0 times with StdCNN); there are 100 as in AutoAttack, not PGD's 40.
 
     Attributes:
         steps: how many.

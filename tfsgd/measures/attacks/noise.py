@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Noise(AttackSpec):
     """x' = clip(x + u, 0, 1), u uniform in [-epsilon, epsilon] for each pixel.
 
-    A gradient attack that breaks fewer images is broken itself. Cost: a forward pass for each draw, about a third of
-    a step of PGD.
+    A gradient attack that breaks fewer images is broken itself. Cost: a forward pass for each draw, 0.4
+    steps of PGD.
 
     Attributes:
         draws: how many; an image is broken if the clean image or any draw is misclassified.

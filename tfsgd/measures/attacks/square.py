@@ -28,8 +28,8 @@ class Square(AttackSpec):
 
     Its values: `queries`, the mean number spent on an image that is not misclassified clean.
 
-    Cost: a forward pass a query, about a third of a step of PGD; 1,000 queries cost the images that hold out
-    8 times PGD-40.
+    Cost: a forward pass a query, 0.4 steps of PGD; 1,000 queries cost an image that holds out 10 times PGD-40. With
+    StdCNN, of whose images 9 in 10 break within them, it is 3 times PGD-40.
 
     Attributes:
         queries: at most so many an image; the clean image is not counted.
