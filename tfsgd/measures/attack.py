@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from tfsgd.fields import Count, Epsilon
@@ -12,6 +15,9 @@ from tfsgd.measures.spec import Kind, Spec
 
 if TYPE_CHECKING:
     from tfsgd.measures.victim import Images, Labels, Mask, Victim
+
+Steps = Annotated[int, Field(strict=True, ge=1, le=100_000)]  # of an attack on one image
+Restarts = Annotated[int, Field(strict=True, ge=1, le=1_000)]
 
 
 @dataclass(frozen=True)
@@ -34,18 +40,26 @@ class Ascent:
     """How an attack goes up the loss.
 
     Attributes:
-        epsilon: radius of the L-infinity ball around each image.
-        step_size: L-infinity length of each step.
+        epsilon: radius of the L-infinity ball, of all images or one for each, `(N,)`.
+        step_size: L-infinity length of each step, likewise.
         steps: how many.
         early_stop: an image goes no further once it is misclassified, at the start or after any step.
-        loss: `cross_entropy` or `margin`.
+        loss: of `tfsgd.measures.loss.LOSSES`.
     """
 
-    epsilon: float
-    step_size: float
+    epsilon: float | NDArray[np.float32]
+    step_size: float | NDArray[np.float32]
     steps: int
     early_stop: bool
     loss: str = "cross_entropy"
+
+
+IMAGES_UNDER_WAY = 1_024  # where an attack keeps several arrays for each image: memory, not mathematics
+
+
+def blocks(indices: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """The indices in pieces of at most `IMAGES_UNDER_WAY`."""
+    return (indices[i : i + IMAGES_UNDER_WAY] for i in range(0, len(indices), IMAGES_UNDER_WAY))
 
 
 class AttackSpec(Spec):

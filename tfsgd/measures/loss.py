@@ -19,4 +19,17 @@ def margin(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return others - of_true
 
 
-LOSSES = {"cross_entropy": cross_entropy, "margin": margin}
+def dlr(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Difference of logits ratio, shape `(N,)`: the margin over (largest - third largest logit).
+
+    Croce and Hein 2020, equation 6: -(z_y - max_{i != y} z_i) / (z_1 - z_3), z_1 >= z_2 >= ... the sorted logits.
+    Neither shifting nor scaling the logits changes it. Of three classes the third is the last one. Of two there is
+    none, and the ratio to their difference would be 1 or -1 everywhere: then it is the margin alone.
+    """
+    classes = tf.shape(logits)[1]
+    largest = tf.math.top_k(logits, tf.minimum(3, classes)).values
+    spread = largest[:, 0] - largest[:, -1] + 1e-12  # equal logits have a loss of 0
+    return margin(labels, logits) / tf.where(classes > 2, spread, tf.ones_like(spread))
+
+
+LOSSES = {"cross_entropy": cross_entropy, "margin": margin, "dlr": dlr}

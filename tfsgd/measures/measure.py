@@ -10,8 +10,10 @@ from tfsgd.data.dataset import Splits, to_unit
 from tfsgd.measures.accuracy import Evaluator, certainty
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.hessian import HessianVectorProduct
+from tfsgd.measures.natural import InputGradient
 from tfsgd.measures.operator import CurvatureSpec
 from tfsgd.measures.spec import Measurement, Request
+from tfsgd.measures.steepness import steepness
 from tfsgd.measures.victim import Images, Labels, Mask, Victim, assert_in_ball
 
 
@@ -108,9 +110,10 @@ def _attack(subject: Subject, request: Request) -> Mapping[str, Any]:
 
 
 def _gradient(subject: Subject, request: Request) -> Mapping[str, Any]:
-    return {
-        "fraction": subject.victim.zero_gradient_fraction(*subject.images(request.split, request.examples))
-    }
+    images, labels = subject.images(request.split, request.examples)
+    if isinstance(request.spec, InputGradient):
+        return asdict(steepness(subject.victim, images, labels))
+    return {"fraction": subject.victim.zero_gradient_fraction(images, labels)}
 
 
 def _curvature(subject: Subject, request: Request) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""What is measured on every network: natural accuracy, and the share of images without a gradient."""
+"""What is measured on every network without an attack: accuracy, confidence, and the loss's slope at the images."""
 
 from typing import ClassVar
 
@@ -24,5 +24,20 @@ class Confidence(Spec):
 
 class ZeroGradients(Spec):
     """The share of images whose loss has an input gradient of exactly zero: no attack can move them."""
+
+    kind: ClassVar[Kind] = "gradient"
+
+
+class InputGradient(Spec):
+    """How steep the network is at unperturbed images, to first order.
+
+    Its values are `value`, the mean over the images of |grad_x loss|_1 (cross-entropy, nats per pixel unit): times
+    epsilon what FGSM adds to the loss; and `radius`, the median over the images of max(margin, 0) / |grad_x margin|_1
+    (pixel units), margin the true logit minus the largest other one: the epsilon at which a linear network would
+    break (Hein and Andriushchenko 2017, theorem 2.1, with the slope at the image alone). An image that is
+    misclassified has 0; `None` where the median image has a margin without a slope.
+
+    Cost: two gradients, two steps of PGD on all images.
+    """
 
     kind: ClassVar[Kind] = "gradient"

@@ -73,6 +73,15 @@ class Victim:
         graph = self._gradient(loss)
         return np.concatenate([graph(images[c], labels[c])[1].numpy() for c in self._chunks(images)])
 
+    def value_and_gradient(
+        self, images: Images, labels: Labels, loss: str = "cross_entropy"
+    ) -> tuple[Labels, NDArray[np.float32], Images]:
+        """Predicted classes `(N,)`, each image's loss `(N,)`, and its gradient, in one pass."""
+        graph = self._gradient(loss)
+        found = [[t.numpy() for t in graph(images[c], labels[c])] for c in self._chunks(images)]
+        predicted, gradient, losses = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return predicted, losses, gradient
+
     def step(self, images: Images, labels: Labels, step_size: float, loss: str = "cross_entropy") -> Images:
         """The images after one step of L-infinity length `step_size` up the loss, clipped to [0, 1]."""
         graph = self._graph("step", loss, self._step_in_graph, [self._images, self._labels, _number()])
@@ -88,14 +97,17 @@ class Victim:
             images: clean images.
             labels: their true labels.
             start: perturbations to begin with.
-            how: radius of the ball, steps and loss.
+            how: radius of the ball, one for all or each image's own, steps and loss.
 
         Returns:
             The image where each one ended, and which of them get their true label there.
         """
-        kinds = [self._images, self._labels, self._images, _number(), _number(), _count(), _flag()]
+        kinds = [self._images, self._labels, self._images, _numbers(), _numbers(), _count(), _flag()]
         graph = self._graph("ascend", how.loss, self._ascend_in_graph, kinds)
-        reached, correct = graph(images, labels, start, how.epsilon, how.step_size, how.steps, how.early_stop)
+        epsilon, step_size = (
+            np.broadcast_to(np.float32(x), len(images)) for x in (how.epsilon, how.step_size)
+        )
+        reached, correct = graph(images, labels, start, epsilon, step_size, how.steps, how.early_stop)
         return reached.numpy(), correct.numpy()
 
     def zero_gradient_fraction(self, images: Images, labels: Labels) -> float:
@@ -120,18 +132,18 @@ class Victim:
         return self._graphs[what, loss]
 
     def _gradient(self, loss: str) -> Any:
-        """`(images, labels)` -> predicted classes, and the gradient of each image's loss.
+        """`(images, labels)` -> predicted classes, the gradient of each image's loss, and the losses.
 
         Not inlined: in the graph of a loop TensorFlow leaves MaxPool's gradient to a kernel of its own, which
         is more than ten times slower than oneDNN's.
         """
 
-        def gradient(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def gradient(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
                 tape.watch(images)
                 logits = self._ask(images)
                 losses = LOSSES[loss](labels, logits)
-            return tf.argmax(logits, 1), tape.gradient(losses, images)
+            return tf.argmax(logits, 1), tape.gradient(losses, images), losses
 
         if ("gradient", loss) not in self._graphs:
             self._graphs["gradient", loss] = tf.function(
@@ -143,7 +155,7 @@ class Victim:
     def _step_in_graph(
         gradient_of: Callable[..., Any], images: tf.Tensor, labels: tf.Tensor, step_size: tf.Tensor
     ) -> tf.Tensor:
-        _, gradient = gradient_of(images, labels)
+        _, gradient, _ = gradient_of(images, labels)
         return tf.clip_by_value(images + optimize_linear(gradient, step_size), 0.0, 1.0)
 
     def _ascend_in_graph(
@@ -156,6 +168,9 @@ class Victim:
         """
         images, labels, start, epsilon, step_size, steps, early_stop = tensors
         count = tf.shape(images)[0]
+        epsilon, step_size = (
+            tf.reshape(x, [-1, *[1] * (images.shape.rank - 1)]) for x in (epsilon, step_size)
+        )
         result = tf.zeros_like(images)
         correct = tf.zeros([count], tf.bool)
         waiting = 0  # the next image to enter
@@ -172,13 +187,15 @@ class Victim:
             )
             entering = tf.range(waiting, tf.minimum(count, waiting + self._chunk_size - tf.size(index)))
             waiting += tf.size(entering)
-            first = _into_ball(tf.gather(images, entering), tf.gather(start, entering), epsilon)
+            first = _into_ball(
+                tf.gather(images, entering), tf.gather(start, entering), tf.gather(epsilon, entering)
+            )
             index = tf.concat([index, entering], 0)
             done_steps = tf.concat([done_steps, tf.zeros_like(entering)], 0)
             current = tf.concat([current, first], 0)
 
             label = tf.gather(labels, index)
-            predicted, gradient = gradient_of(current, label)
+            predicted, gradient, _ = gradient_of(current, label)
             right = predicted == label
             leaving = (done_steps == steps) | (early_stop & ~right)
             result = tf.tensor_scatter_nd_update(result, index[leaving][:, None], current[leaving])
@@ -186,15 +203,19 @@ class Victim:
 
             staying = ~leaving
             index, done_steps = index[staying], done_steps[staying] + 1
-            current = current[staying] + optimize_linear(gradient[staying], step_size)
+            current = current[staying] + optimize_linear(gradient[staying], tf.gather(step_size, index))
             current = tf.clip_by_value(current, 0.0, 1.0)
             clean = tf.gather(images, index)
-            current = _into_ball(clean, current - clean, epsilon)
+            current = _into_ball(clean, current - clean, tf.gather(epsilon, index))
         return result, correct
 
 
 def _number() -> tf.TensorSpec:
     return tf.TensorSpec((), tf.float32)
+
+
+def _numbers() -> tf.TensorSpec:
+    return tf.TensorSpec((None,), tf.float32)
 
 
 def _count() -> tf.TensorSpec:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tfsgd.measures.attack import AttackSpec
-from tfsgd.measures.natural import Confidence, NaturalAccuracy, ZeroGradients
+from tfsgd.measures.natural import Confidence, InputGradient, NaturalAccuracy, ZeroGradients
 from tfsgd.measures.operator import CurvatureSpec
 from tfsgd.measures.spec import Request, Split
 from tfsgd.plan.config import Measuring
@@ -24,6 +24,7 @@ def wanted(experiment: Measuring, seed: int) -> list[Request]:
     return [
         *natural(sizes),
         Request("confidence", "confidence", Confidence(), "test", sizes["test"], free=True),
+        Request("input_gradient", "input_gradient", InputGradient(), "test", sizes["test"], free=True),
         top_eigenvalue(experiment),
         *attacks(experiment.attacks, sizes["test"], seed),
         Request("zero_gradients", "zero_gradients", ZeroGradients(), "test", sizes["test"]),

@@ -98,7 +98,9 @@ def _value_and_evidence(found: Measurement) -> tuple[str, str]:
         margin, error = _number(values["margin"], ".4g"), _number(values["calibration_error"], ".2g")
         return _number(values["confidence"]), f"margin of the logits {margin}, calibration error {error}"
     if found.kind == "gradient":
-        return _number(values["fraction"]), "share of images without a gradient"
+        if found.name == "zero_gradients":
+            return _number(values["fraction"]), "share of images without a gradient"
+        return _number(values["value"], ".4g"), f"first-order radius {_number(values['radius'], '.3g')}"
     said = f"error {_number(values['error'], '.2g')} after {values['products']} products"
     return _shown(found), said + ("" if values["converged"] else ", not converged")
 

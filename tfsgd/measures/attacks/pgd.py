@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import model_validator
 from typing_extensions import Self
 
-from tfsgd.fields import Count, Flag, Fraction
-from tfsgd.measures.attack import Ascent, AttackSpec, Outcome
+from tfsgd.fields import Flag, Fraction
+from tfsgd.measures.attack import Ascent, AttackSpec, Outcome, Restarts, Steps
 
 if TYPE_CHECKING:
     from tfsgd.measures.victim import Images, Labels, Victim
@@ -26,15 +26,16 @@ class PGD(AttackSpec):
         early_stop: an image is broken if the clean image, the start or the image after any step is
             misclassified; it is then attacked no further. Else only the image after the last step counts,
             as in CleverHans.
-        loss: what the steps increase: the cross-entropy, or the margin of the largest other logit.
+        loss: what the steps increase: the cross-entropy, the margin of the largest other logit, or its ratio to
+            the spread of the logits (`tfsgd.measures.loss`).
     """
 
-    steps: Count = 40
+    steps: Steps = 40
     relative_step_size: Fraction = 0.0333
     random_start: Flag = True
-    restarts: Count = 1
+    restarts: Restarts = 1
     early_stop: Flag = True
-    loss: Literal["cross_entropy", "margin"] = "cross_entropy"
+    loss: Literal["cross_entropy", "margin", "dlr"] = "cross_entropy"
 
     @model_validator(mode="after")
     def _restarts_differ(self) -> Self:

@@ -1,0 +1,125 @@
+"""Is it real? Records with known answers: honest ones pass, each kind of masking is caught by its check."""
+
+from typing import Any
+
+import pytest
+
+from tests.synthetic import experiment, realistic, record
+from tfsgd.plan.trials import Trial, grid
+from tfsgd.records.record import Record
+from tfsgd.reporting.checks import Check, checks, doubts, standard_error
+
+LABELS = ("fgsm", "pgd", "pgd-80", "noise", "square")
+HONEST: dict[str, dict[float, float]] = {
+    "fgsm": {0.05: 0.40, 0.1: 0.20, 0.5: 0.25},  # its one step overshoots
+    "pgd": {0.05: 0.30, 0.1: 0.02, 0.5: 0.0},
+    "pgd-80": {0.05: 0.298, 0.1: 0.018, 0.5: 0.0},
+    "noise": {0.05: 0.88, 0.1: 0.85, 0.5: 0.3},
+    "square": {0.05: 0.35, 0.1: 0.05, 0.5: 0.0},
+}
+NAMES = [
+    "pgd_vs_fgsm",
+    "pgd_vs_noise",
+    "pgd_vs_square",
+    "epsilon",
+    "large_epsilon",
+    "steps",
+    "zero_gradients",
+]
+
+
+def truth_of(trial: Trial) -> dict[str, Any]:
+    return {**realistic(trial), "confidence": 0.8}
+
+
+def made(labels: tuple[str, ...] = LABELS, zero: float = 0.02, **changes: dict[float, float]) -> Record:
+    """A trial's record with these attacks on 1,000 images; `changes` gives other accuracies."""
+    accuracies = {label: HONEST[label] | changes.get(label.replace("-", "_"), {}) for label in labels}
+    attacks: dict[str, Any] = {
+        label: {"epsilon": sorted(HONEST[label]), "examples": 1_000} for label in labels
+    }
+    if "pgd-80" in attacks:
+        attacks["pgd-80"] |= {"attack": "pgd", "steps": 80}
+    of = experiment(attacks=attacks)
+
+    def truth(trial: Trial) -> dict[str, Any]:
+        return {**truth_of(trial), **accuracies}
+
+    found = record(grid(of)[0], of, truth)
+    measurements = [
+        m.model_copy(update={"values": {"fraction": zero}}) if m.name == "zero_gradients" else m
+        for m in found.measurements
+    ]
+    return found.model_copy(update={"measurements": tuple(measurements)})
+
+
+def check(record: Record, name: str) -> Check:
+    [found] = [c for c in checks(record) if c.name == name]
+    return found
+
+
+def test_an_honest_trial_passes_every_check_and_the_figures_are_the_worst() -> None:
+    found = checks(made())
+    assert [c.name for c in found] == NAMES
+    assert [c.passed for c in found] == [True] * 7
+    figures = {c.name: c.figure for c in found}
+    assert figures == pytest.approx(
+        {
+            "pgd_vs_fgsm": 0.30 - 0.40, "pgd_vs_noise": 0.0 - 0.3, "pgd_vs_square": 0.0, "epsilon": 0.0 - 0.018,
+            "large_epsilon": 0.0, "steps": 0.002, "zero_gradients": 0.02,
+        }
+    )  # fmt: skip
+    assert doubts(made()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "failed", "where"),
+    [
+        ({"fgsm": {0.1: 0.0}}, "pgd_vs_fgsm", "pgd at 0.1, fgsm at 0.1"),
+        ({"noise": {0.05: 0.28}}, "pgd_vs_noise", "pgd at 0.05, noise at 0.05"),
+        ({"square": {0.05: 0.28, 0.1: 0.05}}, "pgd_vs_square", "pgd at 0.05, square at 0.05"),
+        ({"pgd_80": {0.05: 0.29}}, "steps", "pgd at 0.05, 40 and 80 steps"),
+        ({"square": {0.5: 0.08}}, "epsilon", "square at 0.1, square at 0.5"),
+        ({"zero": 0.11}, "zero_gradients", "zero_gradients"),
+    ],
+)
+def test_each_sign_is_caught_by_its_check_alone(changes: dict[str, Any], failed: str, where: str) -> None:
+    masked = made(**changes)
+    assert doubts(masked) == [failed]
+    found = check(masked, failed)
+    assert found.where == where
+    assert found.figure is not None
+    assert found.limit is not None
+    assert found.figure > found.limit
+
+
+def test_at_a_large_epsilon_more_than_chance_fails() -> None:
+    """1,000 images of 10 classes: 0.1 and a standard error of 0.0095."""
+    labels = ("pgd",)
+    for accuracy, passed in ((0.109, True), (0.111, False)):
+        some = made(labels, pgd={0.05: 0.30, 0.1: 0.2, 0.5: accuracy})
+        assert check(some, "large_epsilon").passed is passed
+        assert check(some, "large_epsilon").figure == accuracy
+
+
+def test_a_difference_of_one_standard_error_is_none() -> None:
+    """sqrt(0.4 · 0.6 / 1000) is 0.0155; where nothing is left, one image of 1,000."""
+    for difference, passed in ((0.015, True), (0.016, False)):
+        some = made(("fgsm", "pgd"), pgd={0.05: 0.40 + difference})
+        assert check(some, "pgd_vs_fgsm").passed is passed
+    assert standard_error(0.4, 1_000) == pytest.approx(0.0155, abs=1e-4)
+    assert standard_error(0.0, 1_000) == pytest.approx(0.001)
+
+
+def test_what_was_not_measured_neither_passes_nor_fails() -> None:
+    some = made(("pgd",), pgd={})
+    unknown = ["pgd_vs_fgsm", "pgd_vs_noise", "pgd_vs_square", "steps"]
+    assert [c.name for c in checks(some) if c.passed is None] == unknown
+    assert check(some, "steps") == Check("steps")
+    few = experiment(attacks={"pgd": {"epsilon": [0.1]}, "fgsm": {"epsilon": [0.1], "examples": 500}})
+    other_images = record(grid(few)[0], few, truth_of)
+    assert check(other_images, "pgd_vs_fgsm").passed is None
+    assert check(other_images, "epsilon").passed is None
+    assert check(other_images, "large_epsilon").passed is None
+    diverged = record(grid(few)[0], few, lambda trial: {**truth_of(trial), "status": "diverged"})
+    assert {c.passed for c in checks(diverged)} == {None}

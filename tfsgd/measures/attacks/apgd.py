@@ -1,0 +1,158 @@
+"""Auto-PGD: PGD that finds its step size by itself (Croce and Hein 2020, arXiv:2003.01690, algorithm 1)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfsgd.measures.attack import AttackSpec, Outcome, Restarts, Steps, blocks
+from tfsgd.measures.attacks.pgd import random_start
+
+if TYPE_CHECKING:
+    from tfsgd.measures.victim import Images, Labels, Mask, Victim
+
+MOMENTUM = 0.75  # alpha: what of a step is new
+RISES = 0.75  # rho: fewer steps than this share that raised the loss, and the step is halved
+FIRST_CHECKPOINT, SHORTER, SHORTEST = 0.22, 0.03, 0.06  # as shares of the steps
+
+
+class APGD(AttackSpec):
+    """Steps along the gradient's sign with momentum, halved at checkpoints where the loss has stopped to rise.
+
+    z = P(x_k + eta sign(g_k)); x_{k+1} = P(x_k + 0.75 (z - x_k) + 0.25 (x_k - x_{k-1})), P the projection into the
+    ball and [0, 1], eta = 2 epsilon at first. At each checkpoint an image's eta is halved, and it goes on from its
+    best point, if the loss rose in fewer than 0.75 of the steps since the last one, or if neither eta nor the best
+    loss has changed since. An image is broken if the clean image, a start or the image after any step is
+    misclassified; it is then attacked no further.
+
+    Cost: a step costs as much as one of PGD (1.0 times with StdCNN); there are 100 as in AutoAttack, not PGD's 40.
+
+    Attributes:
+        steps: how many.
+        restarts: runs from different uniform starts in the ball.
+        loss: what the steps increase: the cross-entropy, or the difference of logits ratio.
+    """
+
+    steps: Steps = 100
+    restarts: Restarts = 1
+    loss: Literal["cross_entropy", "dlr"] = "cross_entropy"
+
+    def run(self, victim: Victim, images: Images, labels: Labels, epsilon: float, seed: int) -> Outcome:
+        """As `AttackSpec.run`. The starts of the first images do not depend on how many follow.
+
+        The images are the misclassified ones where they were found, else those of the largest loss.
+        """
+        found, correct = images.copy(), victim.predict(images) == labels
+        for restart in range(self.restarts):
+            left = np.flatnonzero(correct)
+            start = random_start(images.shape, epsilon, (seed, restart))[left]
+            start += images[left]
+            for block in blocks(np.arange(len(left))):
+                here = left[block]
+                way = _Way.at(images[here], labels[here], start[block], epsilon)
+                found[here], correct[here] = self._ascend(victim, way)
+        return Outcome(found, correct)
+
+    def at(self, epsilon: float) -> dict[str, Any]:
+        """The length of the first step in pixel units."""
+        return {"step_size": 2 * epsilon}
+
+    def _ascend(self, victim: Victim, way: _Way) -> tuple[Images, Mask]:
+        """Where each image ended, and which of them still get their label."""
+        reached, correct = way.point.copy(), np.ones(len(way.point), bool)
+        checks, since = checkpoints(self.steps), 0
+        for step in range(self.steps + 1):
+            if step:
+                way.move(MOMENTUM if step > 1 else 1.0)
+            predicted = way.look(victim, self.loss)
+            broken = predicted != way.labels
+            if broken.any():
+                reached[way.index[broken]], correct[way.index[broken]] = way.point[broken], False
+                way = way.those(~broken)
+                if not len(way.index):
+                    return reached, correct
+            if step in checks:
+                way.check(step - since)
+                since = step
+        reached[way.index] = way.best
+        return reached, correct
+
+
+def checkpoints(steps: int) -> set[int]:
+    """The steps ceil(p_j N): p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06)."""
+    found, share, length = set(), FIRST_CHECKPOINT, FIRST_CHECKPOINT
+    while share <= 1:
+        found.add(math.ceil(round(share * steps, 9)))
+        length = max(length - SHORTER, SHORTEST)
+        share += length
+    return found
+
+
+@dataclass
+class _Way:
+    """The images of a block that are not broken yet; each array's first axis is theirs."""
+
+    index: NDArray[np.int64]  # in the block
+    labels: Labels
+    low: Images  # the ball within [0, 1]
+    high: Images
+    point: Images
+    before: Images
+    best: Images
+    gradient: Images
+    best_gradient: Images
+    loss: NDArray[np.float32]  # (N,), and so are all below
+    best_loss: NDArray[np.float32]
+    checked_loss: NDArray[np.float32]  # the best one at the last checkpoint
+    halved: Mask  # whether the step was, at the last checkpoint
+    rises: NDArray[np.int64]  # steps since then that raised the loss
+    step_size: NDArray[np.float32]
+
+    @classmethod
+    def at(cls, clean: Images, labels: Labels, start: Images, epsilon: float) -> _Way:
+        """Before the first look."""
+        low, high = np.maximum(clean - np.float32(epsilon), 0), np.minimum(clean + np.float32(epsilon), 1)
+        point, count = np.clip(start, low, high), len(clean)
+        lowest = np.full(count, -np.inf, np.float32)
+        return cls(
+            np.arange(count), labels, low, high, point, point, point.copy(), np.zeros_like(point), np.zeros_like(point),
+            -lowest, lowest, lowest, np.ones(count, bool), np.zeros(count, np.int64),
+            np.full(count, 2 * epsilon, np.float32),
+        )  # fmt: skip
+
+    def those(self, mask: Mask) -> _Way:
+        return _Way(*(getattr(self, field.name)[mask] for field in fields(self)))
+
+    def move(self, momentum: float) -> None:
+        """One step, `momentum` of it new."""
+        step_size = self.step_size.reshape(-1, *[1] * (self.point.ndim - 1))
+        new = np.clip(self.point + step_size * np.sign(self.gradient), self.low, self.high) - self.point
+        old = self.point - self.before
+        self.before = self.point
+        self.point = np.clip(
+            self.point + np.float32(momentum) * new + np.float32(1 - momentum) * old, self.low, self.high
+        )
+
+    def look(self, victim: Victim, loss: str) -> Labels:
+        """Loss and gradient where the images are now; the predicted classes."""
+        predicted, losses, self.gradient = victim.value_and_gradient(self.point, self.labels, loss)
+        self.rises += losses > self.loss
+        better = losses > self.best_loss
+        self.best[better], self.best_gradient[better] = self.point[better], self.gradient[better]
+        self.best_loss = np.where(better, losses, self.best_loss)
+        self.loss = losses
+        return predicted
+
+    def check(self, steps: int) -> None:
+        """Halves the step and goes back to the best point, where the last so many steps did too little."""
+        unchanged = ~self.halved & (self.best_loss == self.checked_loss)
+        self.halved = (self.rises < RISES * steps) | unchanged
+        self.step_size = np.where(self.halved, self.step_size / 2, self.step_size)
+        self.point[self.halved] = self.best[self.halved]
+        self.gradient[self.halved] = self.best_gradient[self.halved]
+        self.loss = np.where(self.halved, self.best_loss, self.loss)
+        self.checked_loss, self.rises = self.best_loss, np.zeros_like(self.rises)

@@ -1,0 +1,152 @@
+"""Is a trial's robustness real? Signs of an attack that failed, read from what its record holds.
+
+After Carlini et al. 2019 (arXiv:1902.06705, section 4), the flags of AutoAttack (Croce and Hein 2020) and
+Pintor et al. 2022 (arXiv:2106.09947). A check that fails says that an accuracy under attack may be too high; one
+that passes proves nothing.
+"""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+from tfsgd.measures.spec import Measurement
+from tfsgd.records.record import Record
+
+GRADIENT = ("pgd", "bim", "apgd")  # many steps up the gradient of a loss
+SEARCH = (
+    *GRADIENT,
+    "square",
+)  # find more the longer they look: a larger ball holds all that a smaller one does
+WEAKER = ("fgsm", "noise", "square")  # in this order of what they say about PGD
+LARGE = 0.5  # epsilon at which every image can be made grey
+ZERO_GRADIENTS = 0.1  # share of the images
+MORE_STEPS = 0.005  # of accuracy
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one check says of a trial.
+
+    Attributes:
+        name: `pgd_vs_fgsm`, `pgd_vs_noise`, `pgd_vs_square`, `epsilon`, `large_epsilon`, `steps`, `zero_gradients`.
+        passed: `None`: what it needs was not measured.
+        figure: the worst one, in accuracy or as a share of the images.
+        limit: what the figure may be at most, where it is the worst.
+        where: the measurements that gave it.
+    """
+
+    name: str
+    passed: bool | None = None
+    figure: float | None = None
+    limit: float | None = None
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One figure of a check, and its limit."""
+
+    figure: float
+    limit: float
+    where: str
+
+
+def checks(record: Record) -> list[Check]:
+    """All checks of one trial, always the same ones in the same order.
+
+    - `pgd_vs_...`: PGD's accuracy minus that of a weaker attack, at the same epsilon and images, is at most a
+      binomial standard error: it has a gradient, which noise and Square have not, and more steps than FGSM.
+    - `epsilon`: the accuracy under an attack that searches (not under FGSM, whose one step may overshoot) rises
+      with epsilon by at most a binomial standard error.
+    - `large_epsilon`: at the largest epsilon, if it is at least 0.5, the accuracy under a gradient attack is at most
+      chance, 1 / classes, and a binomial standard error.
+    - `steps`: at least twice the steps, all else equal, lower PGD's accuracy by less than half a point.
+    - `zero_gradients`: at most a tenth of the images have a loss whose gradient is exactly zero.
+    """
+    attacks = [m for m in record.attacks if m.accuracy is not None and m.epsilon is not None]
+    return [
+        *(_worst(f"pgd_vs_{name}", _against(attacks, name)) for name in WEAKER),
+        _worst("epsilon", _rises(attacks)),
+        _worst("large_epsilon", _at_large_epsilon(attacks, record.classes)),
+        _worst("steps", _with_more_steps(attacks)),
+        _worst("zero_gradients", _zero_gradients(record)),
+    ]
+
+
+def doubts(record: Record) -> list[str]:
+    """The names of the checks that a trial fails; empty: none, or nothing was measured."""
+    return [check.name for check in checks(record) if check.passed is False]
+
+
+def standard_error(accuracy: float, images: int) -> float:
+    """Binomial, of an accuracy on so many images; at least one image."""
+    return math.sqrt(max(accuracy * (1 - accuracy), 1 / images) / images)
+
+
+def _worst(name: str, found: Iterable[_Found]) -> Check:
+    worst = max(found, key=lambda f: f.figure - f.limit, default=None)
+    if worst is None:
+        return Check(name)
+    return Check(name, worst.figure <= worst.limit, worst.figure, worst.limit, worst.where)
+
+
+def _against(attacks: list[Measurement], name: str) -> Iterator[_Found]:
+    for weaker in attacks:
+        for pgd in attacks:
+            if (pgd.name, weaker.name) == ("pgd", name) and _on(pgd) == _on(weaker):
+                limit = standard_error(_accuracy(weaker), weaker.examples)
+                yield _Found(_accuracy(pgd) - _accuracy(weaker), limit, f"{_said(pgd)}, {_said(weaker)}")
+
+
+def _rises(attacks: list[Measurement]) -> Iterator[_Found]:
+    for alike in _groups((m for m in attacks if m.name in SEARCH), "epsilon", "step_size"):
+        by_epsilon = sorted(alike, key=lambda m: m.epsilon or 0.0)
+        for small, large in combinations(by_epsilon, 2):
+            limit = standard_error(_accuracy(small), small.examples)
+            yield _Found(_accuracy(large) - _accuracy(small), limit, f"{_said(small)}, {_said(large)}")
+
+
+def _at_large_epsilon(attacks: list[Measurement], classes: int) -> Iterator[_Found]:
+    for alike in _groups((m for m in attacks if m.name in GRADIENT), "epsilon", "step_size"):
+        largest = max(alike, key=lambda m: m.epsilon or 0.0)
+        if (largest.epsilon or 0.0) >= LARGE:
+            limit = 1 / classes + standard_error(1 / classes, largest.examples)
+            yield _Found(_accuracy(largest), limit, _said(largest))
+
+
+def _with_more_steps(attacks: list[Measurement]) -> Iterator[_Found]:
+    for alike in _groups((m for m in attacks if m.name == "pgd"), "steps"):
+        for few, many in combinations(sorted(alike, key=lambda m: int(m.settings["steps"])), 2):
+            if many.settings["steps"] >= 2 * few.settings["steps"]:
+                where = f"{_said(few)}, {few.settings['steps']} and {many.settings['steps']} steps"
+                yield _Found(_accuracy(few) - _accuracy(many), MORE_STEPS, where)
+
+
+def _zero_gradients(record: Record) -> Iterator[_Found]:
+    for m in record.measurements:
+        if m.name == "zero_gradients" and m.values.get("fraction") is not None:
+            yield _Found(m.values["fraction"], ZERO_GRADIENTS, m.label)
+
+
+def _groups(attacks: Iterable[Measurement], *free: str) -> Iterable[list[Measurement]]:
+    """Those that differ in these settings alone; not in images or seed."""
+    found: dict[str, list[Measurement]] = defaultdict(list)
+    for m in attacks:
+        settings = {key: value for key, value in m.settings.items() if key not in free}
+        found[json.dumps([m.name, settings, m.split, m.examples, m.seed], sort_keys=True)].append(m)
+    return found.values()
+
+
+def _on(attack: Measurement) -> tuple[float | None, str, int]:
+    return attack.epsilon, attack.split, attack.examples
+
+
+def _accuracy(attack: Measurement) -> float:
+    return float(attack.values["accuracy"])
+
+
+def _said(attack: Measurement) -> str:
+    return f"{attack.label} at {attack.epsilon:g}"
