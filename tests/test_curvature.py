@@ -15,6 +15,7 @@ from tests.test_hessian import dense_hessian, small_network
 from tfsgd.measures import curvature
 from tfsgd.measures.curvature.extremes import Extremes
 from tfsgd.measures.curvature.spectrum import Spectrum
+from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.hessian import HessianVectorProduct
 from tfsgd.measures.operator import Curvature, Matvec
 from tfsgd.measures.spec import Request
@@ -37,15 +38,23 @@ def network_like(dimension: int = 400) -> np.ndarray:
 
 
 class Counted:
-    """A matvec over a dense matrix that counts its products."""
+    """A matvec over a dense matrix that counts its products; a batch's gradient is random, its Hessian H."""
+
+    examples = 40
+    batch_size = 8
 
     def __init__(self, h: np.ndarray) -> None:
         self._h = h
         self.products = 0
 
+    def along_gradient(self, indices: np.ndarray) -> tuple[float, float]:
+        g = np.random.default_rng(indices).standard_normal(len(self._h))
+        return float(np.sum(g * self(g))), float(g @ g)
+
     def __call__(self, vector: np.ndarray) -> np.ndarray:
         self.products += 1
-        return np.asarray(self._h @ vector)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self._h @ vector)
 
 
 @dataclass(frozen=True)
@@ -89,13 +98,13 @@ def test_a_shipped_kind_gives_numbers_that_a_record_holds(kind: str) -> None:
     spec = curvature_measure(kind, {}, None)
     measured = Request(kind, "mine", spec, "train", 7).measured(found.values(), 0.0)
     assert json.loads(json.dumps(measured.values, allow_nan=False)) == measured.values
-    assert on(kind, lambda v: h @ v).values() == found.values()
+    assert on(kind, Counted(h)).values() == found.values()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_product_that_is_not_finite_gives_no_number(kind: str, bad: float) -> None:
-    found = on(kind, lambda v: np.full(SIZE, bad))
+    found = on(kind, Counted(np.full((SIZE, SIZE), bad)))
     assert np.isnan(found.value)
     assert not found.converged
     measured = Request(kind, "mine", curvature_measure(kind, {}, None), "train", 7)
@@ -235,3 +244,42 @@ def test_the_spectrum_of_a_small_networks_hessian(small: Small) -> None:
         expected = [v @ np.linalg.matrix_power(small.dense, power) @ v for v in starts(2, n, seed=3)]
         np.testing.assert_allclose(moments(found, power), expected, rtol=1e-4)
     assert found.value == pytest.approx(n * moments(found, 1).mean(), rel=1e-6)
+
+
+# Plain power iteration
+
+
+@pytest.mark.parametrize(
+    ("eigenvalues", "top"),
+    [([9.0, 4, 2, -3], 9), ([-9.0, 4, 2, 1], 4), ([-9.0, -4, -2, -1], -1), ([0.0, 0, 0], 0)],
+)
+def test_power_iteration_finds_the_largest_eigenvalue(eigenvalues: list[float], top: float) -> None:
+    h = matrix(eigenvalues)
+    counted = Counted(h)
+    spec = TopEigenvalue(method="power", max_iterations=1000, tolerance=1e-6)
+    found = spec.run(counted, len(h), seed=2)
+    assert found.value == pytest.approx(top, rel=1e-9, abs=1e-9)
+    assert found.converged
+    assert found.error <= 1e-6
+    assert found.products == counted.products
+
+
+def test_power_iteration_takes_the_steps_that_its_name_says() -> None:
+    h = np.diag(network_like())
+    found = TopEigenvalue(method="power", max_iterations=7, tolerance=1e-9).run(lambda v: h @ v, len(h), 4)
+    v = np.linalg.matrix_power(h, 6) @ np.random.default_rng(4).standard_normal(len(h))
+    v /= np.linalg.norm(v)
+    assert found.value == pytest.approx(v @ h @ v, rel=1e-12)
+    assert found.error == pytest.approx(np.linalg.norm(h @ v - found.value * v) / found.value, rel=1e-9)
+    assert (found.products, found.converged) == (7, False)
+
+
+def test_power_iteration_on_a_small_networks_hessian(small: Small) -> None:
+    n = len(small.dense)
+    plain, ritz = (
+        TopEigenvalue(method=method, tolerance=1e-3).run(small.product, n, 0)
+        for method in ("power", "rayleigh_ritz")
+    )
+    for found in (plain, ritz):
+        assert found.value == pytest.approx(np.linalg.eigvalsh(small.dense)[-1], rel=1e-4)
+    assert ritz.products <= plain.products
