@@ -14,8 +14,10 @@ from tfsgd.measures.operator import Curvature, CurvatureSpec, Matvec, Vector
 class Layers(CurvatureSpec):
     """The diagonal blocks of H: second derivatives with respect to one layer's parameters, the rest held fixed.
 
-    For each layer in order: `names`; `eigenvalues`, the block's largest, with `residuals` |Hv - λv| / |λ|; and
-    `traces`, as of `trace` (Hutch++), with their standard errors, `trace_errors`. All in nats, as the loss is.
+    For each layer in order: `names`, whose counters Keras may begin elsewhere in another process, so that layers
+    of two networks are compared by their place; `eigenvalues`, the block's largest, with `residuals`
+    |Hv - λv| / |λ|; and `traces`, as of `trace` (Hutch++), with their standard errors, `trace_errors`. All in
+    nats, as the loss is.
     No block's λ1 is above that of H (Cauchy's interlacing), and the traces add up to that of H.
 
     The value is the largest of the λ1, its error that one's residual; converged where all residuals are within the
