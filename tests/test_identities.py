@@ -67,7 +67,7 @@ class AttackOfTomorrow(PGD):
 
 
 class CurvatureOfTomorrow(TopEigenvalue):
-    method: str = "power"
+    shift: float = 0.0
 
 
 def test_a_new_key_with_a_default_changes_no_hash_and_another_value_does() -> None:
@@ -81,7 +81,7 @@ def test_a_new_key_with_a_default_changes_no_hash_and_another_value_does() -> No
     ("today", "tomorrow", "changed"),
     [
         (PGD(epsilon=(0.1,), steps=7), AttackOfTomorrow(epsilon=(0.1,), steps=7), {"momentum": 1.0}),
-        (TopEigenvalue(tolerance=0.1), CurvatureOfTomorrow(tolerance=0.1), {"method": "lanczos"}),
+        (TopEigenvalue(tolerance=0.1), CurvatureOfTomorrow(tolerance=0.1), {"shift": 1.0}),
     ],
 )
 def test_a_new_setting_with_a_default_changes_no_identity(
@@ -125,11 +125,12 @@ def test_a_measurement_is_known_by_what_determines_it_and_nothing_else(config: C
     before = identities()
     assert len(set(before.values())) == len(before) == 7
     for override in ("attacks.pgd.epsilon=[0.1, 0.2]", "curvature.trace={examples: 64}", "epochs=5",
-                     "attacks.pgd.loss=cross_entropy", "attacks.pgd.attack=pgd", "hessian.every_epochs=1"):  # fmt: skip
+                     "attacks.pgd.loss=cross_entropy", "attacks.pgd.attack=pgd", "hessian.every_epochs=1",
+                     "hessian.method=rayleigh_ritz"):  # fmt: skip
         assert before.items() <= identities(override).items(), override
     for override, changed in {
         "attacks.pgd.steps=3": {"pgd"}, "attacks.pgd.examples=40": {"pgd"}, "attacks.pgd.loss=margin": {"pgd"},
-        "hessian.tolerance=0.4": {"hessian"}, "hessian.split=test": {"hessian"}, "hessian.examples=50": {"hessian"},
+        "hessian.tolerance=0.4": {"hessian"}, "hessian.method=power": {"hessian"}, "hessian.split=test": {"hessian"}, "hessian.examples=50": {"hessian"},
         "train_examples=199": {"train"}, "test_examples=49": {"test", "fgsm", "pgd", "zero_gradients"},
     }.items():  # fmt: skip
         after = identities(override, *(("hessian.examples=50",) if "split" in override else ()))

@@ -72,6 +72,37 @@ def top_eigenvalue(
     return EigenResult(eigenvalue, residual, iteration, False)
 
 
+def power_iteration(
+    matvec: Matvec, dimension: int, *, max_iterations: int, tolerance: float, seed: int = 0
+) -> EigenResult:
+    """The largest algebraic eigenvalue of a symmetric matrix, by plain power iteration: v <- Hv / |Hv|.
+
+    It goes to the eigenvalue of largest magnitude. Where that turns out negative, the iteration begins anew
+    with H + shift I, the shift being its magnitude: then no eigenvalue is negative, and the largest one dominates.
+    A product a step, shifted or not.
+
+    Args, returns: as for `top_eigenvalue`; the residual is that of H, whatever the shift.
+    """
+    rng = np.random.default_rng(seed)
+    vector: Vector = rng.standard_normal(dimension)
+    shift, eigenvalue, residual, iteration = 0.0, np.nan, np.nan, 0
+    for iteration in range(1, max_iterations + 1):
+        vector = vector / _norm(vector)
+        product: Vector = np.asarray(matvec(vector), np.float64)
+        if not np.isfinite(product).all():
+            return EigenResult(np.nan, np.nan, iteration, False)
+        eigenvalue = _dot(vector, product)
+        distance = _norm(product - eigenvalue * vector)
+        residual = distance / abs(eigenvalue) if eigenvalue else float(distance > 0)
+        if residual <= tolerance:
+            if eigenvalue >= 0 or shift:
+                return EigenResult(eigenvalue, residual, iteration, True)
+            shift, vector = -eigenvalue, rng.standard_normal(dimension)
+        else:
+            vector = product + shift * vector
+    return EigenResult(eigenvalue, residual, iteration, False)
+
+
 def _top_ritz_pair(basis: list[Vector], products: list[Vector]) -> tuple[float, Vector]:
     """The largest Rayleigh quotient in the span of an orthonormal basis, and its vector's coordinates."""
     projected = np.array([[_dot(vector, product) for product in products] for vector in basis])

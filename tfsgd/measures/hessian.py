@@ -1,9 +1,11 @@
-"""The top eigenvalue of the Hessian: a Hessian-vector product, and power iteration over it.
+"""Products of the loss's second derivatives with vectors: the Hessian's, and what the Gauss-Newton part shares.
 
-The eigen-solver sees only a matvec; the product knows nothing of eigenvalues.
+The eigen-solvers see only a matvec; the products know nothing of eigenvalues.
 """
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,10 @@ from tfsgd.measures.operator import Vector
 CHUNK_SIZE = 100  # images in one pass: memory (500 need 1 GB more for StdCNN), not mathematics
 
 
-class HessianVectorProduct:
-    """v -> Hv, H the Hessian of the mean loss over fixed images with respect to all trainable parameters.
+class Product(ABC):
+    """v -> Av, A symmetric, a mean over fixed images, with respect to all trainable parameters.
 
-    Nested gradient tapes (Pearlmutter 1994: Hv is the gradient of the gradient's product with v),
-    summed over chunks of images and divided by their number once, so that a smaller last chunk
+    Summed over chunks of images and divided by their number once, so that a smaller last chunk
     weighs what it should. The network is in inference mode: dropout off, BatchNorm with its
     running statistics. (In training mode TensorFlow's `tf.nn.moments` stops a gradient that the
     second derivative needs, and H is wrong without a sign of it.)
@@ -31,6 +32,10 @@ class HessianVectorProduct:
         labels: `(N,)` integers.
         loss: `(labels, outputs)` -> the loss of each example, `(N,)`.
         chunk_size: images in one pass; it changes no result beyond rounding.
+
+    Attributes:
+        dimension: number of trainable parameters.
+        layers: the name of each layer that has some, and where they are in the flat vector.
     """
 
     def __init__(
@@ -50,9 +55,10 @@ class HessianVectorProduct:
         self._labels = tf.convert_to_tensor(labels)
         self._product = tf.function(self._product_in_graph)
         self.dimension = sum(int(np.prod(v.shape)) for v in self._variables)
+        self.layers = list(_layers(self._variables))
 
     def __call__(self, vector: Vector) -> Vector:
-        """Hv for one vector, both of shape `(dimension,)`."""
+        """Av for one vector, both of shape `(dimension,)`."""
         flat = tf.convert_to_tensor(vector, self._dtype)
         return np.asarray(self._product(flat, self._images, self._labels))
 
@@ -62,12 +68,30 @@ class HessianVectorProduct:
             tf.reshape(piece, v.shape)
             for piece, v in zip(tf.split(vector, sizes), self._variables, strict=True)
         ]
+        return self._mean(lambda *chunk: self._chunk_product(directions, *chunk), images, labels)
+
+    def _mean(
+        self, of_chunk: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], images: tf.Tensor, labels: tf.Tensor
+    ) -> tf.Tensor:
+        """The mean over images of a flat vector that is known for the sum over a chunk of them."""
         count = tf.shape(images)[0]
-        total = tf.zeros_like(vector)
+        total = tf.zeros([self.dimension], self._dtype)
         for start in tf.range(0, count, self._chunk_size):
             chunk = slice(start, start + self._chunk_size)
-            total += self._chunk_product(directions, images[chunk], labels[chunk])
+            total += of_chunk(images[chunk], labels[chunk])
         return total / tf.cast(count, self._dtype)
+
+    @abstractmethod
+    def _chunk_product(self, directions: list[tf.Tensor], images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Av of the sum over a chunk of images, flat; v in the variables' shapes."""
+
+
+class HessianVectorProduct(Product):
+    """v -> Hv, H the Hessian of the mean loss.
+
+    Nested gradient tapes (Pearlmutter 1994: Hv is the gradient of the gradient's product with v).
+    Arguments and attributes are those of `Product`.
+    """
 
     def _chunk_product(self, directions: list[tf.Tensor], images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as outer:
@@ -77,3 +101,15 @@ class HessianVectorProduct:
             slope = tf.add_n([tf.reduce_sum(g * d) for g, d in zip(gradients, directions, strict=True)])
         products = outer.gradient(slope, self._variables, unconnected_gradients="zero")
         return tf.concat([tf.reshape(p, [-1]) for p in products], 0)
+
+
+def _layers(variables: list[Any]) -> Iterator[tuple[str, slice]]:
+    """Neighbours of one layer have a path in common: `conv2d/kernel`, `conv2d/bias`."""
+    begin = 0
+    paths = [str(getattr(v, "path", v.name)) for v in variables]
+    sizes = [int(np.prod(v.shape)) for v in variables]
+    pairs = zip(paths, sizes, strict=True)
+    for layer, of_layer in groupby(pairs, key=lambda pair: pair[0].rpartition("/")[0] or pair[0]):
+        end = begin + sum(size for _, size in of_layer)
+        yield layer, slice(begin, end)
+        begin = end

@@ -9,9 +9,11 @@ from typing import Any
 from tfsgd.data.dataset import Splits, to_unit
 from tfsgd.measures.accuracy import Evaluator, certainty
 from tfsgd.measures.attack import AttackSpec
-from tfsgd.measures.hessian import HessianVectorProduct
+from tfsgd.measures.batches import BatchProduct
+from tfsgd.measures.gauss_newton import GaussNewtonProduct
+from tfsgd.measures.hessian import HessianVectorProduct, Product
 from tfsgd.measures.natural import InputGradient
-from tfsgd.measures.operator import CurvatureSpec
+from tfsgd.measures.operator import CurvatureSpec, Operator
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.measures.steepness import steepness
 from tfsgd.measures.victim import Images, Labels, Mask, Victim, assert_in_ball
@@ -24,13 +26,15 @@ class Subject:
         network: a Keras model in inference mode, or what looks like one: called with images, float32 in [0, 1],
             and `training=False` it returns logits; it has `input_shape`, `name` and `trainable_variables`.
         splits: the images, cut to those that are used.
+        batch_size: with which it was trained, where that is known.
     """
 
-    def __init__(self, network: Any, splits: Splits) -> None:
+    def __init__(self, network: Any, splits: Splits, batch_size: int | None = None) -> None:
+        self._batch_size = batch_size
         self.network = network
         self.splits = splits
         self._clean: dict[tuple[str, int], Mask] = {}
-        self._products: dict[tuple[str, int], HessianVectorProduct] = {}
+        self._products: dict[tuple[Operator, str, int], Product] = {}
 
     @cached_property
     def victim(self) -> Victim:
@@ -54,13 +58,13 @@ class Subject:
             self._clean[split, examples] = self.victim.predict(images) == labels
         return self._clean[split, examples]
 
-    def product(self, split: str, examples: int) -> HessianVectorProduct:
-        """v -> Hv on them."""
-        if (split, examples) not in self._products:
-            self._products[split, examples] = HessianVectorProduct(
-                self.network, *self.images(split, examples)
-            )
-        return self._products[split, examples]
+    def product(self, split: str, examples: int, operator: Operator = "hessian") -> Product:
+        """v -> Hv on them, or another operator's product."""
+        key = (operator, split, examples)
+        if key not in self._products:
+            settings = {"batch_size": self._batch_size} if operator == "batches" else {}
+            self._products[key] = _PRODUCTS[operator](self.network, *self.images(split, examples), **settings)
+        return self._products[key]
 
 
 def measure(
@@ -118,10 +122,15 @@ def _gradient(subject: Subject, request: Request) -> Mapping[str, Any]:
 
 def _curvature(subject: Subject, request: Request) -> Mapping[str, Any]:
     assert isinstance(request.spec, CurvatureSpec)
-    product = subject.product(request.split, request.examples)
+    product = subject.product(request.split, request.examples, request.spec.operator)
     return request.spec.run(product, product.dimension, request.seed).values()
 
 
+_PRODUCTS: dict[Operator, Callable[..., Product]] = {
+    "hessian": HessianVectorProduct,
+    "gauss_newton": GaussNewtonProduct,
+    "batches": BatchProduct,
+}
 _MEASURES = {
     "accuracy": _accuracy,
     "confidence": _confidence,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,22 @@ from tfsgd.measures.spec import Kind, Spec
 
 Vector = NDArray[np.floating[Any]]  # (number of trainable parameters,)
 Matvec = Callable[[Vector], Vector]  # v -> Hv, H symmetric
+Operator = Literal["hessian", "gauss_newton", "batches"]
+
+
+class Batches(Protocol):
+    """What `run` sees of an operator `batches`.
+
+    Attributes:
+        examples: images that batches are drawn from.
+        batch_size: with which the network was trained; `None` where that is not known.
+    """
+
+    examples: int
+    batch_size: int | None
+
+    def along_gradient(self, indices: NDArray[np.integer[Any]]) -> tuple[float, float]:
+        """gᵀH_B g and |g|², g the gradient of the mean loss over the images of these indices."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +66,11 @@ class CurvatureSpec(Spec):
         measure: the kind: a file of `tfsgd.measures.curvature`, or `module:Class`; by default the block's label.
         examples: images that define H, without augmentation; the network is in inference mode.
         split: from which they are the first.
+        operator: whose products `run` sees: a class says it, no config.
     """
 
     kind: ClassVar[Kind] = "curvature"
+    operator: ClassVar[Operator] = "hessian"
 
     measure: str = ""
     examples: Count = 5_000

@@ -80,7 +80,7 @@ def run_trial(trial: Trial, job: Job) -> Record:
     if known and not known.missing(requests):
         return known  # handed out again after its record was written
     record, network = (known, _stored(folder)) if known else train_trial(trial, job)
-    subject = Subject(network, job.splits)
+    subject = Subject(network, job.splits, trial.settings.batch_size)
     for found in measure(subject, record.missing(requests), lambda request: _say(request, trial, job)):
         record = record.with_measurements(_marked(found, record))
         if record.missing(requests):

@@ -1,19 +1,27 @@
 """λ1, the top eigenvalue of the Hessian: the config's `hessian` block."""
 
+from typing import Literal
+
 from tfsgd.fields import Cardinal, Count, Positive
-from tfsgd.measures.eigen import top_eigenvalue
+from tfsgd.measures.eigen import power_iteration, top_eigenvalue
 from tfsgd.measures.operator import Curvature, CurvatureSpec, Matvec
 
 
 class TopEigenvalue(CurvatureSpec):
     """The largest algebraic eigenvalue. Its error is the residual |Hv - λv| / |λ|, v of unit length.
 
+    A product a step. On StdCNN trained on Fashion-MNIST for 100 epochs (LR, momentum 0, 500 training images, 3
+    start vectors) 5 to 6 products at b = 64 and 6 to 8 at b = 1024; plain power iteration 6 to 10 and 7 to 19.
+
     Attributes:
+        method: power steps with Rayleigh-Ritz over the last three vectors, or plain power iteration, as the paper
+            ran it, with a shift where the eigenvalue of largest magnitude is negative.
         max_iterations: products at most.
         tolerance: converged when the residual is no larger.
         every_epochs: how often besides in training; 0: at the end only.
     """
 
+    method: Literal["rayleigh_ritz", "power"] = "rayleigh_ritz"
     max_iterations: Count = 100
     tolerance: Positive = 1e-2
     every_epochs: Cardinal = 0
@@ -24,7 +32,8 @@ class TopEigenvalue(CurvatureSpec):
 
     def run(self, matvec: Matvec, dimension: int, seed: int = 0) -> Curvature:
         """As `CurvatureSpec.run`."""
-        found = top_eigenvalue(
+        solve = power_iteration if self.method == "power" else top_eigenvalue
+        found = solve(
             matvec, dimension, max_iterations=self.max_iterations, tolerance=self.tolerance, seed=seed
         )
         return Curvature(found.eigenvalue, found.residual, found.iterations, found.converged)

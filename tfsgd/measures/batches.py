@@ -1,0 +1,50 @@
+"""Gradient and Hessian of single batches."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tfsgd.measures.hessian import HessianVectorProduct
+
+
+class BatchProduct(HessianVectorProduct):
+    """The curvature of a batch's mean loss along its own gradient; called, v -> Hv over all images.
+
+    Arguments and attributes are those of `Product`, and besides:
+
+    Args:
+        batch_size: with which the network was trained, where that is known.
+
+    Attributes:
+        examples: images that batches are drawn from.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        images: NDArray[Any],
+        labels: NDArray[Any],
+        *,
+        batch_size: int | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(model, images, labels, **settings)
+        self.batch_size = batch_size
+        self.examples = len(labels)
+        self._gradient = tf.function(lambda *batch: self._mean(self._chunk_gradient, *batch))
+
+    def along_gradient(self, indices: NDArray[np.integer[Any]]) -> tuple[float, float]:
+        """gᵀH_B g and |g|², g the gradient of the mean loss over the images of these indices."""
+        batch = tf.gather(self._images, indices), tf.gather(self._labels, indices)
+        gradient = self._gradient(*batch)
+        product = np.asarray(self._product(gradient, *batch), np.float64)
+        g = np.asarray(gradient, np.float64)
+        return float(np.sum(g * product)), float(np.sum(g * g))
+
+    def _chunk_gradient(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(self._loss(labels, self._model(images, training=False)))
+        gradients = tape.gradient(loss, self._variables, unconnected_gradients="zero")
+        return tf.concat([tf.reshape(g, [-1]) for g in gradients], 0)
