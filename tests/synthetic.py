@@ -110,6 +110,8 @@ def record(trial: Trial, of: Experiment, truth: Truth = realistic) -> Record:
 
 def _measurements(of: Experiment, trial: Trial, numbers: dict[str, Any]) -> Iterator[Measurement]:
     for request in wanted(of, trial.seed):
+        if request.free:
+            continue
         yield request.measured(_values(request, numbers), SECONDS.get(request.spec.kind, 1.0))
 
 

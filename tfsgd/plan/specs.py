@@ -76,7 +76,8 @@ def _class(kind: str, key: str, package: ModuleType, base: type[S], code_dir: Pa
 
 def said(error: ValidationError, block: type[Spec]) -> str:
     """The first thing that is wrong with a block: key, what was expected, what was received."""
-    item = error.errors()[0]
+    # A key that is unknown says more than the one that is missing because of it.
+    item = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in item["loc"] if not isinstance(part, int))
     if item["type"] == "extra_forbidden":
         return f"{key}: unknown key{nearest(key, block.model_fields)}"
