@@ -10,11 +10,11 @@ from typing import Any
 
 import keras
 import pytest
-import yaml
 
 from tfsgd.data.dataset import Splits
 from tfsgd.data.load import load_splits
 from tfsgd.measures.spec import Measurement
+from tfsgd.plan.reading import to_yaml
 from tfsgd.training.devices import configure_tensorflow
 
 configure_tensorflow(threads=1)
@@ -65,7 +65,7 @@ def config(tmp_path: Path) -> Config:
     def write(**changes: Any) -> Path:
         merged = {key: value for key, value in (TINY | changes).items() if value is not None}
         path = tmp_path / "config.yaml"
-        path.write_text(yaml.safe_dump(merged, sort_keys=False))
+        path.write_text(to_yaml(merged))
         return path
 
     return write

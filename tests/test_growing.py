@@ -77,7 +77,7 @@ def test_what_is_added_is_measured_and_what_was_measured_keeps_its_bytes(
     one: Callable[[], Path], run_sweep: Run, work: Work, folder: Path
 ) -> None:
     before, network = measurements_as_written(folder), (folder / "model.keras").read_bytes()
-    grown = ["--set", "attacks.bim={epsilon: [0.1], steps: 2}", "--set", "attacks.pgd.epsilon=[0.1, 0.2]",
+    grown = ["--set", "attacks.bim={epsilon: [0.1], steps: 2, relative_step_size: 0.5}", "--set", "attacks.pgd.epsilon=[0.1, 0.2]",
              "--set", "curvature.trace={examples: 64, probes: 6}"]  # fmt: skip
     code, out, err = run_sweep(one(), *grown)
     assert (code, err) == (0, "")
@@ -177,7 +177,15 @@ def test_a_kill_between_two_measurements_costs_the_one_at_hand(
             run_sweep(one())
     folder = tmp_path / "logs/tiny/trials" / TRIAL
     before = record(folder)["measurements"]
-    assert [m["label"] for m in before] == ["train", "validation", "test", "hessian", "fgsm"]
+    assert [m["label"] for m in before] == [
+        "train",
+        "validation",
+        "test",
+        "hessian",
+        "confidence",
+        "input_gradient",
+        "fgsm",
+    ]
     assert work.trained == [TRIAL]
     work.trained.clear()
     work.measured.clear()
