@@ -145,13 +145,13 @@ def test_evidence_and_picture(on_letters: Run, made: Path, tmp_path: Path) -> No
     [one] = evidence["networks"]
     assert one["network"]["sha256"] == hashlib.sha256((made / "net.keras").read_bytes()).hexdigest()
     assert [m["label"] for m in one["measurements"]] == [
-        "test", "confidence", "hessian", "fgsm", "fgsm", "zero_gradients", "trace",
+        "test", "confidence", "input_gradient", "hessian", "fgsm", "fgsm", "zero_gradients", "trace",
     ]  # fmt: skip
     for each in one["measurements"]:
         assert len(each["identity"]) == 64
         assert each["seed"] == 0
-    assert [m["examples"] for m in one["measurements"]] == [60, 60, 240, 60, 60, 60, 240]
-    assert one["measurements"][2]["settings"] == {"max_iterations": 100, "tolerance": 0.01}
+    assert [m["examples"] for m in one["measurements"]] == [60, 60, 60, 240, 60, 60, 60, 240]
+    assert one["measurements"][3]["settings"] == {"max_iterations": 100, "tolerance": 0.01}
     picture = tmp_path / "found.png"
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert f"Evidence: {out}" in said
@@ -169,7 +169,7 @@ def test_a_config_says_what_is_measured(run_measure: Run, made: Path, tmp_path: 
     code, _, err = run_measure(made / "net.keras", "--config", path, "--out", out)
     assert (code, err) == (0, "")
     [one] = read(out)["networks"]
-    assert [(m["label"], m["examples"]) for m in one["measurements"]][2:4] == [("hessian", 64), ("bim", 20)]
+    assert [(m["label"], m["examples"]) for m in one["measurements"]][3:5] == [("hessian", 64), ("bim", 20)]
 
 
 def test_without_variables_attacks_run_and_the_hessian_is_refused_in_words(

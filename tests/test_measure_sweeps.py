@@ -164,7 +164,7 @@ def test_one_trials_folder(run_measure: Run, logs: Path, asked: list[str]) -> No
     code, said, err = run_measure(folder, *MORE, *ALONE)
     assert (code, err, asked) == (0, "", ["fgsm 0.06", "trace"])
     assert "1 trained, 1 to measure" in said
-    assert [len(r["measurements"]) for r in records(logs)] == [7, 9]
+    assert [len(r["measurements"]) for r in records(logs)] == [8, 10]
 
 
 def test_a_trials_folder_that_was_copied_elsewhere_is_a_network_like_any_other(
@@ -201,7 +201,7 @@ def test_a_network_that_is_gone_or_changed_is_named_and_the_others_are_measured(
 
     changed.write_bytes(kept)
     assert run_measure(logs, *MORE, *ALONE)[0] == 0
-    assert [len(r["measurements"]) for r in records(logs)] == [9, 9]
+    assert [len(r["measurements"]) for r in records(logs)] == [10, 10]
 
 
 def test_a_sweep_has_its_own_data_set(run_measure: Run, logs: Path) -> None:
