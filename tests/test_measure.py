@@ -151,7 +151,11 @@ def test_evidence_and_picture(on_letters: Run, made: Path, tmp_path: Path) -> No
         assert len(each["identity"]) == 64
         assert each["seed"] == 0
     assert [m["examples"] for m in one["measurements"]] == [60, 60, 60, 240, 60, 60, 60, 240]
-    assert one["measurements"][3]["settings"] == {"max_iterations": 100, "tolerance": 0.01}
+    assert one["measurements"][3]["settings"] == {
+        "max_iterations": 100,
+        "tolerance": 0.01,
+        "method": "rayleigh_ritz",
+    }
     picture = tmp_path / "found.png"
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert f"Evidence: {out}" in said

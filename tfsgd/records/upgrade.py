@@ -91,7 +91,10 @@ def _measurements(old: Json, hessian: Mapping[str, Any]) -> list[Json]:
     ]
     zero = Request("zero_gradients", "zero_gradients", ZeroGradients(), "test", sizes["test"])
     found.append((zero, {"fraction": old["zero_gradient_fraction"]}))
-    return [request.measured(values, None).model_dump(mode="json") for request, values in found]
+    new = [request.measured(values, None).model_dump(mode="json") for request, values in found]
+    for measurement in new:
+        measurement["settings"].pop("method", None)  # of λ1: schema 1 does not say which one it was
+    return new
 
 
 def _attack(old: Json, seed: int) -> Request:
