@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from tfsgd.fields import Block
 
@@ -27,8 +27,26 @@ def _finite(value: Any) -> Any:
 
 
 Number = Annotated[float | None, BeforeValidator(_finite)]  # NaN is null
-Value = Annotated[Any, BeforeValidator(_finite)]  # a number, a truth value, null, or a list of numbers
+
+
+def _value(value: Any) -> Any:
+    if value is not None and not isinstance(value, bool | int | float | list | tuple):
+        raise ValueError("expected a number, a truth value, null, or a list")
+    return _finite(value)
+
+
+Value = Annotated[Any, BeforeValidator(_value)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+SHARES = {
+    "accuracy",
+    "clean_accuracy",
+    "confidence",
+    "calibration_error",
+    "fraction",
+    "censored",
+}  # in [0, 1]
 
 
 class Spec(Block):
@@ -132,6 +150,14 @@ class Measurement(Part):
     seconds: Number
     identity: Sha256
     provenance: Provenance | None = None  # None: the record's own
+
+    @field_validator("values")
+    @classmethod
+    def _shares_are_shares(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for key in SHARES & values.keys():
+            if values[key] is not None and not 0 <= values[key] <= 1:
+                raise ValueError(f"{key}: expected a fraction in [0, 1], found {values[key]!r}")
+        return values
 
     @property
     def epsilon(self) -> float | None:

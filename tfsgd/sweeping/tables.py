@@ -93,7 +93,14 @@ def _value_and_evidence(found: Measurement) -> tuple[str, str]:
     if found.kind == "accuracy":
         return _number(found.accuracy), f"loss {_number(values['loss'], '.4g')}"
     if found.kind == "attack":
-        return _number(found.accuracy), f"clean {_number(values['clean_accuracy'])}, {_settings(found)}"
+        more = [
+            f"{key} {_number(values[key], '.3g')}"
+            for key in ("median", "censored", "queries")
+            if key in values
+        ]
+        return _number(found.accuracy), ", ".join(
+            filter(None, [f"clean {_number(values['clean_accuracy'])}", *more, _settings(found)])
+        )
     if found.kind == "confidence":
         margin, error = _number(values["margin"], ".4g"), _number(values["calibration_error"], ".2g")
         return _number(values["confidence"]), f"margin of the logits {margin}, calibration error {error}"
