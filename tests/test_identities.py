@@ -180,7 +180,7 @@ def test_a_stored_record_is_read_and_needs_nothing_anew(path: Path) -> None:
     [record] = [r for r in logs.records() if r.folder == "/".join(path.parts[-3:-1])]
     assert is_complete(record, experiment)
     asked = {request.identity for request in wanted(experiment, record.seed) if not request.free}
-    assert {found.identity for found in record.measurements} == asked
+    assert asked <= {found.identity for found in record.measurements}
     assert record.model_sha256 == PAPER_STRUCTURES[record.model]
     [trial] = [t for t in grid(experiment) if t.name == record.folder]
     assert record.trial == trial

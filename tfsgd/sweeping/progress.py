@@ -66,6 +66,7 @@ class Display:
         self._rows: dict[str, TaskID] = {}
         self._ended = 0
         self._head_start = 0  # epochs that an earlier run has trained
+        self._trains = False  # whether any trial is trained here, and not only measured
         self._last_line: dict[str, float] = {}
         self._bars = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[doing]}"),
@@ -90,6 +91,7 @@ class Display:
             self._rows[name] = self._bars.add_task(name, total=self._epochs, doing="")
             self._head_start += max(epochs_done - 1, 0)
         self._under_way[name] = epochs_done
+        self._trains |= epochs_done < self._epochs
         self._bars.update(self._rows[name], completed=epochs_done, doing=doing)
         self._count()
         if not self._output.is_terminal and time.monotonic() - self._last_line.get(name, 0) > QUIET_SECONDS:
@@ -120,6 +122,8 @@ class Display:
         return self._ended * self._epochs + sum(self._under_way.values())
 
     def _seconds_left(self) -> float:
+        if not self._trains:
+            return (time.monotonic() - self._began) * (self._trials - self._ended) / max(self._ended, 1)
         done, total = self._epochs_done(), self._trials * self._epochs
         return (time.monotonic() - self._began) * (total - done) / max(done - self._head_start, 1)
 
