@@ -145,7 +145,7 @@ def _problem(item: dict[str, Any]) -> str:
         return f"{key}: missing"
     if item["type"] == "value_error":
         problem = str(item["ctx"]["error"])
-        separator = "." if re.match(r"[\w.]+: ", problem) else ": "
+        separator = "." if re.match(r"[\w./-]+: ", problem) else ": "
         return f"{key}{separator if key else ''}{problem}"
     expected = {
         "string_pattern_mismatch": "expected letters, digits, '.', '_' or '-', beginning with a letter or digit",
