@@ -172,9 +172,10 @@ def test_killed_sweep_takes_its_workers_along_and_goes_on(reference: dict[str, A
 
 @pytest.mark.timeout(600)
 def test_interrupt_ends_all_and_second_sweep_is_refused(tmp_path: Path) -> None:
-    sweep = Sweep(tmp_path, "--workers", "2")
+    long = CONFIG | {"epochs": 200}  # it must still run when the second one has been refused
+    sweep = Sweep(tmp_path, "--workers", "2", config=long)
     sweep.wait_for_epoch()
-    second = Sweep(tmp_path, "--workers", "2")
+    second = Sweep(tmp_path, "--workers", "2", config=long)
     code, _, err = second.end()
     assert code == 2
     assert f"another sweep is at work there: process {sweep.process.pid} on " in err
