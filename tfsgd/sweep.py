@@ -72,10 +72,10 @@ def sweep(
 
     Each network is trained on unperturbed images; then its natural, FGSM and PGD accuracy and the
     top eigenvalue of its Hessian are measured and written to LOGS/NAME/trials/*/*/record.json.
-    The same command again continues: a trial that has a record is never trained again, one that was
-    interrupted goes on from its last epoch.
+    The same command again continues: a trained network is never trained again, what is measured is never
+    measured again, and a training that was interrupted goes on from its last epoch.
 
-    Exit code: 0 every trial has a record, 1 some trial failed, 2 the request is wrong,
+    Exit code: 0 every trial is trained and measured as asked, 1 some trial failed, 2 the request is wrong,
     130 interrupted.
     """
     experiment = load_experiment(config, tuple(overrides or ()), quick, (data,))

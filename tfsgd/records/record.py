@@ -16,6 +16,8 @@ from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.trials import Training, Trial
 from tfsgd.plan.wanted import TOP_EIGENVALUE
 
+EIGENVALUE_HISTORY = "top_hessian_eigenvalue"  # λ1 over the epochs, in `history`
+
 
 class Record(Part):
     """The result of one trial: the keys of `record.json`. Accuracies are fractions in [0, 1]."""

@@ -3,9 +3,7 @@
 import math
 from typing import Any
 
-from tfsgd.records.record import Record
-
-EIGENVALUE_HISTORY = "top_hessian_eigenvalue"
+from tfsgd.records.record import EIGENVALUE_HISTORY, Record
 
 
 def derived(record: Record, eigenvalue: float | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a person sees in a terminal: progress, tables, and nothing of what TensorFlow says to itself."""
+"""What a person sees in a terminal: progress, and nothing of what TensorFlow says to itself."""
 
 import os
 import sys

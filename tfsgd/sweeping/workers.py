@@ -77,7 +77,7 @@ class Crew:
     """The workers of this machine, and the chief if it is here.
 
     Args:
-        trials: those without a record.
+        trials: those that are not complete.
         logs: where everything is written.
         observe: told how the trials go on.
         size: how many workers.

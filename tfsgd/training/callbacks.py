@@ -16,8 +16,9 @@ from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.hessian import HessianVectorProduct
 from tfsgd.measures.operator import Curvature
 from tfsgd.plan.regimes import SGDSettings
+from tfsgd.records.record import EIGENVALUE_HISTORY
 
-EIGENVALUE = "top_hessian_eigenvalue"  # its name in the logs
+EIGENVALUE = EIGENVALUE_HISTORY  # its name in the logs
 
 
 class LearningRateRule(keras.callbacks.Callback):
