@@ -13,8 +13,8 @@ from tfsgd.data.dataset import Split, Splits
 from tfsgd.models import MODELS, Architecture
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings
+from tfsgd.records.record import EIGENVALUE_HISTORY as EIGENVALUE
 from tfsgd.training import model as train_module
-from tfsgd.training.callbacks import EIGENVALUE
 from tfsgd.training.checkpoint import _newest_first, _read
 from tfsgd.training.devices import mirrored_strategy
 from tfsgd.training.train import Trained, train

@@ -29,7 +29,15 @@ FLOORS = (
 # Package -> the only folders and files that import it, also inside functions.
 HOMES = {
     "tensorflow": {"measures", "training", "sweeping"},
-    "keras": {"measures/foreign", "models", "structure", "training", "sweeping/export", "sweeping/trial"},
+    "keras": {
+        "measures/training_mode",
+        "measures/foreign",
+        "models",
+        "structure",
+        "training",
+        "sweeping/export",
+        "sweeping/trial",
+    },
     "ruamel": {"plan/dialect"},
     "pydantic": {"fields", "measures", "plan", "records"},
     "tensorflow_datasets": {"data/tfds"},

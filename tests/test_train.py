@@ -18,8 +18,8 @@ from tfsgd.measures.hessian import HessianVectorProduct
 from tfsgd.models import MODELS, Architecture
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
+from tfsgd.records.record import EIGENVALUE_HISTORY as EIGENVALUE
 from tfsgd.training import model as train_module
-from tfsgd.training.callbacks import EIGENVALUE
 from tfsgd.training.devices import check_replicas, custom_gradients_forgotten, mirrored_strategy
 from tfsgd.training.optimizer import SGD
 from tfsgd.training.train import train

@@ -22,9 +22,8 @@ class Product(ABC):
     """v -> Av, A symmetric, a mean over fixed images, with respect to all trainable parameters.
 
     Summed over chunks of images and divided by their number once, so that a smaller last chunk
-    weighs what it should. The network is in inference mode: dropout off, BatchNorm with its
-    running statistics. (In training mode TensorFlow's `tf.nn.moments` stops a gradient that the
-    second derivative needs, and H is wrong without a sign of it.)
+    weighs what it should. The network is called in inference mode: dropout off, BatchNorm with its
+    running statistics. For those of each batch it is given as a `TrainingMode`, and a chunk is a batch.
 
     Args:
         model: a Keras model, images to logits.

@@ -9,11 +9,10 @@ from typing import Any
 from tfsgd.data.dataset import Splits, to_unit
 from tfsgd.measures.accuracy import Evaluator, certainty
 from tfsgd.measures.attack import AttackSpec
-from tfsgd.measures.batches import BatchProduct
-from tfsgd.measures.gauss_newton import GaussNewtonProduct
-from tfsgd.measures.hessian import HessianVectorProduct, Product
+from tfsgd.measures.hessian import Product
 from tfsgd.measures.natural import InputGradient
-from tfsgd.measures.operator import CurvatureSpec, Operator
+from tfsgd.measures.operator import CurvatureSpec
+from tfsgd.measures.products import product_of
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.measures.steepness import steepness
 from tfsgd.measures.victim import Images, Labels, Mask, Victim, assert_in_ball
@@ -34,7 +33,7 @@ class Subject:
         self.network = network
         self.splits = splits
         self._clean: dict[tuple[str, int], Mask] = {}
-        self._products: dict[tuple[Operator, str, int], Product] = {}
+        self._products: dict[tuple[Any, ...], Product] = {}
 
     @cached_property
     def victim(self) -> Victim:
@@ -58,12 +57,13 @@ class Subject:
             self._clean[split, examples] = self.victim.predict(images) == labels
         return self._clean[split, examples]
 
-    def product(self, split: str, examples: int, operator: Operator = "hessian") -> Product:
-        """v -> Hv on them, or another operator's product."""
-        key = (operator, split, examples)
+    def product(self, spec: CurvatureSpec, split: str, examples: int) -> Product:
+        """v -> Hv on them, or the product that the measure asks for."""
+        size = getattr(spec, "batch_size", None) if spec.mode == "training" else None
+        key = (spec.operator, spec.mode, size, split, examples)
         if key not in self._products:
-            settings = {"batch_size": self._batch_size} if operator == "batches" else {}
-            self._products[key] = _PRODUCTS[operator](self.network, *self.images(split, examples), **settings)
+            images, labels = self.images(split, examples)
+            self._products[key] = product_of(spec, self.network, images, labels, self._batch_size)
         return self._products[key]
 
 
@@ -122,15 +122,10 @@ def _gradient(subject: Subject, request: Request) -> Mapping[str, Any]:
 
 def _curvature(subject: Subject, request: Request) -> Mapping[str, Any]:
     assert isinstance(request.spec, CurvatureSpec)
-    product = subject.product(request.split, request.examples, request.spec.operator)
+    product = subject.product(request.spec, request.split, request.examples)
     return request.spec.run(product, product.dimension, request.seed).values()
 
 
-_PRODUCTS: dict[Operator, Callable[..., Product]] = {
-    "hessian": HessianVectorProduct,
-    "gauss_newton": GaussNewtonProduct,
-    "batches": BatchProduct,
-}
 _MEASURES = {
     "accuracy": _accuracy,
     "confidence": _confidence,

@@ -64,8 +64,10 @@ class CurvatureSpec(Spec):
 
     Attributes:
         measure: the kind: a file of `tfsgd.measures.curvature`, or `module:Class`; by default the block's label.
-        examples: images that define H, without augmentation; the network is in inference mode.
+        examples: images that define H, without augmentation.
         split: from which they are the first.
+        mode: inference: BatchNorm with its running statistics; training: with those of each batch of the trial's
+            size, in which the loss is then taken. Dropout is off in both.
         operator: whose products `run` sees: a class says it, no config.
     """
 
@@ -75,6 +77,7 @@ class CurvatureSpec(Spec):
     measure: str = ""
     examples: Count = 5_000
     split: Literal["train", "test"] = "train"
+    mode: Literal["inference", "training"] = "inference"
 
     def run(self, matvec: Matvec, dimension: int, seed: int) -> Curvature:
         """Measures H by its products with vectors.

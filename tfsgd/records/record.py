@@ -14,9 +14,10 @@ from typing_extensions import Self
 from tfsgd.measures.spec import Measurement, Number, Part, Provenance, Request, Sha256
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.trials import Training, Trial
-from tfsgd.plan.wanted import TOP_EIGENVALUE
+from tfsgd.plan.wanted import HESSIAN, TOP_EIGENVALUE
 
 EIGENVALUE_HISTORY = "top_hessian_eigenvalue"  # λ1 over the epochs, in `history`
+EIGENVALUE_HISTORY_TRAINING = "top_hessian_eigenvalue_training"  # that of the network in training mode
 
 
 class Record(Part):
@@ -80,7 +81,24 @@ class Record(Part):
     @property
     def top_eigenvalue(self) -> Measurement | None:
         """λ1 at the end of the training, as it was measured last; `None`: not measured."""
-        return self._last("curvature", TOP_EIGENVALUE)
+        found = [m for m in self.measurements if (m.name, m.label) == (TOP_EIGENVALUE, HESSIAN)]
+        return found[-1] if found else None
+
+    @property
+    def stability_eigenvalue(self) -> Measurement | None:
+        """λ1 of the loss that SGD descends: with BatchNorm only training mode's; `None`: not measured."""
+        if not self.batch_norm:
+            return self.top_eigenvalue
+        found = [
+            m for m in self.measurements if m.name == TOP_EIGENVALUE and m.settings.get("mode") == "training"
+        ]
+        return found[-1] if found else None
+
+    @property
+    def stability_history(self) -> tuple[float | None, ...]:
+        """λ1 of the loss that SGD descends, over the epochs; `None` where it was not taken."""
+        plain = () if self.batch_norm else self.history.get(EIGENVALUE_HISTORY, ())
+        return self.history.get(EIGENVALUE_HISTORY_TRAINING, plain)
 
     def natural(self, split: str) -> Measurement | None:
         """Natural accuracy on a split, as it was measured last; `None`: not measured."""
@@ -112,7 +130,3 @@ class Record(Part):
         known = {m.identity for m in self.measurements}
         new = tuple(m for m in found if m.identity not in known)
         return self.model_copy(update={"measurements": (*self.measurements, *new)})
-
-    def _last(self, kind: str, name: str) -> Measurement | None:
-        found = [m for m in self.measurements if (m.kind, m.name) == (kind, name)]
-        return found[-1] if found else None

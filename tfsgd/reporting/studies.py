@@ -283,6 +283,7 @@ def trial_row(row: _Row) -> dict[str, Any]:
         "train_examples",
     )
     curvature = top.values if top else {}
+    of_training = record.stability_eigenvalue if record.batch_norm else top
     confidence = next((m for m in reversed(record.measurements) if m.kind == "confidence"), None)
     return {
         "folder": str(row.path / "trials" / record.folder),
@@ -293,7 +294,7 @@ def trial_row(row: _Row) -> dict[str, Any]:
         "residual": curvature.get("error"),
         "iterations": curvature.get("products", 0),
         "converged": bool(curvature.get("converged")),
-        **derived(record, curvature.get("value")),
+        **derived(record, of_training.values["value"] if of_training else None),
         **{
             key: confidence.values[key] for key in ("confidence", "margin", "calibration_error") if confidence
         },

@@ -13,12 +13,12 @@ import keras
 from tfsgd.data.dataset import Split, to_unit
 from tfsgd.measures.accuracy import Evaluator
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
-from tfsgd.measures.hessian import HessianVectorProduct
 from tfsgd.measures.operator import Curvature
+from tfsgd.measures.products import product_of
 from tfsgd.plan.regimes import SGDSettings
-from tfsgd.records.record import EIGENVALUE_HISTORY
+from tfsgd.records.record import EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING
 
-EIGENVALUE = EIGENVALUE_HISTORY  # its name in the logs
+HISTORY = {"inference": EIGENVALUE_HISTORY, "training": EIGENVALUE_HISTORY_TRAINING}  # its name in the logs
 
 
 class LearningRateRule(keras.callbacks.Callback):
@@ -85,28 +85,31 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
     """Adds the top eigenvalue of the Hessian to the epochs in which it is computed.
 
     It is computed by power iteration after every `every_epochs` epochs (0: never) and after the
-    last, on fixed images without augmentation, in inference mode, and not for a diverged network.
+    last, on fixed images without augmentation, and not for a diverged network.
 
     Args:
         split: the images and labels that define H.
         spec: when the power iteration stops, and how often besides it is computed.
         epochs: how many the training has.
+        batch_size: of the training.
 
     Attributes:
         result: the last one, `None` before the first.
         seconds: wall time spent here.
     """
 
-    def __init__(self, split: Split, spec: TopEigenvalue, epochs: int) -> None:
+    def __init__(self, split: Split, spec: TopEigenvalue, epochs: int, batch_size: int) -> None:
         super().__init__()
         self._split = split.first(spec.examples)
         self._epochs = epochs
+        self._batch_size = batch_size
         self.spec = spec
         self.result: Curvature | None = None
         self.seconds = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._product = HessianVectorProduct(self.model, to_unit(self._split.images), self._split.labels)
+        images, labels = to_unit(self._split.images), self._split.labels
+        self._product = product_of(self.spec, self.model, images, labels, self._batch_size)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         done = epoch + 1
@@ -116,7 +119,7 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
             return
         began = time.perf_counter()
         self.result = self.spec.run(self._product, self._product.dimension)
-        logs[EIGENVALUE] = self.result.value
+        logs[HISTORY[self.spec.mode]] = self.result.value
         self.seconds += time.perf_counter() - began
 
 

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfsgd.measures.operator import Curvature
-from tfsgd.training.callbacks import EIGENVALUE, EpochLog, TopHessianEigenvalue
+from tfsgd.records.record import EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING
+from tfsgd.training.callbacks import EpochLog, TopHessianEigenvalue
 
 KEPT = 2  # the last one, and the one before should it be damaged
 
@@ -106,7 +107,8 @@ class Checkpoints(keras.callbacks.Callback):
                 self._hessian.result = Curvature(**seen["hessian"]) if seen["hessian"] else None
             else:  # measured otherwise than it is asked for now: the column would hold two things
                 for epoch in self._log.epochs:
-                    epoch.pop(EIGENVALUE, None)
+                    for name in (EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING):
+                        epoch.pop(name, None)
             self._hessian.seconds = seen["hessian_seconds"]
             self._earlier_seconds = seen["seconds"]
             return len(seen["epochs"])

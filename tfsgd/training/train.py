@@ -66,7 +66,7 @@ def train(
     batches = EpochBatches(splits.train, settings.batch_size, seed, experiment.data.augment)
     model = compiled_model(experiment, settings, strategy, len(splits.train))
     spec = experiment.hessian
-    hessian = TopHessianEigenvalue(getattr(splits, spec.split), spec, experiment.epochs)
+    hessian = TopHessianEigenvalue(getattr(splits, spec.split), spec, experiment.epochs, settings.batch_size)
     log, tensorboard = EpochLog(observe), keras.callbacks.TensorBoard(folder, write_graph=False)
     checkpoints = Checkpoints(
         folder / "checkpoint", training_hash or "", experiment.checkpoint_every_epochs, log, hessian

@@ -1,0 +1,53 @@
+"""Which product a curvature measure sees."""
+
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tfsgd.errors import RequestError
+from tfsgd.measures.batches import BatchProduct
+from tfsgd.measures.gauss_newton import GaussNewtonProduct
+from tfsgd.measures.hessian import HessianVectorProduct, Product
+from tfsgd.measures.operator import CurvatureSpec, Operator
+from tfsgd.measures.training_mode import TrainingMode
+from tfsgd.measures.victim import Labels
+
+_PRODUCTS: dict[Operator, Callable[..., Product]] = {
+    "hessian": HessianVectorProduct,
+    "gauss_newton": GaussNewtonProduct,
+    "batches": BatchProduct,
+}
+
+
+def product_of(
+    spec: CurvatureSpec, network: Any, images: NDArray[Any], labels: Labels, batch_size: int | None = None
+) -> Product:
+    """v -> Hv on these images, or another operator's product.
+
+    In training mode the loss is the mean over batches of the trial's size, in the order of the images, each with
+    its own moments; images that fill no batch are left out, unless there is none that is full.
+
+    Args:
+        spec: says which, and in which mode.
+        network: images to logits.
+        images: `(N, height, width, channels)` in [0, 1].
+        labels: `(N,)` integers.
+        batch_size: with which the network was trained; `None` where that is not known.
+
+    Raises:
+        RequestError: in training mode: the batch size is not known, or the network's statistics cannot be reached.
+    """
+    settings: dict[str, Any] = {"batch_size": batch_size} if spec.operator == "batches" else {}
+    if spec.mode == "training":
+        size = getattr(spec, "batch_size", None) or batch_size
+        if size is None:
+            raise RequestError(
+                "mode: training: this network comes without a record, which would tell the batch size of its "
+                "training; expected mode: inference, or the folder of a trial"
+            )
+        full = len(labels) // size * size
+        if spec.operator != "batches" and full:
+            images, labels = images[:full], labels[:full]
+        network, settings["chunk_size"] = TrainingMode(network), size
+    return _PRODUCTS[spec.operator](network, images, labels, **settings)

@@ -1,0 +1,79 @@
+"""A network whose BatchNorm uses the statistics of the batch, with derivatives of every order.
+
+In training mode TensorFlow's `tf.nn.moments` stops a gradient that the second derivative needs: the Hessian
+is wrong without a sign of it. And a call in training mode changes running statistics and draws dropout's masks,
+while a Hessian needs a function that stays what it is.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfsgd.errors import RequestError
+
+
+class TrainingMode:
+    """Images of one batch to logits, with the batch's own moments; dropout stays off, statistics stay put.
+
+    Args:
+        network: a Keras model whose layers are a graph, functional or sequential; its weights are shared.
+
+    Attributes:
+        trainable_variables: the network's, in its order.
+
+    Raises:
+        RequestError: it has statistics that cannot be reached.
+    """
+
+    def __init__(self, network: Any) -> None:
+        self.trainable_variables = network.trainable_variables
+        if not getattr(network, "non_trainable_weights", ()):
+            self._call = network
+            return
+        try:
+            self._call = keras.models.clone_model(network, clone_function=_exact, recursive=True)
+        except (ValueError, NotImplementedError):
+            raise RequestError(
+                f"mode: training: {network.name} is no functional or sequential model, so its BatchNorm layers "
+                "cannot be reached; expected mode: inference"
+            ) from None
+
+    def __call__(self, images: Any, training: bool = False) -> Any:
+        """Logits, `(N, classes)`, of all images together."""
+        return self._call(images, training=False)
+
+
+class BatchMoments(keras.layers.Layer):
+    """A BatchNormalization layer that always uses the moments of its input.
+
+    Args:
+        of: the layer whose scale, shift and epsilon it has.
+    """
+
+    def __init__(self, of: Any) -> None:
+        super().__init__(name=of.name, dtype=of.dtype_policy)
+        self.of = of
+
+    def call(self, inputs: Any, mask: None = None) -> Any:
+        """(x - mean) / √(variance + epsilon) · scale + shift, over all axes but the layer's own."""
+        own = self.of.axis % len(inputs.shape)
+        others = [axis for axis in range(len(inputs.shape)) if axis != own]
+        centred = inputs - ops.mean(inputs, others, keepdims=True)
+        found = centred * ops.rsqrt(ops.mean(ops.square(centred), others, keepdims=True) + self.of.epsilon)
+        shape = [-1 if axis == own else 1 for axis in range(len(inputs.shape))]
+        if self.of.scale:
+            found = found * ops.reshape(self.of.gamma, shape)
+        return found + ops.reshape(self.of.beta, shape) if self.of.center else found
+
+
+def _exact(layer: Any) -> Any:
+    """What stands for a layer: itself, unless it is a BatchNorm that trains."""
+    if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable and not layer.renorm:
+        return BatchMoments(layer)
+    if layer.trainable and layer.non_trainable_weights:
+        raise RequestError(
+            f"mode: training: the layer {layer.name} has statistics of its own, and only those of a plain "
+            "BatchNormalization can be taken from the batch; expected mode: inference"
+        )
+    return layer
