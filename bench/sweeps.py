@@ -52,7 +52,7 @@ def _plan(experiment: Experiment) -> dict[str, Any]:
     assert isinstance(pgd, PGD)
     examples = {f"{name}_examples": experiment.examples(name) for name in ("train", "validation", "test")}
     return examples | {
-        "epochs": experiment.epochs,
+        "length": str(experiment.length),
         "epsilons": pgd.epsilon,
         "steps": pgd.steps,
         "hessian_examples": experiment.hessian.examples,

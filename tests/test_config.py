@@ -36,7 +36,7 @@ def test_quick_profiles_keep_all_three_regimes_apart(path: Path) -> None:
     assert {trial.regime for trial in grid(experiment)} == {"LR", "LR/BS", "Benchmark"}
     smallest = min(experiment.batch_sizes)
     rates = {
-        tuple(trial.settings.learning_rate_at(epoch) for epoch in range(experiment.epochs))
+        tuple(trial.settings.learning_rate_at(epoch) for epoch in range(experiment.length.count))
         for trial in grid(experiment)
         if trial.settings.batch_size == smallest
     }
@@ -97,7 +97,9 @@ WRONG = [
     ({"epoch": 3}, "epoch: unknown key; did you mean 'epochs'?"),
     ({"attacks": {"pgd": {"epsilon": [0.1], "stepz": 3}}}, "attacks.pgd.stepz: unknown key; did you mean 'steps'?"),
     ({"regimes": {"LR": {"learning_rat": 0.1, "momentum": [0.0]}}}, "regimes.LR.learning_rat: unknown key; did you mean 'learning_rate'?"),
-    ({"epochs": None}, "epochs: missing"),
+    ({"epochs": None}, "epochs, budget: expected one of them, received neither"),
+    ({"budget": {"updates": 10}}, "epochs, budget: expected one of them, received both; --set KEY=null takes one away"),
+    ({"epochs": None, "budget": {"updates": 0}}, "budget.updates: expected greater than or equal to 1, received 0"),
     ({"epochs": "ten"}, "epochs: expected a valid integer, received 'ten'"),
     ({"epochs": 1.5}, "epochs: expected a valid integer, received 1.5"),
     ({"epochs": True}, "epochs: expected a valid integer, received True"),

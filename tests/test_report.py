@@ -237,10 +237,10 @@ def test_folders_that_mean_the_same_are_one_study(tmp_path: Path) -> None:
 def test_other_studies_stay_apart(tmp_path: Path) -> None:
     first = write_sweep(tmp_path / "a", experiment(**TINY))
     second = write_sweep(tmp_path / "b", experiment(**TINY | {"epochs": 50}))
-    assert [study.epochs for study in read_studies([first, second])] == [100, 50]
+    assert [study.length.count for study in read_studies([first, second])] == [100, 50]
     assert len(read_studies([first, first])) == 1
     write_report([first, second])
-    assert "The paper trains for 100 epochs; these trials have 50." in page(first)
+    assert "The paper trains for 100 epochs; these trials for 50 epochs." in page(first)
     assert (first / "report" / "figures" / "2-regimes-fgsm.png").exists()
 
 

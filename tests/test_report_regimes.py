@@ -221,3 +221,14 @@ def test_attacks_of_any_label_are_drawn_and_judged(tmp_path: Path) -> None:
     assert "The regimes, on Fashion-MNIST with StdCNN, BIM at ε = 0.3" in text
     figures = {path.name for path in (page.parent / "figures").iterdir()}
     assert {"regimes-pgd_margin.svg", "regimes-pgd-margin.svg", "curvature-bim.svg"} <= figures
+
+
+def test_equal_updates_are_one_regime_whatever_the_epochs_of_each_batch_size() -> None:
+    table = pooled(trials(1, rate(0.01), epochs=None, budget={"updates": 8600}))
+    assert table["epochs"].nunique() > 1
+    assert names(table) == ["LR"]
+    both = pooled(
+        trials(1, rate(0.01), epochs=None, budget={"updates": 8600}), trials(2, rate(0.01), epochs=50)
+    )
+    assert names(both) == ["LR, 8,600 updates", "LR, 50 epochs"]
+    assert chosen(both) == {"LR": "LR, 50 epochs"}

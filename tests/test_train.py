@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from pydantic import ValidationError
 
 from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
@@ -18,8 +19,10 @@ from tfsgd.measures.hessian import HessianVectorProduct
 from tfsgd.models import MODELS, Architecture
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
+from tfsgd.plan.trials import grid, training_of
 from tfsgd.records.record import EIGENVALUE_HISTORY as EIGENVALUE
 from tfsgd.training import model as train_module
+from tfsgd.training.batches import EpochBatches
 from tfsgd.training.devices import check_replicas, custom_gradients_forgotten, mirrored_strategy
 from tfsgd.training.optimizer import SGD
 from tfsgd.training.train import train
@@ -237,3 +240,39 @@ def test_two_replicas_give_the_weights_of_one(tmp_path: Path) -> None:
     # Synchronized BatchNorm sees the whole batch: the running statistics agree too, to rounding.
     assert np.abs(one["norm"] - two["norm"]).max() < 1e-4
     np.testing.assert_allclose(one["plain_loss"], two["plain_loss"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "updates", [3, 5, 7, 10]
+)  # of 5 an epoch: inside the first, at its end, inside the second
+def test_a_budget_of_updates_is_kept_to_the_step(splits: Splits, tmp_path: Path, updates: int) -> None:
+    """As many steps as asked for, and the weights of an independent loop over the same batches."""
+    settings = constant_rate(0.05, 64, 0.9)
+    budget = experiment(epochs=None, budget={"updates": updates})
+    trained = train(settings, 1, budget, small(splits), tmp_path)
+    assert {len(column) for column in trained.history.values()} == {-(-updates // 5)}
+
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(1)
+    model = train_module.compiled_model(budget, settings, mirrored_strategy(), 300)
+    batches = iter(EpochBatches(small(splits).train, 64, 1, augment=False).dataset())
+    for _ in range(updates):
+        images, labels, weights_of_images = next(batches)
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(images, labels, model(images, training=True), weights_of_images)
+        model.optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+    for ours, theirs in zip(trained.network.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-6)
+
+
+def test_a_budget_of_whole_epochs_is_the_training_of_so_many_epochs() -> None:
+    ten = experiment(epochs=None, budget={"updates": 10})
+    [trial] = grid(ten)
+    whole = training_of(trial, experiment(epochs=2), "0" * 64, "1" * 64)
+    assert training_of(trial, ten, "0" * 64, "1" * 64).hash == whole.hash
+    nine = experiment(epochs=None, budget={"updates": 9})
+    assert training_of(trial, nine, "0" * 64, "1" * 64).hash != whole.hash
+    with pytest.raises(ValidationError, match="epochs, budget: expected one of them, received both"):
+        experiment(budget={"updates": 9})
+    with pytest.raises(ValidationError, match="epochs, budget: expected one of them, received neither"):
+        experiment(epochs=None)

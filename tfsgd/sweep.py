@@ -159,7 +159,7 @@ def _join(experiment: Experiment, folder: LogFolder, crew: Crew) -> int:
             f"--join {crew.join}: nothing listens there; start the other sweep with --listen first"
         )
     trials = grid(experiment)
-    with Display(len(trials), experiment.epochs, folder, console()) as display:
+    with Display(trials, experiment, folder, console()) as display:
         failures = Crew(
             trials, folder, display,
             size=crew.workers or default_size(len(trials)), data_dirs=crew.data_dirs, address=address, joins=True,

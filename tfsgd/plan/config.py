@@ -18,6 +18,7 @@ from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.operator import CurvatureSpec
 from tfsgd.models import MODELS, Architecture
+from tfsgd.plan.length import Length, steps_per_epoch
 from tfsgd.plan.own import OwnModel, is_own_dataset, load_own_splits, with_own
 from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
 from tfsgd.plan.resolve import is_own_name, nearest
@@ -44,6 +45,12 @@ class Regime(Block):
             return constant_ratio(self.ratio, batch_size, momentum, self.halve_every_epochs)
         assert self.learning_rate is not None
         return constant_rate(self.learning_rate, batch_size, momentum, self.halve_every_epochs)
+
+
+class Budget(Block):
+    """How long to train, in place of `epochs`: so many `updates`, whatever the batch size."""
+
+    updates: Count
 
 
 class Measuring(Block):
@@ -149,7 +156,8 @@ class Experiment(Measuring):
 
     name: Name
     model: str
-    epochs: Count
+    epochs: Count | None = None
+    budget: Budget | None = None
     batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)]
     seeds: Annotated[tuple[Cardinal, ...], Field(min_length=1)]
     regimes: Annotated[dict[Label, Regime], Field(min_length=1)]
@@ -173,6 +181,9 @@ class Experiment(Measuring):
                 raise ValueError(
                     f"batch_sizes: expected at most the {self.examples('train'):,} training images, received {batch_size:,}"
                 )
+        if (self.epochs is None) == (self.budget is None):
+            both = "received both; --set KEY=null takes one away" if self.budget else "received neither"
+            raise ValueError(f"epochs, budget: expected one of them, {both}")
         slugs = [slug(label) for label in self.regimes]
         if len(set(slugs)) != len(slugs):
             raise ValueError(
@@ -186,6 +197,19 @@ class Experiment(Measuring):
         if is_own_name(self.model):
             return OwnModel(self.model, Path(self.code_dir) if self.code_dir else None)
         return MODELS[self.model]
+
+    @property
+    def length(self) -> Length:
+        """How long each trial trains."""
+        return Length("updates", self.budget.updates) if self.budget else Length("epochs", self.epochs or 0)
+
+    def steps(self, batch_size: int) -> int:
+        """Updates of an epoch."""
+        return steps_per_epoch(self.examples("train"), batch_size)
+
+    def epochs_at(self, batch_size: int) -> int:
+        """How many epochs are begun at a batch size."""
+        return self.length.epochs(self.steps(batch_size))
 
     def build(self) -> Any:
         """The network with fresh weights, a `keras.Model`."""

@@ -43,6 +43,7 @@ class Training:
         settings: of SGD.
         seed: initialization, order of the batches, augmentation and dropout derive from it.
         batch_order: the version of how they do.
+        rest: updates of the last epoch, where the training ends inside it; 0: all epochs are whole.
     """
 
     dataset: str
@@ -54,6 +55,7 @@ class Training:
     settings: SGDSettings
     seed: int
     batch_order: int = BATCH_ORDER
+    rest: int = 0
 
     @property
     def hash(self) -> str:
@@ -61,6 +63,8 @@ class Training:
         what: dict[str, Any] = asdict(self) | {"settings": _unusual(self.settings)}
         if self.batch_order == 1:
             del what["batch_order"]
+        if self.rest == 0:
+            del what["rest"]
         if self.train_examples is None:
             del what["train_examples"]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
@@ -74,9 +78,10 @@ def training_of(trial: Trial, experiment: Experiment, data_sha256: str, model_sh
         model=experiment.model,
         model_sha256=model_sha256,
         train_examples=experiment.cut_examples("train"),
-        epochs=experiment.epochs,
+        epochs=experiment.epochs_at(trial.settings.batch_size),
         settings=trial.settings,
         seed=trial.seed,
+        rest=experiment.length.rest(experiment.steps(trial.settings.batch_size)),
     )
 
 

@@ -92,8 +92,10 @@ def refuse_other_training(record: Record, logs: LogFolder, experiment: Experimen
     """
     theirs = record.training
     ours = training_of(record.trial, experiment, theirs.data_sha256, theirs.model_sha256)
-    for key in ("dataset", "model", "epochs", "train_examples", "batch_order"):
+    for key in ("dataset", "model", "epochs", "rest", "train_examples", "batch_order"):
         recorded, asked = getattr(theirs, key), getattr(ours, key)
+        if recorded != asked and key in ("epochs", "rest"):
+            key, recorded, asked = "epochs", str(record.length), str(experiment.length)
         if recorded != asked:
             raise RequestError(
                 f"{key}: {logs.path} holds trials trained with {_said(recorded)}, this config says {_said(asked)}; "

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from tfsgd.measures.spec import Measurement, Number, Part, Provenance, Request, Sha256
+from tfsgd.plan.length import Length, steps_per_epoch
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.trials import Training, Trial
 from tfsgd.plan.wanted import HESSIAN, TOP_EIGENVALUE
@@ -31,7 +32,8 @@ class Record(Part):
     regimes: tuple[str, ...]
     sgd: SGDSettings
     seed: int
-    epochs: int
+    epochs: int  # begun
+    updates: int | None = None  # how many of SGD, where that was asked for in place of epochs
     profile: Literal["full", "quick"]
     status: Literal["completed", "diverged", "collapsed"]
     train_examples: int
@@ -61,7 +63,18 @@ class Record(Part):
         return Training(
             self.dataset, self.data_sha256, self.model, self.model_sha256,
             self.train_examples if self.cut else None, self.epochs, self.sgd, self.seed, self.batch_order,
+            self.length.rest(self.steps),
         )  # fmt: skip
+
+    @property
+    def length(self) -> Length:
+        """How long it was to be trained."""
+        return Length("epochs", self.epochs) if self.updates is None else Length("updates", self.updates)
+
+    @property
+    def steps(self) -> int:
+        """Updates of a whole epoch."""
+        return steps_per_epoch(self.train_examples, self.sgd.batch_size)
 
     @property
     def trial(self) -> Trial:

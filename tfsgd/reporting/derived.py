@@ -9,7 +9,7 @@ from tfsgd.records.record import Record
 def derived(record: Record, eigenvalue: float | None) -> dict[str, Any]:
     """What theory says of a trial's settings; each is a number, or NaN where it has no meaning.
 
-    - `updates`: steps of SGD in all: epochs x the batches of an epoch.
+    - `updates`: steps of SGD in all: epochs x the batches of an epoch, or what was asked for.
     - `effective_learning_rate`: eta / (1 - gamma), what momentum makes of the rate of the first epoch.
     - `noise_scale`: eta N / (b (1 - gamma)), the scale of SGD's noise (Smith and Le 2018, section 4; with momentum).
     - `stability_ratio`: lambda1 eta / (2 (1 + gamma)) at the end: 1 is the edge of stability of gradient descent
@@ -21,7 +21,7 @@ def derived(record: Record, eigenvalue: float | None) -> dict[str, Any]:
         record: of the trial.
         eigenvalue: lambda1 at the end of the loss that SGD descends; `None`: not measured.
     """
-    s, steps = record.sgd, math.ceil(record.train_examples / record.sgd.batch_size)
+    s = record.sgd
     effective = s.learning_rate / (1 - s.momentum)
     ratios = [
         value * s.learning_rate_at(epoch) / (2 * (1 + s.momentum))
@@ -30,7 +30,7 @@ def derived(record: Record, eigenvalue: float | None) -> dict[str, Any]:
     ]
     at_the_end = None if s.halve_every_epochs else eigenvalue
     return {
-        "updates": record.epochs * steps,
+        "updates": record.updates or record.epochs * record.steps,
         "effective_learning_rate": effective,
         "noise_scale": effective * record.train_examples / s.batch_size,
         "stability_ratio": math.nan

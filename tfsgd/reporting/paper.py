@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 
+from tfsgd.plan.length import Length
+
 # The paper's settings
 
 LEARNING_RATE = 0.01  # of LR, and of Benchmark before it is halved
 RATIO = 0.00015625  # of the learning rate to the batch size, under LR/BS
 HALVE_EVERY_EPOCHS = 5  # Benchmark
-PAPER_EPOCHS = 100
+PAPER_LENGTH = Length("epochs", 100)
 SHARED_BATCH_SIZE = round(LEARNING_RATE / RATIO)  # where LR and LR/BS are one and the same
 
 REGIMES = ("LR", "LR/BS", "Benchmark")

@@ -2,7 +2,7 @@
 
 A label says little: two sweeps may both call a regime LR and train at different rates. So a regime
 of the report is a label together with its rule (a constant rate, or a constant ratio of it to the
-batch size), its decay and its number of epochs. With batch size and momentum that is a cell, whole.
+batch size), its decay and how long it trains. With batch size and momentum that is a cell, whole.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Literal
 
 import pandas as pd
 
-from tfsgd.reporting.paper import HALVE_EVERY_EPOCHS, PAPER_EPOCHS, PAPER_VALUE, REGIMES
+from tfsgd.plan.length import Length
+from tfsgd.reporting.paper import HALVE_EVERY_EPOCHS, PAPER_LENGTH, PAPER_VALUE, REGIMES
 
 Quantity = Literal["rate", "ratio", "rates"]  # what is constant; "rates": each batch size has its own
 Point = tuple[int, float]  # batch size, learning rate
@@ -24,15 +25,15 @@ TOLERANCE = 1e-9  # relative; between rates that are equal on paper
 
 @dataclass(frozen=True)
 class Rule:
-    """How a regime's learning rate follows from the batch size, how it decays, and for how many epochs."""
+    """How a regime's learning rate follows from the batch size, how it decays, and how long it trains."""
 
     quantity: Quantity
     value: float  # the rate or the ratio; 0 where each batch size has its own
     halve_every_epochs: int | None
-    epochs: int
+    length: Length
 
     def fits(self, settings: _Settings) -> bool:
-        if (self.halve_every_epochs, self.epochs) != (settings.halve_every_epochs, settings.epochs):
+        if (self.halve_every_epochs, self.length) != (settings.halve_every_epochs, settings.length):
             return False
         return self.quantity == "rates" or _same(settings.quantity(self.quantity), self.value)
 
@@ -54,7 +55,7 @@ class _Settings:
     batch_size: int
     learning_rate: float
     halve_every_epochs: int | None
-    epochs: int
+    length: Length
 
     def quantity(self, which: Quantity) -> float:
         return self.learning_rate / (self.batch_size if which == "ratio" else 1)
@@ -79,12 +80,12 @@ def regimes_of(trials: pd.DataFrame) -> list[Regime]:
 def paper_regimes(regimes: Sequence[Regime]) -> dict[str, Regime]:
     """The regimes that stand for the paper's LR, LR/BS and Benchmark, by what they do.
 
-    All have one number of epochs: the paper's, or the largest. Where several do the same at different
+    All train equally long: as the paper does, or the longest, in epochs where some do. Where several do the same at different
     rates, the one with the paper's rate is taken, then the one with the paper's label, then the first.
     """
     of_kind = [regime for regime in regimes if regime.kind in REGIMES]
-    budgets = {regime.rule.epochs for regime in of_kind}
-    budget = PAPER_EPOCHS if PAPER_EPOCHS in budgets else max(budgets, default=0)
+    lengths = {regime.rule.length for regime in of_kind}
+    length = PAPER_LENGTH if PAPER_LENGTH in lengths else max(lengths, key=_longer, default=PAPER_LENGTH)
 
     def strangeness(regime: Regime) -> tuple[bool, bool, bool]:
         rule = regime.rule
@@ -93,7 +94,7 @@ def paper_regimes(regimes: Sequence[Regime]) -> dict[str, Regime]:
 
     chosen = {}
     for kind in REGIMES:
-        candidates = [r for r in of_kind if r.kind == kind and r.rule.epochs == budget]
+        candidates = [r for r in of_kind if r.kind == kind and r.rule.length == length]
         if candidates:
             chosen[kind] = min(candidates, key=strangeness)
     return chosen
@@ -132,27 +133,32 @@ def _memberships(trials: pd.DataFrame, regimes: Sequence[Regime]) -> Iterator[li
 
 
 def _settings(trials: pd.DataFrame) -> Iterator[_Settings]:
-    columns = ["batch_size", "learning_rate", "halve_every_epochs", "epochs"]
-    for size, rate, halve, epochs in zip(*(trials[column] for column in columns), strict=True):
-        yield _Settings(int(size), float(rate), None if pd.isna(halve) else int(halve), int(epochs))
+    columns = ["batch_size", "learning_rate", "halve_every_epochs", "epochs", "budget"]
+    for size, rate, halve, epochs, budget in zip(*(trials[column] for column in columns), strict=True):
+        length = Length("epochs", int(epochs)) if pd.isna(budget) else Length("updates", int(budget))
+        yield _Settings(int(size), float(rate), None if pd.isna(halve) else int(halve), length)
 
 
 # Rules
 
 
 def _regimes(label: str, settings: Iterable[_Settings]) -> list[Regime]:
-    """One label's regimes, by value, decay and epochs."""
-    groups: dict[tuple[int | None, int], set[Point]] = {}
+    """One label's regimes, by value, decay and length."""
+    groups: dict[tuple[int | None, Length], set[Point]] = {}
     for s in settings:
-        groups.setdefault((s.halve_every_epochs, s.epochs), set()).add((s.batch_size, s.learning_rate))
+        groups.setdefault((s.halve_every_epochs, s.length), set()).add((s.batch_size, s.learning_rate))
     found = []
-    for (halve, epochs), points in groups.items():
+    for (halve, length), points in groups.items():
         for quantity, value, sizes in _fewest_rules(label, sorted(points)):
-            rule = Rule(quantity, value, halve, epochs)
+            rule = Rule(quantity, value, halve, length)
             found.append((rule, _kind(label, rule, sizes)))
-    found.sort(key=lambda item: (item[0].value, item[0].halve_every_epochs or 0, item[0].epochs))
+    found.sort(key=lambda item: (item[0].value, item[0].halve_every_epochs or 0, _longer(item[0].length)))
     rules = [rule for rule, _ in found]
     return [Regime(label, rule, kind, _name(label, rule, rules)) for rule, kind in found]
+
+
+def _longer(length: Length) -> tuple[bool, int]:
+    return length.unit == "epochs", length.count
 
 
 def _kind(label: str, rule: Rule, sizes: int) -> str:
@@ -170,8 +176,8 @@ def _name(label: str, rule: Rule, rules: Sequence[Rule]) -> str:
         parts.append(f"{rule.quantity} {rule.value:.10g}" if rule.value else "rates of its own")
     if len({r.halve_every_epochs for r in rules}) > 1:
         parts.append(f"halved every {rule.halve_every_epochs}" if rule.halve_every_epochs else "not halved")
-    if len({r.epochs for r in rules}) > 1:
-        parts.append(f"{rule.epochs} epochs")
+    if len({r.length for r in rules}) > 1:
+        parts.append(str(rule.length))
     return ", ".join(parts)
 
 

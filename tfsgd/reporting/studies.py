@@ -20,6 +20,7 @@ from tfsgd.errors import RequestError
 from tfsgd.measures.spec import Measurement, Split
 from tfsgd.models import MODELS
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.length import Length
 from tfsgd.plan.trials import grid, training_of
 from tfsgd.plan.wanted import HESSIAN, SPLITS, natural, top_eigenvalue, wanted
 from tfsgd.records.folder import LogFolder
@@ -48,7 +49,7 @@ class Study:
     data: Dataset | None  # None: one's own, and there is no experiment.yaml
     model: str
     profile: str
-    epochs: int
+    length: Length
     trials: pd.DataFrame
     records: tuple[Record, ...]
     planned: int | None  # None: there is no experiment.yaml
@@ -145,13 +146,17 @@ def _read_experiment(logs: LogFolder) -> Experiment | None:
 
 def _refuse_stranger(record: Record, first: Record, experiment: Experiment | None, path: Path) -> None:
     where = f"{path}/trials/{record.folder}/record.json"
-    for key in ("dataset", "model", "profile", "epochs", "train_examples", "data_sha256", "model_sha256"):
+    for key in ("dataset", "model", "profile", "length", "train_examples", "data_sha256", "model_sha256"):
         expected = getattr(experiment, key, None) or getattr(first, key)
         if getattr(record, key) != expected:
             raise RequestError(
-                f"{where}: {key}: {getattr(record, key)!r} beside {expected!r}; such trials cannot be "
+                f"{where}: {key}: {_said(getattr(record, key))} beside {_said(expected)}; such trials cannot be "
                 "compared, keep them in folders of their own"
             )
+
+
+def _said(value: object) -> str:
+    return str(value) if isinstance(value, Length) else repr(value)
 
 
 def _read_failures(path: Path) -> tuple[Failure, ...]:
@@ -179,15 +184,14 @@ def _meaning(folder: _Folder) -> str:
     if folder.experiment is None:
         return str(folder.path)
     first, experiment = folder.records[0], folder.experiment
-    same = [
-        getattr(first, key)
-        for key in ("profile", "dataset", "model", "data_sha256", "model_sha256", "epochs")
-    ]
+    same = [getattr(first, key) for key in ("profile", "dataset", "model", "data_sha256", "model_sha256")]
     requests = [
         [request.label, replace(request, epsilon=None if request.epsilon is None else 0.0).identity]
         for request in wanted(experiment, 0)
     ]
-    return json.dumps([*same, first.train_examples, sorted(map(list, {tuple(r) for r in requests}))])
+    return json.dumps(
+        [*same, str(first.length), first.train_examples, sorted(map(list, {tuple(r) for r in requests}))]
+    )
 
 
 @dataclass(frozen=True)
@@ -254,7 +258,7 @@ def _study(folders: list[_Folder]) -> Study:
         data=next((f.experiment.data for f in folders if f.experiment), DATASETS.get(first.dataset)),
         model=first.model,
         profile=first.profile,
-        epochs=first.epochs,
+        length=first.length,
         trials=_table([trial_row(row) for row in rows], _attacks(rows)),
         records=records,
         planned=len(planned) if all(folder.experiment for folder in folders) else None,
@@ -288,6 +292,7 @@ def trial_row(row: _Row) -> dict[str, Any]:
     return {
         "folder": str(row.path / "trials" / record.folder),
         **{key: getattr(record, key) for key in keys},
+        "budget": record.updates,
         **asdict(record.sgd),
         **_natural_columns(row),
         "eigenvalue": curvature.get("value"),

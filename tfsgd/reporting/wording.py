@@ -9,7 +9,7 @@ from tfsgd.reporting.evidence import Impossible, Tested
 from tfsgd.reporting.paper import (
     ENOUGH,
     MIN_SEEDS,
-    PAPER_EPOCHS,
+    PAPER_LENGTH,
     UNDERTRAINED_MARGIN,
     attack_name,
     points,
@@ -33,7 +33,7 @@ def summary_of(study: Study) -> str:
         others = f", and {len(t) - done} that are not planned any more," if len(t) > done else ""
         trials = f"{done} of {study.planned} planned trials{others}"
     return (
-        f"{trials} have a record: {study.epochs} epochs each; "
+        f"{trials} have a record: {study.length} each; "
         f"{_listed(t['batch_size'].unique(), 'batch sizes')}; "
         f"{_listed(t['momentum'].unique(), 'momenta')}; {_listed(t['seed'].unique(), 'seeds')}; "
         f"regimes {'; '.join(names) if any(',' in name for name in names) else ', '.join(names)}."
@@ -51,8 +51,8 @@ def _notes_on_settings(study: Study) -> Iterator[str]:
             "Quick profile: few images, epochs and settings. It shows that everything runs, and says nothing "
             "about the paper."
         )
-    elif study.epochs != PAPER_EPOCHS:
-        yield f"The paper trains for {PAPER_EPOCHS} epochs; these trials have {study.epochs}."
+    elif study.length != PAPER_LENGTH:
+        yield f"The paper trains for {PAPER_LENGTH}; these trials for {study.length}."
     seeds = study.trials["seed"].nunique()
     if seeds < MIN_SEEDS:
         yield (

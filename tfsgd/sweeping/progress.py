@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from typing_extensions import Self
 
+from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 
@@ -51,20 +52,22 @@ class Display:
     """Progress over all trials: bars on a terminal, lines in a log. Used as a context manager.
 
     Args:
-        trials: how many are to be trained.
-        epochs: of each.
+        trials: that are to be trained or measured.
+        experiment: how long each is trained.
         logs: where the trials' files are, to tell how large the whole grid will be.
         output: where to show it.
     """
 
-    def __init__(self, trials: int, epochs: int, logs: LogFolder, output: Console) -> None:
-        self._epochs = epochs
-        self._trials = trials
+    def __init__(self, trials: list[Trial], experiment: Experiment, logs: LogFolder, output: Console) -> None:
+        self._experiment = experiment
+        self._trials = len(trials)
+        self._epochs = sum(map(self._epochs_of, trials))
         self._logs = logs
         self._output = output
         self._under_way: dict[str, int] = {}  # epochs done, by trial
         self._rows: dict[str, TaskID] = {}
         self._ended = 0
+        self._epochs_ended = 0
         self._head_start = 0  # epochs that an earlier run has trained
         self._trains = False  # whether any trial is trained here, and not only measured
         self._last_line: dict[str, float] = {}
@@ -73,7 +76,7 @@ class Display:
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
             console=output, disable=not output.is_terminal, transient=True,
         )  # fmt: skip
-        self._all = self._bars.add_task("all epochs", total=trials * epochs, doing="")
+        self._all = self._bars.add_task("all epochs", total=self._epochs, doing="")
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()
@@ -86,22 +89,23 @@ class Display:
         self._bars.stop()
 
     def progress(self, trial: Trial, epochs_done: int, doing: str) -> None:
-        name = trial.name
+        name, epochs = trial.name, self._epochs_of(trial)
         if name not in self._rows:
-            self._rows[name] = self._bars.add_task(name, total=self._epochs, doing="")
+            self._rows[name] = self._bars.add_task(name, total=epochs, doing="")
             self._head_start += max(epochs_done - 1, 0)
         self._under_way[name] = epochs_done
-        self._trains |= epochs_done < self._epochs
+        self._trains |= epochs_done < epochs
         self._bars.update(self._rows[name], completed=epochs_done, doing=doing)
         self._count()
         if not self._output.is_terminal and time.monotonic() - self._last_line.get(name, 0) > QUIET_SECONDS:
             self._last_line[name] = time.monotonic()
             self._line(
-                f"{name} epoch {epochs_done} of {self._epochs}, {doing}, about {duration(self._seconds_left())} left"
+                f"{name} epoch {epochs_done} of {epochs}, {doing}, about {duration(self._seconds_left())} left"
             )
 
     def ended(self, trial: Trial, outcome: str) -> None:
         self._ended += 1
+        self._epochs_ended += self._epochs_of(trial)
         self._under_way.pop(trial.name, None)
         if trial.name in self._rows:
             self._bars.remove_task(self._rows.pop(trial.name))
@@ -113,19 +117,22 @@ class Display:
                 f"expect about {duration(self._seconds_left())} and {size * self._trials / 1e6:.0f} MB for the {self._trials} trials"
             )
 
+    def _epochs_of(self, trial: Trial) -> int:
+        return self._experiment.epochs_at(trial.settings.batch_size)
+
     def _count(self) -> None:
         self._bars.update(
             self._all, completed=self._epochs_done(), doing=f"{self._ended} of {self._trials} trials"
         )
 
     def _epochs_done(self) -> int:
-        return self._ended * self._epochs + sum(self._under_way.values())
+        return self._epochs_ended + sum(self._under_way.values())
 
     def _seconds_left(self) -> float:
         if not self._trains:
             return (time.monotonic() - self._began) * (self._trials - self._ended) / max(self._ended, 1)
-        done, total = self._epochs_done(), self._trials * self._epochs
-        return (time.monotonic() - self._began) * (total - done) / max(done - self._head_start, 1)
+        done = self._epochs_done()
+        return (time.monotonic() - self._began) * (self._epochs - done) / max(done - self._head_start, 1)
 
     def _line(self, text: str) -> None:
         self._output.print(

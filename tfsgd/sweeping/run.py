@@ -71,7 +71,7 @@ def run_trials(waiting: list[Trial], done: Done, plan: Plan) -> dict[str, str]:
     refuse_other_structure(done, structure_of(experiment), folder)
     write_hparams_config(experiment, grid(experiment), folder.path)
     size = crew.workers or workers.default_size(len(waiting))
-    with Display(len(waiting), experiment.epochs, folder, console()) as display:
+    with Display(waiting, experiment, folder, console()) as display:
         if size == 1 and not crew.listen:
             replicas = mirrored_strategy().num_replicas_in_sync
             check_replicas(experiment.batch_sizes, len(plan.splits.train), replicas)

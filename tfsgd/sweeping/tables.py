@@ -16,7 +16,7 @@ from tfsgd.sweeping.progress import duration
 def plan_table(trials: list[Trial], experiment: Experiment) -> Table:
     """The trials with their SGD settings."""
     table = Table(
-        title=f"{experiment.name}: {len(trials)} trials of {experiment.epochs} epochs", title_justify="left"
+        title=f"{experiment.name}: {len(trials)} trials of {experiment.length}", title_justify="left"
     )
     for heading in ("trial", "regimes"):
         table.add_column(heading)

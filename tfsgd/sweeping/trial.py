@@ -85,7 +85,7 @@ def run_trial(trial: Trial, job: Job) -> Record:
         record = record.with_measurements(_marked(found, record))
         if record.missing(requests):
             job.logs.write_record(record)
-    job.progress(trial, job.experiment.epochs, "record")
+    job.progress(trial, record.epochs, "record")
     picture = None if record.status == "diverged" else attacks_picture(subject, job.experiment, trial.seed)
     write_summary(record, job.experiment, picture, folder)
     write_manifest(record, folder)
@@ -118,7 +118,8 @@ def train_trial(trial: Trial, job: Job) -> tuple[Record, Any]:
         regimes=trial.regimes,
         sgd=trial.settings,
         seed=trial.seed,
-        epochs=experiment.epochs,
+        epochs=training.epochs,
+        updates=experiment.budget.updates if experiment.budget else None,
         profile=experiment.profile,
         status=_status(found, experiment.data.classes),
         train_examples=len(job.splits.train),
@@ -200,7 +201,7 @@ def _status(found: tuple[Measurement, ...], classes: int) -> str:
 
 def _say(request: Request, trial: Trial, job: Job) -> None:
     at = "" if request.epsilon is None else f" {request.epsilon:g}"
-    job.progress(trial, job.experiment.epochs, f"{request.label}{at}")
+    job.progress(trial, job.experiment.epochs_at(trial.settings.batch_size), f"{request.label}{at}")
 
 
 def _marked(found: Measurement, record: Record) -> Measurement:

@@ -6,6 +6,7 @@ Those that add to `logs` stand before those that read it.
 import math
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ import keras
 from tfsgd.data.dataset import Split, to_unit
 from tfsgd.measures.accuracy import Evaluator
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
+from tfsgd.measures.hessian import Product
 from tfsgd.measures.operator import Curvature
 from tfsgd.measures.products import product_of
 from tfsgd.plan.regimes import SGDSettings
@@ -73,8 +75,9 @@ class ValidationMetrics(keras.callbacks.Callback):
         super().__init__()
         self._split = split
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._evaluate = Evaluator(self.model)
+    @cached_property
+    def _evaluate(self) -> Evaluator:
+        return Evaluator(self.model)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         found = self._evaluate(self._split)
@@ -107,9 +110,13 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
         self.result: Curvature | None = None
         self.seconds = 0.0
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    @cached_property
+    def _product(self) -> Product:
         images, labels = to_unit(self._split.images), self._split.labels
-        self._product = product_of(self.spec, self.model, images, labels, self._batch_size)
+        return product_of(self.spec, self.model, images, labels, self._batch_size)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        _ = self._product  # what it cannot be taken on is refused before the first epoch
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         done = epoch + 1

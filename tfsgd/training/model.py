@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.length import steps_per_epoch
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.training.callbacks import exact_loss_metric
 from tfsgd.training.optimizer import SGD
@@ -20,7 +21,7 @@ def compiled_model(
     experiment: Experiment, settings: SGDSettings, strategy: tf.distribute.MirroredStrategy, examples: int
 ) -> Any:
     """The experiment's network, ready for `fit` over epochs of so many images."""
-    replicas = strategy.num_replicas_in_sync
+    replicas, steps = strategy.num_replicas_in_sync, steps_per_epoch(examples, settings.batch_size)
     with strategy.scope():
         model = experiment.build()
         parts = parts_of_a_batch(settings.batch_size, examples, replicas)
@@ -33,7 +34,7 @@ def compiled_model(
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"),
             metrics=["accuracy", *([exact_loss_metric()] if replicas > 1 else [])],
             # With several replicas Keras supports neither more steps per execution nor XLA.
-            steps_per_execution=steps_per_execution(-(-examples // settings.batch_size))
+            steps_per_execution=steps_per_execution(steps, experiment.length.rest(steps))
             if replicas == 1
             else 1,
             jit_compile=False,
@@ -85,9 +86,9 @@ class InParts(keras.Model):
         return self.get_metrics_result()
 
 
-def steps_per_execution(steps: int) -> int:
-    """The greatest divisor of an epoch's steps that is at most `STEPS_PER_EXECUTION`.
+def steps_per_execution(steps: int, rest: int = 0) -> int:
+    """The greatest divisor of an epoch's steps, and of a cut one's, that is at most `STEPS_PER_EXECUTION`.
 
     An execution that is no divisor would run into the next epoch.
     """
-    return max(n for n in range(1, STEPS_PER_EXECUTION + 1) if steps % n == 0)
+    return max(n for n in range(1, STEPS_PER_EXECUTION + 1) if steps % n == 0 and rest % n == 0)

@@ -65,8 +65,8 @@ def train(
     keras.utils.set_random_seed(seed)
     batches = EpochBatches(splits.train, settings.batch_size, seed, experiment.data.augment)
     model = compiled_model(experiment, settings, strategy, len(splits.train))
-    spec = experiment.hessian
-    hessian = TopHessianEigenvalue(getattr(splits, spec.split), spec, experiment.epochs, settings.batch_size)
+    spec, epochs = experiment.hessian, experiment.epochs_at(settings.batch_size)
+    hessian = TopHessianEigenvalue(getattr(splits, spec.split), spec, epochs, settings.batch_size)
     log, tensorboard = EpochLog(observe), keras.callbacks.TensorBoard(folder, write_graph=False)
     checkpoints = Checkpoints(
         folder / "checkpoint", training_hash or "", experiment.checkpoint_every_epochs, log, hessian
@@ -77,10 +77,14 @@ def train(
     if training_hash is not None:
         callbacks.append(checkpoints)
         done = checkpoints.restore(model)
-    model.fit(
-        batches.distributed(strategy, first_epoch=done), steps_per_epoch=batches.steps, initial_epoch=done,
-        epochs=experiment.epochs, callbacks=callbacks, verbose=0, shuffle=False,
-    )  # fmt: skip
+    rest = experiment.length.rest(batches.steps)
+    for until, steps in ((epochs - bool(rest), batches.steps), (epochs, rest)):
+        if done < until and not model.stop_training:
+            model.fit(
+                batches.distributed(strategy, first_epoch=done), steps_per_epoch=steps, initial_epoch=done,
+                epochs=until, callbacks=callbacks, verbose=0, shuffle=False,
+            )  # fmt: skip
+            done = until
     seconds = checkpoints.seconds
     return Trained(
         network=_plain_copy(model, experiment),
