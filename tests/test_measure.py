@@ -155,6 +155,7 @@ def test_evidence_and_picture(on_letters: Run, made: Path, tmp_path: Path) -> No
         "max_iterations": 100,
         "tolerance": 0.01,
         "method": "rayleigh_ritz",
+        "mode": "inference",
     }
     picture = tmp_path / "found.png"
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

@@ -53,6 +53,26 @@ class Budget(Block):
     updates: Count
 
 
+class Snapshots(Block):
+    """Networks that are kept on the way, and measured as those at the end are.
+
+    Attributes:
+        train_loss: a network is kept at the end of the first epoch whose train loss is at or below each of these,
+            nats, in inference mode.
+        examples: the first so many training images, on which that loss is taken; at most all there are.
+    """
+
+    train_loss: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=20)]
+    examples: Count = 5_000
+
+    @field_validator("train_loss")
+    @classmethod
+    def _differ(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if len({f"{value:g}" for value in values}) < len(values):
+            raise ValueError("expected values that differ in their first six digits")
+        return values
+
+
 class Measuring(Block):
     """A data set, and what is measured on networks for it."""
 
@@ -158,6 +178,7 @@ class Experiment(Measuring):
     model: str
     epochs: Count | None = None
     budget: Budget | None = None
+    snapshots: Snapshots | None = None
     batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)]
     seeds: Annotated[tuple[Cardinal, ...], Field(min_length=1)]
     regimes: Annotated[dict[Label, Regime], Field(min_length=1)]

@@ -169,16 +169,20 @@ def read_record(path: Path, hessian: Mapping[str, Any]) -> Record:
     return record
 
 
-def stored_network(folder: Path) -> Path:
-    """The `model.keras` of a trial's folder, once it is sure that it is the network that was trained.
+def stored_network(folder: Path, name: str = "model.keras") -> Path:
+    """The network in a trial's folder, once it is sure that it is the one that was trained.
+
+    Args:
+        folder: of the trial.
+        name: of the file below it.
 
     Raises:
         RequestError: it is gone, or its SHA-256 is not the manifest's.
     """
-    path = folder / "model.keras"
+    path = folder / name
     advice = "put it back, or remove the trial's folder to train it again"
     try:
-        expected = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["sha256"]["model.keras"]
+        expected = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["sha256"][name]
         content = path.read_bytes()
     except FileNotFoundError as error:
         kept = "" if error.filename == str(path) else " (export: false keeps no network)"

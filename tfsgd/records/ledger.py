@@ -21,6 +21,7 @@ def trained(trials: list[Trial], experiment: Experiment, logs: LogFolder) -> Don
     records = list(logs.records())
     for record in records:
         refuse_other_training(record, logs, experiment)
+        _refuse_other_snapshots(record, logs, experiment)
     known = {(record.sgd, record.seed): record for record in records}
     at = {record.folder: record for record in records}
     for trial in grid(experiment):
@@ -44,8 +45,8 @@ def is_complete(record: Record, experiment: Experiment, also_free: bool = False)
         experiment: the config.
         also_free: count also what is no reason to load a stored network.
     """
-    missing = record.missing(wanted(experiment, record.seed))
-    return not any(also_free or not request.free for request in missing)
+    requests = [r for r in wanted(experiment, record.seed) if also_free or not r.free]
+    return record.is_complete(requests)
 
 
 def name_regimes(done: Done, logs: LogFolder) -> None:
@@ -101,6 +102,17 @@ def refuse_other_training(record: Record, logs: LogFolder, experiment: Experimen
                 f"{key}: {logs.path} holds trials trained with {_said(recorded)}, this config says {_said(asked)}; "
                 f"{another_name(experiment)}"
             )
+
+
+def _refuse_other_snapshots(record: Record, logs: LogFolder, experiment: Experiment) -> None:
+    """A network on the way cannot be had once the training is over."""
+    kept = {snapshot.train_loss for snapshot in record.snapshots}
+    asked = experiment.snapshots.train_loss if experiment.snapshots else ()
+    if lacking := [f"{value:g}" for value in asked if value not in kept]:
+        raise RequestError(
+            f"snapshots.train_loss: {logs.path} holds {record.folder}, trained without a snapshot at "
+            f"{', '.join(lacking)}; {another_name(experiment)}"
+        )
 
 
 def _said(value: object) -> str:

@@ -6,7 +6,7 @@ never by a path.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -21,7 +21,61 @@ EIGENVALUE_HISTORY = "top_hessian_eigenvalue"  # λ1 over the epochs, in `histor
 EIGENVALUE_HISTORY_TRAINING = "top_hessian_eigenvalue_training"  # that of the network in training mode
 
 
-class Record(Part):
+class Measured:
+    """What was measured on one network."""
+
+    measurements: tuple[Measurement, ...]
+
+    @property
+    def attacks(self) -> list[Measurement]:
+        """Every attack at every epsilon."""
+        return [m for m in self.measurements if m.kind == "attack"]
+
+    @property
+    def top_eigenvalue(self) -> Measurement | None:
+        """λ1 at the end of the training, as it was measured last; `None`: not measured."""
+        found = [m for m in self.measurements if (m.name, m.label) == (TOP_EIGENVALUE, HESSIAN)]
+        return found[-1] if found else None
+
+    def natural(self, split: str) -> Measurement | None:
+        """Natural accuracy on a split, as it was measured last; `None`: not measured."""
+        found = [m for m in self.measurements if m.kind == "accuracy" and m.split == split]
+        return found[-1] if found else None
+
+    def accuracy(self, split: str) -> float | None:
+        """Natural accuracy on a split; `None`: not measured."""
+        found = self.natural(split)
+        return found.accuracy if found else None
+
+    def find(self, request: Request) -> Measurement | None:
+        """What was measured as requested; `None`: nothing yet."""
+        identity = request.identity
+        return next((m for m in self.measurements if m.identity == identity), None)
+
+    def missing(self, requests: Sequence[Request]) -> list[Request]:
+        """Those that are not measured yet, each once, whatever its labels."""
+        known = {m.identity for m in self.measurements}
+        left: dict[str, Request] = {}
+        for request in requests:
+            left.setdefault(request.identity, request)
+        return [request for identity, request in left.items() if identity not in known]
+
+
+class Snapshot(Part, Measured):
+    """The network at the end of the first epoch whose train loss was at or below a value, and what was measured on it."""
+
+    train_loss: float  # the value asked for, nats
+    epoch: int | None  # counted from 1; None: never reached
+    loss: float | None  # at the end of that epoch
+    measurements: tuple[Measurement, ...] = ()
+
+    @property
+    def file(self) -> str:
+        """The network's, below the trial's folder."""
+        return f"snapshots/train_loss-{self.train_loss:g}.keras"
+
+
+class Record(Part, Measured):
     """The result of one trial: the keys of `record.json`. Accuracies are fractions in [0, 1]."""
 
     schema_version: Literal[2] = Field(alias="schema")
@@ -50,6 +104,7 @@ class Record(Part):
     cut: bool  # whether fewer training images were used than there are
     batch_order: int
     training_hash: Sha256
+    snapshots: tuple[Snapshot, ...] = ()
 
     @model_validator(mode="after")
     def _is_what_its_hash_says(self) -> Self:
@@ -87,17 +142,6 @@ class Record(Part):
         return self.trial.name
 
     @property
-    def attacks(self) -> list[Measurement]:
-        """Every attack at every epsilon."""
-        return [m for m in self.measurements if m.kind == "attack"]
-
-    @property
-    def top_eigenvalue(self) -> Measurement | None:
-        """λ1 at the end of the training, as it was measured last; `None`: not measured."""
-        found = [m for m in self.measurements if (m.name, m.label) == (TOP_EIGENVALUE, HESSIAN)]
-        return found[-1] if found else None
-
-    @property
     def stability_eigenvalue(self) -> Measurement | None:
         """λ1 of the loss that SGD descends: with BatchNorm only training mode's; `None`: not measured."""
         if not self.batch_norm:
@@ -113,33 +157,36 @@ class Record(Part):
         plain = () if self.batch_norm else self.history.get(EIGENVALUE_HISTORY, ())
         return self.history.get(EIGENVALUE_HISTORY_TRAINING, plain)
 
-    def natural(self, split: str) -> Measurement | None:
-        """Natural accuracy on a split, as it was measured last; `None`: not measured."""
-        found = [m for m in self.measurements if m.kind == "accuracy" and m.split == split]
-        return found[-1] if found else None
-
-    def accuracy(self, split: str) -> float | None:
-        """Natural accuracy on a split; `None`: not measured."""
-        found = self.natural(split)
-        return found.accuracy if found else None
-
-    def find(self, request: Request) -> Measurement | None:
-        """What was measured as requested; `None`: nothing yet."""
-        identity = request.identity
-        return next((m for m in self.measurements if m.identity == identity), None)
+    @property
+    def networks(self) -> "tuple[Record | Snapshot, ...]":
+        """What was measured on each network of the trial: the trained one, then the snapshots that were reached."""
+        return self, *(snapshot for snapshot in self.snapshots if snapshot.epoch is not None)
 
     def missing(self, requests: Sequence[Request]) -> list[Request]:
-        """Those that are not measured yet, each once, whatever its labels. On a diverged network there is nothing to measure."""
-        if self.status == "diverged":
-            return []
-        known = {m.identity for m in self.measurements}
-        left: dict[str, Request] = {}
-        for request in requests:
-            left.setdefault(request.identity, request)
-        return [request for identity, request in left.items() if identity not in known]
+        """Those that are not measured yet on the trained network; on a diverged one there is nothing to measure."""
+        return [] if self.status == "diverged" else super().missing(requests)
 
-    def with_measurements(self, *found: Measurement) -> "Record":
-        """The record with more measurements; one that was there already keeps its bits."""
-        known = {m.identity for m in self.measurements}
-        new = tuple(m for m in found if m.identity not in known)
-        return self.model_copy(update={"measurements": (*self.measurements, *new)})
+    def is_complete(self, requests: Sequence[Request]) -> bool:
+        """Whether nothing is missing, on the trained network and the snapshots."""
+        return not any(network.missing(requests) for network in self.networks)
+
+    def with_measurements(self, *found: Measurement, of: "Record | Snapshot | None" = None) -> "Record":
+        """The record with more measurements; one that was there already keeps its bits.
+
+        Args:
+            found: what was measured.
+            of: on which of `networks`; by default the trained one.
+        """
+        if isinstance(of, Snapshot):
+            grown = (_grown(s, found) if s.train_loss == of.train_loss else s for s in self.snapshots)
+            return self.model_copy(update={"snapshots": tuple(grown)})
+        return _grown(self, found)
+
+
+R = TypeVar("R", Record, Snapshot)
+
+
+def _grown(network: R, found: Sequence[Measurement]) -> R:
+    known: set[str] = {m.identity for m in network.measurements}
+    measurements = (*network.measurements, *(m for m in found if m.identity not in known))
+    return network.model_copy(update={"measurements": measurements})

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,11 @@ def keep_network(network: Any, record: Record, folder: Path, export: bool) -> No
         )
         archive.write_out(str(folder / "saved_model"), verbose=False)
     network.save(folder / "model.keras")
-    files = [folder / "model.keras", *sorted((folder / "saved_model").rglob("*"))]
+    files = [
+        folder / "model.keras",
+        *sorted((folder / "saved_model").rglob("*")),
+        *(folder / snapshot.file for snapshot in record.snapshots),
+    ]
     proofs = {
         str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in files
@@ -50,6 +55,7 @@ def forget_network(folder: Path) -> None:
     """Removes the network of a trial that has been measured in full and is not to be exported."""
     for name in ("model.keras", "manifest.json"):
         (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "snapshots", ignore_errors=True)
 
 
 def _manifest(record: Record, shape: list[int | None], proofs: dict[str, str]) -> dict[str, Any]:

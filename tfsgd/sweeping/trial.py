@@ -18,7 +18,7 @@ from tfsgd.plan.trials import Trial, training_of
 from tfsgd.plan.wanted import SPLITS, natural, top_eigenvalue, wanted
 from tfsgd.records.folder import LogFolder, stored_network
 from tfsgd.records.lease import Lease
-from tfsgd.records.record import Record
+from tfsgd.records.record import Record, Snapshot
 from tfsgd.sweeping.export import forget_network, keep_network, write_manifest
 from tfsgd.sweeping.pictures import attacks_picture
 from tfsgd.sweeping.provenance import provenance
@@ -77,14 +77,18 @@ def run_trial(trial: Trial, job: Job) -> Record:
     """
     folder, requests = job.logs.trial_path(trial), wanted(job.experiment, trial.seed)
     known = job.logs.record(trial)
-    if known and not known.missing(requests):
+    if known and known.is_complete(requests):
         return known  # handed out again after its record was written
     record, network = (known, _stored(folder)) if known else train_trial(trial, job)
     subject = Subject(network, job.splits, trial.settings.batch_size)
-    for found in measure(subject, record.missing(requests), lambda request: _say(request, trial, job)):
-        record = record.with_measurements(_marked(found, record))
-        if record.missing(requests):
-            job.logs.write_record(record)
+    for part in record.networks:
+        on = subject
+        if isinstance(part, Snapshot) and part.missing(requests):
+            on = Subject(_stored(folder, part.file), job.splits, trial.settings.batch_size)
+        for found in measure(on, part.missing(requests), lambda request: _say(request, trial, job)):
+            record = record.with_measurements(_marked(found, record), of=part)
+            if not record.is_complete(requests):
+                job.logs.write_record(record)
     job.progress(trial, record.epochs, "record")
     picture = None if record.status == "diverged" else attacks_picture(subject, job.experiment, trial.seed)
     write_summary(record, job.experiment, picture, folder)
@@ -134,9 +138,10 @@ def train_trial(trial: Trial, job: Job) -> tuple[Record, Any]:
         cut=training.train_examples is not None,
         batch_order=training.batch_order,
         training_hash=training.hash,
+        snapshots=trained.snapshots,
     )
     keep_network(trained.network, record, folder, job.experiment.export)
-    if record.missing(wanted(experiment, trial.seed)):
+    if not record.is_complete(wanted(experiment, trial.seed)):
         job.logs.write_record(record)
         remove_checkpoints(folder / "checkpoint")
     return record, trained.network
@@ -152,8 +157,8 @@ def structure_of(experiment: Experiment) -> str:
     return _structure(experiment.architecture, experiment.data.image_shape, experiment.data.classes)
 
 
-def _stored(folder: Path) -> Any:
-    return keras.saving.load_model(stored_network(folder), compile=False)
+def _stored(folder: Path, name: str = "model.keras") -> Any:
+    return keras.saving.load_model(stored_network(folder, name), compile=False)
 
 
 def outcome(record: Record) -> str:

@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 import zipfile
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,18 @@ from numpy.typing import NDArray
 from tfsgd.measures.operator import Curvature
 from tfsgd.records.record import EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING
 from tfsgd.training.callbacks import EpochLog, TopHessianEigenvalue
+from tfsgd.training.snapshots import KeepSnapshots
 
 KEPT = 2  # the last one, and the one before should it be damaged
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The callbacks whose sight of the training a checkpoint keeps."""
+
+    log: EpochLog
+    hessian: TopHessianEigenvalue
+    snapshots: KeepSnapshots
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -35,8 +45,7 @@ class Checkpoints(keras.callbacks.Callback):
         folder: where the checkpoints of one trial go.
         training_hash: of the trial; a checkpoint of another one is not used.
         every_epochs: how often.
-        log: whose epochs are saved and restored.
-        hessian: whose result and seconds are saved and restored.
+        seen: what is saved and restored besides the model.
     """
 
     def __init__(
@@ -44,15 +53,13 @@ class Checkpoints(keras.callbacks.Callback):
         folder: Path,
         training_hash: str,
         every_epochs: int,
-        log: EpochLog,
-        hessian: TopHessianEigenvalue,
+        seen: Seen,
     ) -> None:
         super().__init__()
         self._folder = folder
         self._training_hash = training_hash
         self._every_epochs = every_epochs
-        self._log = log
-        self._hessian = hessian
+        self._log, self._hessian, self._snapshots = seen.log, seen.hessian, seen.snapshots
         self._earlier_seconds = 0.0
         self._began = time.perf_counter()
 
@@ -73,6 +80,7 @@ class Checkpoints(keras.callbacks.Callback):
             "hessian": asdict(self._hessian.result) if self._hessian.result else None,
             "hessian_settings": _settings(self._hessian),
             "hessian_seconds": self._hessian.seconds,
+            "snapshots": self._snapshots.settings,
             "seconds": self.seconds,
         }
         arrays = {f"v{i:04d}": np.asarray(v) for i, v in enumerate(_state(self.model))}
@@ -100,6 +108,8 @@ class Checkpoints(keras.callbacks.Callback):
             seen = json.loads(arrays["seen"].tobytes()) if arrays else {}
             if arrays is None or seen["training_hash"] != self._training_hash:
                 continue
+            if self._snapshots.settings not in (None, seen.get("snapshots")):
+                continue  # a network that is asked for now may have been passed by
             for i, variable in enumerate(_state(model)):
                 variable.assign(arrays[f"v{i:04d}"])
             self._log.epochs = seen["epochs"]

@@ -43,6 +43,13 @@ def compiled_model(
     return model
 
 
+def plain_copy(model: Any, experiment: Experiment) -> Any:
+    """The network with its weights, under no strategy and not compiled."""
+    copy = experiment.build()
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def parts_of_a_batch(batch_size: int, examples: int, replicas: int) -> int:
     """How many parts hold at most `PART_SIZE` images of a replica; none is empty in the smaller last batch."""
     smallest = examples % batch_size or batch_size

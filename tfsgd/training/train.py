@@ -11,6 +11,7 @@ from tfsgd.data.dataset import Splits
 from tfsgd.measures.operator import Curvature
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings
+from tfsgd.records.record import Snapshot
 from tfsgd.training.batches import EpochBatches
 from tfsgd.training.callbacks import (
     EpochLog,
@@ -20,9 +21,10 @@ from tfsgd.training.callbacks import (
     TopHessianEigenvalue,
     ValidationMetrics,
 )
-from tfsgd.training.checkpoint import Checkpoints
+from tfsgd.training.checkpoint import Checkpoints, Seen
 from tfsgd.training.devices import check_replicas, mirrored_strategy
-from tfsgd.training.model import compiled_model
+from tfsgd.training.model import compiled_model, plain_copy
+from tfsgd.training.snapshots import KeepSnapshots
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Trained:
     hessian: Curvature | None  # λ1 after the last epoch; None: diverged, or not measured here
     train_seconds: float
     hessian_seconds: float
+    snapshots: tuple[Snapshot, ...]  # networks on the way, as asked for; nothing is measured on them yet
 
 
 def train(
@@ -67,12 +70,17 @@ def train(
     model = compiled_model(experiment, settings, strategy, len(splits.train))
     spec, epochs = experiment.hessian, experiment.epochs_at(settings.batch_size)
     hessian = TopHessianEigenvalue(getattr(splits, spec.split), spec, epochs, settings.batch_size)
-    log, tensorboard = EpochLog(observe), keras.callbacks.TensorBoard(folder, write_graph=False)
+    log = EpochLog(observe)
+    snapshots = KeepSnapshots(experiment, splits.train, folder, log)
+    tensorboard = keras.callbacks.TensorBoard(folder, write_graph=False)
     checkpoints = Checkpoints(
-        folder / "checkpoint", training_hash or "", experiment.checkpoint_every_epochs, log, hessian
+        folder / "checkpoint",
+        training_hash or "",
+        experiment.checkpoint_every_epochs,
+        Seen(log, hessian, snapshots),
     )
     rules = [ExactLoss(), LearningRateRule(settings), StopWhenDiverged()]
-    callbacks = [*rules, ValidationMetrics(splits.validation), hessian, log, tensorboard]
+    callbacks = [*rules, ValidationMetrics(splits.validation), hessian, snapshots, log, tensorboard]
     done = 0
     if training_hash is not None:
         callbacks.append(checkpoints)
@@ -87,16 +95,11 @@ def train(
             done = until
     seconds = checkpoints.seconds
     return Trained(
-        network=_plain_copy(model, experiment),
+        network=plain_copy(model, experiment),
         history=log.columns(),
         diverged=bool(model.stop_training),
         hessian=None if model.stop_training else hessian.result,
         train_seconds=seconds - hessian.seconds,
         hessian_seconds=hessian.seconds,
+        snapshots=snapshots.found(),
     )
-
-
-def _plain_copy(model: Any, experiment: Experiment) -> Any:
-    copy = experiment.build()
-    copy.set_weights(model.get_weights())
-    return copy
