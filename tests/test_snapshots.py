@@ -25,7 +25,7 @@ def trained(
 ) -> Trained:
     asked = experiment(epochs=epochs, **more)
     kill = {"observe": killer(kill_after)} if kill_after else {}
-    return train(SETTINGS, 3, asked, small(splits), folder, "a" * 64, **kill)  # type: ignore[arg-type]
+    return train(SETTINGS, 3, asked, small(splits), folder, "a" * 64, **kill)
 
 
 def loss_of(path: Path, splits: Splits, examples: int) -> float:

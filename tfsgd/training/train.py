@@ -10,6 +10,7 @@ import keras
 from tfsgd.data.dataset import Splits
 from tfsgd.measures.operator import Curvature
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.length import Length
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.records.record import Snapshot
 from tfsgd.training.batches import EpochBatches
@@ -70,23 +71,17 @@ def train(
     model = compiled_model(experiment, settings, strategy, len(splits.train))
     spec, epochs = experiment.hessian, experiment.epochs_at(settings.batch_size)
     hessian = TopHessianEigenvalue(getattr(splits, spec.split), spec, epochs, settings.batch_size)
-    log = EpochLog(observe)
+    log, tensorboard = EpochLog(observe), keras.callbacks.TensorBoard(folder, write_graph=False)
     snapshots = KeepSnapshots(experiment, splits.train, folder, log)
-    tensorboard = keras.callbacks.TensorBoard(folder, write_graph=False)
-    checkpoints = Checkpoints(
-        folder / "checkpoint",
-        training_hash or "",
-        experiment.checkpoint_every_epochs,
-        Seen(log, hessian, snapshots),
-    )
+    every, seen = experiment.checkpoint_every_epochs, Seen(log, hessian, snapshots)
+    checkpoints = Checkpoints(folder / "checkpoint", training_hash or "", every, seen)
     rules = [ExactLoss(), LearningRateRule(settings), StopWhenDiverged()]
     callbacks = [*rules, ValidationMetrics(splits.validation), hessian, snapshots, log, tensorboard]
     done = 0
     if training_hash is not None:
         callbacks.append(checkpoints)
         done = checkpoints.restore(model)
-    rest = experiment.length.rest(batches.steps)
-    for until, steps in ((epochs - bool(rest), batches.steps), (epochs, rest)):
+    for until, steps in _stages(experiment.length, batches.steps):
         if done < until and not model.stop_training:
             model.fit(
                 batches.distributed(strategy, first_epoch=done), steps_per_epoch=steps, initial_epoch=done,
@@ -103,3 +98,9 @@ def train(
         hessian_seconds=hessian.seconds,
         snapshots=snapshots.found(),
     )
+
+
+def _stages(length: Length, steps: int) -> list[tuple[int, int]]:
+    """Until which epoch with how many updates each: the whole epochs, then one that is cut."""
+    epochs, rest = length.epochs(steps), length.rest(steps)
+    return [(epochs - 1, steps), (epochs, rest)] if rest else [(epochs, steps)]
