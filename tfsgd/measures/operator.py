@@ -26,6 +26,9 @@ class Batches(Protocol):
     examples: int
     batch_size: int | None
 
+    def gradient(self, indices: NDArray[np.integer[Any]]) -> Vector:
+        """Gradient of the mean loss over the images of these indices, `(dimension,)`, in float64."""
+
     def along_gradient(self, indices: NDArray[np.integer[Any]]) -> tuple[float, float]:
         """gᵀH_B g and |g|², g the gradient of the mean loss over the images of these indices."""
 
