@@ -88,3 +88,16 @@ class CurvatureSpec(Spec):
             seed: of whatever is drawn.
         """
         raise NotImplementedError
+
+    def unfit(self, dimension: int, batch_size: int | None) -> str:
+        """What these settings ask for that is not there, in one line that begins with their key; empty: nothing.
+
+        Args:
+            dimension: number of trainable parameters.
+            batch_size: with which the network is trained; `None` where that is not known.
+        """
+        return ""
+
+    def vectors(self, dimension: int) -> int:
+        """So many vectors of 8 bytes x parameters are in memory at once."""
+        return 10

@@ -1,10 +1,12 @@
 """The trials of a grid that are not complete -> complete, in this process or by workers."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from tfsgd.data.dataset import Splits
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.fit import refuse_unfit
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.plan.wanted import doubts
 from tfsgd.records.folder import LogFolder
@@ -69,8 +71,10 @@ def run_trials(waiting: list[Trial], done: Done, plan: Plan) -> dict[str, str]:
     configure_tensorflow()
     experiment.architecture.check(experiment.data.image_shape, experiment.data.classes)
     refuse_other_structure(done, structure_of(experiment), folder)
-    write_hparams_config(experiment, grid(experiment), folder.path)
     size = crew.workers or workers.default_size(len(waiting))
+    if experiment.curvature:
+        refuse_unfit(experiment, _parameters(experiment), size)
+    write_hparams_config(experiment, grid(experiment), folder.path)
     with Display(len(waiting), experiment.epochs, folder, console()) as display:
         if size == 1 and not crew.listen:
             replicas = mirrored_strategy().num_replicas_in_sync
@@ -85,3 +89,8 @@ def run_trials(waiting: list[Trial], done: Done, plan: Plan) -> dict[str, str]:
             waiting, folder, display,
             size=size, data_dirs=crew.data_dirs, address=address, joins=False,
         ).run()  # fmt: skip
+
+
+def _parameters(experiment: Experiment) -> int:
+    """How many of an experiment's network are trained."""
+    return sum(math.prod(variable.shape) for variable in experiment.build().trainable_variables)

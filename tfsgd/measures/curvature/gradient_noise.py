@@ -44,11 +44,9 @@ class GradientNoise(CurvatureSpec):
         """
         source, size = cast(Batches, matvec), self.batch_size
         count = source.examples
-        if size >= count:
-            raise RequestError(
-                f"curvature.{self.measure or 'gradient_noise'}.batch_size: expected fewer than the {count} images "
-                f"of examples, received {size}"
-            )
+        reason = self._too_large(count)
+        if reason:
+            raise RequestError(f"curvature.{self.measure or 'gradient_noise'}.{reason}")
         whole = source.gradient(np.arange(count))
         squared = float(np.sum(whole * whole))
         rng = np.random.default_rng(seed)
@@ -62,3 +60,12 @@ class GradientNoise(CurvatureSpec):
         more = {"trace": trace, "trace_error": error, "squared_gradient": squared}
         value, off_by = (trace / squared, error / squared) if known else (np.nan, np.nan)
         return Curvature(value, off_by, self.batches + 1, known, more)
+
+    def unfit(self, dimension: int, batch_size: int | None) -> str:
+        """A batch is drawn from the examples, without repetition, and is not all of them."""
+        return self._too_large(self.examples)
+
+    def _too_large(self, count: int) -> str:
+        if self.batch_size < count:
+            return ""
+        return f"batch_size: expected fewer than the {count} images of examples, received {self.batch_size}"
