@@ -11,7 +11,8 @@ from tfsgd.measures.accuracy import Evaluator, certainty
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.batches import BatchProduct
 from tfsgd.measures.gauss_newton import GaussNewtonProduct
-from tfsgd.measures.hessian import HessianVectorProduct, Product
+from tfsgd.measures.hessian import HessianVectorProduct
+from tfsgd.measures.inputs import InputProduct
 from tfsgd.measures.natural import InputGradient
 from tfsgd.measures.operator import CurvatureSpec, Operator
 from tfsgd.measures.spec import Measurement, Request
@@ -34,7 +35,7 @@ class Subject:
         self.network = network
         self.splits = splits
         self._clean: dict[tuple[str, int], Mask] = {}
-        self._products: dict[tuple[Operator, str, int], Product] = {}
+        self._products: dict[tuple[Operator, str, int], Any] = {}
 
     @cached_property
     def victim(self) -> Victim:
@@ -58,7 +59,7 @@ class Subject:
             self._clean[split, examples] = self.victim.predict(images) == labels
         return self._clean[split, examples]
 
-    def product(self, split: str, examples: int, operator: Operator = "hessian") -> Product:
+    def product(self, split: str, examples: int, operator: Operator = "hessian") -> Any:
         """v -> Hv on them, or another operator's product."""
         key = (operator, split, examples)
         if key not in self._products:
@@ -126,10 +127,11 @@ def _curvature(subject: Subject, request: Request) -> Mapping[str, Any]:
     return request.spec.run(product, product.dimension, request.seed).values()
 
 
-_PRODUCTS: dict[Operator, Callable[..., Product]] = {
+_PRODUCTS: dict[Operator, Callable[..., Any]] = {
     "hessian": HessianVectorProduct,
     "gauss_newton": GaussNewtonProduct,
     "batches": BatchProduct,
+    "inputs": InputProduct,
 }
 _MEASURES = {
     "accuracy": _accuracy,

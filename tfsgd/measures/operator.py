@@ -12,7 +12,7 @@ from tfsgd.measures.spec import Kind, Spec
 
 Vector = NDArray[np.floating[Any]]  # (number of trainable parameters,)
 Matvec = Callable[[Vector], Vector]  # v -> Hv, H symmetric
-Operator = Literal["hessian", "gauss_newton", "batches"]
+Operator = Literal["hessian", "gauss_newton", "batches", "inputs"]
 
 
 class Batches(Protocol):
@@ -31,6 +31,21 @@ class Batches(Protocol):
 
     def along_gradient(self, indices: NDArray[np.integer[Any]]) -> tuple[float, float]:
         """gᵀH_B g and |g|², g the gradient of the mean loss over the images of these indices."""
+
+
+class Inputs(Protocol):
+    """What `run` sees of an operator `inputs`.
+
+    Attributes:
+        examples: images.
+    """
+
+    examples: int
+
+    def __call__(
+        self, vectors: NDArray[np.float64], indices: NDArray[np.integer[Any]]
+    ) -> NDArray[np.float64]:
+        """H_i v_i of the images of these indices, `(n, dimension)`, H_i with respect to the image's own pixels."""
 
 
 @dataclass(frozen=True)

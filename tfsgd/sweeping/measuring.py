@@ -128,7 +128,7 @@ def _why_not(request: Request, parameters: int) -> str:
     """Why something cannot be measured on a network of so many parameters; empty where it can."""
     if not isinstance(request.spec, CurvatureSpec):
         return ""
-    if not parameters:
+    if not parameters and request.spec.operator != "inputs":
         return "the network tells no trainable variables, so there is no Hessian to take"
     return request.spec.unfit(parameters, None)
 
