@@ -276,8 +276,8 @@ def test_every_graph_is_traced_once_whatever_the_steps_and_images(
         victim.zero_gradient_fraction(few, their_labels)
         victim.logits(few)
     assert set(victim._graphs) == {
-        ("step", "cross_entropy"),
-        *((what, loss) for what in ("ascend", "gradient") for loss in LOSSES),
+        ("step", "cross_entropy", 1.0),
+        *((what, loss, 1.0) for what in ("ascend", "gradient") for loss in LOSSES),
     }
     graphs = [victim._logits, victim._predict, *victim._graphs.values()]
     assert [graph.experimental_get_tracing_count() for graph in graphs] == [1] * (3 + 2 * len(LOSSES))
@@ -333,6 +333,52 @@ def test_margin_breaks_a_network_whose_cross_entropy_has_no_gradient(
     }
     assert left["cross_entropy"] > 0.9 * right.mean()
     assert left["margin"] < 0.2 * right.mean()
+
+
+def test_a_temperature_is_a_network_whose_logits_are_divided_by_it(
+    network: Any, victim: Victim, images: np.ndarray, labels: np.ndarray
+) -> None:
+    """By 8, so that nothing is rounded: bit for bit; and one that masks its gradients is found out."""
+    settings: dict[str, Any] = {"steps": 5, "relative_step_size": 0.2, "early_stop": False}
+    found = pgd(victim, images, labels, 0.05, temperature=8.0, **settings)
+    cooler = Victim.of(keras.Model(network.input, keras.layers.Rescaling(1 / 8)(network.output)), 32)
+    same = pgd(cooler, images, labels, 0.05, **settings)
+    np.testing.assert_array_equal(found.images, same.images)
+    assert found.values["last_rise"] == pytest.approx(same.values["last_rise"], rel=1e-5)
+    assert (found.images != pgd(victim, images, labels, 0.05, **settings).images).any()
+
+    certain = Victim.of(keras.Model(network.input, keras.layers.Rescaling(1000.0)(network.output)))
+    assert (
+        pgd(certain, images, labels, 0.1, steps=20, relative_step_size=0.1, temperature=100.0).correct.mean()
+        < 0.2
+    )
+
+
+def test_a_temperature_of_1_is_told_nowhere() -> None:
+    plain, same, other = (PGD(epsilon=(0.1,), temperature=t) for t in (1.0, 1.0, 2.0))
+    assert "temperature" not in plain.settings()
+    assert plain.unusual() == same.unusual() == {}
+    assert other.unusual() == {"temperature": 2.0}
+
+
+@pytest.mark.parametrize("early_stop", [True, False])
+def test_last_rise_is_the_loss_after_all_steps_less_that_after_all_but_one(
+    victim: Victim, images: np.ndarray, labels: np.ndarray, early_stop: bool
+) -> None:
+    def at(steps: int) -> Outcome:
+        return pgd(victim, images, labels, 0.02, steps=steps, relative_step_size=0.1, early_stop=early_stop)
+
+    def losses(moved: np.ndarray) -> np.ndarray:
+        logits = victim.logits(moved).astype(np.float64)
+        return np.log(np.exp(logits).sum(1)) - logits[np.arange(len(labels)), labels]
+
+    before, after = at(4), at(5)
+    holds = after.correct
+    assert 0 < holds.sum() < len(labels)
+    expected = (losses(after.images) - losses(before.images))[holds].mean()
+    assert after.values["last_rise"] == pytest.approx(expected, rel=1e-3)
+    nothing = pgd(victim, images[:5], (labels[:5] + 1) % 10, 0.3, early_stop=early_stop)
+    assert (nothing.values["last_rise"] is None) == (not nothing.correct.any())
 
 
 def test_bim_is_pgd_from_the_image_itself(victim: Victim, images: np.ndarray, labels: np.ndarray) -> None:

@@ -12,7 +12,7 @@ from tfsgd.measures.attacks.bim import BIM
 from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.curvature.trace import Trace
 from tfsgd.plan.config import slug
-from tfsgd.plan.reading import load_experiment
+from tfsgd.plan.reading import load_experiment, to_yaml
 from tfsgd.plan.trials import grid
 
 SHIPPED = sorted(Path("configs").glob("*.yaml"))
@@ -50,6 +50,51 @@ def test_the_file_gives_way_to_quick_and_quick_to_set(config: Config) -> None:
     assert (quick.epochs, quick.hessian.examples, quick.hessian.max_iterations) == (2, 10, 3)
     assert load_experiment(path, ("epochs=9",), quick=True).epochs == 9
     assert load_experiment(path, ("quick.epochs=4",), quick=True).epochs == 4
+
+
+def test_full_measures_stand_beside_the_configs_own(config: Config) -> None:
+    """Labels that the config has stay as they are, also as null; images are cut to those that there are."""
+    own = {
+        "fgsm": {"epsilon": [0.1]},
+        "pgd": {"epsilon": [0.1, 0.2]},
+        "square": {"epsilon": [0.3]},
+        "noise": None,
+    }
+    path = config(
+        measures="full", attacks=own, curvature={"trace": {"probes": 9, "examples": 60}, "layers": None}
+    )
+    experiment = load_experiment(path)
+    attacks, curvature = experiment.attacks, experiment.curvature
+    assert attacks.keys() - own.keys() >= {"pgd-twice", "pgd-large", "apgd", "apgd-dlr", "minimal"}
+    assert "noise" not in attacks
+    assert attacks["square"].epsilon == (0.3,)
+    assert attacks["apgd"].epsilon == attacks["apgd-dlr"].epsilon == (0.1, 0.2)
+    assert (attacks["pgd-large"].epsilon, attacks["pgd-twice"].examples) == ((0.5,), 50)
+    assert curvature.keys() >= {"trace", "spectrum", "extremes", "gauss_newton", "batch_sharpness"}
+    assert "layers" not in curvature
+    assert isinstance(curvature["trace"], Trace)
+    assert (curvature["trace"].probes, curvature["spectrum"].examples) == (9, 200)
+
+    again = path.with_name("resolved.yaml")
+    again.write_text(to_yaml(experiment.model_dump(mode="json", exclude={"profile", "code_dir", "own_data"})))
+    assert load_experiment(again) == experiment, "what is stored says it all"
+    assert load_experiment(config()).curvature == {}
+    assert (
+        load_experiment(config(), ("measures=full",)).curvature
+        == load_experiment(config(measures="full")).curvature
+    )
+    assert load_experiment(config(quick={"measures": "full"}), quick=True).curvature.keys() >= {
+        "trace",
+        "layers",
+    }
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_full_measures_fit_every_shipped_config(path: Path) -> None:
+    for quick in (False, True):
+        experiment = load_experiment(path, ("measures=full",), quick)
+        assert experiment.attacks["apgd"].epsilon == experiment.attacks["pgd"].epsilon
+        assert experiment.curvature["batch_sharpness"].examples >= max(experiment.batch_sizes)
 
 
 def test_overrides_are_yaml_and_dotted(config: Config) -> None:
@@ -146,6 +191,8 @@ WRONG = [
     ({"quick": [1]}, "quick: expected a mapping"),
     ({"quick": {"quick": {"epochs": 1}}}, "quick.quick: expected no quick block inside the quick block"),
     ({"quick": {"profile": "full"}}, "quick.profile: it is set by --quick"),
+    ({"measures": "ful"}, "measures: expected standard or full, received 'ful'"),
+    ({"measure": "full"}, "measure: unknown key; did you mean 'measures'?"),
     ({"quik": {}}, "quik: unknown key; did you mean 'quick'?"),
     ({"hessian": {"quick": 1}}, "hessian.quick: unknown key"),
     ({"hessian": {"tolerence": 1}}, "hessian.tolerence: unknown key; did you mean 'tolerance'?"),

@@ -47,14 +47,18 @@ class Counted:
         self._h = h
         self.products = 0
 
+    def gradient(self, indices: np.ndarray) -> np.ndarray:
+        return self(np.random.default_rng(indices).standard_normal(len(self._h)))
+
     def along_gradient(self, indices: np.ndarray) -> tuple[float, float]:
         g = np.random.default_rng(indices).standard_normal(len(self._h))
         return float(np.sum(g * self(g))), float(g @ g)
 
-    def __call__(self, vector: np.ndarray) -> np.ndarray:
+    def __call__(self, vector: np.ndarray, indices: Any = None) -> np.ndarray:
+        """Of one vector, or of one for each image of these indices: then all have the same Hessian."""
         self.products += 1
         with np.errstate(invalid="ignore"):
-            return np.asarray(self._h @ vector)
+            return np.asarray(vector @ self._h)
 
 
 @dataclass(frozen=True)

@@ -191,6 +191,17 @@ def test_without_variables_attacks_run_and_the_hessian_is_refused_in_words(
     assert why in said
 
 
+def test_what_needs_a_batch_size_is_said_and_all_else_is_measured(on_letters: Run, tmp_path: Path) -> None:
+    out = tmp_path / "found.json"
+    ask = ("--set", "curvature.batch_sharpness={}", "--set", "curvature.gradient_noise={batches: 3}")
+    code, said, err = on_letters("net.keras", *FEW, *ask, "--out", out)
+    assert (code, err) == (0, "")
+    [one] = read(out)["networks"]
+    assert list(one["not_measured"]) == ["batch_sharpness"]
+    assert "batch_size: expected a number" in " ".join(said.split())
+    assert one["measurements"][-1]["label"] == "gradient_noise"
+
+
 def test_a_network_that_expects_bytes_is_warned_of_and_measured(on_letters: Run, tmp_path: Path) -> None:
     out = tmp_path / "found.json"
     code, _, err = on_letters("bytes.keras", *FEW, "--out", out)

@@ -116,6 +116,23 @@ def test_only_what_is_missing_is_measured_and_the_rest_keeps_its_bits(
     assert records(logs) == after
 
 
+def test_full_measures_are_taken_from_stored_networks_and_once(
+    run_measure: Run, logs: Path, asked: list[str]
+) -> None:
+    few = [word for label in ("spectrum", "layers") for word in ("--set", f"curvature.{label}=null")]
+    full = ("--set", "measures=full", *few, *ALONE)
+    code, _, err = run_measure(logs / "trials/lr/b0016-m0.9-s0", *full)
+    assert (code, err) == (0, "")
+    assert {"pgd-reference 0.02", "pgd-large 0.5", "minimal 0.5", "apgd-dlr 0.02"} < set(asked)
+    assert {"trace", "extremes", "gauss_newton", "batch_sharpness"} < set(asked)
+    found = {m["label"]: m["values"] for m in records(logs)[1]["measurements"]}
+    # The network is linear, so its Hessian is its Gauss-Newton part.
+    assert found["gauss_newton"]["value"] == pytest.approx(found["extremes"]["value"], rel=5e-3)
+    asked.clear()
+    assert run_measure(logs / "trials/lr/b0016-m0.9-s0", *full)[0] == 0
+    assert asked == []
+
+
 def test_an_interruption_between_two_measurements_loses_only_the_one_at_hand(
     run_measure: Run, logs: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,7 @@ class Ascent:
         steps: how many.
         early_stop: an image goes no further once it is misclassified, at the start or after any step.
         loss: of `tfsgd.measures.loss.LOSSES`.
+        temperature: by which the logits are divided before the loss.
     """
 
     epsilon: float | NDArray[np.float32]
@@ -52,6 +53,7 @@ class Ascent:
     steps: int
     early_stop: bool
     loss: str = "cross_entropy"
+    temperature: float = 1.0
 
 
 IMAGES_UNDER_WAY = 1_024  # where an attack keeps several arrays for each image: memory, not mathematics

@@ -7,6 +7,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfsgd.measures.hessian import HessianVectorProduct
+from tfsgd.measures.operator import Vector
 
 
 class BatchProduct(HessianVectorProduct):
@@ -35,13 +36,20 @@ class BatchProduct(HessianVectorProduct):
         self.examples = len(labels)
         self._gradient = tf.function(lambda *batch: self._mean(self._chunk_gradient, *batch))
 
+    def gradient(self, indices: NDArray[np.integer[Any]]) -> Vector:
+        """Gradient of the mean loss over the images of these indices, `(dimension,)`, in float64."""
+        return np.asarray(self._gradient(*self._batch(indices)), np.float64)
+
     def along_gradient(self, indices: NDArray[np.integer[Any]]) -> tuple[float, float]:
         """gᵀH_B g and |g|², g the gradient of the mean loss over the images of these indices."""
-        batch = tf.gather(self._images, indices), tf.gather(self._labels, indices)
+        batch = self._batch(indices)
         gradient = self._gradient(*batch)
         product = np.asarray(self._product(gradient, *batch), np.float64)
         g = np.asarray(gradient, np.float64)
         return float(np.sum(g * product)), float(np.sum(g * g))
+
+    def _batch(self, indices: NDArray[np.integer[Any]]) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.gather(self._images, indices), tf.gather(self._labels, indices)
 
     def _chunk_gradient(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:

@@ -9,7 +9,6 @@ from typing import Any
 from tfsgd.data.dataset import Splits, to_unit
 from tfsgd.measures.accuracy import Evaluator, certainty
 from tfsgd.measures.attack import AttackSpec
-from tfsgd.measures.hessian import Product
 from tfsgd.measures.natural import InputGradient
 from tfsgd.measures.operator import CurvatureSpec
 from tfsgd.measures.products import product_of
@@ -33,7 +32,7 @@ class Subject:
         self.network = network
         self.splits = splits
         self._clean: dict[tuple[str, int], Mask] = {}
-        self._products: dict[tuple[Any, ...], Product] = {}
+        self._products: dict[tuple[Any, ...], Any] = {}
 
     @cached_property
     def victim(self) -> Victim:
@@ -57,7 +56,7 @@ class Subject:
             self._clean[split, examples] = self.victim.predict(images) == labels
         return self._clean[split, examples]
 
-    def product(self, spec: CurvatureSpec, split: str, examples: int) -> Product:
+    def product(self, spec: CurvatureSpec, split: str, examples: int) -> Any:
         """v -> Hv on them, or the product that the measure asks for."""
         size = getattr(spec, "batch_size", None) if spec.mode == "training" else None
         key = (spec.operator, spec.mode, size, split, examples)

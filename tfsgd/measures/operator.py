@@ -12,7 +12,7 @@ from tfsgd.measures.spec import Kind, Spec
 
 Vector = NDArray[np.floating[Any]]  # (number of trainable parameters,)
 Matvec = Callable[[Vector], Vector]  # v -> Hv, H symmetric
-Operator = Literal["hessian", "gauss_newton", "batches"]
+Operator = Literal["hessian", "gauss_newton", "batches", "inputs"]
 
 
 class Batches(Protocol):
@@ -26,8 +26,26 @@ class Batches(Protocol):
     examples: int
     batch_size: int | None
 
+    def gradient(self, indices: NDArray[np.integer[Any]]) -> Vector:
+        """Gradient of the mean loss over the images of these indices, `(dimension,)`, in float64."""
+
     def along_gradient(self, indices: NDArray[np.integer[Any]]) -> tuple[float, float]:
         """gᵀH_B g and |g|², g the gradient of the mean loss over the images of these indices."""
+
+
+class Inputs(Protocol):
+    """What `run` sees of an operator `inputs`.
+
+    Attributes:
+        examples: images.
+    """
+
+    examples: int
+
+    def __call__(
+        self, vectors: NDArray[np.float64], indices: NDArray[np.integer[Any]]
+    ) -> NDArray[np.float64]:
+        """H_i v_i of the images of these indices, `(n, dimension)`, H_i with respect to the image's own pixels."""
 
 
 @dataclass(frozen=True)
@@ -88,3 +106,16 @@ class CurvatureSpec(Spec):
             seed: of whatever is drawn.
         """
         raise NotImplementedError
+
+    def unfit(self, dimension: int, batch_size: int | None) -> str:
+        """What these settings ask for that is not there, in one line that begins with their key; empty: nothing.
+
+        Args:
+            dimension: number of trainable parameters.
+            batch_size: with which the network is trained; `None` where that is not known.
+        """
+        return ""
+
+    def vectors(self, dimension: int) -> int:
+        """So many vectors of 8 bytes x parameters are in memory at once."""
+        return 10

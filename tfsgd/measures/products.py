@@ -8,21 +8,23 @@ from numpy.typing import NDArray
 from tfsgd.errors import RequestError
 from tfsgd.measures.batches import BatchProduct
 from tfsgd.measures.gauss_newton import GaussNewtonProduct
-from tfsgd.measures.hessian import HessianVectorProduct, Product
+from tfsgd.measures.hessian import HessianVectorProduct
+from tfsgd.measures.inputs import InputProduct
 from tfsgd.measures.operator import CurvatureSpec, Operator
 from tfsgd.measures.training_mode import TrainingMode
 from tfsgd.measures.victim import Labels
 
-_PRODUCTS: dict[Operator, Callable[..., Product]] = {
+_PRODUCTS: dict[Operator, Callable[..., Any]] = {
     "hessian": HessianVectorProduct,
     "gauss_newton": GaussNewtonProduct,
     "batches": BatchProduct,
+    "inputs": InputProduct,
 }
 
 
 def product_of(
     spec: CurvatureSpec, network: Any, images: NDArray[Any], labels: Labels, batch_size: int | None = None
-) -> Product:
+) -> Any:
     """v -> Hv on these images, or another operator's product.
 
     In training mode the loss is the mean over batches of the trial's size, in the order of the images, each with

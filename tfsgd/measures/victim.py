@@ -50,7 +50,7 @@ class Victim:
         self._chunk_size = chunk_size
         self._logits = tf.function(logits, [self._images])
         self._predict = tf.function(lambda images: tf.argmax(logits(images), 1), [self._images])
-        self._graphs: dict[tuple[str, str], Any] = {}  # by what they do and the loss
+        self._graphs: dict[tuple[str, str, float], Any] = {}  # by what they do, the loss and its temperature
         check_logits(self.logits, np.random.default_rng(0).random((8, *image_shape), np.float32), name)
 
     @classmethod
@@ -102,13 +102,21 @@ class Victim:
         Returns:
             The image where each one ended, and which of them get their true label there.
         """
+        reached, correct, _ = self.climb(images, labels, start, how)
+        return reached, correct
+
+    def climb(
+        self, images: Images, labels: Labels, start: Images, how: Ascent
+    ) -> tuple[Images, Mask, NDArray[np.float32]]:
+        """As `ascend`; and how much the last step raised each image's loss, NaN where it ended before, `(N,)`."""
         kinds = [self._images, self._labels, self._images, _numbers(), _numbers(), _count(), _flag()]
-        graph = self._graph("ascend", how.loss, self._ascend_in_graph, kinds)
+        graph = self._graph("ascend", how.loss, self._ascend_in_graph, kinds, how.temperature)
         epsilon, step_size = (
             np.broadcast_to(np.float32(x), len(images)) for x in (how.epsilon, how.step_size)
         )
-        reached, correct = graph(images, labels, start, epsilon, step_size, how.steps, how.early_stop)
-        return reached.numpy(), correct.numpy()
+        found = graph(images, labels, start, epsilon, step_size, how.steps, how.early_stop)
+        reached, correct, rise = (tensor.numpy() for tensor in found)
+        return reached, correct, rise
 
     def zero_gradient_fraction(self, images: Images, labels: Labels) -> float:
         """Share of images whose loss has an input gradient of exactly zero: no attack can move them.
@@ -125,13 +133,21 @@ class Victim:
     def _chunks(self, images: Images) -> Iterator[slice]:
         return (slice(i, i + self._chunk_size) for i in range(0, len(images), self._chunk_size))
 
-    def _graph(self, what: str, loss: str, python: Callable[..., Any], kinds: list[tf.TensorSpec]) -> Any:
-        if (what, loss) not in self._graphs:
-            gradient = self._gradient(loss)
-            self._graphs[what, loss] = tf.function(lambda *tensors: python(gradient, *tensors), kinds)
-        return self._graphs[what, loss]
+    def _graph(
+        self,
+        what: str,
+        loss: str,
+        python: Callable[..., Any],
+        kinds: list[tf.TensorSpec],
+        temperature: float = 1.0,
+    ) -> Any:
+        key = (what, loss, temperature)
+        if key not in self._graphs:
+            gradient = self._gradient(loss, temperature)
+            self._graphs[key] = tf.function(lambda *tensors: python(gradient, *tensors), kinds)
+        return self._graphs[key]
 
-    def _gradient(self, loss: str) -> Any:
+    def _gradient(self, loss: str, temperature: float = 1.0) -> Any:
         """`(images, labels)` -> predicted classes, the gradient of each image's loss, and the losses.
 
         Not inlined: in the graph of a loop TensorFlow leaves MaxPool's gradient to a kernel of its own, which
@@ -142,14 +158,15 @@ class Victim:
             with tf.GradientTape() as tape:
                 tape.watch(images)
                 logits = self._ask(images)
-                losses = LOSSES[loss](labels, logits)
+                losses = LOSSES[loss](labels, logits if temperature == 1 else logits / temperature)
             return tf.argmax(logits, 1), tape.gradient(losses, images), losses
 
-        if ("gradient", loss) not in self._graphs:
-            self._graphs["gradient", loss] = tf.function(
+        key = ("gradient", loss, temperature)
+        if key not in self._graphs:
+            self._graphs[key] = tf.function(
                 gradient, [self._images, self._labels], experimental_attributes={"_noinline": True}
             )
-        return self._graphs["gradient", loss]
+        return self._graphs[key]
 
     @staticmethod
     def _step_in_graph(
@@ -160,7 +177,7 @@ class Victim:
 
     def _ascend_in_graph(
         self, gradient_of: Callable[..., Any], *tensors: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Steps on all images, with a chunk of them under way at a time.
 
         An image that is done leaves the chunk and the next one takes its place, each with its own
@@ -173,15 +190,18 @@ class Victim:
         )
         result = tf.zeros_like(images)
         correct = tf.zeros([count], tf.bool)
+        rise = tf.fill([count], np.float32(np.nan))
         waiting = 0  # the next image to enter
         index = tf.zeros([0], tf.int32)  # of the images under way
         done_steps = tf.zeros([0], tf.int32)
+        before = tf.zeros([0], tf.float32)  # each one's loss before its last step
         current = images[:0]
         while waiting < count or tf.size(index) > 0:
             tf.autograph.experimental.set_loop_options(
                 shape_invariants=[
                     (index, tf.TensorShape([None])),
                     (done_steps, tf.TensorShape([None])),
+                    (before, tf.TensorShape([None])),
                     (current, tf.TensorShape([None, *images.shape[1:]])),
                 ]
             )
@@ -192,22 +212,26 @@ class Victim:
             )
             index = tf.concat([index, entering], 0)
             done_steps = tf.concat([done_steps, tf.zeros_like(entering)], 0)
+            before = tf.concat([before, tf.fill([tf.size(entering)], np.float32(np.nan))], 0)
             current = tf.concat([current, first], 0)
 
             label = tf.gather(labels, index)
-            predicted, gradient, _ = gradient_of(current, label)
+            predicted, gradient, losses = gradient_of(current, label)
+            losses = tf.cast(losses, tf.float32)
             right = predicted == label
             leaving = (done_steps == steps) | (early_stop & ~right)
             result = tf.tensor_scatter_nd_update(result, index[leaving][:, None], current[leaving])
             correct = tf.tensor_scatter_nd_update(correct, index[leaving][:, None], right[leaving])
+            last = done_steps == steps
+            rise = tf.tensor_scatter_nd_update(rise, index[last][:, None], losses[last] - before[last])
 
             staying = ~leaving
-            index, done_steps = index[staying], done_steps[staying] + 1
+            index, done_steps, before = index[staying], done_steps[staying] + 1, losses[staying]
             current = current[staying] + optimize_linear(gradient[staying], tf.gather(step_size, index))
             current = tf.clip_by_value(current, 0.0, 1.0)
             clean = tf.gather(images, index)
             current = _into_ball(clean, current - clean, tf.gather(epsilon, index))
-        return result, correct
+        return result, correct, rise
 
 
 def _number() -> tf.TensorSpec:

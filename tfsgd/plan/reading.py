@@ -12,6 +12,7 @@ from tfsgd.errors import RequestError
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.plan.config import Experiment, Measuring
 from tfsgd.plan.dialect import DialectError, cut, parse_yaml, read_yaml, shown, to_yaml
+from tfsgd.plan.full import usual_epsilons, with_full
 from tfsgd.plan.own import SET_BY_THE_TOOL
 from tfsgd.plan.resolve import nearest
 from tfsgd.plan.shipped import find_config
@@ -121,6 +122,19 @@ def _validated(
     what: type[M] = Experiment,  # type: ignore[assignment]
     resolved: bool = False,
 ) -> M:
+    keys = {key: value for key, value in raw.items() if key != "measures"}
+    measures = raw.get("measures", "standard")
+    if measures not in ("standard", "full"):
+        raise RequestError(f"{path}: measures: expected standard or full, received {shown(measures)}")
+    plain = _model(path, keys, data_dirs, what, resolved)
+    return (
+        plain if measures == "standard" else _model(path, with_full(keys, plain), data_dirs, what, resolved)
+    )
+
+
+def _model(
+    path: Path, raw: dict[str, Any], data_dirs: tuple[Path | None, ...], what: type[M], resolved: bool
+) -> M:
     context = None if resolved else {"folder": path.parent, "data_dirs": data_dirs}
     try:
         return what.model_validate(raw, context=context)
@@ -164,7 +178,9 @@ def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
     for part in location:
         kinds = [inner for kind in kinds for inner in _below(kind, part)]
     fields = [field for kind in kinds if _is_block(kind) for field in kind.model_fields]
-    return [field for field in fields if field not in SET_BY_THE_TOOL] + ([] if location else ["quick"])
+    return [field for field in fields if field not in SET_BY_THE_TOOL] + (
+        [] if location else ["quick", "measures"]
+    )
 
 
 def _below(kind: Any, part: int | str) -> list[Any]:
@@ -193,9 +209,6 @@ def _is_block(kind: Any) -> bool:
 
 # What is measured without a sweep
 
-EPSILONS = {"cifar10": [0.005, 0.01, 0.02]}  # of the attacks where no config says; else those of MNIST
-DEFAULT_EPSILONS = [0.02, 0.05, 0.1, 0.3]
-
 
 def load_measuring(
     config: Path | None, dataset: str | None, overrides: tuple[str, ...], data_dirs: tuple[Path | None, ...]
@@ -215,7 +228,7 @@ def load_measuring(
         raise RequestError("--config, --dataset: expected one of them; --set dataset=NAME changes a config's")
     if config:
         return load_experiment(config, overrides, data_dirs=data_dirs)
-    epsilon = EPSILONS.get(str(dataset), DEFAULT_EPSILONS)
+    epsilon = usual_epsilons(dataset)
     raw: dict[str, Any] = {
         "dataset": dataset,
         "attacks": {"fgsm": {"epsilon": epsilon}, "pgd": {"epsilon": epsilon}},

@@ -11,7 +11,8 @@ from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
 from tfsgd.measures.foreign import load_network
 from tfsgd.measures.measure import Subject, measure
-from tfsgd.measures.spec import Measurement
+from tfsgd.measures.operator import CurvatureSpec
+from tfsgd.measures.spec import Measurement, Request
 from tfsgd.plan.config import Measuring
 from tfsgd.plan.wanted import wanted
 from tfsgd.sweeping.provenance import provenance
@@ -103,8 +104,8 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
         warn: told what makes the numbers doubtful, as soon as it is known.
     """
     requests = [r for r in wanted(plan, 0) if r.spec.kind != "accuracy" or r.split == "test"]
-    possible = [r for r in requests if network.network["parameters"] or r.spec.kind != "curvature"]
-    why = "the network tells no trainable variables, so there is no Hessian to take"
+    reasons = [(r, _why_not(r, network.network["parameters"])) for r in requests]
+    possible = [r for r, why in reasons if not why]
     warnings: list[str] = []
     began, found = time.monotonic(), []
     for measurement in measure(network.subject, possible):
@@ -118,9 +119,18 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
         target=network.target,
         network=network.network,
         measurements=tuple(found),
-        not_measured={r.label: why for r in requests if r not in possible},
+        not_measured={r.label: why for r, why in reasons if why},
         warnings=tuple(warnings),
     )
+
+
+def _why_not(request: Request, parameters: int) -> str:
+    """Why something cannot be measured on a network of so many parameters; empty where it can."""
+    if not isinstance(request.spec, CurvatureSpec):
+        return ""
+    if not parameters and request.spec.operator != "inputs":
+        return "the network tells no trainable variables, so there is no Hessian to take"
+    return request.spec.unfit(parameters, None)
 
 
 def _say(measurement: Measurement, done: int, of: int, seconds: float, say: Said) -> None:

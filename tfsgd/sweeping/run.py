@@ -1,10 +1,13 @@
 """The trials of a grid that are not complete -> complete, in this process or by workers."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from tfsgd.data.dataset import Splits
+from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.fit import refuse_unfit
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.plan.wanted import doubts
 from tfsgd.records.folder import LogFolder
@@ -69,8 +72,9 @@ def run_trials(waiting: list[Trial], done: Done, plan: Plan) -> dict[str, str]:
     configure_tensorflow()
     experiment.architecture.check(experiment.data.image_shape, experiment.data.classes)
     refuse_other_structure(done, structure_of(experiment), folder)
-    write_hparams_config(experiment, grid(experiment), folder.path)
     size = crew.workers or workers.default_size(len(waiting))
+    _refuse_unfit(experiment, size)
+    write_hparams_config(experiment, grid(experiment), folder.path)
     with Display(waiting, experiment, folder, console()) as display:
         if size == 1 and not crew.listen:
             replicas = mirrored_strategy().num_replicas_in_sync
@@ -85,3 +89,23 @@ def run_trials(waiting: list[Trial], done: Done, plan: Plan) -> dict[str, str]:
             waiting, folder, display,
             size=size, data_dirs=crew.data_dirs, address=address, joins=False,
         ).run()  # fmt: skip
+
+
+def _refuse_unfit(experiment: Experiment, workers: int) -> None:
+    """Refuses curvature measures that cannot be taken on the network, or not in the memory there is."""
+    measures = {
+        "hessian": experiment.hessian,
+        **{f"curvature.{k}": m for k, m in experiment.curvature.items()},
+    }
+    in_training = [label for label, measure in measures.items() if measure.mode == "training"]
+    if not experiment.curvature and not in_training:
+        return
+    from tfsgd.measures.training_mode import TrainingMode
+
+    network = experiment.build()
+    refuse_unfit(experiment, sum(math.prod(v.shape) for v in network.trainable_variables), workers)
+    for label in in_training:
+        try:
+            TrainingMode(network)
+        except RequestError as error:
+            raise RequestError(f"{label}.{error}") from None

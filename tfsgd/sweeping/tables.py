@@ -113,7 +113,7 @@ def _value_and_evidence(found: Measurement) -> tuple[str, str]:
 
 
 def _settings(found: Measurement) -> str:
-    shown = ("steps", "step_size", "restarts", "loss")
+    shown = ("steps", "step_size", "restarts", "loss", "temperature")
     said = [
         f"{key} {found.settings[key]:.4g}"
         if isinstance(found.settings[key], float)

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import model_validator
 from typing_extensions import Self
 
-from tfsgd.fields import Flag, Fraction
+from tfsgd.fields import Flag, Fraction, Positive
 from tfsgd.measures.attack import Ascent, AttackSpec, Outcome, Restarts, Steps
 
 if TYPE_CHECKING:
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 class PGD(AttackSpec):
     """Steps along the sign of the gradient, each projected into the ball.
+
+    Its value: `last_rise`, how much the last step raised the loss, the mean over the images that still get their
+    label after all steps of the last run (nats, of the loss that the steps increase); `None` where none does. While
+    it is not small, more steps may find more.
 
     Attributes:
         steps: how many.
@@ -28,6 +32,8 @@ class PGD(AttackSpec):
             as in CleverHans.
         loss: what the steps increase: the cross-entropy, the margin of the largest other logit, or its ratio to
             the spread of the logits (`tfsgd.measures.loss`).
+        temperature: the logits are divided by it before the loss: so large ones saturate no gradient (Carlini et
+            al. 2019, section 4.11).
     """
 
     steps: Steps = 40
@@ -36,6 +42,7 @@ class PGD(AttackSpec):
     restarts: Restarts = 1
     early_stop: Flag = True
     loss: Literal["cross_entropy", "margin", "dlr"] = "cross_entropy"
+    temperature: Positive = 1.0
 
     @model_validator(mode="after")
     def _restarts_differ(self) -> Self:
@@ -51,7 +58,9 @@ class PGD(AttackSpec):
         """
         perturbed = images.copy()
         correct = victim.predict(images) == labels if self.early_stop else np.ones(len(images), bool)
-        how = Ascent(epsilon, self.relative_step_size * epsilon, self.steps, self.early_stop, self.loss)
+        rise = np.zeros(0, np.float32)
+        step_size = self.relative_step_size * epsilon
+        how = Ascent(epsilon, step_size, self.steps, self.early_stop, self.loss, self.temperature)
         for restart in range(self.restarts):
             left = np.flatnonzero(correct)
             start = (
@@ -59,8 +68,14 @@ class PGD(AttackSpec):
                 if self.random_start
                 else np.zeros_like(images[left])
             )
-            perturbed[left], correct[left] = victim.ascend(images[left], labels[left], start, how)
-        return Outcome(perturbed, correct)
+            perturbed[left], correct[left], rise = victim.climb(images[left], labels[left], start, how)
+            rise = rise[correct[left] & np.isfinite(rise)]
+        return Outcome(perturbed, correct, {"last_rise": float(rise.mean()) if rise.size else None})
+
+    def settings(self) -> dict[str, Any]:
+        """A temperature of 1 is none, and is not told."""
+        told = super().settings()
+        return {key: value for key, value in told.items() if (key, value) != ("temperature", 1.0)}
 
     def doubt(self) -> str:
         """From the image itself, too few or too short steps end inside the ball."""

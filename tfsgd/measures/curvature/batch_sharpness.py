@@ -39,15 +39,9 @@ class BatchSharpness(CurvatureSpec):
         """
         source = cast(Batches, matvec)
         size = self.batch_size or source.batch_size
-        key = f"curvature.{self.measure or 'batch_sharpness'}"
-        if size is None:
-            raise RequestError(
-                f"{key}.batch_size: expected a number: this network comes without a record of its training's"
-            )
-        if size > source.examples:
-            raise RequestError(
-                f"{key}.examples: expected at least the batch size, {size}, received {source.examples}"
-            )
+        reason = _too_few(size, source.examples)
+        if size is None or reason:
+            raise RequestError(f"curvature.{self.measure or 'batch_sharpness'}.{reason}")
         rng = np.random.default_rng(seed)
         found: list[tuple[float, float]] = []
         for _ in range(self.batches):
@@ -61,3 +55,15 @@ class BatchSharpness(CurvatureSpec):
         error = float(quotients.std(ddof=1)) / self.batches**0.5
         more = {"batch_size": size, "ratio_of_means": float(alongs.mean() / squares.mean())}
         return Curvature(float(quotients.mean()), error, self.batches, True, more)
+
+    def unfit(self, dimension: int, batch_size: int | None) -> str:
+        """A batch is drawn from the examples, without repetition."""
+        return _too_few(self.batch_size or batch_size, self.examples)
+
+
+def _too_few(size: int | None, examples: int) -> str:
+    if size is None:
+        return "batch_size: expected a number: this network comes without a record of its training's"
+    return (
+        "" if size <= examples else f"examples: expected at least the batch size, {size}, received {examples}"
+    )

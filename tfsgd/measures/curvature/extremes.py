@@ -58,11 +58,9 @@ class Extremes(CurvatureSpec):
         Raises:
             RequestError: the matrix has fewer than k eigenvalues; no product is taken.
         """
-        if self.k > dimension:
-            raise RequestError(
-                f"curvature.{self.measure or 'extremes'}.k: expected at most the {dimension} trainable parameters"
-                f" of the network, received {self.k}"
-            )
+        reason = self.unfit(dimension, None)
+        if reason:
+            raise RequestError(f"curvature.{self.measure or 'extremes'}.{reason}")
         rng = np.random.default_rng(seed)
         lanczos = Lanczos(matvec, rng.standard_normal(dimension), min(self.k + ROOM, dimension))
         for product in range(1, self.max_products + 1):
@@ -77,6 +75,16 @@ class Extremes(CurvatureSpec):
                 if found.worst <= self.tolerance or lanczos.size == dimension:
                     return found.curvature(product, found.worst <= self.tolerance)
         return found.curvature(self.max_products, False)
+
+    def unfit(self, dimension: int, batch_size: int | None) -> str:
+        """A matrix has as many eigenvalues as rows."""
+        if self.k <= dimension:
+            return ""
+        return f"k: expected at most the {dimension} trainable parameters of the network, received {self.k}"
+
+    def vectors(self, dimension: int) -> int:
+        """The basis, and its better half when it is cut down."""
+        return 2 * min(self.k + ROOM, dimension)
 
     def _nothing(self) -> dict[str, object]:
         return {"eigenvalues": [], "residuals": [], "lowest": np.nan, "lowest_residual": np.nan}

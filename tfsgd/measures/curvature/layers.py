@@ -60,6 +60,10 @@ class Layers(CurvatureSpec):
             {"names": [name for name, _ in layers], **found},
         )  # fmt: skip
 
+    def vectors(self, dimension: int) -> int:
+        """At most as the trace of the whole takes."""
+        return Trace(probes=self.probes).vectors(dimension)
+
 
 def _block(matvec: Matvec, dimension: int, part: slice) -> Matvec:
     """v -> the layer's part of Hv, v zero elsewhere."""

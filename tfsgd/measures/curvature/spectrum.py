@@ -58,6 +58,10 @@ class Spectrum(CurvatureSpec):
         more = {"nodes": nodes, "weights": weights}
         return Curvature(float(np.mean(traces)), error, products, bool(np.isfinite(error)), more)
 
+    def vectors(self, dimension: int) -> int:
+        """The basis, and a few."""
+        return min(self.steps, dimension) + 4
+
 
 def _rounded(numbers: np.ndarray) -> list[float]:
     return [float(f"{number:.{DIGITS}g}") for number in numbers]

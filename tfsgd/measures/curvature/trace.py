@@ -41,3 +41,7 @@ class Trace(CurvatureSpec):
         outside = np.sum(probes * products(probes), 0)
         error = float(outside.std(ddof=1)) / third**0.5
         return Curvature(inside + float(outside.mean()), error, 3 * third, bool(np.isfinite(error)))
+
+    def vectors(self, dimension: int) -> int:
+        """The subspace, the probes, their products, and what becomes of them."""
+        return 5 * min(self.probes // 3, dimension)
