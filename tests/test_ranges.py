@@ -187,7 +187,7 @@ def test_at_most_five_per_cent_of_data_sets_without_effect_have_a_false_verdict(
     kind: str, regimes: dict[str, Any]
 ) -> None:
     of = null_ranges.null_table(null_ranges.FOUR, 3, regimes)
-    rates = null_ranges.simulate(null_ranges.KINDS[kind], of, 100, seed=42)
+    rates = null_ranges.simulate(null_ranges.KINDS[kind], of, 60, seed=42)
     assert rates.narrowed > 0.02  # else nothing was tried
     assert rates.any_false <= 0.05
 

@@ -92,6 +92,8 @@ class Cells:
         )
         self._seeds = list(rows["seed"])
         self._completed = (rows["status"] == "completed").to_numpy()
+        self._fates = list(zip(self.all_cells, list(rows["folder"]), list(rows["status"]), strict=True))
+        self._any_bad = not self._completed.all()
         self._troubles = list(self._find_troubles())
         self._points: dict[str, Points] = {}
         self._values: dict[str, dict[Cell, dict[int, float]]] = {}
@@ -109,13 +111,9 @@ class Cells:
 
     def bad_trials(self, concerns: Callable[[Cell], bool]) -> dict[int, Counter[str]]:
         """Batch size -> status -> number of trials, where any of the cells' trials diverged or collapsed."""
-        status = {
-            (cell[1], folder): of_trial
-            for cell, folder, of_trial in zip(
-                self.all_cells, self.rows["folder"], self.rows["status"], strict=True
-            )
-            if concerns(cell)
-        }
+        if not self._any_bad:
+            return {}
+        status = {(cell[1], folder): of_trial for cell, folder, of_trial in self._fates if concerns(cell)}
         counts: dict[int, Counter[str]] = {}
         for (size, _), of_trial in status.items():
             counts.setdefault(size, Counter())[of_trial] += 1
