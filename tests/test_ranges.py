@@ -152,7 +152,8 @@ def test_few_seeds_are_described_on_the_range() -> None:
     spoil(of, trials, [4096])
     found = judged(trials)["batch-lr-natural-accuracy"]
     assert (found.verdict, found.evidence.range) == ("descriptive", "from 64 to 2048")
-    assert found.why.endswith("2 of at least 3 seeds; at 4096 2 of 2 collapsed")
+    assert found.why.startswith("from 64 to 2048 (at 4096 2 of 2 collapsed): ")
+    assert found.why.endswith("2 of at least 3 seeds")
 
 
 # What is said
@@ -164,13 +165,14 @@ def test_the_verdict_says_its_range_and_what_happened_outside() -> None:
     spoil(of, trials, [4096])
     spoil(of, trials, [4096], status="diverged", seeds=[0])
     found = judged(trials)["batch-lr-natural-accuracy"]
-    assert found.why.endswith("; at 2048 2 of 5 collapsed; at 4096 1 of 5 diverged and 4 of 5 collapsed")
+    outside = "at 2048 2 of 5 collapsed; at 4096 1 of 5 diverged and 4 of 5 collapsed"
+    assert found.why.startswith(f"from 64 to 1024 ({outside}): p")
     assert found.as_json()["range"] == {
         "batch_sizes": [64, 128, 256, 512, 1024],
-        "left_out": "at 2048 2 of 5 collapsed; at 4096 1 of 5 diverged and 4 of 5 collapsed",
+        "left_out": outside,
     }
     [row] = [r for r in claim_rows([found], found.claim.group)]
-    assert (row["main"]["verdict"], row["main"]["range"]) == ("supported", "from 64 to 1024")
+    assert (row["main"]["verdict"], row["main"]["why"]) == ("supported", found.why)
 
 
 def test_without_bad_trials_there_is_no_range_to_say() -> None:

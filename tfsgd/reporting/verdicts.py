@@ -139,7 +139,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _verdict(e: Evidence, p_holm: float | None) -> tuple[Verdict, str]:
     verdict, why = _of_all(e, p_holm)
-    return verdict, f"{why}; {e.left_out}" if e.left_out else why
+    return verdict, f"{e.range} ({e.left_out}): {why}" if e.range else why
 
 
 def _of_all(e: Evidence, p_holm: float | None) -> tuple[Verdict, str]:

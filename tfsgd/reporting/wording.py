@@ -138,7 +138,6 @@ def _shown_judgement(j: Judgement) -> dict[str, Any]:
     return {
         "epsilon": None if j.epsilon is None else f"{j.epsilon:g}",
         "verdict": j.verdict,
-        "range": e.range,
         "why": j.why,
         "effect": "none" if isinstance(e, Impossible) else _effect(e.effect, e.interval, e.unit),
         "detail": e.detail,
