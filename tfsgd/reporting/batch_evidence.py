@@ -10,11 +10,17 @@ from tfsgd.reporting.cells import Cell, Cells, Metric
 from tfsgd.reporting.contrasts import Comparison, Levels, nothing, signed, within_margin
 from tfsgd.reporting.evidence import Evidence
 from tfsgd.reporting.paper import BASE_MOMENTUM, LARGE_BATCH_SIZE, MIN_BATCH_SIZES
+from tfsgd.reporting.ranges import Gather, where_it_trains
 from tfsgd.reporting.statistics import Array, slope_weights
 
 
-def batch_trend(regime: str, sign: int) -> Callable[[Cells, Metric], Evidence]:
-    """The metric rises (sign 1) or falls (-1) with the batch size under a regime."""
+def batch_trend(regime: str, sign: int) -> Gather:
+    """The metric rises (sign 1) or falls (-1) with the batch size under a regime, where it trains."""
+    return where_it_trains(trend_over_all(regime, sign), at_base_momentum(regime))
+
+
+def trend_over_all(regime: str, sign: int) -> Gather:
+    """The same over all batch sizes that are there."""
 
     def itself(table: Array) -> Array:
         return table
@@ -29,7 +35,7 @@ def batch_trend(regime: str, sign: int) -> Callable[[Cells, Metric], Evidence]:
     return evidence
 
 
-def batch_constant(regime: str) -> Callable[[Cells, Metric], Evidence]:
+def batch_constant(regime: str) -> Gather:
     """Any two batch sizes give the same metric within the margin."""
 
     def evidence(cells: Cells, metric: Metric) -> Evidence:
@@ -39,10 +45,10 @@ def batch_constant(regime: str) -> Callable[[Cells, Metric], Evidence]:
         sizes = [b for _, b, _ in wanted]
         return within_margin(cells, metric, Levels(wanted, sizes, np.eye(len(wanted)), "batch sizes"))
 
-    return evidence
+    return where_it_trains(evidence, at_base_momentum(regime))
 
 
-def lower_at_large_batches(other: str) -> Callable[[Cells, Metric], Evidence]:
+def lower_at_large_batches(other: str) -> Gather:
     """The metric is lower under LR/BS than under another regime, over the large batch sizes of both."""
 
     def evidence(cells: Cells, metric: Metric) -> Evidence:
@@ -63,7 +69,12 @@ def lower_at_large_batches(other: str) -> Callable[[Cells, Metric], Evidence]:
         trained &= {*cells.batch_sizes(other, BASE_MOMENTUM[other])}
         return signed(cells, metric, Comparison(wanted, weights, -1, per, sizes=len(trained)))
 
-    return evidence
+    return where_it_trains(evidence, at_base_momentum("LR/BS", other))
+
+
+def at_base_momentum(*regimes: str) -> Callable[[Cell], bool]:
+    """Cells of these regimes at the momentum at which the paper compares them."""
+    return lambda cell: cell[0] in regimes and cell[2] == BASE_MOMENTUM[cell[0]]
 
 
 def _batch_cells(cells: Cells, metric: Metric, regime: str) -> list[Cell]:
@@ -75,5 +86,5 @@ def _batch_cells(cells: Cells, metric: Metric, regime: str) -> list[Cell]:
 def _too_few_sizes(cells: Cells, metric: Metric, regime: str, wanted: Sequence[Cell]) -> Evidence:
     momentum = BASE_MOMENTUM[regime]
     found = f"{len(wanted)} of at least {MIN_BATCH_SIZES} batch sizes" if wanted else "no trial"
-    spoilt = cells.spoilt(metric, lambda cell: (cell[0], cell[2]) == (regime, momentum))
+    spoilt = cells.spoilt(metric, at_base_momentum(regime))
     return nothing(cells, metric, f"{regime} at momentum {momentum:g}: {found}", spoilt)

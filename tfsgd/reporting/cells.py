@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -76,18 +77,47 @@ class Cells:
         self.trials = with_first_regime(trials, regimes)
         rows = curves(trials, regimes)
         rows["regime"] = [names.get(name, f"other: {name}") for name in rows["regime"]]
-        self.rows = rows
-        self._keys = list(zip(rows["regime"], rows["batch_size"], rows["momentum"], strict=True))
-        self._troubles = list(self._find_troubles())
-        self._points: dict[str, Points] = {}
-        self._seeds = list(rows["seed"])
-        self._completed = (rows["status"] == "completed").to_numpy()
-        self._values: dict[str, dict[Cell, dict[int, float]]] = {}
-        self.all_seeds = sorted(set(self._seeds))
-        rates = dict(zip(self._keys, rows["learning_rate"], strict=True))
+        self.all_seeds = sorted(set(rows["seed"]))
+        self._hold(rows)
+        rates = dict(zip(self.all_cells, rows["learning_rate"], strict=True))
         self._shared = {
             key[1:] for key in rates if key[0] == "LR" and rates.get(("LR/BS", *key[1:])) == rates[key]
         }
+
+    def _hold(self, rows: pd.DataFrame) -> None:
+        """Takes these rows, one for every trial and regime that it belongs to."""
+        self.rows = rows
+        self.all_cells: list[Cell] = list(
+            zip(rows["regime"], rows["batch_size"], rows["momentum"], strict=True)
+        )
+        self._seeds = list(rows["seed"])
+        self._completed = (rows["status"] == "completed").to_numpy()
+        self._fates = list(zip(self.all_cells, list(rows["folder"]), list(rows["status"]), strict=True))
+        self._any_bad = not self._completed.all()
+        self._troubles = list(self._find_troubles())
+        self._points: dict[str, Points] = {}
+        self._values: dict[str, dict[Cell, dict[int, float]]] = {}
+        self._views: dict[tuple[int, ...], Cells] = {}
+
+    def only(self, batch_sizes: Sequence[int]) -> Cells:
+        """These batch sizes alone, as if no other had been trained; the study's seeds stay what they are."""
+        wanted = tuple(batch_sizes)
+        if wanted not in self._views:
+            view = copy.copy(self)
+            view.trials = self.trials[self.trials["batch_size"].isin(wanted)]
+            view._hold(self.rows[self.rows["batch_size"].isin(wanted)])
+            self._views[wanted] = view
+        return self._views[wanted]
+
+    def bad_trials(self, concerns: Callable[[Cell], bool]) -> dict[int, Counter[str]]:
+        """Batch size -> status -> number of trials, where any of the cells' trials diverged or collapsed."""
+        if not self._any_bad:
+            return {}
+        status = {(cell[1], folder): of_trial for cell, folder, of_trial in self._fates if concerns(cell)}
+        counts: dict[int, Counter[str]] = {}
+        for (size, _), of_trial in status.items():
+            counts.setdefault(size, Counter())[of_trial] += 1
+        return {size: count for size, count in counts.items() if any(count[kind] for kind in BAD)}
 
     def values(self, metric: Metric) -> dict[Cell, dict[int, float]]:
         """Cell -> seed -> value on the metric's scale, of completed trials only."""
@@ -96,7 +126,7 @@ class Cells:
             if metric.column in self.rows:
                 scaled = metric.scaled(self.rows[metric.column]).to_numpy()
                 for key, seed, value, completed in zip(
-                    self._keys, self._seeds, scaled, self._completed, strict=True
+                    self.all_cells, self._seeds, scaled, self._completed, strict=True
                 ):
                     if completed and math.isfinite(value):
                         result.setdefault(key, {})[seed] = float(value)
@@ -105,10 +135,10 @@ class Cells:
 
     def batch_sizes(self, regime: str, momentum: float) -> list[int]:
         """All that were trained, whatever became of them."""
-        return sorted({b for r, b, m in self._keys if (r, m) == (regime, momentum)})
+        return sorted({b for r, b, m in self.all_cells if (r, m) == (regime, momentum)})
 
     def momenta(self, regime: str) -> list[float]:
-        return sorted({m for r, _, m in self._keys if r == regime})
+        return sorted({m for r, _, m in self.all_cells if r == regime})
 
     def is_shared(self, batch_size: int, momentum: float) -> bool:
         """LR and LR/BS are one and the same trial there."""
@@ -135,7 +165,9 @@ class Cells:
 
     def _find_troubles(self) -> Iterator[tuple[Cell, str, str]]:
         columns = ["folder", "status", "eigenvalue", "residual", "converged"]
-        for key, row in zip(self._keys, self.rows[columns].itertuples(index=False, name=None), strict=True):
+        for key, row in zip(
+            self.all_cells, self.rows[columns].itertuples(index=False, name=None), strict=True
+        ):
             folder, status, eigenvalue, residual, converged = row
             if status != "completed":
                 yield key, folder, status

@@ -56,7 +56,8 @@ class Levels:
 def signed(cells: Cells, metric: Metric, asked: Comparison) -> Evidence:
     """Evidence that a contrast has a sign."""
     table = cells.table(metric, asked.cells)
-    basis = _basis(cells, metric, table, asked.cells)
+    sizes = asked.sizes or _sizes_of(asked.cells)
+    basis = _basis(cells, metric, table, asked.cells) | {"batch_sizes": sizes}
     if len(table) == 0:
         return Impossible(reason="no seed has all of the cells", **basis)
     basis |= {
@@ -64,7 +65,7 @@ def signed(cells: Cells, metric: Metric, asked: Comparison) -> Evidence:
         "effect": shown(metric, float((table @ asked.weights).mean())),
         "floor": on_floor(table, metric, cells.chance),
     }
-    shortfall = shortfall_of(len(table), asked.sizes or _sizes_of(asked.cells))
+    shortfall = shortfall_of(len(table), sizes)
     if shortfall:
         return Described(reason=shortfall, **basis)
     c = contrast(table, asked.weights)
@@ -91,7 +92,8 @@ def within_margin(cells: Cells, metric: Metric, levels: Levels) -> Evidence:
     pair lies beyond the margin is tested with Bonferroni's correction over the pairs.
     """
     table = cells.table(metric, levels.cells)
-    basis = _basis(cells, metric, table, levels.cells)
+    sizes = _sizes_of(levels.cells)
+    basis = _basis(cells, metric, table, levels.cells) | {"batch_sizes": sizes}
     if len(table) == 0:
         return Impossible(reason="no seed has all of the cells", **basis)
     means = levels.members @ table.mean(0)
@@ -103,7 +105,7 @@ def within_margin(cells: Cells, metric: Metric, levels: Levels) -> Evidence:
         "effect": shown(metric, float(means[second] - means[first])),
         "floor": on_floor(table, metric, cells.chance),
     }
-    shortfall = shortfall_of(len(table), _sizes_of(levels.cells))
+    shortfall = shortfall_of(len(table), sizes)
     if shortfall:
         return Described(reason=shortfall, **basis)
     p_within, p_beyond = 0.0, 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,20 +11,21 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from tfsgd.reporting.batch_evidence import batch_trend
+from tfsgd.reporting.batch_evidence import at_base_momentum, trend_over_all
 from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric
 from tfsgd.reporting.contrasts import nothing, on_floor, shortfall_of
 from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested
 from tfsgd.reporting.paper import MIN_CELLS, MIN_SEEDS
+from tfsgd.reporting.ranges import Gather, where_it_trains
 from tfsgd.reporting.statistics import correlation_statistic, fisher_interval, rank_correlation, t_quantile
 
 
-def both_rise(regime: str) -> Callable[[Cells, Metric], Evidence]:
+def both_rise(regime: str) -> Gather:
     """The eigenvalue and the adversarial accuracy both rise with the batch size."""
 
     def evidence(cells: Cells, metric: Metric) -> Evidence:
-        robustness = batch_trend(regime, 1)(cells, metric)
-        curvature = batch_trend(regime, 1)(cells, EIGENVALUE)
+        robustness = trend_over_all(regime, 1)(cells, metric)
+        curvature = trend_over_all(regime, 1)(cells, EIGENVALUE)
         troubles = [*robustness.spoilt.split(", "), *curvature.spoilt.split(", ")]
         robustness = replace(robustness, spoilt=", ".join(dict.fromkeys(filter(None, troubles))))
         if not isinstance(curvature, Impossible):
@@ -43,10 +44,10 @@ def both_rise(regime: str) -> Callable[[Cells, Metric], Evidence]:
             agrees_against=weaker.agrees_against,
         )
 
-    return evidence
+    return where_it_trains(evidence, at_base_momentum(regime))
 
 
-def explains(within: bool, given_loss: bool) -> Callable[[Cells, Metric], Evidence]:
+def explains(within: bool, given_loss: bool) -> Gather:
     """A higher eigenvalue goes with a lower adversarial accuracy: rank correlation of cell means."""
 
     def evidence(cells: Cells, metric: Metric) -> Evidence:
@@ -57,6 +58,7 @@ def explains(within: bool, given_loss: bool) -> Callable[[Cells, Metric], Eviden
             "unit": "rank correlation",
             "seeds": len(seeds),
             "cells": len(means),
+            "batch_sizes": means["batch_size"].nunique(),
             "n": f"{len(means)} cells, {len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}",
             "spoilt": cells.spoilt(EIGENVALUE),
         }
@@ -67,7 +69,7 @@ def explains(within: bool, given_loss: bool) -> Callable[[Cells, Metric], Eviden
             return Impossible(reason="too few cells in each regime", **basis)
         floor = on_floor(means["y"].to_numpy()[None], metric, cells.chance)
         basis |= {"effect": rho, "floor": floor}
-        shortfall = shortfall_of(len(seeds), means["batch_size"].nunique())
+        shortfall = shortfall_of(len(seeds), basis["batch_sizes"])
         if shortfall:
             return Described(reason=shortfall, **basis)
         p_less = float(special.stdtr(freedom, correlation_statistic(rho, freedom)))
@@ -81,7 +83,7 @@ def explains(within: bool, given_loss: bool) -> Callable[[Cells, Metric], Eviden
             **basis,
         )
 
-    return evidence
+    return where_it_trains(evidence, lambda _: True)
 
 
 def _correlation(rows: pd.DataFrame, within: bool, given_loss: bool) -> tuple[float, int]:

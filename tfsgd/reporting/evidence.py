@@ -18,6 +18,9 @@ class Basis:
         n: seeds and cells in words; empty where there are none.
         spoilt: diverged, collapsed or doubtful trials in the range, in words; empty if there are none.
         detail: what else to know, in words.
+        batch_sizes: how many count towards the least that a test needs.
+        trains: the range of batch sizes that is judged, where others were left out; else empty.
+        left_out: what was left out, in words.
     """
 
     unit: str = ""
@@ -26,6 +29,14 @@ class Basis:
     n: str = ""
     spoilt: str = ""
     detail: str = ""
+    batch_sizes: int = 0
+    trains: tuple[int, ...] = ()
+    left_out: str = ""
+
+    @property
+    def range(self) -> str:
+        """The range that is judged, where others were left out: `from 64 to 1024`."""
+        return f"from {self.trains[0]} to {self.trains[-1]}" if self.trains else ""
 
     def common(self) -> dict[str, Any]:
         """The fields that every kind of evidence has."""

@@ -11,10 +11,13 @@ from tfsgd.reporting.cells import Cell, Cells, Metric
 from tfsgd.reporting.contrasts import Comparison, Levels, nothing, shown, signed, within_margin
 from tfsgd.reporting.evidence import Evidence, Impossible, Tested
 from tfsgd.reporting.paper import MIN_BATCH_SIZES
+from tfsgd.reporting.ranges import Gather, where_it_trains
 from tfsgd.reporting.statistics import Array, contrast, slope_weights
 
+BOTH = ("LR", "LR/BS")
 
-def momentum_trend(regime: str, sign: int) -> Callable[[Cells, Metric], Evidence]:
+
+def momentum_trend(regime: str, sign: int) -> Gather:
     """The metric rises (sign 1) or falls (-1) with momentum, on average over the batch sizes."""
 
     def evidence(cells: Cells, metric: Metric) -> Evidence:
@@ -29,10 +32,10 @@ def momentum_trend(regime: str, sign: int) -> Callable[[Cells, Metric], Evidence
         weights = _momentum_weights(sizes, momenta)
         return signed(cells, metric, Comparison(wanted, weights, sign, "per 0.1 of momentum", by_momentum))
 
-    return evidence
+    return where_it_trains(evidence, _at_any_momentum(regime))
 
 
-def momentum_constant(regime: str) -> Callable[[Cells, Metric], Evidence]:
+def momentum_constant(regime: str) -> Gather:
     """Any two momenta give the same metric within the margin, on average over the batch sizes."""
 
     def evidence(cells: Cells, metric: Metric) -> Evidence:
@@ -43,7 +46,11 @@ def momentum_constant(regime: str) -> Callable[[Cells, Metric], Evidence]:
         wanted = _momentum_cells(regime, sizes, momenta)
         return within_margin(cells, metric, Levels(wanted, momenta, members, "momenta"))
 
-    return evidence
+    return where_it_trains(evidence, _at_any_momentum(regime))
+
+
+def _at_any_momentum(*regimes: str) -> Callable[[Cell], bool]:
+    return lambda cell: cell[0] in regimes
 
 
 def momentum_matters_more(cells: Cells, metric: Metric) -> Evidence:
@@ -52,7 +59,11 @@ def momentum_matters_more(cells: Cells, metric: Metric) -> Evidence:
     |a| > |c| is shown when s(a - c) > 0 and s(a + c) > 0 for one sign s: both must pass, and the
     smaller p-value of the two signs is doubled. The batch sizes that both regimes share are left out.
     """
-    regimes = ["LR", "LR/BS"]
+    return where_it_trains(_matters_more, _at_any_momentum(*BOTH))(cells, metric)
+
+
+def _matters_more(cells: Cells, metric: Metric) -> Evidence:
+    regimes = BOTH
     if not all(cells.momenta(r) for r in regimes):
         return nothing(cells, metric, "it needs LR and LR/BS")
     sizes, momenta = _momentum_levels(cells, metric, regimes, unshared=True)

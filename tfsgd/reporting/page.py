@@ -29,6 +29,7 @@ FACTS = {  # for the template's prose
     "shared_batch_size": paper.SHARED_BATCH_SIZE,
     "benchmark_momentum": paper.BASE_MOMENTUM["Benchmark"],
     "few": f"{paper.MIN_SEEDS} seeds or {paper.MIN_BATCH_SIZES} batch sizes",
+    "least_sizes": f"{paper.MIN_BATCH_SIZES} batch sizes",
     "floor": paper.FLOOR,
     "constant": paper.points(paper.ACCURACY_MARGIN),
     "constant_factor": f"{paper.EIGENVALUE_FACTOR:g}",

@@ -51,6 +51,7 @@ class Judgement:
             "unit": e.unit,
             "detail": e.detail,
             "n": e.n,
+            "range": {"batch_sizes": [*e.trains], "left_out": e.left_out} if e.trains else None,
             "seeds": e.seeds,
             "cells": e.cells,
             "p": _rounded(e.p) if isinstance(e, Tested) else None,
@@ -137,6 +138,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _verdict(e: Evidence, p_holm: float | None) -> tuple[Verdict, str]:
+    verdict, why = _of_all(e, p_holm)
+    return verdict, f"{e.range} ({e.left_out}): {why}" if e.range else why
+
+
+def _of_all(e: Evidence, p_holm: float | None) -> tuple[Verdict, str]:
+    """The verdict on the batch sizes that the evidence is about."""
     if isinstance(e, Impossible):
         return "not testable", e.reason + (f" ({e.spoilt})" if e.spoilt else "")
     if e.floor:
