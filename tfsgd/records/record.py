@@ -19,6 +19,15 @@ from tfsgd.plan.wanted import TOP_EIGENVALUE
 EIGENVALUE_HISTORY = "top_hessian_eigenvalue"  # λ1 over the epochs, in `history`
 
 
+class Snapshot(Part):
+    """The network at the end of the first epoch whose train loss was at or below a value, and what was measured on it."""
+
+    train_loss: float  # the value asked for, nats
+    epoch: int | None  # counted from 1; None: never reached
+    loss: float | None  # at the end of that epoch
+    measurements: tuple[Measurement, ...]
+
+
 class Record(Part):
     """The result of one trial: the keys of `record.json`. Accuracies are fractions in [0, 1]."""
 
@@ -47,6 +56,7 @@ class Record(Part):
     cut: bool  # whether fewer training images were used than there are
     batch_order: int
     training_hash: Sha256
+    snapshots: tuple[Snapshot, ...] = ()
 
     @model_validator(mode="after")
     def _is_what_its_hash_says(self) -> Self:

@@ -12,7 +12,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from tfsgd.reporting.curves import BATCH_CAPTION, at, curve_of, in_colour, marks, place, regime_lines
+from tfsgd.reporting.curves import (
+    View,
+    any_fails,
+    at,
+    batch_caption,
+    curve_of,
+    fails,
+    in_colour,
+    marks,
+    place,
+    regime_lines,
+    ring,
+)
 from tfsgd.reporting.drawing import (
     DARK,
     INK,
@@ -34,7 +46,8 @@ from tfsgd.reporting.drawing import (
 )
 from tfsgd.reporting.paper import attack_name
 from tfsgd.reporting.regimes import regimes_of, with_first_regime
-from tfsgd.reporting.studies import Study, attack_column
+from tfsgd.reporting.rows import attack_column
+from tfsgd.reporting.studies import Study
 
 
 @dataclass(frozen=True)
@@ -151,6 +164,8 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
         "Hollow markers: under-trained. Crosses at the left edge: collapsed, whatever their λ1. If λ1 explained "
         "robustness, the points would fall from left to right within every colour."
     )
+    if any_fails(study.trials, [attack]):
+        caption += " Rings: the trial fails a check of its robustness (see the table of trials)."
     title = f"λ1 against {attack_name(attack)} accuracy, {place(study)}"
     drawing = Drawing(f"curvature-{file_name(attack)}", title, caption, figure)
     panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
@@ -164,7 +179,7 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
             axes.set_xlabel("")
     for axes in panels[len(epsilons) :]:
         axes.set_visible(False)
-    figure_key(figure, [*looks.key(), *marks(study.trials)], 4)
+    figure_key(figure, [*looks.key(), *marks(study.trials, [attack])], 4)
     return drawing
 
 
@@ -201,6 +216,8 @@ class _Looks:
 def _curvature_points(drawing: Drawing, axes: Axes, looks: _Looks, attack: str, epsilon: float) -> None:
     column = attack_column(attack, epsilon)
     shown = looks.trials[looks.trials["eigenvalue"] > 0].dropna(subset=[column])
+    doubtful = shown[fails(shown, attack) & (shown["status"] == "completed")]
+    ring(axes, list(zip(doubtful["eigenvalue"], doubtful[column], strict=True)))
     for row in shown.to_dict("records"):
         is_bad = row["status"] != "completed"
         colour = looks.colours[row["regime"]]
@@ -237,13 +254,12 @@ def gap_figures(study: Study) -> Made:
         return
     figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
     title = f"Train accuracy, and its gap to test accuracy, {place(study)}"
-    drawing = Drawing(
-        "gap", title, BATCH_CAPTION + " A large batch with a low train accuracy is under-trained.", figure
-    )
+    views = [View("train_accuracy", "train accuracy"), View("gap", "train minus test accuracy")]
+    drawing = Drawing("gap", title, batch_caption(lines, views), figure)
     left, right = figure.subplots(1, 2)
     for line, shift in set_apart(lines):
-        curve_of(drawing, left, line, "train_accuracy", "train accuracy", shift)
-        curve_of(drawing, right, line, "gap", "train minus test accuracy", shift)
+        for axes, view in zip((left, right), views, strict=True):
+            curve_of(drawing, axes, line, view, shift)
     for axes, label in ((left, "train accuracy"), (right, "train minus test")):
         batch_axis(axes, lines)
         percent_axis(axes, label)

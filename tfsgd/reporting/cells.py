@@ -18,10 +18,11 @@ from tfsgd.reporting.paper import (
     MIN_SEEDS,
     RESIDUAL_LIMIT,
     attack_name,
+    is_eigenvalue,
 )
 from tfsgd.reporting.regimes import curves, paper_regimes, regimes_of, with_first_regime
+from tfsgd.reporting.rows import attack_column
 from tfsgd.reporting.statistics import Array
-from tfsgd.reporting.studies import attack_column
 
 Cell = tuple[str, int, float]  # regime of the paper or `other: name`, batch size, momentum
 
@@ -40,7 +41,7 @@ class Metric:
 
     @property
     def is_eigenvalue(self) -> bool:
-        return self.column == "eigenvalue"
+        return is_eigenvalue(self.column)
 
     @property
     def margin(self) -> float:

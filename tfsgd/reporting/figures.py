@@ -13,13 +13,15 @@ from matplotlib.figure import Figure
 
 from tfsgd.reporting.beyond import BEYOND, curvature_figures, epsilon_figures
 from tfsgd.reporting.curves import (
-    BATCH_CAPTION,
-    at,
+    LAMBDA,
+    NATURAL,
+    batch_caption,
     curve_of,
     legend,
     momentum_lines,
     place,
     regime_lines,
+    under,
 )
 from tfsgd.reporting.drawing import (
     STYLE,
@@ -34,7 +36,7 @@ from tfsgd.reporting.drawing import (
     set_apart,
 )
 from tfsgd.reporting.paper import MOMENTUM_FIGURES, REGIME_FIGURES, attack_name
-from tfsgd.reporting.studies import Study, attack_column
+from tfsgd.reporting.studies import Study
 
 
 def draw(study: Study) -> tuple[list[Drawing], list[str]]:
@@ -95,9 +97,9 @@ def _under_every_attack(
         epsilons = [e for label, e in study.attacks if label == attack]
         name = f"{stem}-{file_name(attack)}"
         if paper in epsilons:
-            under = f"{attack_name(attack)} at ε = {paper:g}"
+            where = f"{attack_name(attack)} at ε = {paper:g}"
             as_paper = f"As {numbers[attack]}, {place(study)}: {what}" if attack in numbers else start
-            drawing = _accuracy_and_curvature(lines, (attack, paper), name, f"{as_paper}, {under}")
+            drawing = _accuracy_and_curvature(lines, (attack, paper), name, f"{as_paper}, {where}")
             yield replace(drawing, first=stem == "regimes")
         elif attack in numbers:
             yield (
@@ -114,18 +116,18 @@ def _accuracy_and_curvature(
     lines: Sequence[Line], attack: tuple[str, float] | None, name: str, title: str
 ) -> Drawing:
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
-    drawing = Drawing(name, title, BATCH_CAPTION, figure)
+    accuracies = [NATURAL, *([under(*attack)] if attack else [])]
+    drawing = Drawing(name, title, batch_caption(lines, [*accuracies, LAMBDA]), figure)
     left, right = figure.subplots(1, 2)
     for line, shift in set_apart(lines):
-        curve_of(drawing, left, line, "test_accuracy", "natural accuracy", shift)
-        if attack:
-            curve_of(drawing, left, line, attack_column(*attack), at(*attack), shift, True)
-        curve_of(drawing, right, line, "eigenvalue", "λ1", shift)
+        for view in accuracies:
+            curve_of(drawing, left, line, view, shift)
+        curve_of(drawing, right, line, LAMBDA, shift)
     batch_axis(left, lines)
     batch_axis(right, lines)
     percent_axis(left, "accuracy")
     eigenvalue_axis(right)
-    legend(figure, lines, attack[0] if attack else "")
+    legend(figure, lines, accuracies)
     return drawing
 
 
@@ -133,14 +135,15 @@ def _small_epsilons(
     lines: Sequence[Line], attack: str, epsilons: Sequence[float], name: str, title: str
 ) -> Drawing:
     figure = Figure(figsize=(WIDTH, 3.7), layout="constrained")
-    drawing = Drawing(name, title, BATCH_CAPTION, figure, extra=True)
+    views = [NATURAL, *(under(attack, epsilon) for epsilon in epsilons)]
+    drawing = Drawing(name, title, batch_caption(lines, views), figure, extra=True)
     panels = figure.subplots(1, len(epsilons), sharey=True, squeeze=False)[0]
     for axes, epsilon in zip(panels, epsilons, strict=True):
         for line, shift in set_apart(lines):
-            curve_of(drawing, axes, line, "test_accuracy", "natural accuracy", shift)
-            curve_of(drawing, axes, line, attack_column(attack, epsilon), at(attack, epsilon), shift, True)
+            curve_of(drawing, axes, line, NATURAL, shift)
+            curve_of(drawing, axes, line, under(attack, epsilon), shift)
         axes.set_title(f"ε = {epsilon:g}")
         batch_axis(axes, lines, crowded=len(epsilons) > 1)
     percent_axis(panels[0], "accuracy")
-    legend(figure, lines, attack)
+    legend(figure, lines, views)
     return drawing

@@ -118,6 +118,7 @@ def _remove_stale(target: Path, names: set[str]) -> None:
 def _records_csv(studies: Sequence[Study], target: Path) -> str:
     table = pd.concat([study.trials for study in studies], ignore_index=True)
     table["regimes"] = table["regimes"].map(";".join)
+    table["failed_checks"] = table["failed_checks"].map(lambda failed: ";".join(c.name for c in failed))
     table["folder"] = [os.path.relpath(path, target) for path in table["folder"]]
     return str(table.to_csv(index=False))
 

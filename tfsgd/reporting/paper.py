@@ -32,6 +32,8 @@ MOMENTUM_FIGURES = {
 
 COUNTER_EXAMPLE = ("fashion_mnist", "stdcnn")  # Section 3.2
 
+EIGENVALUES = ("eigenvalue", "descent_eigenvalue", "stability_ratio", "stability_ratio_max")
+
 # Margins
 
 ALPHA = 0.05
@@ -53,6 +55,11 @@ DOUBTFUL = ("with λ1 not converged", "with λ1 <= 0")
 def attack_name(label: str) -> str:
     """An attack's label for readers: known acronyms in capitals, others as they are."""
     return ACRONYMS.get(label, label)
+
+
+def is_eigenvalue(column: str) -> bool:
+    """Whether a column, also of a snapshot, holds λ1 or a multiple of it: it is drawn and judged on its logarithm."""
+    return column.partition("@")[0] in EIGENVALUES
 
 
 def points(share: float) -> str:
