@@ -47,7 +47,7 @@ def made(
         label: {"epsilon": sorted(HONEST[label]), "examples": 1_000} for label in labels if label not in own
     }
     if "pgd-80" in labels:
-        attacks["pgd-80"] = attacks["pgd"] | {"attack": "pgd", "steps": 80}
+        attacks["pgd-80"] = {**attacks["pgd"], "attack": "pgd", "steps": 80}
     of = experiment(attacks=attacks)
 
     def truth(trial: Trial) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def made(
             m = m.model_copy(update={"values": {"fraction": zero}})
         if m.label == "pgd":
             m = m.model_copy(update={"values": m.values | {"last_rise": rise}})
-            others = {
+            others: dict[str, tuple[str, dict[str, Any]]] = {
                 "pgd-cool": ("pgd", {"temperature": 100.0}),
                 "transfer": ("transfer", {"source": "lr/x"}),
             }

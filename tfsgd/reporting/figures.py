@@ -5,13 +5,13 @@ SVG itself, with each colour replaced by a CSS variable, so that it follows ligh
 with a title at each point, so that its value shows on hover.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from tfsgd.reporting.beyond import BEYOND, curvature_figures, epsilon_figures
+from tfsgd.reporting.beyond import curvature_figures, epsilon_figures, gap_figures
 from tfsgd.reporting.curves import (
     LAMBDA,
     NATURAL,
@@ -35,6 +35,8 @@ from tfsgd.reporting.drawing import (
     percent_axis,
     set_apart,
 )
+from tfsgd.reporting.edge import edge_figures
+from tfsgd.reporting.epochs import eigenvalue_history_figures, learning_figures
 from tfsgd.reporting.paper import MOMENTUM_FIGURES, REGIME_FIGURES, attack_name
 from tfsgd.reporting.studies import Study
 
@@ -44,7 +46,7 @@ def draw(study: Study) -> tuple[list[Drawing], list[str]]:
     drawings: list[Drawing] = []
     missing: list[str] = []
     with matplotlib.rc_context(STYLE):
-        for maker in (regimes_figures, momentum_figures, epsilon_figures, curvature_figures, *BEYOND):
+        for maker in MAKERS:
             for result in maker(study):
                 if isinstance(result, str):
                     missing.append(result)
@@ -147,3 +149,15 @@ def _small_epsilons(
     percent_axis(panels[0], "accuracy")
     legend(figure, lines, views)
     return drawing
+
+
+MAKERS: tuple[Callable[[Study], Made], ...] = (
+    regimes_figures,
+    momentum_figures,
+    epsilon_figures,
+    curvature_figures,
+    gap_figures,
+    learning_figures,
+    edge_figures,
+    eigenvalue_history_figures,
+)
