@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.synthetic import experiment, realistic, record
+from tfsgd.measures.spec import Measurement
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.record import Record
 from tfsgd.reporting.checks import SAID, Check, checks, doubts, standard_error
@@ -54,7 +55,7 @@ def made(
         return {**truth_of(trial), **accuracies}
 
     found = record(grid(of)[0], of, truth)
-    measurements = []
+    measurements: list[Measurement] = []
     for m in found.measurements:
         if m.name == "zero_gradients":
             m = m.model_copy(update={"values": {"fraction": zero}})

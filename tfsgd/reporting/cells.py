@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from tfsgd.reporting.checks import SAID
 from tfsgd.reporting.paper import (
     ACCURACY_MARGIN,
     BAD,
@@ -133,6 +134,22 @@ class Cells:
         counts = Counter(found.values())
         kinds = (*BAD, *(DOUBTFUL if metric.is_eigenvalue else ()))
         return ", ".join(f"{counts[what]} {what}" for what in kinds if counts[what])
+
+    def doubts(self, metric: Metric, wanted: Callable[[Cell], bool] = lambda _: True) -> str:
+        """Which completed trials of the cells fail a check that concerns the metric, in words; empty if none does."""
+        if metric.attack is None or "failed_checks" not in self.rows:
+            return ""
+        columns = zip(
+            self._keys, self.rows["folder"], self.rows["failed_checks"], self._completed, strict=True
+        )
+        trials = {folder: failed for key, folder, failed, completed in columns if completed and wanted(key)}
+        counts: Counter[tuple[str, str]] = Counter()
+        for failed in trials.values():
+            counts.update({(c.sign, SAID[c.name][1]) for c in failed if c.concerns(metric.attack)})
+        said = [
+            f"{count} of {len(trials)}: {what} ({sign})" for (sign, what), count in sorted(counts.items())
+        ]
+        return f"trials that fail a check: {'; '.join(said)}" if said else ""
 
     def _find_troubles(self) -> Iterator[tuple[Cell, str, str]]:
         columns = ["folder", "status", "eigenvalue", "residual", "converged"]

@@ -261,6 +261,19 @@ def _octaves(low: float, high: float) -> list[float]:
     return [2 ** (step * i) for i in range(first, math.floor(math.log2(high) / step) + 1)]
 
 
+def log_axis(axes: Axes, along: str = "y") -> None:
+    """Logarithmic, with decimal labels, at least two of them."""
+    (axes.set_yscale if along == "y" else axes.set_xscale)("log")
+    low, high = (axes.get_ylim if along == "y" else axes.get_xlim)()
+    if high / low < 5:
+        low, high = low / 1.6, high * 1.6
+        (axes.set_ylim if along == "y" else axes.set_xlim)(low, high)
+    axis = axes.yaxis if along == "y" else axes.xaxis
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_locator(FixedLocator(log_ticks(low, high)))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+
+
 def log_ticks(low: float, high: float) -> list[float]:
     """1, 2 and 5 times powers of ten in a range, or powers alone where these are many."""
     digits = (1, 2, 5) if high / low < 200 else (1,)

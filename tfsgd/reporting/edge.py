@@ -27,6 +27,7 @@ from tfsgd.reporting.drawing import (
     batch_axis,
     eigenvalue_axis,
     figure_key,
+    log_axis,
     set_apart,
 )
 from tfsgd.reporting.studies import Study
@@ -140,9 +141,9 @@ def _ratios(study: Study) -> Made:
         axes.axhline(1.0, color=INK, linewidth=THIN)
     everything = Line("", INK, "o", trials)
     batch_axis(panels[0], [everything])
-    eigenvalue_axis(panels[1], "x")
+    log_axis(panels[1], "x")
     panels[1].set_xlabel("effective rate η/(1−γ)")
-    eigenvalue_axis(panels[0])
+    log_axis(panels[0])
     panels[0].set_ylabel("λ1 η / 2(1+γ)")
     figure_key(figure, [*looks.key(), *marks(trials)], 4)
     yield drawing

@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter
 
 from tfsgd.records.record import EIGENVALUE_HISTORY, Record
 from tfsgd.reporting.curves import place, regime_lines
 from tfsgd.reporting.derived import ceiling
-from tfsgd.reporting.drawing import INK, WIDTH, Drawing, Line, Made, Sizes, file_name, log_ticks
+from tfsgd.reporting.drawing import INK, WIDTH, Drawing, Made, Sizes, file_name, log_axis
 from tfsgd.reporting.studies import Study
 
 ROOM = 4.0  # times the largest λ1: ceilings above that are not drawn
@@ -59,7 +59,7 @@ def eigenvalue_history_figures(study: Study) -> Made:
         if has_ceilings:
             caption += (
                 " Thin: the ceiling 2(1+γ)/η of that batch size, in black where all batch sizes share it, with "
-                "the rate of each epoch; it is cut off far above every λ1."
+                "the rate of each epoch; those far above every λ1 are left out."
             )
         panel = _Panel(key, label, ceilings=bool(has_ceilings))
         yield from _over_epochs(study, [panel], name, f"{label} over the epochs", caption)
@@ -84,7 +84,7 @@ def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, c
                 values = record.history.get(panel.key, ())
                 _history(drawing, axes, line.label, row, values, sizes.colours[row["batch_size"]])
             if panel.ceilings:
-                _ceilings(axes, line, [record for _, record in of_line], sizes)
+                _ceilings(axes, [record for _, record in of_line], sizes, ROOM * _largest(study, panel.key))
             _history_axis(axes, panel, is_left=j == 0)
         grid[0, j].set_title(line.label.replace(" (", "\n("))
         grid[-1, j].set_xlabel("epoch")
@@ -109,12 +109,16 @@ def _history(
     axes.plot(list(known), list(known.values()), color=colour, linewidth=1, gid=drawing.says(text))
 
 
-def _ceilings(axes: Axes, line: Line, records: Sequence[Record], sizes: Sizes) -> None:
-    """A thin line a batch size, as far as it is not far above every λ1."""
+def _largest(study: Study, key: str) -> float:
+    values = (v for record in study.records for v in record.history.get(key, ()) if v is not None)
+    return max(filter(math.isfinite, values), default=0.0)
+
+
+def _ceilings(axes: Axes, records: Sequence[Record], sizes: Sizes, top: float) -> None:
+    """A thin line a batch size, as far as it is below `top`."""
     by_size = {record.sgd.batch_size: record for record in records}
     curves = {b: [ceiling(r.sgd, epoch) for epoch in range(r.epochs)] for b, r in by_size.items()}
     everywhere = len({tuple(values) for values in curves.values()}) == 1
-    top = ROOM * max((float(np.max(drawn.get_ydata(), initial=0)) for drawn in axes.lines), default=0.0)
     for size, values in list(curves.items())[: 1 if everywhere else None]:
         shown = {epoch: value for epoch, value in enumerate(values, 1) if value <= top}
         colour = INK if everywhere else sizes.colours[size]
@@ -133,8 +137,4 @@ def _common_scale(row: Sequence[Axes], panel: _Panel) -> None:
     values = [v for axes in row for line in axes.lines for v in np.asarray(line.get_ydata(), dtype=float)]
     if panel.percent or not values or min(values) <= 0:
         return
-    row[0].set_yscale("log")
-    low, high = row[0].get_ylim()
-    row[0].yaxis.set_major_locator(FixedLocator(log_ticks(low, high)))
-    row[0].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-    row[0].yaxis.set_minor_formatter(NullFormatter())
+    log_axis(row[0])

@@ -18,6 +18,7 @@ class Basis:
         n: seeds and cells in words; empty where there are none.
         spoilt: diverged, collapsed or doubtful trials in the range, in words; empty if there are none.
         detail: what else to know, in words.
+        doubts: trials that take part and fail a check of their robustness, in words; empty if there are none.
     """
 
     unit: str = ""
@@ -26,6 +27,7 @@ class Basis:
     n: str = ""
     spoilt: str = ""
     detail: str = ""
+    doubts: str = ""
 
     def common(self) -> dict[str, Any]:
         """The fields that every kind of evidence has."""

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from tfsgd.errors import RequestError
 from tfsgd.records.files import to_json, write_atomically
 from tfsgd.reporting import paper
+from tfsgd.reporting.beyond_claims import BEYOND
 from tfsgd.reporting.claims import GROUPS
 from tfsgd.reporting.drawing import Drawing, inline, style_variables
 from tfsgd.reporting.figures import draw
@@ -173,7 +174,7 @@ def _render(
 def _study_page(
     index: int, study: Study, judgements: Sequence[Judgement], figures: list[_Shown], undrawn: list[str]
 ) -> dict[str, Any]:
-    tally: Counter[str] = Counter(j.verdict for j in judgements if j.primary)
+    tally: Counter[str] = Counter(j.verdict for j in judgements if j.primary and j.claim.group != BEYOND)
     bad = study.trials[study.trials["status"] != "completed"]
     return {
         "id": f"study-{index + 1}",
@@ -194,4 +195,5 @@ def _study_page(
             "claims at each other ε."
         ),
         "groups": [(group, rows) for group in GROUPS if (rows := claim_rows(judgements, group))],
+        "beyond": claim_rows(judgements, BEYOND),
     }

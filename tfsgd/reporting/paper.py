@@ -43,6 +43,7 @@ MIN_CELLS = 8  # for a rank correlation
 ACCURACY_MARGIN = 0.02  # "almost constant" and "on the floor"
 EIGENVALUE_FACTOR = 1.5  # "almost constant"
 EIGENVALUE_MARGIN = math.log2(EIGENVALUE_FACTOR)
+CEILING_TOLERANCE = 1.1  # λ1 hovers just above a ceiling that it has reached (Cohen et al. 2021)
 LARGE_BATCH_SIZE = 512
 RESIDUAL_LIMIT = 0.1  # an eigenvalue that is known worse than this decides nothing
 UNDERTRAINED_MARGIN = 0.02  # train accuracy this far below the study's best cell
