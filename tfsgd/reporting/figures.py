@@ -12,6 +12,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from tfsgd.reporting.beyond import curvature_figures, epsilon_figures, gap_figures
+from tfsgd.reporting.correlations import correlation_figures
 from tfsgd.reporting.curves import (
     LAMBDA,
     NATURAL,
@@ -37,8 +38,11 @@ from tfsgd.reporting.drawing import (
 )
 from tfsgd.reporting.edge import edge_figures
 from tfsgd.reporting.epochs import eigenvalue_history_figures, learning_figures
+from tfsgd.reporting.equal_loss import equal_loss_figures
+from tfsgd.reporting.explaining import certainty_figures, smallest_epsilon_figures, spectrum_figures
 from tfsgd.reporting.paper import MOMENTUM_FIGURES, REGIME_FIGURES, attack_name
 from tfsgd.reporting.studies import Study
+from tfsgd.reporting.transfer import transfer_figures
 
 
 def draw(study: Study) -> tuple[list[Drawing], list[str]]:
@@ -160,4 +164,10 @@ MAKERS: tuple[Callable[[Study], Made], ...] = (
     learning_figures,
     edge_figures,
     eigenvalue_history_figures,
+    equal_loss_figures,
+    certainty_figures,
+    smallest_epsilon_figures,
+    spectrum_figures,
+    correlation_figures,
+    transfer_figures,
 )
