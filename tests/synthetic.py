@@ -231,3 +231,22 @@ class Table:
             else:
                 numbers[column] = 0.5 + accuracy + 0.005 * noise
         return self.base.assign(**numbers)
+
+    def explained(self, trials: pd.DataFrame, confidence: np.ndarray | float = 0.8) -> pd.DataFrame:
+        """The same trials with what follows from their λ1 and rate, and with a confidence."""
+        ratio = trials["eigenvalue"] / self.ceiling
+        halved = trials["halve_every_epochs"].notna()
+        return trials.assign(
+            stability_ratio=ratio.where(~halved),
+            stability_ratio_max=ratio,
+            confidence=confidence,
+        )
+
+    @property
+    def ceiling(self) -> np.ndarray:
+        """2(1+γ)/η of each trial, at its first rate."""
+        return np.asarray(2 * (1 + self.momentum) / self.base["learning_rate"].to_numpy())
+
+    def at_ceiling(self, share: np.ndarray | float) -> np.ndarray:
+        """The effect on log2 λ1 that makes it this share of its ceiling."""
+        return np.asarray(np.log2(self.ceiling * share) - 6)

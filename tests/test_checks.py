@@ -5,15 +5,18 @@ from typing import Any
 import pytest
 
 from tests.synthetic import experiment, realistic, record
+from tfsgd.measures.spec import Measurement
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.record import Record
-from tfsgd.reporting.checks import Check, checks, doubts, standard_error
+from tfsgd.reporting.checks import SAID, Check, checks, doubts, standard_error
 
-LABELS = ("fgsm", "pgd", "pgd-80", "noise", "square")
+LABELS = ("fgsm", "pgd", "pgd-80", "pgd-cool", "noise", "square", "transfer")
 HONEST: dict[str, dict[float, float]] = {
     "fgsm": {0.05: 0.40, 0.1: 0.20, 0.5: 0.25},  # its one step overshoots
     "pgd": {0.05: 0.30, 0.1: 0.02, 0.5: 0.0},
     "pgd-80": {0.05: 0.298, 0.1: 0.018, 0.5: 0.0},
+    "pgd-cool": {0.05: 0.295, 0.1: 0.019, 0.5: 0.0},  # on logits divided by a temperature
+    "transfer": {0.05: 0.7, 0.1: 0.5, 0.5: 0.1},
     "noise": {0.05: 0.88, 0.1: 0.85, 0.5: 0.3},
     "square": {0.05: 0.35, 0.1: 0.05, 0.5: 0.0},
 }
@@ -21,9 +24,12 @@ NAMES = [
     "pgd_vs_fgsm",
     "pgd_vs_noise",
     "pgd_vs_square",
+    "pgd_vs_transfer",
     "epsilon",
     "large_epsilon",
     "steps",
+    "loss_rises",
+    "temperature",
     "zero_gradients",
 ]
 
@@ -32,24 +38,44 @@ def truth_of(trial: Trial) -> dict[str, Any]:
     return {**realistic(trial), "confidence": 0.8}
 
 
-def made(labels: tuple[str, ...] = LABELS, zero: float = 0.02, **changes: dict[float, float]) -> Record:
+def made(
+    labels: tuple[str, ...] = LABELS, zero: float = 0.02, rise: float = 0.001, **changes: dict[float, float]
+) -> Record:
     """A trial's record with these attacks on 1,000 images; `changes` gives other accuracies."""
     accuracies = {label: HONEST[label] | changes.get(label.replace("-", "_"), {}) for label in labels}
+    own = ("pgd-80", "pgd-cool", "transfer")
     attacks: dict[str, Any] = {
-        label: {"epsilon": sorted(HONEST[label]), "examples": 1_000} for label in labels
+        label: {"epsilon": sorted(HONEST[label]), "examples": 1_000} for label in labels if label not in own
     }
-    if "pgd-80" in attacks:
-        attacks["pgd-80"] |= {"attack": "pgd", "steps": 80}
+    if "pgd-80" in labels:
+        attacks["pgd-80"] = {**attacks["pgd"], "attack": "pgd", "steps": 80}
     of = experiment(attacks=attacks)
 
     def truth(trial: Trial) -> dict[str, Any]:
         return {**truth_of(trial), **accuracies}
 
     found = record(grid(of)[0], of, truth)
-    measurements = [
-        m.model_copy(update={"values": {"fraction": zero}}) if m.name == "zero_gradients" else m
-        for m in found.measurements
-    ]
+    measurements: list[Measurement] = []
+    for m in found.measurements:
+        if m.name == "zero_gradients":
+            m = m.model_copy(update={"values": {"fraction": zero}})
+        if m.label == "pgd":
+            m = m.model_copy(update={"values": m.values | {"last_rise": rise}})
+            others: dict[str, tuple[str, dict[str, Any]]] = {
+                "pgd-cool": ("pgd", {"temperature": 100.0}),
+                "transfer": ("transfer", {"source": "lr/x"}),
+            }
+            for label, (name, more) in others.items():
+                if label in labels and m.epsilon is not None:
+                    update = {
+                        "name": name,
+                        "label": label,
+                        "settings": m.settings | more,
+                        "values": {"accuracy": accuracies[label][m.epsilon]},
+                        "identity": f"{len(measurements):064d}",
+                    }
+                    measurements.append(m.model_copy(update=update))
+        measurements.append(m)
     return found.model_copy(update={"measurements": tuple(measurements)})
 
 
@@ -61,12 +87,13 @@ def check(record: Record, name: str) -> Check:
 def test_an_honest_trial_passes_every_check_and_the_figures_are_the_worst() -> None:
     found = checks(made())
     assert [c.name for c in found] == NAMES
-    assert [c.passed for c in found] == [True] * 7
+    assert [c.passed for c in found] == [True] * 10
     figures = {c.name: c.figure for c in found}
     assert figures == pytest.approx(
         {
-            "pgd_vs_fgsm": 0.30 - 0.40, "pgd_vs_noise": 0.0 - 0.3, "pgd_vs_square": 0.0, "epsilon": 0.0 - 0.018,
-            "large_epsilon": 0.0, "steps": 0.002, "zero_gradients": 0.02,
+            "pgd_vs_fgsm": 0.30 - 0.40, "pgd_vs_noise": 0.0 - 0.3, "pgd_vs_square": 0.0,
+            "pgd_vs_transfer": 0.0 - 0.1, "epsilon": 0.0 - 0.018, "large_epsilon": 0.0, "steps": 0.002,
+            "loss_rises": 0.001, "temperature": 0.0, "zero_gradients": 0.02,
         }
     )  # fmt: skip
     assert doubts(made()) == []
@@ -80,6 +107,9 @@ def test_an_honest_trial_passes_every_check_and_the_figures_are_the_worst() -> N
         ({"square": {0.05: 0.28, 0.1: 0.05}}, "pgd_vs_square", "pgd at 0.05, square at 0.05"),
         ({"pgd_80": {0.05: 0.29}}, "steps", "pgd at 0.05, 40 and 80 steps"),
         ({"square": {0.5: 0.08}}, "epsilon", "square at 0.1, square at 0.5"),
+        ({"transfer": {0.1: 0.01}}, "pgd_vs_transfer", "pgd at 0.1, transfer at 0.1"),
+        ({"rise": 0.011}, "loss_rises", "pgd at 0.05"),
+        ({"pgd_cool": {0.05: 0.28}}, "temperature", "pgd at 0.05, pgd-cool at 0.05"),
         ({"zero": 0.11}, "zero_gradients", "zero_gradients"),
     ],
 )
@@ -91,6 +121,20 @@ def test_each_sign_is_caught_by_its_check_alone(changes: dict[str, Any], failed:
     assert found.figure is not None
     assert found.limit is not None
     assert found.figure > found.limit
+
+
+def test_a_failure_is_said_with_its_figure_and_in_which_attack_it_sheds_doubt() -> None:
+    weak = check(made(square={0.05: 0.241, 0.1: 0.05}), "pgd_vs_square")
+    assert weak.said == (
+        "PGD is not the strongest attack here: Square finds more: 5.9 points (pgd at 0.05, square at 0.05)"
+    )
+    assert (weak.sign, weak.concerns("pgd"), weak.concerns("fgsm")) == ("weak attack", True, False)
+    masked = check(made(zero=0.11), "zero_gradients")
+    assert masked.said == "many images have a gradient of exactly zero: 11.0 % (zero_gradients)"
+    assert (masked.sign, masked.concerns("pgd"), masked.concerns("fgsm")) == ("masked gradients", True, True)
+    rises = check(made(rise=0.02), "loss_rises")
+    assert rises.said == "the loss still rises at PGD's last step: by 0.02 nats (pgd at 0.05)"
+    assert {c.name for c in checks(made())} == set(SAID)
 
 
 def test_at_a_large_epsilon_more_than_chance_fails() -> None:
@@ -113,7 +157,7 @@ def test_a_difference_of_one_standard_error_is_none() -> None:
 
 def test_what_was_not_measured_neither_passes_nor_fails() -> None:
     some = made(("pgd",), pgd={})
-    unknown = ["pgd_vs_fgsm", "pgd_vs_noise", "pgd_vs_square", "steps"]
+    unknown = ["pgd_vs_fgsm", "pgd_vs_noise", "pgd_vs_square", "pgd_vs_transfer", "steps", "temperature"]
     assert [c.name for c in checks(some) if c.passed is None] == unknown
     assert check(some, "steps") == Check("steps")
     few = experiment(attacks={"pgd": {"epsilon": [0.1]}, "fgsm": {"epsilon": [0.1], "examples": 500}})

@@ -41,6 +41,12 @@ def verdict(key: str, trials: pd.DataFrame) -> str:
     return judged(trials)[key].verdict
 
 
+@pytest.fixture(autouse=True)
+def _the_papers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those beyond the paper have tests of their own."""
+    monkeypatch.setattr("tfsgd.reporting.verdicts.beyond_claims", lambda *_: [])
+
+
 # Numbers against independent truth
 
 

@@ -182,5 +182,5 @@ def test_with_batch_norm_only_training_modes_eigenvalue_tells_of_stability() -> 
     trained = plain.with_measurements(found).model_copy(update={"history": history})
     assert trained.stability_eigenvalue == found
     assert trained.top_eigenvalue == plain.top_eigenvalue  # the paper's λ1 stays that of inference mode
-    columns = derived(trained, 190.0)
+    columns = derived(trained, trained.top_eigenvalue)
     assert (columns["stability_ratio"], columns["stability_ratio_max"]) == pytest.approx((0.5, 0.5))

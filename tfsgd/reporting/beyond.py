@@ -1,20 +1,30 @@
 """Figures that go beyond the paper."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from tfsgd.reporting.curves import BATCH_CAPTION, at, curve_of, in_colour, marks, place, regime_lines
+from tfsgd.reporting.curves import (
+    View,
+    any_fails,
+    at,
+    batch_caption,
+    curve_of,
+    fails,
+    in_colour,
+    marks,
+    place,
+    regime_lines,
+    ring,
+)
 from tfsgd.reporting.drawing import (
-    DARK,
     INK,
     MARKERS,
     PAPER,
@@ -22,6 +32,7 @@ from tfsgd.reporting.drawing import (
     Drawing,
     Line,
     Made,
+    Sizes,
     batch_axis,
     eigenvalue_axis,
     figure_key,
@@ -29,37 +40,12 @@ from tfsgd.reporting.drawing import (
     in_words,
     markers,
     percent_axis,
-    sequence,
     set_apart,
 )
 from tfsgd.reporting.paper import attack_name
 from tfsgd.reporting.regimes import regimes_of, with_first_regime
-from tfsgd.reporting.studies import Study, attack_column
-
-
-@dataclass(frozen=True)
-class _Sizes:
-    """The batch sizes of some lines, each with a colour and a marker."""
-
-    colours: Mapping[int, str]
-    dark: Mapping[str, str]  # for the drawing
-
-    @classmethod
-    def of(cls, lines: Sequence[Line]) -> "_Sizes":
-        sizes = sorted({int(b) for line in lines for b in line.rows["batch_size"]})
-        pairs = sequence(len(sizes))
-        return cls({b: light for b, (light, _) in zip(sizes, pairs, strict=True)}, {**DARK, **dict(pairs)})
-
-    def marker(self, size: int) -> str:
-        return MARKERS[list(self.colours).index(size) % len(MARKERS)]
-
-    def key(self, figure: Figure, with_markers: bool) -> None:
-        """The legend of the colours, below the figure."""
-        handles = [
-            Line2D([], [], color=colour, marker=self.marker(b) if with_markers else "", label=f"{b}")
-            for b, colour in self.colours.items()
-        ]
-        figure_key(figure, handles, min(len(handles), 4), "batch size")
+from tfsgd.reporting.rows import attack_column
+from tfsgd.reporting.studies import Study
 
 
 def _epsilons(study: Study, attack: str) -> list[float]:
@@ -87,7 +73,7 @@ def _accuracy_against_epsilon(study: Study, lines: Sequence[Line], attack: str) 
         "Mean over the seeds, one curve a batch size; ε = 0 is natural accuracy. The axis of ε is a square "
         "root, so that small ε can be told apart. The vertical line is the paper's ε."
     )
-    sizes = _Sizes.of(lines)
+    sizes = Sizes.of(lines)
     drawing = Drawing(f"epsilon-{file_name(attack)}", title, caption, figure, dark=sizes.dark)
     panels = figure.subplots(1, len(lines), sharey=True, squeeze=False)[0]
     epsilons = _epsilons(study, attack)
@@ -104,7 +90,7 @@ def _accuracy_against_epsilon(study: Study, lines: Sequence[Line], attack: str) 
 
 
 def _epsilon_curves(
-    drawing: Drawing, axes: Axes, line: Line, sizes: _Sizes, columns: Mapping[float, str]
+    drawing: Drawing, axes: Axes, line: Line, sizes: Sizes, columns: Mapping[float, str]
 ) -> None:
     """One regime's curves; `columns` has the column of each epsilon."""
     completed = line.rows[line.rows["status"] == "completed"]
@@ -151,10 +137,12 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
         "Hollow markers: under-trained. Crosses at the left edge: collapsed, whatever their λ1. If λ1 explained "
         "robustness, the points would fall from left to right within every colour."
     )
+    if any_fails(study.trials, [attack]):
+        caption += " Rings: the trial fails a check of its robustness (see the table of trials)."
     title = f"λ1 against {attack_name(attack)} accuracy, {place(study)}"
     drawing = Drawing(f"curvature-{file_name(attack)}", title, caption, figure)
     panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
-    looks = _Looks.of(study)
+    looks = Looks.of(study)
     for axes, epsilon in zip(panels, epsilons, strict=False):
         _curvature_points(drawing, axes, looks, attack, epsilon)
         axes.set_title(f"ε = {epsilon:g}" + (" (the paper's)" if epsilon == study.paper_epsilon else ""))
@@ -164,12 +152,12 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
             axes.set_xlabel("")
     for axes in panels[len(epsilons) :]:
         axes.set_visible(False)
-    figure_key(figure, [*looks.key(), *marks(study.trials)], 4)
+    figure_key(figure, [*looks.key(), *marks(study.trials, [attack])], 4)
     return drawing
 
 
 @dataclass(frozen=True)
-class _Looks:
+class Looks:
     """The trials, each under its first regime, with a colour a regime and a marker a momentum."""
 
     trials: pd.DataFrame
@@ -177,7 +165,7 @@ class _Looks:
     momenta: Sequence[float]
 
     @classmethod
-    def of(cls, study: Study) -> "_Looks":
+    def of(cls, study: Study) -> "Looks":
         regimes = regimes_of(study.trials)
         trials = with_first_regime(study.trials, regimes)
         there = set(trials["regime"])
@@ -198,9 +186,11 @@ class _Looks:
         ]
 
 
-def _curvature_points(drawing: Drawing, axes: Axes, looks: _Looks, attack: str, epsilon: float) -> None:
+def _curvature_points(drawing: Drawing, axes: Axes, looks: Looks, attack: str, epsilon: float) -> None:
     column = attack_column(attack, epsilon)
     shown = looks.trials[looks.trials["eigenvalue"] > 0].dropna(subset=[column])
+    doubtful = shown[fails(shown, attack) & (shown["status"] == "completed")]
+    ring(axes, list(zip(doubtful["eigenvalue"], doubtful[column], strict=True)))
     for row in shown.to_dict("records"):
         is_bad = row["status"] != "completed"
         colour = looks.colours[row["regime"]]
@@ -237,104 +227,15 @@ def gap_figures(study: Study) -> Made:
         return
     figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
     title = f"Train accuracy, and its gap to test accuracy, {place(study)}"
-    drawing = Drawing(
-        "gap", title, BATCH_CAPTION + " A large batch with a low train accuracy is under-trained.", figure
-    )
+    views = [View("train_accuracy", "train accuracy"), View("gap", "train minus test accuracy")]
+    drawing = Drawing("gap", title, batch_caption(lines, views), figure)
     left, right = figure.subplots(1, 2)
     for line, shift in set_apart(lines):
-        curve_of(drawing, left, line, "train_accuracy", "train accuracy", shift)
-        curve_of(drawing, right, line, "gap", "train minus test accuracy", shift)
+        for axes, view in zip((left, right), views, strict=True):
+            curve_of(drawing, axes, line, view, shift)
     for axes, label in ((left, "train accuracy"), (right, "train minus test")):
         batch_axis(axes, lines)
         percent_axis(axes, label)
     handles = [Line2D([], [], color=line.colour, marker=line.marker, label=line.label) for line in lines]
     figure_key(figure, handles, 3)
     yield drawing
-
-
-@dataclass(frozen=True)
-class _Panel:
-    """A column of the trials' histories and how it is shown."""
-
-    key: str
-    label: str
-    percent: bool = False
-
-
-def learning_figures(study: Study) -> Made:
-    """Train loss and validation accuracy over the epochs."""
-    panels = [_Panel("loss", "train loss"), _Panel("val_accuracy", "validation accuracy", percent=True)]
-    caption = (
-        "One line a trial, coloured by batch size; a diverged trial ends early. The train loss is the "
-        "running mean that training reports."
-    )
-    yield from _over_epochs(study, panels, "learning", "Learning curves", caption)
-
-
-def eigenvalue_history_figures(study: Study) -> Made:
-    """λ1 over the epochs, where it was recorded."""
-    keys = {
-        key
-        for record in study.records
-        for key, values in record.history.items()
-        if key.endswith("eigenvalue") and sum(v is not None for v in values) > 1
-    }
-    if not keys:
-        yield "λ1 over the epochs: it was not recorded (hessian.every_epochs is 0)"
-    for key in sorted(keys):
-        caption = "One line a trial, coloured by batch size."
-        yield from _over_epochs(
-            study, [_Panel(key, "λ1")], "eigenvalue-epochs", "λ1 over the epochs", caption
-        )
-
-
-def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, caption: str) -> Made:
-    records = zip(study.trials["folder"], study.records, strict=True)  # a row of the table each, in order
-    histories = {folder: record.history for folder, record in records}
-    panels = [p for p in panels if any(p.key in history for history in histories.values())]
-    lines = regime_lines(study)
-    if not panels or not lines:
-        yield f"{what}: the records hold no such history"
-        return
-    figure = Figure(figsize=(WIDTH, 1.2 + 2.4 * len(panels)), layout="constrained")
-    sizes = _Sizes.of(lines)
-    drawing = Drawing(name, f"{what}, {place(study)}", caption, figure, dark=sizes.dark)
-    grid = figure.subplots(len(panels), len(lines), sharex=True, sharey="row", squeeze=False)
-    for j, line in enumerate(lines):
-        for axes, panel in zip(grid[:, j], panels, strict=True):
-            for row in line.rows.to_dict("records"):
-                values = histories[row["folder"]].get(panel.key, ())
-                _history(drawing, axes, line.label, row, values, sizes.colours[row["batch_size"]])
-            _history_axis(axes, panel, is_left=j == 0)
-        grid[0, j].set_title(line.label.replace(" (", "\n("))
-        grid[-1, j].set_xlabel("epoch")
-    sizes.key(figure, with_markers=False)
-    yield drawing
-
-
-def _history(
-    drawing: Drawing,
-    axes: Axes,
-    who: str,
-    row: Mapping[Any, Any],
-    values: Sequence[float | None],
-    colour: str,
-) -> None:
-    """One trial's line over its epochs; `row` is its row of the table."""
-    known = {epoch: v for epoch, v in enumerate(values, 1) if v is not None and math.isfinite(v)}
-    text = f"{who}, batch size {row['batch_size']}, seed {row['seed']}: {row['status']}"
-    axes.plot(list(known), list(known.values()), color=colour, linewidth=1, gid=drawing.says(text))
-
-
-def _history_axis(axes: Axes, panel: _Panel, is_left: bool) -> None:
-    if is_left:
-        axes.set_ylabel(f"{panel.label} (%)" if panel.percent else panel.label)
-    if panel.percent:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}"))
-    elif all(v > 0 for drawn in axes.lines for v in np.asarray(drawn.get_ydata(), dtype=float)):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-BEYOND: tuple[Callable[[Study], Made], ...] = (gap_figures, learning_figures, eigenvalue_history_figures)

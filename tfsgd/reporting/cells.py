@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from tfsgd.reporting.checks import SAID
 from tfsgd.reporting.paper import (
     ACCURACY_MARGIN,
     BAD,
@@ -19,10 +20,11 @@ from tfsgd.reporting.paper import (
     MIN_SEEDS,
     RESIDUAL_LIMIT,
     attack_name,
+    is_eigenvalue,
 )
 from tfsgd.reporting.regimes import curves, paper_regimes, regimes_of, with_first_regime
+from tfsgd.reporting.rows import attack_column
 from tfsgd.reporting.statistics import Array
-from tfsgd.reporting.studies import attack_column
 
 Cell = tuple[str, int, float]  # regime of the paper or `other: name`, batch size, momentum
 
@@ -41,7 +43,7 @@ class Metric:
 
     @property
     def is_eigenvalue(self) -> bool:
-        return self.column == "eigenvalue"
+        return is_eigenvalue(self.column)
 
     @property
     def margin(self) -> float:
@@ -162,6 +164,22 @@ class Cells:
         counts = Counter(found.values())
         kinds = (*BAD, *(DOUBTFUL if metric.is_eigenvalue else ()))
         return ", ".join(f"{counts[what]} {what}" for what in kinds if counts[what])
+
+    def doubts(self, metric: Metric, wanted: Callable[[Cell], bool] = lambda _: True) -> str:
+        """Which completed trials of the cells fail a check that concerns the metric, in words; empty if none does."""
+        if metric.attack is None or "failed_checks" not in self.rows:
+            return ""
+        columns = zip(
+            self.all_cells, self.rows["folder"], self.rows["failed_checks"], self._completed, strict=True
+        )
+        trials = {folder: failed for key, folder, failed, completed in columns if completed and wanted(key)}
+        counts: Counter[tuple[str, str]] = Counter()
+        for failed in trials.values():
+            counts.update({(c.sign, SAID[c.name][1]) for c in failed if c.concerns(metric.attack)})
+        said = [
+            f"{count} of {len(trials)}: {what} ({sign})" for (sign, what), count in sorted(counts.items())
+        ]
+        return f"trials that fail a check: {'; '.join(said)}" if said else ""
 
     def _find_troubles(self) -> Iterator[tuple[Cell, str, str]]:
         columns = ["folder", "status", "eigenvalue", "residual", "converged"]

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Literal
 
 from tfsgd.measures.spec import Measurement
 from tfsgd.records.record import Record
@@ -20,10 +21,26 @@ SEARCH = (
     *GRADIENT,
     "square",
 )  # find more the longer they look: a larger ball holds all that a smaller one does
-WEAKER = ("fgsm", "noise", "square")  # in this order of what they say about PGD
+WEAKER = ("fgsm", "noise", "square", "transfer")  # in this order of what they say about PGD
 LARGE = 0.5  # epsilon at which every image can be made grey
 ZERO_GRADIENTS = 0.1  # share of the images
 MORE_STEPS = 0.005  # of accuracy
+LAST_RISE = 0.01  # nats: what the last step may still add to the loss
+
+Sign = Literal["masked gradients", "weak attack"]
+
+SAID: dict[str, tuple[Sign, str]] = {
+    "pgd_vs_fgsm": ("masked gradients", "one step of FGSM breaks more than PGD"),
+    "pgd_vs_noise": ("masked gradients", "noise breaks more than PGD"),
+    "pgd_vs_square": ("weak attack", "PGD is not the strongest attack here: Square finds more"),
+    "pgd_vs_transfer": ("weak attack", "PGD is not the strongest attack here: another network's perturbations find more"),
+    "epsilon": ("masked gradients", "the accuracy rises with ε"),
+    "large_epsilon": ("masked gradients", "more than chance is left at a large ε"),
+    "steps": ("weak attack", "more steps of PGD find more"),
+    "loss_rises": ("weak attack", "the loss still rises at PGD's last step"),
+    "temperature": ("masked gradients", "PGD finds more once the logits are divided by a temperature"),
+    "zero_gradients": ("masked gradients", "many images have a gradient of exactly zero"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,11 +48,12 @@ class Check:
     """What one check says of a trial.
 
     Attributes:
-        name: `pgd_vs_fgsm`, `pgd_vs_noise`, `pgd_vs_square`, `epsilon`, `large_epsilon`, `steps`, `zero_gradients`.
+        name: of `SAID`.
         passed: `None`: what it needs was not measured.
         figure: the worst one, in accuracy or as a share of the images.
         limit: what the figure may be at most, where it is the worst.
         where: the measurements that gave it.
+        attack: the label of the attack whose accuracy is in doubt; empty: of every attack.
     """
 
     name: str
@@ -43,6 +61,29 @@ class Check:
     figure: float | None = None
     limit: float | None = None
     where: str = ""
+    attack: str = ""
+
+    @property
+    def sign(self) -> Sign:
+        """Of what a failure is a sign: gradients that lead no attack on, or an attack that has not looked long enough."""
+        return SAID[self.name][0]
+
+    @property
+    def said(self) -> str:
+        """A failure in words, with its figure: `more steps of PGD find more: 0.8 points (pgd at 0.05, 40 and 80 steps)`."""
+        if self.figure is None:
+            return SAID[self.name][1]
+        if self.name == "loss_rises":
+            figure = f"by {self.figure:.2g} nats"
+        elif self.name in ("zero_gradients", "large_epsilon"):
+            figure = f"{100 * self.figure:.1f} %"
+        else:
+            figure = f"{100 * self.figure:.1f} points"
+        return f"{SAID[self.name][1]}: {figure} ({self.where})"
+
+    def concerns(self, attack: str) -> bool:
+        """Whether the accuracy under an attack, by its label, is in doubt where this fails."""
+        return self.sign == "masked gradients" or self.attack == attack
 
 
 @dataclass(frozen=True)
@@ -52,18 +93,23 @@ class _Found:
     figure: float
     limit: float
     where: str
+    attack: str = ""
 
 
 def checks(record: Record) -> list[Check]:
     """All checks of one trial, always the same ones in the same order.
 
     - `pgd_vs_...`: PGD's accuracy minus that of a weaker attack, at the same epsilon and images, is at most a
-      binomial standard error: it has a gradient, which noise and Square have not, and more steps than FGSM.
+      binomial standard error: it has a gradient, which noise and Square have not, more steps than FGSM, and sees
+      the network itself, which the source of a transferred perturbation is not.
     - `epsilon`: the accuracy under an attack that searches (not under FGSM, whose one step may overshoot) rises
       with epsilon by at most a binomial standard error.
     - `large_epsilon`: at the largest epsilon, if it is at least 0.5, the accuracy under a gradient attack is at most
       chance, 1 / classes, and a binomial standard error.
     - `steps`: at least twice the steps, all else equal, lower PGD's accuracy by less than half a point.
+    - `loss_rises`: the last step of PGD adds at most 0.01 nats to the cross-entropy, on average.
+    - `temperature`: PGD on logits divided by a temperature leaves no less, by more than a binomial standard error,
+      than PGD on the logits themselves.
     - `zero_gradients`: at most a tenth of the images have a loss whose gradient is exactly zero.
     """
     attacks = [m for m in record.attacks if m.accuracy is not None and m.epsilon is not None]
@@ -72,13 +118,20 @@ def checks(record: Record) -> list[Check]:
         _worst("epsilon", _rises(attacks)),
         _worst("large_epsilon", _at_large_epsilon(attacks, record.classes)),
         _worst("steps", _with_more_steps(attacks)),
+        _worst("loss_rises", _rising_at_the_end(attacks)),
+        _worst("temperature", _at_temperatures(attacks)),
         _worst("zero_gradients", _zero_gradients(record)),
     ]
 
 
+def failed(record: Record) -> list[Check]:
+    """The checks that a trial fails; empty: none, or nothing was measured."""
+    return [check for check in checks(record) if check.passed is False]
+
+
 def doubts(record: Record) -> list[str]:
-    """The names of the checks that a trial fails; empty: none, or nothing was measured."""
-    return [check.name for check in checks(record) if check.passed is False]
+    """Their names."""
+    return [check.name for check in failed(record)]
 
 
 def standard_error(accuracy: float, images: int) -> float:
@@ -90,7 +143,7 @@ def _worst(name: str, found: Iterable[_Found]) -> Check:
     worst = max(found, key=lambda f: f.figure - f.limit, default=None)
     if worst is None:
         return Check(name)
-    return Check(name, worst.figure <= worst.limit, worst.figure, worst.limit, worst.where)
+    return Check(name, worst.figure <= worst.limit, worst.figure, worst.limit, worst.where, worst.attack)
 
 
 def _against(attacks: list[Measurement], name: str) -> Iterator[_Found]:
@@ -98,7 +151,8 @@ def _against(attacks: list[Measurement], name: str) -> Iterator[_Found]:
         for pgd in attacks:
             if (pgd.name, weaker.name) == ("pgd", name) and _on(pgd) == _on(weaker):
                 limit = standard_error(_accuracy(weaker), weaker.examples)
-                yield _Found(_accuracy(pgd) - _accuracy(weaker), limit, f"{_said(pgd)}, {_said(weaker)}")
+                where = f"{_said(pgd)}, {_said(weaker)}"
+                yield _Found(_accuracy(pgd) - _accuracy(weaker), limit, where, pgd.label)
 
 
 def _rises(attacks: list[Measurement]) -> Iterator[_Found]:
@@ -122,7 +176,28 @@ def _with_more_steps(attacks: list[Measurement]) -> Iterator[_Found]:
         for few, many in combinations(sorted(alike, key=lambda m: int(m.settings["steps"])), 2):
             if many.settings["steps"] >= 2 * few.settings["steps"]:
                 where = f"{_said(few)}, {few.settings['steps']} and {many.settings['steps']} steps"
-                yield _Found(_accuracy(few) - _accuracy(many), MORE_STEPS, where)
+                yield _Found(_accuracy(few) - _accuracy(many), MORE_STEPS, where, few.label)
+
+
+def _rising_at_the_end(attacks: list[Measurement]) -> Iterator[_Found]:
+    for m in attacks:
+        plain = m.settings.get("loss") == "cross_entropy" and _temperature(m) == 1
+        rise = m.values.get("last_rise")
+        if m.name == "pgd" and plain and rise is not None:
+            yield _Found(rise, LAST_RISE, _said(m), m.label)
+
+
+def _at_temperatures(attacks: list[Measurement]) -> Iterator[_Found]:
+    for alike in _groups((m for m in attacks if m.name == "pgd"), "temperature"):
+        for plain in (m for m in alike if _temperature(m) == 1):
+            for m in alike:
+                if _temperature(m) != 1:
+                    limit = standard_error(_accuracy(m), m.examples)
+                    yield _Found(_accuracy(plain) - _accuracy(m), limit, f"{_said(plain)}, {_said(m)}")
+
+
+def _temperature(attack: Measurement) -> float:
+    return float(attack.settings.get("temperature", 1))
 
 
 def _zero_gradients(record: Record) -> Iterator[_Found]:

@@ -57,7 +57,7 @@ def signed(cells: Cells, metric: Metric, asked: Comparison) -> Evidence:
     """Evidence that a contrast has a sign."""
     table = cells.table(metric, asked.cells)
     sizes = asked.sizes or _sizes_of(asked.cells)
-    basis = _basis(cells, metric, table, asked.cells) | {"batch_sizes": sizes}
+    basis = basis_of(cells, metric, table, asked.cells) | {"batch_sizes": sizes}
     if len(table) == 0:
         return Impossible(reason="no seed has all of the cells", **basis)
     basis |= {
@@ -93,7 +93,7 @@ def within_margin(cells: Cells, metric: Metric, levels: Levels) -> Evidence:
     """
     table = cells.table(metric, levels.cells)
     sizes = _sizes_of(levels.cells)
-    basis = _basis(cells, metric, table, levels.cells) | {"batch_sizes": sizes}
+    basis = basis_of(cells, metric, table, levels.cells) | {"batch_sizes": sizes}
     if len(table) == 0:
         return Impossible(reason="no seed has all of the cells", **basis)
     means = levels.members @ table.mean(0)
@@ -111,7 +111,7 @@ def within_margin(cells: Cells, metric: Metric, levels: Levels) -> Evidence:
     p_within, p_beyond = 0.0, 1.0
     agrees_within, agrees_beyond = True, False
     for i, j in pairs:
-        pair = _pair(table, levels.members[j] - levels.members[i], metric.margin)
+        pair = against_margin(table, levels.members[j] - levels.members[i], metric.margin)
         p_within = max(p_within, pair.p_within)
         agrees_within &= pair.is_within
         p_out = min(1.0, 2 * len(pairs) * pair.p_beyond)
@@ -129,8 +129,8 @@ def within_margin(cells: Cells, metric: Metric, levels: Levels) -> Evidence:
 
 
 @dataclass(frozen=True)
-class _Pair:
-    """Two levels against the margin: one-sided p-values, and what the seeds' intervals show."""
+class Against:
+    """A contrast against the margin: one-sided p-values, and what the seeds' intervals show."""
 
     p_within: float
     p_beyond: float
@@ -138,10 +138,10 @@ class _Pair:
     is_beyond: bool
 
 
-def _pair(table: Array, weights: Array, margin: float) -> _Pair:
+def against_margin(table: Array, weights: Array, margin: float) -> Against:
     above, below = contrast(table, weights, margin), contrast(table, weights, -margin)
     narrow = contrast(table, weights, level=1 - 2 * ALPHA)
-    return _Pair(
+    return Against(
         p_within=max(above.p_less, below.p_greater),
         p_beyond=min(above.p_greater, below.p_less),
         is_within=-margin < narrow.low and narrow.high < margin,
@@ -184,7 +184,7 @@ def _unit(metric: Metric, per: str) -> str:
     return f"factor {per}".strip() if metric.is_eigenvalue else f"points {per}".strip()
 
 
-def _basis(cells: Cells, metric: Metric, table: Array, wanted: Sequence[Cell]) -> dict[str, Any]:
+def basis_of(cells: Cells, metric: Metric, table: Array, wanted: Sequence[Cell]) -> dict[str, Any]:
     """The fields of `Basis`; those trials count as spoilt too that dropped out of the table."""
     kinds = {(r, m) for r, _, m in wanted}
     return {
@@ -192,6 +192,7 @@ def _basis(cells: Cells, metric: Metric, table: Array, wanted: Sequence[Cell]) -
         "cells": table.shape[1],
         "n": _n(table.shape[0], wanted),
         "spoilt": cells.spoilt(metric, lambda cell: (cell[0], cell[2]) in kinds),
+        "doubts": cells.doubts(metric, lambda cell: cell in wanted),
     }
 
 

@@ -26,8 +26,9 @@ from tfsgd.reporting.drawing import (
     in_words,
     markers,
 )
-from tfsgd.reporting.paper import BAD, BASE_MOMENTUM, attack_name
+from tfsgd.reporting.paper import BAD, BASE_MOMENTUM, attack_name, is_eigenvalue
 from tfsgd.reporting.regimes import Regime, curves, paper_regimes, regimes_of
+from tfsgd.reporting.rows import attack_column
 from tfsgd.reporting.studies import Study
 
 
@@ -84,17 +85,51 @@ def at(attack: str, epsilon: float) -> str:
     return f"{attack_name(attack)} accuracy at ε = {epsilon:g}"
 
 
-def curve_of(
-    drawing: Drawing, axes: Axes, line: Line, column: str, what: str, shift: float, dashed: bool = False
-) -> None:
+@dataclass(frozen=True)
+class View:
+    """What a curve shows of the trials.
+
+    Attributes:
+        column: of the table of trials.
+        what: it is, in words.
+        dashed: how it is drawn.
+        attack: the label of the attack whose accuracy it is: points whose trials fail a check of it get a ring.
+        share: a fraction, shown in %; else a number. λ1 and its multiples are averaged on their logarithm.
+    """
+
+    column: str
+    what: str
+    dashed: bool = False
+    attack: str = ""
+    share: bool = True
+
+    @property
+    def is_log(self) -> bool:
+        return is_eigenvalue(self.column)
+
+    def words(self, value: float) -> str:
+        return in_words(value, self.is_log or not self.share)
+
+
+NATURAL = View("test_accuracy", "natural accuracy")
+LAMBDA = View("eigenvalue", "λ1")
+
+
+def under(attack: str, epsilon: float) -> View:
+    """The accuracy under an attack."""
+    return View(attack_column(attack, epsilon), at(attack, epsilon), dashed=True, attack=attack)
+
+
+def curve_of(drawing: Drawing, axes: Axes, line: Line, view: View, shift: float = 1.0) -> None:
     """One curve: means, seeds, intervals and bad trials. `shift` multiplies the batch size."""
-    if column not in line.rows:
+    if view.column not in line.rows:
         return
-    log = column == "eigenvalue"
-    rows = line.rows.assign(value=line.rows[column])
-    good = rows[(rows["status"] == "completed") & rows["value"].notna() & ((rows["value"] > 0) | (not log))]
-    style = (0, (4, 2)) if dashed else "-"
-    means = [_Mean.of(cell, log) for _, cell in good.groupby("batch_size")]
+    rows = line.rows.assign(value=line.rows[view.column].astype(float), ringed=fails(line.rows, view.attack))
+    good = rows[
+        (rows["status"] == "completed") & rows["value"].notna() & ((rows["value"] > 0) | (not view.is_log))
+    ]
+    style = (0, (4, 2)) if view.dashed else "-"
+    means = [_Mean.of(cell, view) for _, cell in good.groupby("batch_size")]
     several = [mean for mean in means if mean.seeds > 1]
     axes.plot(
         [m.batch_size * shift for m in means], [m.mean for m in means], color=line.colour, linestyle=style
@@ -106,40 +141,55 @@ def curve_of(
         color=line.colour,
         linewidth=1.1,
     )
-    markers(drawing, axes, line, _seed_points(line, good, what, log, shift), ".", markersize=3.5, alpha=0.65)
+    markers(drawing, axes, line, _seed_points(line, good, view, shift), ".", markersize=3.5, alpha=0.65)
     for hollow in (False, True):
         points = [
-            (m.batch_size * shift, m.mean, f"{line.label}, batch size {m.batch_size}: {what} {m.words(log)}")
+            (m.batch_size * shift, m.mean, f"{line.label}, batch size {m.batch_size}: {view.what} {m.words}")
             for m in means
             if m.undertrained == hollow
         ]
         face = PAPER if hollow else line.colour
         markers(drawing, axes, line, points, line.marker, markerfacecolor=face)
-    drawing.values += [_value_row(line.label, mean, what, log) for mean in means]
-    _bad_trials(drawing, axes, line, rows, what, shift, log)
+    ring(axes, [(m.batch_size * shift, m.mean) for m in means if m.ringed])
+    drawing.values += [_value_row(line.label, mean, view) for mean in means]
+    _bad_trials(drawing, axes, line, rows, view, shift)
 
 
-def _seed_points(line: Line, rows: pd.DataFrame, what: str, log: bool, shift: float) -> list[Point]:
+def fails(trials: pd.DataFrame, attack: str) -> pd.Series:
+    """Trials that fail a check of this attack's accuracy, or, where it is empty, none."""
+    if "failed_checks" not in trials or not attack:
+        return pd.Series(False, trials.index)
+    return trials["failed_checks"].map(lambda failed: any(check.concerns(attack) for check in failed))
+
+
+def ring(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """Around points whose trials fail a check."""
+    if points:
+        x, y = zip(*points, strict=True)
+        axes.plot(x, y, "o", color=INK, markerfacecolor="none", markersize=11, markeredgewidth=0.9)
+
+
+def _seed_points(line: Line, rows: pd.DataFrame, view: View, shift: float) -> list[Point]:
     several = rows.groupby("batch_size")["seed"].transform("size") > 1
     return [
         (
             row["batch_size"] * shift,
             row["value"],
-            f"{line.label}, batch size {row['batch_size']}, seed {row['seed']}: {what} "
-            + in_words(row["value"], log),
+            f"{line.label}, batch size {row['batch_size']}, seed {row['seed']}: {view.what} "
+            + view.words(row["value"]),
         )
         for row in rows[several].to_dict("records")
     ]
 
 
 def _bad_trials(
-    drawing: Drawing, axes: Axes, line: Line, rows: pd.DataFrame, what: str, shift: float, log: bool
+    drawing: Drawing, axes: Axes, line: Line, rows: pd.DataFrame, view: View, shift: float
 ) -> None:
     """A cross at its value, or at the bottom: λ1 of a network that has learnt nothing only stretches its axis."""
-    bad = rows[(rows["status"] != "completed") | ((rows["value"] <= 0) & log)]
+    bad = rows[(rows["status"] != "completed") | ((rows["value"] <= 0) & view.is_log)]
     for row in bad.to_dict("records"):
         value = float(row["value"])
-        shown = value >= 0 and not log
+        shown = value >= 0 and view.share and not view.is_log
         text = f"{line.label}, batch size {row['batch_size']}, seed {row['seed']}: {row['status']}"
         axes.plot(
             row["batch_size"] * shift,
@@ -148,7 +198,7 @@ def _bad_trials(
             color=line.colour,
             transform=axes.transData if shown else axes.get_xaxis_transform(),
             gid=drawing.says(
-                f"{text}, {what} {in_words(value, log) if math.isfinite(value) else 'has no value'}"
+                f"{text}, {view.what} {view.words(value) if math.isfinite(value) else 'has no value'}"
             ),
             clip_on=False,
             markeredgewidth=2,
@@ -157,7 +207,7 @@ def _bad_trials(
             {
                 "curve": line.label,
                 "batch size": str(row["batch_size"]),
-                "what": what,
+                "what": view.what,
                 "mean": f"{row['status']}, not in the mean",
                 "95 % interval": "",
                 "seeds": f"seed {row['seed']}",
@@ -169,70 +219,103 @@ def _bad_trials(
 class _Mean:
     """Mean and 95 % interval of a cell over its seeds (Student's t); of the logarithm for λ1."""
 
+    view: View
     batch_size: int
     mean: float
     low: float
     high: float
     seeds: int
     undertrained: bool
+    ringed: bool  # a trial of it fails a check
 
     @classmethod
-    def of(cls, cell: pd.DataFrame, log: bool) -> "_Mean":
+    def of(cls, cell: pd.DataFrame, view: View) -> "_Mean":
         values = cell["value"].to_numpy(dtype=float)
-        numbers = np.log(values) if log else values
+        numbers = np.log(values) if view.is_log else values
         mean, half, count = float(numbers.mean()), 0.0, len(numbers)
         if count > 1:
             half = float(stats.t.ppf(0.975, count - 1)) * float(numbers.std(ddof=1)) / math.sqrt(count)
         ends = [mean, mean - half, mean + half]
-        mean, low, high = [math.exp(end) for end in ends] if log else ends
+        mean, low, high = [math.exp(end) for end in ends] if view.is_log else ends
         size = int(cell["batch_size"].iloc[0])
-        return cls(size, mean, low, high, count, bool(cell["undertrained"].any()))
+        undertrained, ringed = bool(cell["undertrained"].any()), bool(cell["ringed"].any())
+        return cls(view, size, mean, low, high, count, undertrained, ringed)
 
-    def words(self, log: bool) -> str:
-        interval = f" [{in_words(self.low, log)}, {in_words(self.high, log)}]" if self.seeds > 1 else ""
+    @property
+    def words(self) -> str:
+        interval = f" [{self.view.words(self.low)}, {self.view.words(self.high)}]" if self.seeds > 1 else ""
         seeds = f"{self.seeds} {'seed' if self.seeds == 1 else 'seeds'}"
-        return (
-            f"{in_words(self.mean, log)}{interval}, {seeds}{', under-trained' if self.undertrained else ''}"
-        )
+        return f"{self.view.words(self.mean)}{interval}, {seeds}{self.notes}"
+
+    @property
+    def notes(self) -> str:
+        return (", under-trained" if self.undertrained else "") + (", fails a check" if self.ringed else "")
 
 
-def _value_row(label: str, mean: _Mean, what: str, log: bool) -> dict[str, str]:
-    interval = f"{in_words(mean.low, log)} to {in_words(mean.high, log)}" if mean.seeds > 1 else "one seed"
+def _value_row(label: str, mean: _Mean, view: View) -> dict[str, str]:
+    interval = f"{view.words(mean.low)} to {view.words(mean.high)}" if mean.seeds > 1 else "one seed"
     return {
         "curve": label,
         "batch size": str(mean.batch_size),
-        "what": what,
-        "mean": in_words(mean.mean, log) + (", under-trained" if mean.undertrained else ""),
+        "what": view.what,
+        "mean": view.words(mean.mean) + mean.notes,
         "95 % interval": interval,
         "seeds": str(mean.seeds),
     }
 
 
-def legend(figure: Figure, lines: Sequence[Line], attack: str) -> None:
+def legend(figure: Figure, lines: Sequence[Line], views: Sequence[View]) -> None:
+    """Below the figure: the lines, what is solid and dashed where both are there, and the marks."""
     handles = [Line2D([], [], color=line.colour, marker=line.marker, label=line.label) for line in lines]
-    handles.append(Line2D([], [], color=INK, label="natural"))
-    if attack:
-        handles.append(Line2D([], [], color=INK, linestyle=(0, (4, 2)), label=attack_name(attack)))
-    figure_key(figure, [*handles, *marks(pd.concat([line.rows for line in lines]))], 3)
+    dashed = [view for view in views if view.dashed]
+    if dashed:
+        handles.append(Line2D([], [], color=INK, label="natural"))
+        handles.append(Line2D([], [], color=INK, linestyle=(0, (4, 2)), label=attack_name(dashed[0].attack)))
+    rows = pd.concat([line.rows for line in lines])
+    figure_key(figure, [*handles, *marks(rows, [view.attack for view in views])], 3)
 
 
-def marks(trials: pd.DataFrame) -> list[Line2D]:
-    """What a hollow marker and a cross mean, where there are any."""
+def marks(trials: pd.DataFrame, attacks: Sequence[str] = ()) -> list[Line2D]:
+    """What a hollow marker, a cross and a ring mean, where there are any."""
     found = []
     if trials.loc[trials["status"] == "completed", "undertrained"].any():
-        found.append(("o", PAPER, "under-trained"))
+        found.append(("o", PAPER, 6.5, "under-trained"))
     bad = [status for status in sorted(BAD) if (trials["status"] == status).any()]
     if bad:
-        found.append(("x", INK, " or ".join(bad)))
+        found.append(("x", INK, 6.5, " or ".join(bad)))
+    if any_fails(trials, attacks):
+        found.append(("o", "none", 11, "fails a check"))
     return [
-        Line2D([], [], color=INK, marker=marker, markerfacecolor=face, linestyle="none", label=label)
-        for marker, face, label in found
+        Line2D([], [], color=INK, marker=m, markerfacecolor=face, markersize=s, linestyle="none", label=label)
+        for m, face, s, label in found
     ]
 
 
-BATCH_CAPTION = (
-    "Lines: mean over the seeds. Small points: single seeds. Bars: 95 % interval of the mean (Student's t "
-    "over seeds; for λ1 on its logarithm). Solid: natural accuracy and λ1; dashed: adversarial accuracy. "
-    "Hollow markers: under-trained cells. Crosses: diverged or collapsed trials, not in the mean, for λ1 at the "
-    "bottom whatever its value. Curves are set apart a little sideways."
-)
+def any_fails(trials: pd.DataFrame, attacks: Sequence[str]) -> bool:
+    """Whether a completed trial fails a check of one of these attacks."""
+    completed = trials[trials["status"] == "completed"]
+    return any(bool(fails(completed, attack).any()) for attack in attacks)
+
+
+def batch_caption(lines: Sequence[Line], views: Sequence[View]) -> str:
+    """How to read curves against the batch size: what of it these have."""
+    rows = pd.concat([line.rows for line in lines])
+    said = []
+    if rows.groupby([rows["regime"], "batch_size", "momentum"]).size().max() > 1:
+        logarithm = "; for λ1 on its logarithm" if any(view.is_log for view in views) else ""
+        said.append(
+            "Lines: mean over the seeds. Small points: single seeds. Bars: 95 % interval of the mean "
+            f"(Student's t over seeds{logarithm})."
+        )
+    if any(view.dashed for view in views):
+        said.append("Dashed: adversarial accuracy.")
+    if rows.loc[rows["status"] == "completed", "undertrained"].any():
+        said.append("Hollow markers: under-trained cells.")
+    if rows["status"].isin(BAD).any():
+        where = ", for λ1 at the bottom whatever its value" if any(view.is_log for view in views) else ""
+        said.append(f"Crosses: diverged or collapsed trials, not in the mean{where}.")
+    if any_fails(rows, [view.attack for view in views]):
+        said.append("Rings: a trial of the cell fails a check of its robustness (see the table of trials).")
+    if len(lines) > 1:
+        said.append("Curves are set apart a little sideways.")
+    return " ".join(said)

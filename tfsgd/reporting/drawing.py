@@ -261,6 +261,26 @@ def _octaves(low: float, high: float) -> list[float]:
     return [2 ** (step * i) for i in range(first, math.floor(math.log2(high) / step) + 1)]
 
 
+def log_axis(axes: Axes, along: str = "y") -> None:
+    """Logarithmic, with decimal labels, at least two of them."""
+    (axes.set_yscale if along == "y" else axes.set_xscale)("log")
+    low, high = (axes.get_ylim if along == "y" else axes.get_xlim)()
+    if high / low < 5:
+        low, high = low / 1.6, high * 1.6
+        (axes.set_ylim if along == "y" else axes.set_xlim)(low, high)
+    axis = axes.yaxis if along == "y" else axes.xaxis
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_locator(FixedLocator(log_ticks(low, high)))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten in a range, or powers alone where these are many."""
+    digits = (1, 2, 5) if high / low < 200 else (1,)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [d * 10.0**p for p in powers for d in digits if low <= d * 10.0**p <= high]
+
+
 def figure_key(figure: Figure, handles: Sequence[Line2D], columns: int, title: str | None = None) -> None:
     figure.legend(
         handles=list(handles),
@@ -289,3 +309,28 @@ def set_apart(lines: Sequence["Line"]) -> Iterator[tuple["Line", float]]:
     """Lines with what their batch sizes are multiplied by, so that they do not hide each other."""
     for i, line in enumerate(lines):
         yield line, 2 ** (0.07 * (i - (len(lines) - 1) / 2))
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The batch sizes of some lines, each with a colour and a marker."""
+
+    colours: Mapping[int, str]
+    dark: Mapping[str, str]  # for the drawing
+
+    @classmethod
+    def of(cls, lines: Sequence[Line]) -> "Sizes":
+        sizes = sorted({int(b) for line in lines for b in line.rows["batch_size"]})
+        pairs = sequence(len(sizes))
+        return cls({b: light for b, (light, _) in zip(sizes, pairs, strict=True)}, {**DARK, **dict(pairs)})
+
+    def marker(self, size: int) -> str:
+        return MARKERS[list(self.colours).index(size) % len(MARKERS)]
+
+    def key(self, figure: Figure, with_markers: bool, more: Sequence[Line2D] = ()) -> None:
+        """The legend of the colours, and of what else there is, below the figure."""
+        handles = [
+            Line2D([], [], color=colour, marker=self.marker(b) if with_markers else "", label=f"{b}")
+            for b, colour in self.colours.items()
+        ]
+        figure_key(figure, [*handles, *more], min(len(handles) + len(more), 4), "batch size")

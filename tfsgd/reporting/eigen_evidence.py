@@ -61,6 +61,7 @@ def explains(within: bool, given_loss: bool) -> Gather:
             "batch_sizes": means["batch_size"].nunique(),
             "n": f"{len(means)} cells, {len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}",
             "spoilt": cells.spoilt(EIGENVALUE),
+            "doubts": cells.doubts(metric),
         }
         if len(means) < MIN_CELLS:
             return Impossible(reason=f"{len(means)} of at least {MIN_CELLS} cells", **basis)

@@ -21,6 +21,7 @@ class Basis:
         batch_sizes: how many count towards the least that a test needs.
         trains: the range of batch sizes that is judged, where others were left out; else empty.
         left_out: what was left out, in words.
+        doubts: trials that take part and fail a check of their robustness, in words; empty if there are none.
     """
 
     unit: str = ""
@@ -32,6 +33,7 @@ class Basis:
     batch_sizes: int = 0
     trains: tuple[int, ...] = ()
     left_out: str = ""
+    doubts: str = ""
 
     @property
     def range(self) -> str:

@@ -5,21 +5,24 @@ SVG itself, with each colour replaced by a CSS variable, so that it follows ligh
 with a title at each point, so that its value shows on hover.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from tfsgd.reporting.beyond import BEYOND, curvature_figures, epsilon_figures
+from tfsgd.reporting.beyond import curvature_figures, epsilon_figures, gap_figures
+from tfsgd.reporting.correlations import correlation_figures
 from tfsgd.reporting.curves import (
-    BATCH_CAPTION,
-    at,
+    LAMBDA,
+    NATURAL,
+    batch_caption,
     curve_of,
     legend,
     momentum_lines,
     place,
     regime_lines,
+    under,
 )
 from tfsgd.reporting.drawing import (
     STYLE,
@@ -33,8 +36,13 @@ from tfsgd.reporting.drawing import (
     percent_axis,
     set_apart,
 )
+from tfsgd.reporting.edge import edge_figures
+from tfsgd.reporting.epochs import eigenvalue_history_figures, learning_figures
+from tfsgd.reporting.equal_loss import equal_loss_figures
+from tfsgd.reporting.explaining import certainty_figures, smallest_epsilon_figures, spectrum_figures
 from tfsgd.reporting.paper import MOMENTUM_FIGURES, REGIME_FIGURES, attack_name
-from tfsgd.reporting.studies import Study, attack_column
+from tfsgd.reporting.studies import Study
+from tfsgd.reporting.transfer import transfer_figures
 
 
 def draw(study: Study) -> tuple[list[Drawing], list[str]]:
@@ -42,7 +50,7 @@ def draw(study: Study) -> tuple[list[Drawing], list[str]]:
     drawings: list[Drawing] = []
     missing: list[str] = []
     with matplotlib.rc_context(STYLE):
-        for maker in (regimes_figures, momentum_figures, epsilon_figures, curvature_figures, *BEYOND):
+        for maker in MAKERS:
             for result in maker(study):
                 if isinstance(result, str):
                     missing.append(result)
@@ -95,9 +103,9 @@ def _under_every_attack(
         epsilons = [e for label, e in study.attacks if label == attack]
         name = f"{stem}-{file_name(attack)}"
         if paper in epsilons:
-            under = f"{attack_name(attack)} at ε = {paper:g}"
+            where = f"{attack_name(attack)} at ε = {paper:g}"
             as_paper = f"As {numbers[attack]}, {place(study)}: {what}" if attack in numbers else start
-            drawing = _accuracy_and_curvature(lines, (attack, paper), name, f"{as_paper}, {under}")
+            drawing = _accuracy_and_curvature(lines, (attack, paper), name, f"{as_paper}, {where}")
             yield replace(drawing, first=stem == "regimes")
         elif attack in numbers:
             yield (
@@ -114,18 +122,18 @@ def _accuracy_and_curvature(
     lines: Sequence[Line], attack: tuple[str, float] | None, name: str, title: str
 ) -> Drawing:
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
-    drawing = Drawing(name, title, BATCH_CAPTION, figure)
+    accuracies = [NATURAL, *([under(*attack)] if attack else [])]
+    drawing = Drawing(name, title, batch_caption(lines, [*accuracies, LAMBDA]), figure)
     left, right = figure.subplots(1, 2)
     for line, shift in set_apart(lines):
-        curve_of(drawing, left, line, "test_accuracy", "natural accuracy", shift)
-        if attack:
-            curve_of(drawing, left, line, attack_column(*attack), at(*attack), shift, True)
-        curve_of(drawing, right, line, "eigenvalue", "λ1", shift)
+        for view in accuracies:
+            curve_of(drawing, left, line, view, shift)
+        curve_of(drawing, right, line, LAMBDA, shift)
     batch_axis(left, lines)
     batch_axis(right, lines)
     percent_axis(left, "accuracy")
     eigenvalue_axis(right)
-    legend(figure, lines, attack[0] if attack else "")
+    legend(figure, lines, accuracies)
     return drawing
 
 
@@ -133,14 +141,33 @@ def _small_epsilons(
     lines: Sequence[Line], attack: str, epsilons: Sequence[float], name: str, title: str
 ) -> Drawing:
     figure = Figure(figsize=(WIDTH, 3.7), layout="constrained")
-    drawing = Drawing(name, title, BATCH_CAPTION, figure, extra=True)
+    views = [NATURAL, *(under(attack, epsilon) for epsilon in epsilons)]
+    drawing = Drawing(name, title, batch_caption(lines, views), figure, extra=True)
     panels = figure.subplots(1, len(epsilons), sharey=True, squeeze=False)[0]
     for axes, epsilon in zip(panels, epsilons, strict=True):
         for line, shift in set_apart(lines):
-            curve_of(drawing, axes, line, "test_accuracy", "natural accuracy", shift)
-            curve_of(drawing, axes, line, attack_column(attack, epsilon), at(attack, epsilon), shift, True)
+            curve_of(drawing, axes, line, NATURAL, shift)
+            curve_of(drawing, axes, line, under(attack, epsilon), shift)
         axes.set_title(f"ε = {epsilon:g}")
         batch_axis(axes, lines, crowded=len(epsilons) > 1)
     percent_axis(panels[0], "accuracy")
-    legend(figure, lines, attack)
+    legend(figure, lines, views)
     return drawing
+
+
+MAKERS: tuple[Callable[[Study], Made], ...] = (
+    regimes_figures,
+    momentum_figures,
+    epsilon_figures,
+    curvature_figures,
+    gap_figures,
+    learning_figures,
+    edge_figures,
+    eigenvalue_history_figures,
+    equal_loss_figures,
+    certainty_figures,
+    smallest_epsilon_figures,
+    spectrum_figures,
+    correlation_figures,
+    transfer_figures,
+)

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from tfsgd.errors import RequestError
 from tfsgd.records.files import to_json, write_atomically
 from tfsgd.reporting import paper
+from tfsgd.reporting.beyond_claims import BEYOND
 from tfsgd.reporting.claims import GROUPS
 from tfsgd.reporting.drawing import Drawing, inline, style_variables
 from tfsgd.reporting.figures import draw
@@ -119,6 +120,7 @@ def _remove_stale(target: Path, names: set[str]) -> None:
 def _records_csv(studies: Sequence[Study], target: Path) -> str:
     table = pd.concat([study.trials for study in studies], ignore_index=True)
     table["regimes"] = table["regimes"].map(";".join)
+    table["failed_checks"] = table["failed_checks"].map(lambda failed: ";".join(c.name for c in failed))
     table["folder"] = [os.path.relpath(path, target) for path in table["folder"]]
     return str(table.to_csv(index=False))
 
@@ -174,7 +176,7 @@ def _render(
 def _study_page(
     index: int, study: Study, judgements: Sequence[Judgement], figures: list[_Shown], undrawn: list[str]
 ) -> dict[str, Any]:
-    tally: Counter[str] = Counter(j.verdict for j in judgements if j.primary)
+    tally: Counter[str] = Counter(j.verdict for j in judgements if j.primary and j.claim.group != BEYOND)
     bad = study.trials[study.trials["status"] != "completed"]
     return {
         "id": f"study-{index + 1}",
@@ -195,4 +197,5 @@ def _study_page(
             "claims at each other ε."
         ),
         "groups": [(group, rows) for group in GROUPS if (rows := claim_rows(judgements, group))],
+        "beyond": claim_rows(judgements, BEYOND),
     }

@@ -34,6 +34,8 @@ MOMENTUM_FIGURES = {
 
 COUNTER_EXAMPLE = ("fashion_mnist", "stdcnn")  # Section 3.2
 
+EIGENVALUES = ("eigenvalue", "descent_eigenvalue", "stability_ratio", "stability_ratio_max")
+
 # Margins
 
 ALPHA = 0.05
@@ -43,6 +45,7 @@ MIN_CELLS = 8  # for a rank correlation
 ACCURACY_MARGIN = 0.02  # "almost constant" and "on the floor"
 EIGENVALUE_FACTOR = 1.5  # "almost constant"
 EIGENVALUE_MARGIN = math.log2(EIGENVALUE_FACTOR)
+CEILING_TOLERANCE = 1.1  # λ1 hovers just above a ceiling that it has reached (Cohen et al. 2021)
 LARGE_BATCH_SIZE = 512
 RESIDUAL_LIMIT = 0.1  # an eigenvalue that is known worse than this decides nothing
 UNDERTRAINED_MARGIN = 0.02  # train accuracy this far below the study's best cell
@@ -55,6 +58,11 @@ DOUBTFUL = ("with λ1 not converged", "with λ1 <= 0")
 def attack_name(label: str) -> str:
     """An attack's label for readers: known acronyms in capitals, others as they are."""
     return ACRONYMS.get(label, label)
+
+
+def is_eigenvalue(column: str) -> bool:
+    """Whether a column, also of a snapshot, holds λ1 or a multiple of it: it is drawn and judged on its logarithm."""
+    return column.partition("@")[0] in EIGENVALUES
 
 
 def points(share: float) -> str:

@@ -101,6 +101,24 @@ def _ranks_within(values: Array, labels: NDArray[np.str_]) -> Array:
     return ranks
 
 
+def difference_of_correlations(first: float, second: float, between: float, n: int) -> tuple[float, float]:
+    """Fisher's z of one correlation minus that of another with the same variable, and its standard error.
+
+    Meng, Rosenthal and Rubin 1992 (Psychological Bulletin 111, equations 1 to 3), with the variance of Spearman's rho,
+    1 + rho²/2 times that of Pearson's (Bonett and Wright 2000).
+
+    Args:
+        between: the correlation of the two other variables.
+        n: observations, more than 3.
+    """
+    first, second = (max(-1 + ZERO, min(1 - ZERO, r)) for r in (first, second))
+    mean = (first**2 + second**2) / 2
+    f = min(1.0, (1 - between) / (2 * (1 - mean)))
+    h = (1 - f * mean) / (1 - mean)
+    error = math.sqrt((1 + mean / 2) * 2 * max(1 - between, ZERO) * h / (n - 3))
+    return math.atanh(first) - math.atanh(second), error
+
+
 def correlation_statistic(rho: float, freedom: int) -> float:
     return rho * math.sqrt(freedom / max(1 - rho**2, ZERO))
 

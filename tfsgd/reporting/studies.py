@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from tfsgd.data.dataset import Dataset
 from tfsgd.data.load import DATASETS
 from tfsgd.errors import RequestError
-from tfsgd.measures.spec import Measurement, Split
 from tfsgd.models import MODELS
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.length import Length
 from tfsgd.plan.trials import grid, training_of
-from tfsgd.plan.wanted import HESSIAN, SPLITS, natural, top_eigenvalue, wanted
+from tfsgd.plan.wanted import wanted
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record
-from tfsgd.reporting.derived import derived
-from tfsgd.reporting.paper import UNDERTRAINED_MARGIN
+from tfsgd.reporting.rows import Row, table_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Failure:
 class Study:
     """Records that can be compared with each other.
 
-    `trials` has one row a trial (see `trial_row`); a trial of two regimes is one row.
+    `trials` has one row a trial (see `tfsgd.reporting.rows.trial_row`); a trial of two regimes is one row.
     """
 
     folders: tuple[Path, ...]
@@ -84,14 +81,10 @@ class Study:
         """Every (attack, epsilon) that was measured in some trial, in order."""
         return list(self.trials.attrs["attacks"])
 
-
-def _attacks(rows: Sequence[_Row]) -> list[tuple[str, float]]:
-    return sorted({key for row in rows for key in row.attacks})
-
-
-def attack_column(attack: str, epsilon: float) -> str:
-    """The column of the accuracy under an attack, such as `fgsm_0.3`."""
-    return f"{attack}_{float(epsilon)}"
+    @property
+    def snapshots(self) -> list[float]:
+        """The train losses at which networks were kept and measured, from large to small."""
+        return list(self.trials.attrs["snapshots"])
 
 
 # Reading
@@ -194,43 +187,13 @@ def _meaning(folder: _Folder) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A record, and of its measurements those that its folder's config asks for."""
-
-    record: Record
-    path: Path
-    experiment: Experiment | None
-
-    def natural(self, split: Split) -> Measurement | None:
-        if self.experiment is None:
-            return self.record.natural(split)
-        [request] = natural({split: self.experiment.examples(split)})
-        return self.record.find(request)
-
-    @property
-    def top_eigenvalue(self) -> Measurement | None:
-        if self.experiment is None:
-            return self.record.top_eigenvalue
-        return self.record.find(top_eigenvalue(self.experiment))
-
-    @property
-    def attacks(self) -> dict[tuple[str, float], Measurement | None]:
-        """By label and epsilon, those that are asked for first; then what was measured besides, each the last time."""
-        requests = wanted(self.experiment, self.record.seed) if self.experiment else []
-        asked = {(r.label, r.epsilon): self.record.find(r) for r in requests if r.epsilon is not None}
-        used = {found.identity for found in asked.values() if found}
-        besides = {(m.label, m.epsilon): m for m in self.record.attacks if m.identity not in used}
-        return {key: found for key, found in (besides | asked).items() if key[1] is not None}  # type: ignore[misc]
-
-
 def _study(folders: list[_Folder]) -> Study:
-    found: dict[str, _Row] = {}
+    found: dict[str, Row] = {}
     for folder in folders:
         for record in folder.records:
             known = found.get(record.training_hash)
             if known is None:
-                found[record.training_hash] = _Row(record, folder.path, folder.experiment)
+                found[record.training_hash] = Row(record, folder.path, folder.experiment)
             else:  # the same trial, under the labels of both folders
                 labels = tuple(dict.fromkeys((*known.record.regimes, *record.regimes)))
                 found[record.training_hash] = replace(
@@ -259,105 +222,10 @@ def _study(folders: list[_Folder]) -> Study:
         model=first.model,
         profile=first.profile,
         length=first.length,
-        trials=_table([trial_row(row) for row in rows], _attacks(rows)),
+        trials=table_of(rows),
         records=records,
         planned=len(planned) if all(folder.experiment for folder in folders) else None,
         missing=tuple(missing),
         failures=tuple(failures.values()),
         repeated=sum(len(folder.records) for folder in folders) - len(records),
     )
-
-
-# Tables
-
-
-def trial_row(row: _Row) -> dict[str, Any]:
-    """One trial, flat: accuracies in [0, 1], `eigenvalue` is the top one of the Hessian."""
-    record, top = row.record, row.top_eigenvalue
-    keys = (
-        "name",
-        "dataset",
-        "model",
-        "regime",
-        "regimes",
-        "seed",
-        "epochs",
-        "profile",
-        "status",
-        "train_examples",
-    )
-    curvature = top.values if top else {}
-    of_training = record.stability_eigenvalue if record.batch_norm else top
-    confidence = next((m for m in reversed(record.measurements) if m.kind == "confidence"), None)
-    return {
-        "folder": str(row.path / "trials" / record.folder),
-        **{key: getattr(record, key) for key in keys},
-        "budget": record.updates,
-        **asdict(record.sgd),
-        **_natural_columns(row),
-        "eigenvalue": curvature.get("value"),
-        "residual": curvature.get("error"),
-        "iterations": curvature.get("products", 0),
-        "converged": bool(curvature.get("converged")),
-        **derived(record, of_training.values["value"] if of_training else None),
-        **{
-            key: confidence.values[key] for key in ("confidence", "margin", "calibration_error") if confidence
-        },
-        "hessian_examples": top.examples if top else None,
-        "hessian_split": top.split if top else None,
-        **{f"seconds_{key}": value for key, value in _seconds(record).items()},
-        **record.provenance.model_dump(exclude={"versions"}),
-        "data_sha256": record.data_sha256,
-        "training_hash": record.training_hash,
-        **{attack_column(*key): found.accuracy if found else None for key, found in row.attacks.items()},
-        **{
-            m.label: m.values.get("value", m.values.get("fraction"))
-            for m in record.measurements
-            if _is_other(m)
-        },
-    }
-
-
-def _natural_columns(row: _Row) -> dict[str, Any]:
-    columns: dict[str, Any] = {}
-    for split in SPLITS:
-        found = row.natural(split)
-        columns[f"{split}_loss"] = found.values.get("loss") if found else None
-        columns[f"{split}_accuracy"] = found.accuracy if found else None
-    return columns
-
-
-def _seconds(record: Record) -> dict[str, float]:
-    """What a trial has cost: of schema 1 the sums, else the sum over the measurements of a kind."""
-    columns = {"train": 0.0, "attacks": 0.0, "hessian": 0.0} | record.seconds
-    for found in record.measurements:
-        key = {"attack": "attacks", "curvature": "hessian"}.get(found.kind)
-        if key:
-            columns[key] += found.seconds or 0.0
-    return columns
-
-
-def _is_other(found: Measurement) -> bool:
-    return found.kind == "gradient" or (found.kind == "curvature" and found.label != HESSIAN)
-
-
-def _table(rows: list[dict[str, Any]], attacks: Sequence[tuple[str, float]]) -> pd.DataFrame:
-    numbers = ["train_loss", "train_accuracy", "validation_accuracy", "test_loss", "test_accuracy"]
-    numbers += ["eigenvalue", "residual", *(attack_column(*attack) for attack in attacks)]
-    table = pd.DataFrame(rows).astype(dict.fromkeys(numbers, float))
-    table.attrs["attacks"] = tuple(attacks)
-    table["undertrained"] = undertrained(table)
-    return table
-
-
-def undertrained(trials: pd.DataFrame) -> pd.Series:
-    """Trials of cells whose mean train accuracy is 2 points or more below the best cell's.
-
-    A cell is one setting of SGD over its seeds; only completed trials count for the mean.
-    """
-    completed = trials["train_accuracy"].where(trials["status"] == "completed")
-    keys = [
-        trials[key].fillna(0) for key in ("batch_size", "momentum", "learning_rate", "halve_every_epochs")
-    ]
-    cell = completed.groupby(keys).transform("mean")
-    return (cell <= cell.max() - UNDERTRAINED_MARGIN) & completed.notna()

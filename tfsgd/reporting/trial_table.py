@@ -10,7 +10,8 @@ from urllib.parse import quote
 import pandas as pd
 
 from tfsgd.reporting.paper import attack_name
-from tfsgd.reporting.studies import Study, attack_column
+from tfsgd.reporting.rows import attack_column
+from tfsgd.reporting.studies import Study
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from tfsgd.reporting.beyond_claims import BEYOND, beyond_claims
 from tfsgd.reporting.cells import Cells, attacked
 from tfsgd.reporting.claims import Claim, claims
 from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested
@@ -50,6 +51,7 @@ class Judgement:
             "interval": None if interval is None else [_rounded(end) for end in interval],
             "unit": e.unit,
             "detail": e.detail,
+            "doubts": e.doubts,
             "n": e.n,
             "range": {"batch_sizes": [*e.trains], "left_out": e.left_out} if e.trains else None,
             "seeds": e.seeds,
@@ -80,12 +82,13 @@ def judge(
     Returns:
         One judgement for each claim and epsilon; claims without an attack have one, with epsilon None.
         Holm's correction runs over the claims that could be tested: over all of those without an attack
-        or at the paper's epsilon together, and over those at each other epsilon by itself.
+        or at the paper's epsilon together, and over those at each other epsilon by itself; of the claims
+        beyond the paper likewise, and apart from these.
     """
     cells = Cells(trials, chance)
     labels = list(dict.fromkeys([*PAPER_ATTACKS, *(label for label, _ in attacks)]))
     asked: list[_Asked] = []
-    for claim in claims(dataset, model, labels):
+    for claim in [*claims(dataset, model, labels), *beyond_claims(dataset, model, labels)]:
         label = claim.metric.attack
         if label is None:
             asked.append(_Asked(claim, None, True, claim.gather(cells, claim.metric)))
@@ -116,7 +119,8 @@ def _corrected(asked: Sequence[_Asked]) -> list[Judgement]:
     families: dict[Any, dict[int, float]] = {}
     for i, a in enumerate(asked):
         if isinstance(a.evidence, Tested) and not a.evidence.floor:
-            families.setdefault("primary" if a.primary else a.epsilon, {})[i] = a.evidence.p
+            family = a.claim.group == BEYOND, "primary" if a.primary else a.epsilon
+            families.setdefault(family, {})[i] = a.evidence.p
     adjusted: dict[int, float] = {}
     for p_values in families.values():
         adjusted |= dict(zip(p_values, holm([*p_values.values()]), strict=True))

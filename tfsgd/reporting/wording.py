@@ -141,6 +141,7 @@ def _shown_judgement(j: Judgement) -> dict[str, Any]:
         "why": j.why,
         "effect": "none" if isinstance(e, Impossible) else _effect(e.effect, e.interval, e.unit),
         "detail": e.detail,
+        "doubts": e.doubts,
         "n": e.n or "none",
         "p": _number(e.p) if isinstance(e, Tested) else "none",
         "p_holm": "none" if j.p_holm is None else _number(j.p_holm),

@@ -1,0 +1,279 @@
+"""Claims beyond the paper: known answers both ways, and error rates where nothing is the case."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.synthetic import PAPER_REGIMES, Table, experiment
+from tfsgd.reporting import evidence
+from tfsgd.reporting.beyond_claims import BEYOND, LARGEST_RATIO, RATIO, beyond_claims
+from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric, attacked
+from tfsgd.reporting.claims import claims
+from tfsgd.reporting.edge_evidence import below_ceiling, ceiling_falls, momentum_is_rate
+from tfsgd.reporting.evidence import Described, Evidence, Impossible
+from tfsgd.reporting.loss_evidence import both_rise_at_equal_loss, follows_confidence
+from tfsgd.reporting.statistics import difference_of_correlations
+from tfsgd.reporting.verdicts import Judgement, holm, judge
+
+NULL_SETS = 400
+FGSM = attacked("fgsm", 0.3)
+ATTACKS = [("fgsm", 0.3), ("pgd", 0.3)]
+REGIMES: dict[str, Any] = {
+    "LR": {"learning_rate": 0.01, "momentum": [0.0, 0.5, 0.9]},
+    "LR/BS": {"ratio": 0.00015625, "momentum": [0.0]},
+    "Benchmark": PAPER_REGIMES["Benchmark"],
+}
+CONTROLS = {f"LR-{rate}": {"learning_rate": rate, "momentum": [0.0]} for rate in (0.02, 0.1)}
+
+
+def table(**changes: Any) -> Table:
+    return Table(experiment(**{"batch_sizes": [64, 512, 1024, 2048], "regimes": REGIMES} | changes))
+
+
+def judged(trials: pd.DataFrame) -> dict[str, Judgement]:
+    return {j.claim.key: j for j in judge(trials, "mnist", "stdcnn", ATTACKS, 0.3)}
+
+
+def rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def decides(e: Evidence) -> str:
+    """For or against, at 5 % two-sided without any correction; else nothing."""
+    assert isinstance(e, evidence.Tested)
+    if e.p >= 0.05:
+        return ""
+    return ("for" if e.agrees_for else "") if e.p_for <= e.p_against else "against" * e.agrees_against
+
+
+def assert_rarely(found: Counter[str], *what: str) -> None:
+    assert found.total() == NULL_SETS
+    for verdict in what:
+        assert found[verdict] <= 0.05 * NULL_SETS, found
+
+
+# The ceiling
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict"), [(0.5, "supported"), (1.03, "supported"), (2.0, "contradicted")]
+)
+def test_below_or_above_the_ceiling(share: float, verdict: str) -> None:
+    of = table(seeds=[0, 1, 2, 3, 4])
+    made = of.filled(rng(1), log2_eigenvalue=of.at_ceiling(share), spread=0.1)
+    made["eigenvalue"] = 2 ** (np.log2(made["eigenvalue"]) * 0.1 + np.log2(of.ceiling * share) * 0.9)
+    found = judged(of.explained(made))
+    for regime in ("lr", "lr-bs", "benchmark"):
+        assert found[f"ceiling-{regime}"].verdict == verdict
+    e = found["ceiling-lr-bs"].evidence
+    assert isinstance(e, evidence.Tested)
+    assert e.effect == pytest.approx(share, rel=0.05)
+
+
+def test_one_cell_above_the_ceiling_contradicts_it_and_is_named() -> None:
+    of = table(seeds=[0, 1, 2, 3, 4])
+    share = np.where((of.batch_size == 2048) & (of.momentum == 0), 2.0, 0.3)
+    found = judged(of.explained(of.filled(rng(2), log2_eigenvalue=of.at_ceiling(share), spread=0.5)))
+    assert found["ceiling-lr"].verdict == "contradicted"
+    assert "at batch size 2048 and momentum 0" in found["ceiling-lr"].evidence.unit
+
+
+def test_at_the_limit_it_is_rarely_decided() -> None:
+    """One cell at the limit and the others far below is the hardest null for it; all there, against it."""
+    of = table()
+    one = np.where(of.batch_size == 2048, 1.1, 0.1)
+    generator = rng(3)
+    for share, against in ((one, "for"), (np.full(len(one), 1.1), "against")):
+        found: Counter[str] = Counter()
+        for _ in range(NULL_SETS):
+            made = of.explained(of.filled(generator, log2_eigenvalue=of.at_ceiling(share)))
+            found[decides(below_ceiling("LR/BS")(Cells(made, 0.1), RATIO))] += 1
+        assert_rarely(found, against)
+
+
+def test_the_ceiling_falls_where_the_share_of_it_stays() -> None:
+    of = table(seeds=[0, 1, 2, 3, 4])
+    at_edge = of.explained(of.filled(rng(4), log2_eigenvalue=of.at_ceiling(0.9), spread=0.5))
+    assert judged(at_edge)["ceiling-falls-lr-bs"].verdict == "supported"
+    flat = of.explained(of.filled(rng(5), spread=0.5))
+    assert judged(flat)["ceiling-falls-lr-bs"].verdict == "contradicted"
+
+
+def test_a_share_that_differs_by_the_margin_is_rarely_constant() -> None:
+    of = table()
+    share = 0.9 * 1.5 ** ((of.doublings - 3) / 2)  # from 512 to 2048 a factor of 1.5
+    generator, found = rng(6), Counter[str]()
+    for _ in range(NULL_SETS):
+        made = of.explained(of.filled(generator, log2_eigenvalue=of.at_ceiling(share)))
+        found[decides(ceiling_falls(Cells(made, 0.1), RATIO))] += 1
+    assert_rarely(found, "for", "against")
+
+
+def test_what_the_ceiling_needs() -> None:
+    of = table()
+    without = judged(of.filled(rng(7)))
+    assert without["ceiling-lr"].verdict == without["ceiling-falls-lr-bs"].verdict == "not testable"
+    made = of.explained(of.filled(rng(7)))
+    assert isinstance(below_ceiling("Benchmark")(Cells(made, 0.1), RATIO), Impossible)  # its rate decays
+    assert isinstance(below_ceiling("Benchmark")(Cells(made, 0.1), LARGEST_RATIO), evidence.Tested)
+    few = table(seeds=[0, 1])
+    found = judged(few.explained(few.filled(rng(8))))
+    assert found["ceiling-lr"].verdict == found["ceiling-falls-lr-bs"].verdict == "descriptive"
+
+
+# Equal train loss
+
+MANY: dict[str, Any] = {"batch_sizes": [64, 128, 256, 512, 1024, 2048, 4096], "seeds": [0, 1, 2, 3, 4]}
+
+
+def with_loss(of: Table, generator: np.random.Generator, own: float) -> pd.DataFrame:
+    """λ1 and accuracy follow the train loss, which rises with the batch size, and the batch size itself by `own`."""
+    loss = 0.1 * of.doublings - 0.3 * of.momentum + 0.1 * generator.normal(size=len(of.base))
+    made = of.filled(
+        generator, 0.05 * loss + 0.02 * own * of.doublings, loss + 0.5 * own * of.doublings, spread=0.5
+    )
+    return made.assign(train_loss=np.exp(loss))
+
+
+def test_what_follows_the_train_loss_alone_rarely_rises_at_equal_train_loss() -> None:
+    of = table(**MANY)
+    generator, found = rng(9), Counter[str]()
+    for _ in range(NULL_SETS):
+        cells = Cells(with_loss(of, generator, own=0.0), 0.1)
+        found[decides(both_rise_at_equal_loss("LR")(cells, FGSM))] += 1
+    assert_rarely(found, "for", "against")
+
+
+def test_what_follows_the_batch_size_rises_at_equal_train_loss() -> None:
+    of = table(**MANY)
+    key = "equal-loss-counter-lr-fgsm-accuracy"
+    for own, verdict in ((1.0, "supported"), (-1.0, "contradicted")):
+        found = judged(with_loss(of, rng(10), own))[key]
+        assert found.verdict == verdict
+        assert "partial" in found.evidence.detail
+    without = judged(with_loss(table(), rng(10), 1.0))["equal-loss-counter-benchmark-fgsm-accuracy"]
+    assert (without.verdict, without.why) == (
+        "not testable", "no snapshots, and 4 of at least 8 cells under Benchmark",
+    )  # fmt: skip
+
+
+def test_snapshots_come_before_correlations() -> None:
+    """At the end both fall with the batch size; where the train loss is equal, both rise."""
+    of = table(seeds=[0, 1, 2, 3, 4])
+    made = of.filled(rng(11), -0.02 * of.doublings, -0.3 * of.doublings, spread=0.5)
+    there = of.filled(rng(12), 0.02 * of.doublings, 0.3 * of.doublings, spread=0.5)
+    for column in ("fgsm_0.3", "eigenvalue"):
+        made[f"{column}@0.5"] = there[column]
+        made[f"{column}@0.1"] = there[column].where(of.batch_size < 1000)  # larger ones never got there
+    found = judged(made)
+    assert found["counter-lr-fgsm-accuracy"].verdict == "contradicted"
+    equal = found["equal-loss-counter-lr-fgsm-accuracy"]
+    assert equal.verdict == "supported"
+    assert equal.evidence.detail.startswith("at the first epoch with a train loss of at most 0.5; λ1: factor")
+    lr = there[(of.regime == "LR") & (of.momentum == 0)]
+    expected = np.polyfit(np.log2(lr["batch_size"]), lr["fgsm_0.3"], 1)[0]
+    assert isinstance(equal.evidence, evidence.Tested)
+    assert equal.evidence.effect == pytest.approx(100 * expected)
+
+
+# Momentum as a rate
+
+
+def test_momentum_that_is_a_rate_and_momentum_that_is_more() -> None:
+    of = table(regimes=REGIMES | CONTROLS, seeds=[0, 1, 2, 3, 4])
+    falls = -0.3 * np.log2(of.base["learning_rate"].to_numpy() / (1 - of.momentum) / 0.01)
+    key = "momentum-is-rate-eigenvalue"
+    assert judged(of.filled(rng(13), log2_eigenvalue=falls, spread=0.5))[key].verdict == "supported"
+    more = falls - (of.momentum == 0.9)
+    found = judged(of.filled(rng(14), log2_eigenvalue=more, spread=0.5))[key]
+    assert found.verdict == "contradicted"
+    assert isinstance(found.evidence, evidence.Tested)
+    assert found.evidence.effect == pytest.approx(0.5, rel=0.1)
+    assert found.evidence.unit.startswith("factor of momentum 0.9 against")
+
+
+def test_a_difference_of_the_margin_is_rarely_none() -> None:
+    of = table(regimes=REGIMES | CONTROLS)
+    effect = np.where(of.momentum == 0.9, np.log2(1.5), 0.0)
+    generator, found = rng(15), Counter[str]()
+    for _ in range(NULL_SETS):
+        made = of.filled(generator, log2_eigenvalue=effect)
+        found[decides(momentum_is_rate(Cells(made, 0.1), EIGENVALUE))] += 1
+    assert_rarely(found, "for", "against")
+
+
+def test_without_the_same_rate_momentum_has_no_control() -> None:
+    of = table(regimes={"LR": REGIMES["LR"]} | {"LR-0.03": {"learning_rate": 0.03, "momentum": [0.0]}})
+    found = momentum_is_rate(Cells(of.filled(rng(16)), 0.1), EIGENVALUE)
+    assert isinstance(found, Impossible)
+    assert "rate η/(1−γ)" in found.reason
+    paper = table(
+        batch_sizes=[64, 128, 2048]
+    )  # LR/BS has the rate 0.02 at 128, LR at momentum 0.5 is like it
+    alone = momentum_is_rate(Cells(paper.filled(rng(17)), 0.1), EIGENVALUE)
+    assert isinstance(alone, Described)
+    assert alone.detail == "batch sizes: 1 at momentum 0.5"
+
+
+# Confidence
+
+
+def test_robustness_that_follows_confidence_or_curvature() -> None:
+    of = table(**MANY)
+    cause = rng(18).normal(size=7)[np.log2(of.batch_size / 64).astype(int)] + of.momentum
+    other = rng(19).normal(size=7)[np.log2(of.batch_size / 64).astype(int)] - of.momentum
+    for confidence, curvature, verdict in ((-cause, other, "supported"), (other, -cause, "contradicted")):
+        made = of.filled(rng(20), 0.05 * cause, curvature, spread=0.2)
+        found = judged(of.explained(made, 0.8 + 0.05 * confidence))["confidence-fgsm-accuracy"]
+        assert found.verdict == verdict
+        assert "with confidence" in found.evidence.detail
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_two_causes_of_equal_strength_are_rarely_told_apart(strength: float) -> None:
+    """Confidence and λ1 are drawn alike, cell by cell, and the accuracy follows both, or neither."""
+    of = table(**MANY)
+    cell = pd.factorize(pd.MultiIndex.from_frame(of.base[["regime", "batch_size", "momentum"]]))[0]
+    generator, found = rng(21), Counter[str]()
+    for _ in range(NULL_SETS):
+        first, second, third = generator.normal(size=(3, cell.max() + 1))
+        accuracy = 0.01 * (strength * (first + second) + third)[cell]
+        made = of.filled(generator, accuracy, first[cell], spread=0.2)
+        noise = 0.02 * generator.normal(size=len(made))
+        cells = Cells(of.explained(made, 0.8 + 0.01 * (second[cell] + noise)), 0.1)
+        found[decides(follows_confidence(cells, FGSM))] += 1
+    assert_rarely(found, "for", "against")
+
+
+def test_the_difference_of_two_correlations_by_hand() -> None:
+    """Meng, Rosenthal and Rubin 1992, their example: r = 0.63 and -0.03, between -0.19, N = 15, Z = 1.68."""
+    difference, error = difference_of_correlations(0.63, -0.03, -0.19, 15)
+    assert difference == pytest.approx(np.arctanh(0.63) - np.arctanh(-0.03))
+    assert difference / error * np.sqrt(1 + (0.63**2 + 0.03**2) / 4) == pytest.approx(1.68, abs=0.01)
+
+
+# Beside the paper's
+
+
+def test_the_papers_verdicts_do_not_depend_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = table()
+    trials = of.explained(of.filled(rng(22), -0.02 * of.doublings, 0.3 * of.doublings))
+    both = judge(trials, "mnist", "stdcnn", ATTACKS, 0.3)
+    monkeypatch.setattr("tfsgd.reporting.verdicts.beyond_claims", lambda *_: [])
+    alone = judge(trials, "mnist", "stdcnn", ATTACKS, 0.3)
+    assert [j.as_json() for j in both if j.claim.group != BEYOND] == [j.as_json() for j in alone]
+    beyond = [j for j in both if j.claim.group == BEYOND and j.p_holm is not None]
+    p_values = [j.evidence.p for j in beyond if isinstance(j.evidence, evidence.Tested)]
+    assert len(beyond) > 3
+    assert [j.p_holm for j in beyond] == pytest.approx(holm(p_values))
+
+
+def test_they_have_names_of_their_own_and_are_about_every_attack() -> None:
+    keys = [c.key for c in beyond_claims("fashion_mnist", "stdcnn", ["fgsm", "pgd", "square"])]
+    assert len(set(keys)) == len(keys) == 5 + 3 * 3
+    assert not set(keys) & {c.key for c in claims("fashion_mnist", "stdcnn")}
+    metrics: list[Metric] = [c.metric for c in beyond_claims("mnist", "m1")]
+    assert {m.attack for m in metrics} == {None, "fgsm", "pgd"}

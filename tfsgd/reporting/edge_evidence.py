@@ -1,0 +1,202 @@
+"""Evidence on the edge of stability: does its ceiling hold λ1 down, and is momentum more than a larger rate?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from tfsgd.reporting.cells import Cell, Cells, Metric
+from tfsgd.reporting.contrasts import (
+    Levels,
+    against_margin,
+    basis_of,
+    nothing,
+    shortfall_of,
+    shown,
+    within_margin,
+)
+from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested
+from tfsgd.reporting.paper import (
+    BASE_MOMENTUM,
+    CEILING_TOLERANCE,
+    LARGE_BATCH_SIZE,
+    MIN_BATCH_SIZES,
+    ZERO,
+)
+from tfsgd.reporting.statistics import Array, contrast, t_quantile
+
+
+def below_ceiling(regime: str) -> Callable[[Cells, Metric], Evidence]:
+    """In every cell of a regime λ1 is at most its ceiling, or just above; the metric is their ratio.
+
+    An intersection-union test (Berger 1982) over the cells, whose error is their pooled spread over the seeds; that
+    some cell lies above is tested with Bonferroni's correction over the cells.
+    """
+
+    def evidence(cells: Cells, metric: Metric) -> Evidence:
+        wanted: list[Cell] = [
+            (regime, b, m)
+            for m in cells.momenta(regime)
+            for b in cells.batch_sizes(regime, m)
+            if cells.enough(metric, (regime, b, m))
+        ]
+        if not wanted:
+            spoilt = cells.spoilt(metric, lambda cell: cell[0] == regime)
+            return nothing(cells, metric, f"no λ1 of {regime} that can be set against its ceiling", spoilt)
+        table = cells.table(metric, wanted)
+        basis = basis_of(cells, metric, table, wanted)
+        if len(table) == 0:
+            return Impossible(reason="no seed has all of the cells", **basis)
+        highest = int(table.mean(0).argmax())
+        _, b, m = wanted[highest]
+        basis |= {
+            "unit": f"factor of the ceiling at batch size {b} and momentum {m:g}, the highest",
+            "effect": shown(metric, float(table.mean(0)[highest])),
+            "floor": False,
+        }
+        shortfall = shortfall_of(len(table), len({b for _, b, _ in wanted}))
+        if shortfall:
+            return Described(reason=shortfall, **basis)
+        means = _means(table, math.log2(CEILING_TOLERANCE))
+        most = int(means.p_above.argmin())
+        low, high = float(means.low[highest]), float(means.high[highest])
+        return Tested(
+            interval=(shown(metric, low), shown(metric, high)),
+            p_for=float(means.p_below.max()),
+            p_against=min(1.0, len(wanted) * float(means.p_above[most])),
+            agrees_for=bool((means.high < means.limit).all()),
+            agrees_against=bool(means.low[most] > means.limit),
+            **basis,
+        )
+
+    return evidence
+
+
+@dataclass(frozen=True)
+class _Means:
+    """Cell means against a limit: one-sided p-values by the pooled spread, 95 % intervals by each cell's own."""
+
+    limit: float
+    p_below: Array
+    p_above: Array
+    low: Array
+    high: Array
+
+
+def _means(table: Array, limit: float) -> _Means:
+    seeds, cells = table.shape
+    mean, freedom = table.mean(0), (seeds - 1) * cells
+    pooled = math.sqrt(float(((table - mean) ** 2).sum()) / freedom / seeds)
+    statistic = (mean - limit) / np.maximum(pooled, ZERO * np.abs(mean - limit) + ZERO**2)
+    half = t_quantile(0.975, seeds - 1) * table.std(0, ddof=1) / math.sqrt(seeds)
+    return _Means(
+        limit,
+        np.asarray(special.stdtr(freedom, statistic)),
+        np.asarray(special.stdtr(freedom, -statistic)),
+        mean - half,
+        mean + half,
+    )
+
+
+def ceiling_falls(cells: Cells, metric: Metric) -> Evidence:
+    """Under LR/BS any two large batch sizes have the same λ1 times rate, within the margin."""
+    regime, momentum = "LR/BS", BASE_MOMENTUM["LR/BS"]
+    sizes = [
+        b
+        for b in cells.batch_sizes(regime, momentum)
+        if b >= LARGE_BATCH_SIZE and cells.enough(metric, (regime, b, momentum))
+    ]
+    if len(sizes) < 2:
+        what = f"{regime} at momentum {momentum:g}: {len(sizes)} of at least 2 batch sizes from {LARGE_BATCH_SIZE} on"
+        spoilt = cells.spoilt(metric, lambda cell: (cell[0], cell[2]) == (regime, momentum))
+        return nothing(cells, metric, what, spoilt)
+    wanted: list[Cell] = [(regime, b, momentum) for b in sizes]
+    return within_margin(cells, metric, Levels(wanted, sizes, np.eye(len(sizes)), "batch sizes"))
+
+
+# Momentum
+
+
+@dataclass(frozen=True)
+class _Control:
+    """A momentum of LR, and the cells without momentum at the rate η/(1−γ), one for each batch size."""
+
+    momentum: float
+    cells: tuple[Cell, ...]
+    controls: tuple[Cell, ...]
+
+
+def momentum_is_rate(cells: Cells, metric: Metric) -> Evidence:
+    """At each momentum γ of LR the metric is, within the margin, that without momentum at the rate η/(1−γ).
+
+    Two one-sided tests for each momentum, averaged over the batch sizes; all must pass.
+    """
+    found = _controls(cells, metric)
+    if not found:
+        what = "it needs trials without momentum at the rate η/(1−γ) of LR, such as a regime `learning_rate: 0.1`"
+        return nothing(cells, metric, what)
+    wanted = list(dict.fromkeys(cell for c in found for cell in (*c.cells, *c.controls)))
+    table = cells.table(metric, wanted)
+    basis = basis_of(cells, metric, table, wanted)
+    if len(table) == 0:
+        return Impossible(reason="no seed has all of the cells", **basis)
+    weights = [_weights(control, wanted) for control in found]
+    differences = [float((table @ w).mean()) for w in weights]
+    widest = int(np.argmax(np.abs(differences)))
+    basis |= {
+        "unit": f"factor of momentum {found[widest].momentum:g} against its rate alone, the widest",
+        "effect": shown(metric, differences[widest]),
+        "floor": False,
+        "detail": "batch sizes: "
+        + ", ".join(f"{len(control.cells)} at momentum {control.momentum:g}" for control in found),
+    }
+    shortfall = shortfall_of(len(table), min(len(control.cells) for control in found))
+    if shortfall:
+        return Described(reason=shortfall, **basis)
+    tests = [against_margin(table, w, metric.margin) for w in weights]
+    beyond = min(tests, key=lambda t: t.p_beyond)
+    interval = contrast(table, weights[widest])
+    return Tested(
+        interval=(shown(metric, interval.low), shown(metric, interval.high)),
+        p_for=max(t.p_within for t in tests),
+        p_against=min(1.0, 2 * len(tests) * beyond.p_beyond),
+        agrees_for=all(t.is_within for t in tests),
+        agrees_against=beyond.is_beyond,
+        **basis,
+    )
+
+
+def _controls(cells: Cells, metric: Metric) -> list[_Control]:
+    """For each momentum of LR; where some have enough batch sizes for a test, only these."""
+    keys = ["regime", "batch_size", "momentum", "learning_rate", "halve_every_epochs", "epochs"]
+    rows = cells.rows[keys].drop_duplicates()
+    rows = rows[rows["halve_every_epochs"].isna()].to_dict("records")
+    rates = {(r["regime"], r["batch_size"], r["momentum"]): (r["learning_rate"], r["epochs"]) for r in rows}
+    found: dict[float, list[tuple[Cell, Cell]]] = {}
+    for cell, (rate, epochs) in rates.items():
+        regime, size, momentum = cell
+        if regime != "LR" or momentum == 0 or not cells.enough(metric, cell):
+            continue
+        for other, (its_rate, its_epochs) in rates.items():
+            alike = other[1:] == (size, 0.0) and its_epochs == epochs
+            if alike and math.isclose(its_rate, rate / (1 - momentum)) and cells.enough(metric, other):
+                found.setdefault(momentum, []).append((cell, other))
+                break
+    controls = [
+        _Control(momentum, *map(tuple, zip(*sorted(pairs), strict=True)))
+        for momentum, pairs in sorted(found.items())
+    ]
+    need = min(MIN_BATCH_SIZES, max((len(control.cells) for control in controls), default=0))
+    return [control for control in controls if len(control.cells) >= need]
+
+
+def _weights(control: _Control, wanted: list[Cell]) -> Array:
+    weights = np.zeros(len(wanted))
+    for cells, sign in ((control.cells, 1.0), (control.controls, -1.0)):
+        for cell in cells:
+            weights[wanted.index(cell)] += sign / len(cells)
+    return weights

@@ -1,0 +1,94 @@
+"""Figures at equal train loss: the networks as they were in the first epoch that reached it."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from tfsgd.reporting.curves import (
+    LAMBDA,
+    NATURAL,
+    View,
+    batch_caption,
+    curve_of,
+    legend,
+    place,
+    regime_lines,
+    under,
+)
+from tfsgd.reporting.drawing import (
+    WIDTH,
+    Drawing,
+    Line,
+    Made,
+    batch_axis,
+    eigenvalue_axis,
+    file_name,
+    percent_axis,
+    set_apart,
+)
+from tfsgd.reporting.paper import attack_name
+from tfsgd.reporting.rows import at_loss
+from tfsgd.reporting.studies import Study
+
+
+def equal_loss_figures(study: Study) -> Made:
+    """For each attack the regimes after equal epochs, and below at each train loss that networks were kept at."""
+    lines = regime_lines(study)
+    if not study.snapshots or not lines:
+        yield "The regimes at equal train loss: no network was kept there (snapshots: {train_loss: [...]})"
+        return
+    for attack in sorted({label for label, _ in study.attacks}):
+        epsilons = [e for label, e in study.attacks if label == attack]
+        epsilon = study.paper_epsilon if study.paper_epsilon in epsilons else epsilons[len(epsilons) // 2]
+        assert epsilon is not None
+        yield _figure(study, lines, attack, epsilon)
+
+
+def _figure(study: Study, lines: Sequence[Line], attack: str, epsilon: float) -> Drawing:
+    losses = study.snapshots
+    figure = Figure(figsize=(WIDTH, 1.0 + 2.7 * (1 + len(losses))), layout="constrained")
+    title = f"After equal epochs and at equal train loss, {place(study)}, {attack_name(attack)} at ε = {epsilon:g}"
+    views = [NATURAL, under(attack, epsilon), LAMBDA]
+    caption = batch_caption(lines, views)
+    caption += (
+        " First row: at the end of the training. The others: at the end of the first epoch whose train loss is at most "
+        "the value; a trial that never got there is not in its mean."
+    )
+    never = " ".join(f"{_never_reached(study, loss)}" for loss in losses)
+    drawing = Drawing(f"equal-loss-{file_name(attack)}", title, f"{caption} {never}".strip(), figure)
+    grid = figure.subplots(1 + len(losses), 2, sharex=True, sharey="col")
+    for (left, right), loss in zip(grid, [None, *losses], strict=True):
+        for line, shift in set_apart(lines):
+            for axes, view in zip((left, left, right), views, strict=True):
+                curve_of(drawing, axes, line, view if loss is None else _there(view, loss), shift)
+        left.set_title("at the end" if loss is None else f"train loss {loss:g}", loc="left")
+        percent_axis(left, "accuracy")
+    for left, right in grid:
+        for axes in (left, right):
+            batch_axis(axes, lines)
+            if axes not in grid[-1]:
+                axes.set_xlabel("")
+        eigenvalue_axis(right)
+        right.set_ylabel("λ1")
+    legend(figure, lines, views[:2])
+    return drawing
+
+
+def _there(view: View, loss: float) -> View:
+    """The same at a snapshot. Checks are of the network at the end."""
+    return View(at_loss(view.column, loss), f"{view.what} at train loss {loss:g}", view.dashed)
+
+
+def _never_reached(study: Study, loss: float) -> str:
+    """Which cells never got to a train loss, in words; empty if all did."""
+    counts = Counter(
+        f"{record.regime} at batch size {record.sgd.batch_size} and momentum {record.sgd.momentum:g}"
+        for record in study.records
+        for snapshot in record.snapshots
+        if snapshot.train_loss == loss and snapshot.epoch is None
+    )
+    if not counts:
+        return ""
+    said = [f"{cell} ({count} {'trial' if count == 1 else 'trials'})" for cell, count in counts.items()]
+    return f"Train loss {loss:g} was never reached by {', '.join(said)}."
