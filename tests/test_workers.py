@@ -319,10 +319,15 @@ def two_machines(hosts: tuple[str, str], root: Path) -> tuple[Sweep, Sweep]:
     """A sweep and one that has joined it, both in the middle of a trial."""
     here = Sweep(root, "--workers", "1", "--listen", "10.77.0.1:7070", host=hosts[0])
     here.wait_for_epoch()
+    frozen = here.workers()  # so that it has not done all the work before the other one begins
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
     there = Sweep(root, "--workers", "1", "--join", "10.77.0.1:7070", host=hosts[1])
     there.wait_for(
         lambda: len({path.parent for path in here.logs.glob("trials/*/*/checkpoint/epoch-*")}) == 2
     )
+    for pid in frozen:
+        os.kill(pid, signal.SIGCONT)
     return here, there
 
 
