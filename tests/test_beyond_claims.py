@@ -81,6 +81,19 @@ def test_one_cell_above_the_ceiling_contradicts_it_and_is_named() -> None:
     assert "at batch size 2048 and momentum 0" in found["ceiling-lr"].evidence.unit
 
 
+def test_what_collapsed_is_left_out_as_in_the_papers_claims() -> None:
+    of = table(batch_sizes=[64, 512, 1024, 2048, 4096], seeds=[0, 1, 2, 3, 4])
+    made = of.filled(rng(8), log2_eigenvalue=of.at_ceiling(0.5), spread=0.1)
+    made["eigenvalue"] = 2 ** (np.log2(made["eigenvalue"]) * 0.1 + np.log2(of.ceiling * 0.5) * 0.9)
+    made.loc[of.batch_size == 4096, "status"] = "collapsed"
+    found = judged(of.explained(made))
+    for key in ("ceiling-lr", "ceiling-lr-bs", "ceiling-falls-lr-bs"):
+        assert found[key].verdict == "supported", key
+        assert max(found[key].evidence.trains) == 2048, key
+        assert "at 4096" in found[key].why, key
+    assert max(found["confidence-fgsm-accuracy"].evidence.trains) == 2048
+
+
 def test_at_the_limit_it_is_rarely_decided() -> None:
     """One cell at the limit and the others far below is the hardest null for it; all there, against it."""
     of = table()

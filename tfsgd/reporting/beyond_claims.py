@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tfsgd.reporting.batch_evidence import at_base_momentum
 from tfsgd.reporting.cells import EIGENVALUE, Metric, adversarial
 from tfsgd.reporting.claims import Claim
 from tfsgd.reporting.edge_evidence import below_ceiling, ceiling_falls, momentum_is_rate
@@ -13,6 +14,7 @@ from tfsgd.reporting.paper import (
     LARGE_BATCH_SIZE,
     PAPER_ATTACKS,
 )
+from tfsgd.reporting.ranges import where_it_trains
 
 BEYOND = "Beyond the paper"
 
@@ -81,7 +83,7 @@ def _edge_claims() -> list[Claim]:
         f"within a factor of {EIGENVALUE_FACTOR:g}, though the rate grows with the batch size",
         FALLS_TEST,
         RATIO,
-        ceiling_falls,
+        where_it_trains(ceiling_falls, at_base_momentum("LR/BS")),
     )
     return [*below, falls]
 
@@ -115,7 +117,7 @@ def _rate_claim() -> Claim:
         f"within a factor of {EIGENVALUE_FACTOR:g}, if momentum is nothing but a larger rate",
         RATE_TEST,
         EIGENVALUE,
-        momentum_is_rate,
+        where_it_trains(momentum_is_rate, lambda cell: cell[0] == "LR" or cell[2] == 0),
     )
 
 
@@ -129,7 +131,7 @@ def _confidence_claims(under_attack: Sequence[Metric]) -> list[Claim]:
             "open: a network that is unsure leaves an attack less to gain, whatever its λ1",
             FOLLOWS_TEST,
             metric,
-            follows_confidence,
+            where_it_trains(follows_confidence, lambda _: True),
         )
         for metric in under_attack
     ]

@@ -27,6 +27,7 @@ from tfsgd.reporting.paper import (
     MIN_BATCH_SIZES,
     ZERO,
 )
+from tfsgd.reporting.ranges import where_it_trains
 from tfsgd.reporting.statistics import Array, contrast, t_quantile
 
 
@@ -48,7 +49,7 @@ def below_ceiling(regime: str) -> Callable[[Cells, Metric], Evidence]:
             spoilt = cells.spoilt(metric, lambda cell: cell[0] == regime)
             return nothing(cells, metric, f"no λ1 of {regime} that can be set against its ceiling", spoilt)
         table = cells.table(metric, wanted)
-        basis = basis_of(cells, metric, table, wanted)
+        basis = basis_of(cells, metric, table, wanted) | {"batch_sizes": len({b for _, b, _ in wanted})}
         if len(table) == 0:
             return Impossible(reason="no seed has all of the cells", **basis)
         highest = int(table.mean(0).argmax())
@@ -73,7 +74,7 @@ def below_ceiling(regime: str) -> Callable[[Cells, Metric], Evidence]:
             **basis,
         )
 
-    return evidence
+    return where_it_trains(evidence, lambda cell: cell[0] == regime)
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ def momentum_is_rate(cells: Cells, metric: Metric) -> Evidence:
     wanted = list(dict.fromkeys(cell for c in found for cell in (*c.cells, *c.controls)))
     table = cells.table(metric, wanted)
     basis = basis_of(cells, metric, table, wanted)
+    basis |= {"batch_sizes": min(len(control.cells) for control in found)}
     if len(table) == 0:
         return Impossible(reason="no seed has all of the cells", **basis)
     weights = [_weights(control, wanted) for control in found]

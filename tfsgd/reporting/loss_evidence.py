@@ -16,6 +16,7 @@ from tfsgd.reporting.contrasts import nothing, on_floor, shortfall_of
 from tfsgd.reporting.eigen_evidence import both_rise
 from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested
 from tfsgd.reporting.paper import BASE_MOMENTUM, MIN_CELLS, MIN_SEEDS
+from tfsgd.reporting.ranges import where_it_trains
 from tfsgd.reporting.rows import at_loss
 from tfsgd.reporting.statistics import (
     Array,
@@ -44,7 +45,7 @@ def both_rise_at_equal_loss(regime: str) -> Callable[[Cells, Metric], Evidence]:
         where = f"at the first epoch with a train loss of at most {loss:g}"
         return replace(found, detail="; ".join(filter(None, (where, found.detail))))
 
-    return evidence
+    return where_it_trains(evidence, lambda cell: cell[0] == regime)
 
 
 def _snapshot(cells: Cells, metric: Metric, regime: str) -> float | None:
@@ -224,4 +225,9 @@ def _table(rows: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
 
 def _basis_of(means: pd.DataFrame, seeds: Sequence[pd.DataFrame]) -> dict[str, Any]:
     count = f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}"
-    return {"seeds": len(seeds), "cells": len(means), "n": f"{len(means)} cells, {count}"}
+    return {
+        "seeds": len(seeds),
+        "cells": len(means),
+        "batch_sizes": means["batch_size"].nunique(),
+        "n": f"{len(means)} cells, {count}",
+    }
