@@ -15,10 +15,16 @@ from bench.pairs import Side, Timing, alternate
 from bench.profile import COLUMNS, profiled, show_profile
 from bench.rows import LOGITS_TOLERANCE, PARTS, Row, rows
 from bench.sweeps import ONE_TRIAL, compare_sweeps, their_arguments
-from bench.tables import Line, show, write, write_rows
+from bench.tables import Line, seconds, show, write, write_rows
 
 PAGE = Path("docs/performance.md")
 SECONDS_A_ROW = 60.0  # after these no further pair of a row begins
+SIDES = {
+    "path": ("ours", "ours"),
+    "curvature": ("measures", "libraries"),
+    "attacks": ("measures", "libraries"),
+}
+SHARES = ("measure", "settings that are not the default", "images", "value", "CPU s", "% of the trial")
 SAME_WEIGHTS = (("stdcnn", "stdcnn"), ("m1", "m1"), ("c1", "c1"), ("stdcnn", "stdcnn-trained"))
 
 
@@ -28,6 +34,9 @@ def bench(
     on: Annotated[str, typer.Option(help="Cores: one, all, or both.")] = "both",
     folder: Annotated[
         Path | None, typer.Option(help="Keep images and weights here, for the next run.")
+    ] = None,
+    network: Annotated[
+        Path | None, typer.Option(help="A stored StdCNN to measure, instead of one of 4 epochs.")
     ] = None,
     page: Annotated[
         Path | None, typer.Option(help="Also write the tables into this page, as docs/performance.md.")
@@ -47,20 +56,24 @@ def bench(
     with tempfile.TemporaryDirectory() as temporary:
         inputs = folder or Path(temporary)
         inputs.mkdir(parents=True, exist_ok=True)
-        gflops = _prepare(inputs, console)
+        gflops = _prepare(inputs, console, network)
+        if network:
+            head += f" Measured network: {network}."
         head += f" One core's matrix product: {gflops:.0f} GFLOP/s."
         if "profile" in parts:
             rows_of_kernels = profiled(inputs)
             show_profile(rows_of_kernels, console)
             if page:
                 write_rows(page, "profile", COLUMNS, rows_of_kernels, head)
+        if "shares" in parts:
+            _write_shares(inputs, console, page, head)
         for part, lines in _measured(parts, modes, inputs, pairs, gflops, console):
             show(part, lines, console)
             if page:
                 write(page, part, lines, head)
 
 
-def _prepare(folder: Path, console: Console) -> float:
+def _prepare(folder: Path, console: Console, network: Path | None) -> float:
     """Writes the inputs, sees to it that both sides compute the same, and measures the floor."""
     every, one = cores(), cores()[:1]
     log = folder / "log.txt"
@@ -68,6 +81,9 @@ def _prepare(folder: Path, console: Console) -> float:
         if not (folder / "stdcnn-trained.npz").exists():
             console.print("images and weights ...")
             ours.once("write_inputs", {})
+    if network:
+        with Side("measures", one, folder, log) as ours:
+            ours.once("take_weights", {"network": str(network)})
     with Side("ours", one, folder, log) as ours, Side("theirs", one, folder, log) as theirs:
         for model, weights in SAME_WEIGHTS:
             arguments = {"model": model, "weights": weights}
@@ -81,10 +97,31 @@ def _prepare(folder: Path, console: Console) -> float:
     return max(speeds)
 
 
+def _write_shares(folder: Path, console: Console, page: Path | None, head: str) -> None:
+    """The cost of each measure of `measures: full` as a share of a trial's training, on one core."""
+    console.print("each measure of measures: full, 1 core ...", highlight=False)
+    with Side("measures", cores()[:1], folder, folder / "log.txt") as ours:
+        found = ours.once("shares", {})
+    trial = found["epoch"] * found["epochs"]
+    rows = [
+        (label, settings, f"{images:,}", value, seconds(cpu), f"{100 * cpu / trial:.2g}")
+        for label, settings, images, cpu, value in found["measures"]
+    ]
+    total = sum(one[3] for one in found["measures"])
+    rows.append(("all of them", "", "", "", seconds(total), f"{100 * total / trial:.2g}"))
+    rows.append((f"training, {found['epochs']} epochs at b = 64", "", "55,000", "", seconds(trial), "100"))
+    for row in rows:
+        console.print("  ".join(row), highlight=False, markup=False)
+    if page:
+        write_rows(page, "shares", SHARES, rows, head)
+
+
 def _measured(
     parts: list[str], modes: list[str], folder: Path, pairs: int, gflops: float, console: Console
 ) -> Iterator[tuple[str, list[Line]]]:
     for part in parts:
+        if part in ("profile", "shares"):
+            continue
         if part == "sweep":
             if "all" in modes:
                 yield part, _sweep_lines(folder, pairs or 1)
@@ -96,19 +133,13 @@ def _measured(
                 continue
             used = cores()[:1] if mode == "one" else cores()
             log = folder / "log.txt"
-            with (
-                Side("ours", used, folder, log) as ours,
-                Side(_their_side(part), used, folder, log) as theirs,
-            ):
+            left, right = SIDES.get(part, ("ours", "theirs"))
+            with Side(left, used, folder, log) as ours, Side(right, used, folder, log) as theirs:
                 for row in wanted:
                     console.print(f"{row.title}, {len(used)} cores ...", highlight=False)
                     lines.append(_line(row, ours, theirs, pairs, len(used), gflops))
         if lines:
             yield part, lines
-
-
-def _their_side(part: str) -> str:
-    return "ours" if part == "path" else "theirs"
 
 
 def _line(row: Row, ours: Side, theirs: Side, pairs: int, used: int, gflops: float) -> Line:
@@ -128,6 +159,8 @@ def _result(row: Row, timing: Timing) -> str:
     if row.agree is not None and not abs(ours - theirs) <= row.agree * abs(theirs):
         raise SystemExit(f"{row.title}: {row.shows} {ours} and {theirs}: not the same work")
     text = f"{row.shows} {ours:.5g} | {theirs:.5g}"
+    for key in row.also:
+        text += "; {} {:.5g} | {:.5g}".format(key, *(result[key] for result in timing.results))
     if "iterations" in timing.results[0]:
         text += "; products {} | {}".format(*(result["iterations"] for result in timing.results))
         text += "; residual {:.4f} | {:.4f}".format(*(result["residual"] for result in timing.results))

@@ -13,7 +13,8 @@ bench: .venv-bench/.complete
 
 .venv-bench/.complete: setup.cfg pyproject.toml constraints.txt bench/requirements.txt
 	"$(PYTHON)" -m venv .venv-bench
-	.venv-bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e . \
+	    foolbox adversarial-robustness-toolbox
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check --retries 1 --no-deps \
 	    --extra-index-url "$(TORCH_INDEX)" -r bench/requirements.txt
 	touch $@

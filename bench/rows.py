@@ -5,7 +5,9 @@ from typing import Any
 
 from bench import flops
 
-PARTS = ("path", "train", "profile", "fgsm", "pgd", "hessian", "trial", "sweep")
+PARTS = (
+    "path", "train", "profile", "fgsm", "pgd", "hessian", "curvature", "attacks", "shares", "trial", "sweep",
+)  # fmt: skip
 EPSILONS = (0.3, 0.1)
 STEPS = 40
 LOGITS_TOLERANCE = 1e-4  # of the two sides, before anything is timed
@@ -30,11 +32,12 @@ class Row:
     warm_up: bool = True
     shows: str | None = None  # the result that the table shows
     agree: float | None = None  # how closely the results must agree, relatively
+    also: tuple[str, ...] = ()  # other results that the table shows
 
 
 def rows() -> list[Row]:
     """All rows but the sweep, in the table's order."""
-    return [*_path(), *_training(), *_fgsm(), *_pgd(), *_hessian()]
+    return [*_path(), *_training(), *_fgsm(), *_pgd(), *_hessian(), *_curvature(), *_attacks()]
 
 
 def _path() -> list[Row]:
@@ -107,3 +110,59 @@ def _hessian() -> list[Row]:
             shows="eigenvalue", agree=1e-3,
         ),
     ]  # fmt: skip
+
+
+def _curvature() -> list[Row]:
+    """The measures beside λ1; a library's own method, with as many products where it says how many."""
+    examples = 1_000
+    one: dict[str, Any] = {"threads": ("one",), "pairs": 1, "warm_up": False}
+
+    def row(
+        title: str, kind: str, settings: dict[str, Any], job: str, theirs: dict[str, Any], **how: Any
+    ) -> Row:
+        return Row(
+            "curvature", f"{title}, {examples:,} images", "curvature",
+            {"kind": kind, "examples": examples, "settings": settings},
+            their_job=job, theirs={"examples": examples, **theirs}, **one, **how,
+        )  # fmt: skip
+
+    return [
+        row("λ1, residual 0.01: curvlinops, eigsh", "top_eigenvalue", {}, "extremes",
+            {"k": 1, "tolerance": 1e-2}, shows="value", also=("products",), agree=1e-2),
+        row("5 largest and lowest: curvlinops, eigsh", "extremes", {"k": 5}, "extremes",
+            {"k": 5, "tolerance": 1e-2}, shows="value", also=("lowest", "products"), agree=1e-2),
+        row("trace, 60 products: PyHessian", "trace", {"probes": 60}, "trace",
+            {"probes": 60}, shows="value", also=("error", "products")),
+        row("density, 2 probes of 30 steps: PyHessian", "spectrum", {"probes": 2, "steps": 30}, "density",
+            {"probes": 2, "steps": 30}, shows="largest", also=("products",), agree=2e-2),
+    ]  # fmt: skip
+
+
+def _attacks() -> list[Row]:
+    """Accuracies on the same images and weights, with the same budget."""
+    examples, epsilon = 500, 0.05
+    found = []
+    for library, kind, ours, settings, steps in (
+        ("foolbox", "fgsm", "fgsm", {}, 1),
+        ("art", "fgsm", "fgsm", {}, 1),
+        ("foolbox", "pgd", "pgd", {}, STEPS),
+        ("art", "pgd", "pgd", {}, STEPS),
+        ("art", "apgd", "apgd", {}, 100),
+        ("art", "apgd-dlr", "apgd", {"loss": "dlr"}, 100),
+        ("art", "square", "square", {"queries": 500}, 500),
+        ("foolbox", "noise", "noise", {}, 10),
+        ("foolbox", "minimal", "minimal", {"tolerance": 0.0005}, 100),
+    ):
+        radius = 0.5 if kind == "minimal" else epsilon
+        names = {"foolbox": "Foolbox", "art": "ART"}
+        title = f"{kind}, epsilon {radius:g}, {examples} images: {names[library]}, {steps} steps"
+        found.append(
+            Row(
+                "attacks", title, "attack",
+                {"kind": ours, "examples": examples, "epsilon": radius, "settings": settings},
+                their_job=library,
+                theirs={"kind": kind, "examples": examples, "epsilon": radius, "steps": steps},
+                shows="median" if kind == "minimal" else "accuracy", threads=("one",), pairs=1, warm_up=False,
+            )
+        )  # fmt: skip
+    return found

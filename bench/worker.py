@@ -17,7 +17,12 @@ from typing import Any
 
 Run = Callable[[], dict[str, Any]]  # does the work once, says what came out
 
-SIDES = {"ours": "bench.ours", "theirs": "bench.peer"}
+SIDES = {
+    "ours": "bench.ours",
+    "theirs": "bench.peer",
+    "measures": "bench.measures",
+    "libraries": "bench.libraries",
+}
 
 
 def cpu_seconds() -> float:

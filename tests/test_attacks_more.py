@@ -3,6 +3,7 @@
 import importlib
 import json
 import pkgutil
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -22,6 +23,7 @@ from tfsgd.measures.attacks.square import Square
 from tfsgd.measures.loss import LOSSES
 from tfsgd.measures.measure import Subject, measure
 from tfsgd.measures.natural import InputGradient, ZeroGradients
+from tfsgd.measures.source import Sources
 from tfsgd.measures.spec import Request
 from tfsgd.measures.steepness import Steepness, steepness
 from tfsgd.measures.victim import Victim, assert_in_ball
@@ -120,6 +122,8 @@ def spec(kind: str, epsilon: float = 0.1, **settings: Any) -> AttackSpec:
         for c in vars(importlib.import_module(f"tfsgd.measures.attacks.{kind}")).values()
         if isinstance(c, type) and issubclass(c, AttackSpec) and c.__module__.endswith(f".{kind}")
     ]
+    if "source" in cls.model_fields:
+        settings = {"source": "other.keras", **settings}
     quick = {k: v for k, v in QUICK.items() if k in cls.model_fields and (kind, k) != ("bim", "restarts")}
     return attack_of(kind, {"epsilon": [epsilon], **quick, **settings}, None)
 
@@ -129,9 +133,19 @@ def spec(kind: str, epsilon: float = 0.1, **settings: Any) -> AttackSpec:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_attack_keeps_its_promises(
-    kind: str, network: Any, victim: Victim, images: np.ndarray, labels: np.ndarray
+    kind: str,
+    network: Any,
+    images: np.ndarray,
+    labels: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In the ball, identity at 0, same seed same result, chunks of 7 or 16, misclassified where it says so."""
+    victim, other = (Victim.of(network, chunk_size=size) for size in (16, 7))
+    if kind == "transfer":
+        network.save(tmp_path / "other.keras")
+        monkeypatch.chdir(tmp_path)
+        victim.beside, other.beside = Sources(), Sources()
     clean = victim.predict(images) == labels
     assert 0.7 < clean.mean() < 1
     asked = spec(kind)
@@ -143,7 +157,7 @@ def test_every_attack_keeps_its_promises(
     assert not np.any(found.correct & ~clean) or kind == "fgsm"
 
     same_images(asked.run(victim, images, labels, 0.1, 3), found)
-    same_images(asked.run(Victim.of(network, chunk_size=7), images, labels, 0.1, 3), found)
+    same_images(asked.run(other, images, labels, 0.1, 3), found)
     few = asked.run(victim, images[:30], labels[:30], 0.1, 3)
     np.testing.assert_allclose(few.images, found.images[:30], atol=1e-6)
 

@@ -1,5 +1,6 @@
 """Measuring the networks of a finished sweep: only what is missing, and nothing is trained."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -157,6 +158,88 @@ def test_an_interruption_between_two_measurements_loses_only_the_one_at_hand(
     assert run_measure(logs, *MORE, *ALONE)[0] == 0
     assert asked == ["trace", "fgsm 0.06", "trace"]
     assert records(logs)[0]["measurements"][: len(kept)] == kept
+
+
+def transfers(logs: Path) -> dict[tuple[str, str], Any]:
+    """(victim, source) -> values."""
+    names = {r["sgd"]["momentum"]: f"lr/b0016-m{r['sgd']['momentum']}-s0" for r in records(logs)}
+    return {
+        (names[r["sgd"]["momentum"]], m["settings"]["source"]): m["values"]
+        for r in records(logs)
+        for m in r["measurements"]
+        if m["name"] == "transfer"
+    }
+
+
+def test_every_network_against_the_perturbations_of_every_other_once(
+    run_measure: Run, logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tfsgd.measures.source import Source
+
+    loaded: list[str] = []
+    init = Source.__init__
+
+    def counted(self: Source, path: Path) -> None:
+        loaded.append(path.parent.name)
+        init(self, path)
+
+    monkeypatch.setattr(Source, "__init__", counted)
+    pgd = ("--set", "attacks.pgd={epsilon: [0.06]}")
+    code, said, err = run_measure(logs, *pgd, "--transfer", "--out", tmp_path / "found.json")
+    assert (code, err) == (0, "")
+    assert sorted(loaded) == ["b0016-m0.0-s0", "b0016-m0.9-s0"]
+    assert "2 of them against each other" in said
+    assert (tmp_path / "found.json").is_file()
+    found = transfers(logs)
+    names = ["lr/b0016-m0.0-s0", "lr/b0016-m0.9-s0"]
+    assert found.keys() == {(a, b) for a in names for b in names}
+    table = [line.replace("│", " ").split()[2:] for line in said.splitlines() if "│" in line]
+    assert table == [[f"{found[victim, source]['accuracy']:.3f}" for victim in names] for source in names]
+    for (victim, source), values in found.items():
+        network = logs / "trials" / source / "model.keras"
+        assert values["source_sha256"] == hashlib.sha256(network.read_bytes()).hexdigest()
+        assert values["accuracy"] <= values["clean_accuracy"]
+        if victim == source:
+            assert values["accuracy"] <= values["source_accuracy"]
+    assert len({json.dumps(values) for values in found.values()}) == 4
+
+    before = records(logs)
+    loaded.clear()
+    assert run_measure(logs, *pgd, "--transfer")[0] == 0
+    assert (records(logs), loaded) == (before, [])
+    one = logs / "trials/lr/b0016-m0.9-s0/record.json"
+    raw = read(one)
+    one.write_text(json.dumps(raw | {"measurements": raw["measurements"][:-1]}))
+    assert run_measure(logs, *pgd, "--transfer")[0] == 0
+    assert transfers(logs) == found
+    assert loaded == ["b0016-m0.9-s0"]
+
+
+def test_the_matrix_and_one_source_are_the_same_measurement(
+    run_measure: Run, logs: Path, asked: list[str]
+) -> None:
+    block = "{attack: transfer, source: lr/b0016-m0.0-s0, epsilon: [0.06]}"
+    code, _, err = run_measure(logs, "--set", f"attacks.from={block}", *ALONE)
+    assert (code, err, asked) == (0, "", ["from 0.06"] * 2)
+    single = transfers(logs)
+    assert run_measure(logs, "--set", "attacks.pgd={epsilon: [0.06]}", "--transfer")[0] == 0
+    assert len(transfers(logs)) == 4
+    for pair, values in single.items():
+        assert transfers(logs)[pair] == values
+
+
+def test_transfer_is_refused_where_it_has_no_meaning(run_measure: Run, logs: Path) -> None:
+    code, _, err = run_measure(logs / "trials/lr/b0016-m0.0-s0", "--transfer")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--transfer: expected LOGS/NAME" in err
+    block = "{attack: transfer, source: lr/b0016-m0.5-s0, epsilon: [0.06]}"
+    code, _, err = run_measure(logs, "--set", f"attacks.from={block}", *ALONE)
+    assert (code, err.count("\n")) == (1, 2)
+    assert err.startswith("failed: lr/b0016-m0.0-s0: source: lr/b0016-m0.5-s0: no trained trial of ")
+    shutil.rmtree(logs / "trials/lr/b0016-m0.0-s0")
+    code, _, err = run_measure(logs, "--transfer")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--transfer: expected 2 to 64 cells" in err
 
 
 def test_two_workers_measure_what_one_does(run_measure: Run, logs: Path, tmp_path: Path) -> None:

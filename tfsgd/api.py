@@ -53,9 +53,12 @@ def attack(
     except (ValueError, TypeError) as error:
         raise RequestError(f"{kind}: {error}") from None
     pixels, classes = checked(model, images, labels)
+    from tfsgd.measures.source import Sources
     from tfsgd.measures.victim import Victim, assert_in_ball
 
-    outcome = spec.run(Victim.of(model), pixels, classes, float(epsilon), seed)
+    victim = Victim.of(model)
+    victim.beside = Sources()
+    outcome = spec.run(victim, pixels, classes, float(epsilon), seed)
     assert_in_ball(outcome.images, pixels, float(epsilon))
     return outcome
 

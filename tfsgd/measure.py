@@ -26,7 +26,7 @@ from tfsgd.records.lease import locked
 from tfsgd.records.ledger import Done, is_complete, refuse_other_data, trained
 from tfsgd.sweeping.progress import console, send_native_logs_to, warn
 from tfsgd.sweeping.run import Crew, Plan, run_trials
-from tfsgd.sweeping.tables import measurements_table, results_table
+from tfsgd.sweeping.tables import measurements_table, results_table, transfer_tables
 
 CURVES = 8  # networks in one picture, at most
 
@@ -39,6 +39,7 @@ class _Asked:
     dataset: str | None
     overrides: tuple[str, ...]
     data: Path | None
+    transfer: bool = False
 
 
 def measure(
@@ -67,6 +68,12 @@ def measure(
         int | None,
         typer.Option(min=1, help="Processes, for LOGS/NAME.", show_default="one for each GPU or core"),
     ] = None,
+    transfer: Annotated[
+        bool,
+        typer.Option(
+            "--transfer", help="Of LOGS/NAME: try each network's perturbations on each other, one a cell."
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="JSON file for the numbers with their evidence; a picture goes beside it as PNG."),
@@ -81,7 +88,7 @@ def measure(
 
     Exit code: 0 everything was measured, 1 some network was not, 2 the request is wrong, 130 interrupted.
     """
-    asked = _Asked(config, dataset, tuple(overrides or ()), data)
+    asked = _Asked(config, dataset, tuple(overrides or ()), data, transfer)
     if out and (out.suffix != ".json" or not out.parent.is_dir()):
         raise RequestError(f"--out {out}: expected a file .json in a folder that is there")
     for target in targets:
@@ -92,6 +99,11 @@ def measure(
     stored = [target for target in targets if _is_stored(target)]
     others = [target for target in targets if target not in stored]
     _refuse_unclear_images(others, asked)
+    if transfer and (others or any(not (target / "experiment.yaml").is_file() for target in stored)):
+        raise RequestError(
+            f"--transfer: expected LOGS/NAME, received {', '.join(map(str, targets))}; for other networks give "
+            "--set 'attacks.transfer={source: FILE.keras, epsilon: [...]}'"
+        )
     results, code = [], OK
     for target in stored:
         failed, found = _measure_stored(target, asked, workers)
@@ -173,6 +185,8 @@ def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[i
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
         if not done:
             raise RequestError(f"{target}: no trained network of its experiment.yaml below trials/")
+        if asked.transfer:
+            return OK, _measure_transfer(done, experiment, folder, crew)
         waiting = [trial for trial, record in done if not is_complete(record, experiment, also_free=True)]
         console().print(f"{experiment.name}: {len(done)} trained, {len(waiting)} to measure", highlight=False)
         failures = _run(waiting, done, experiment, folder, crew) if waiting else {}
@@ -180,12 +194,16 @@ def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[i
     console().print(results_table(done, experiment))
     for name, reason in failures.items():
         print(f"failed: {name}: {reason}", file=sys.stderr)
+    return (SOME_FAILED if failures else OK), _stored_result(done, experiment, folder)
+
+
+def _stored_result(done: Done, experiment: Experiment, folder: LogFolder) -> _Result:
     evidence = [
         {"target": str(folder.trial_path(trial)), **record.model_dump(mode="json", by_alias=True)}
         for trial, record in done
     ]
     measured = {f"{folder.path.name}/{trial.name}": record.measurements for trial, record in done}
-    return (SOME_FAILED if failures else OK), _Result(evidence, measured, experiment.data.title)
+    return _Result(evidence, measured, experiment.data.title)
 
 
 def _run(
@@ -194,6 +212,33 @@ def _run(
     splits = experiment.splits(crew.data_dirs)
     refuse_other_data(done, splits.sha256, splits.source, folder)
     return run_trials(waiting, done, Plan(experiment, splits, folder, crew))
+
+
+def _measure_transfer(done: Done, experiment: Experiment, folder: LogFolder, crew: Crew) -> _Result:
+    """Tries each network's perturbations on each other, and shows a table for each epsilon."""
+    splits = experiment.splits(crew.data_dirs)
+    refuse_other_data(done, splits.sha256, splits.source, folder)
+    send_native_logs_to(Path(os.devnull))
+    from tfsgd.sweeping.transfer import measure_transfer, one_of_each_cell, transfer_requests
+    from tfsgd.training.devices import configure_tensorflow
+
+    configure_tensorflow()
+    chosen = one_of_each_cell(done)
+    output = console()
+    output.print(
+        f"{experiment.name}: {len(done)} trained, {len(chosen)} of them against each other", highlight=False
+    )
+    chosen = measure_transfer(
+        chosen, experiment, splits, folder, lambda line: output.print(line, highlight=False, markup=False)
+    )
+    sources = [trial for trial, _ in chosen]
+    rows = {
+        trial.name: [record.find(r) for r in transfer_requests(experiment, sources, trial.seed)]
+        for trial, record in chosen
+    }
+    for table in transfer_tables(rows):
+        output.print(table)
+    return _stored_result(chosen, experiment, folder)
 
 
 def _chosen(done: Done, folder: LogFolder, target: Path) -> Done:

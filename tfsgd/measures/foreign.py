@@ -1,5 +1,6 @@
 """Networks from anywhere, as files: a `.keras` file or a SavedModel -> something that can be measured."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,3 +88,13 @@ def _endpoint(loaded: Any, path: Path) -> tuple[Callable[[tf.Tensor], tf.Tensor]
     if callable(getattr(loaded, "serve", None)):
         return loaded.serve, spec, signature.trainable_variables
     return lambda images: signature(**{name: images})[output], spec, signature.trainable_variables
+
+
+def network_sha256(path: Path) -> str:
+    """Of a file, or of all files of a folder, with their names, in order."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(str(file.relative_to(path)).encode() if file != path else b"")
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -12,6 +12,7 @@ from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.natural import InputGradient
 from tfsgd.measures.operator import CurvatureSpec
 from tfsgd.measures.products import product_of
+from tfsgd.measures.source import Sources
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.measures.steepness import steepness
 from tfsgd.measures.victim import Images, Labels, Mask, Victim, assert_in_ball
@@ -25,10 +26,14 @@ class Subject:
             and `training=False` it returns logits; it has `input_shape`, `name` and `trainable_variables`.
         splits: the images, cut to those that are used.
         batch_size: with which it was trained, where that is known.
+        sources: other networks, for attacks that need them.
     """
 
-    def __init__(self, network: Any, splits: Splits, batch_size: int | None = None) -> None:
+    def __init__(
+        self, network: Any, splits: Splits, batch_size: int | None = None, sources: Sources | None = None
+    ) -> None:
         self._batch_size = batch_size
+        self._sources = sources or Sources()
         self.network = network
         self.splits = splits
         self._clean: dict[tuple[str, int], Mask] = {}
@@ -37,7 +42,9 @@ class Subject:
     @cached_property
     def victim(self) -> Victim:
         """For attacks."""
-        return Victim.of(self.network)
+        victim = Victim.of(self.network)
+        victim.beside = self._sources
+        return victim
 
     @cached_property
     def evaluate(self) -> Evaluator:

@@ -30,8 +30,8 @@ Number = Annotated[float | None, BeforeValidator(_finite)]  # NaN is null
 
 
 def _value(value: Any) -> Any:
-    if value is not None and not isinstance(value, bool | int | float | list | tuple):
-        raise ValueError("expected a number, a truth value, null, or a list")
+    if value is not None and not isinstance(value, bool | int | float | str | list | tuple):
+        raise ValueError("expected a number, a truth value, a word, null, or a list")
     return _finite(value)
 
 
@@ -42,6 +42,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 SHARES = {
     "accuracy",
     "clean_accuracy",
+    "source_accuracy",
     "confidence",
     "calibration_error",
     "fraction",

@@ -33,6 +33,9 @@ class Victim:
         name: for messages.
         chunk_size: images in one pass.
 
+    Attributes:
+        beside: the name of another network -> a `tfsgd.measures.source.Source`.
+
     Raises:
         RequestError: the outputs are probabilities, or differ between two calls.
     """
@@ -50,6 +53,7 @@ class Victim:
         self._chunk_size = chunk_size
         self._logits = tf.function(logits, [self._images])
         self._predict = tf.function(lambda images: tf.argmax(logits(images), 1), [self._images])
+        self.beside: Callable[[str], Any] = _nobody
         self._graphs: dict[tuple[str, str, float], Any] = {}  # by what they do, the loss and its temperature
         check_logits(self.logits, np.random.default_rng(0).random((8, *image_shape), np.float32), name)
 
@@ -232,6 +236,10 @@ class Victim:
             clean = tf.gather(images, index)
             current = _into_ball(clean, current - clean, tf.gather(epsilon, index))
         return result, correct, rise
+
+
+def _nobody(name: str) -> Any:
+    raise RequestError(f"source: {name}: no other network is known here")
 
 
 def _number() -> tf.TensorSpec:

@@ -1,6 +1,5 @@
 """Networks from anywhere -> the same measurements as in a sweep, with the same evidence."""
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any
 
 from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
-from tfsgd.measures.foreign import load_network
+from tfsgd.measures.foreign import load_network, network_sha256
 from tfsgd.measures.measure import Subject, measure
 from tfsgd.measures.operator import CurvatureSpec
 from tfsgd.measures.spec import Measurement, Request
@@ -90,7 +89,9 @@ def opened(path: Path, plan: Measuring, splits: Splits) -> Opened:
         )
     parameters = sum(map(_size, network.trainable_variables))
     return Opened(
-        str(path), subject, {"sha256": _sha256(path), "input_shape": list(shape), "parameters": parameters}
+        str(path),
+        subject,
+        {"sha256": network_sha256(path), "input_shape": list(shape), "parameters": parameters},
     )
 
 
@@ -165,16 +166,6 @@ def _size(variable: Any) -> int:
     for length in variable.shape:
         size *= int(length)
     return size
-
-
-def _sha256(path: Path) -> str:
-    """Of a file, or of all files of a folder, with their names, in order."""
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(str(file.relative_to(path)).encode() if file != path else b"")
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def evidence(found: list[Found], plan: Measuring, splits: Splits) -> dict[str, Any]:

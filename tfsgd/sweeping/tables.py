@@ -122,3 +122,28 @@ def _settings(found: Measurement) -> str:
         if key in found.settings
     ]
     return ", ".join(said)
+
+
+def transfer_tables(victims: Mapping[str, Sequence[Measurement | None]]) -> list[Table]:
+    """For each epsilon the accuracy of each victim (a column) under the perturbations of each source (a row).
+
+    Args:
+        victims: what was measured on each, by its name; sources are the same trials in the same order.
+    """
+    epsilons = dict.fromkeys(m.epsilon for found in victims.values() for m in found if m)
+    tables = []
+    for epsilon in epsilons:
+        table = Table(
+            title=f"accuracy under perturbations of another network, ε = {epsilon:g}", title_justify="left"
+        )
+        table.add_column("made on \\ tried on")
+        for number in range(1, len(victims) + 1):
+            table.add_column(str(number), justify="right")
+        for number, source in enumerate(victims, 1):
+            cells = [
+                next((m for m in found if m and (m.settings["source"], m.epsilon) == (source, epsilon)), None)
+                for found in victims.values()
+            ]
+            table.add_row(f"{number}  {source}", *(_number(m.accuracy if m else None) for m in cells))
+        tables.append(table)
+    return tables

@@ -23,6 +23,7 @@ from tfsgd.sweeping.export import forget_network, keep_network, write_manifest
 from tfsgd.sweeping.pictures import attacks_picture
 from tfsgd.sweeping.provenance import provenance
 from tfsgd.sweeping.tensorboard import write_summary
+from tfsgd.sweeping.transfer import sources_of
 from tfsgd.training.checkpoint import remove_checkpoints
 from tfsgd.training.train import Trained, train
 
@@ -80,11 +81,12 @@ def run_trial(trial: Trial, job: Job) -> Record:
     if known and known.is_complete(requests):
         return known  # handed out again after its record was written
     record, network = (known, _stored(folder)) if known else train_trial(trial, job)
-    subject = Subject(network, job.splits, trial.settings.batch_size)
+    subject = Subject(network, job.splits, trial.settings.batch_size, sources_of(job.logs))
     for part in record.networks:
         on = subject
         if isinstance(part, Snapshot) and part.missing(requests):
-            on = Subject(_stored(folder, part.file), job.splits, trial.settings.batch_size)
+            network = _stored(folder, part.file)
+            on = Subject(network, job.splits, trial.settings.batch_size, sources_of(job.logs))
         for found in measure(on, part.missing(requests), lambda request: _say(request, trial, job)):
             record = record.with_measurements(_marked(found, record), of=part)
             if not record.is_complete(requests):

@@ -1,0 +1,101 @@
+"""The networks of a sweep against each other's perturbations: every source on every victim, each pair once."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tfsgd.data.dataset import Splits
+from tfsgd.errors import RequestError
+from tfsgd.measures.attacks.transfer import Transfer
+from tfsgd.measures.foreign import load_network
+from tfsgd.measures.measure import Subject, measure
+from tfsgd.measures.source import Sources
+from tfsgd.measures.spec import Request
+from tfsgd.plan.config import Experiment
+from tfsgd.plan.full import usual_epsilons
+from tfsgd.plan.trials import Trial
+from tfsgd.plan.wanted import attacks
+from tfsgd.records.folder import LogFolder, stored_network
+from tfsgd.records.ledger import Done
+from tfsgd.sweeping.provenance import provenance
+
+MOST = 64  # networks: the pairs are their square
+EXAMPLES = 1_000  # test images, at most
+LABEL = "transfer"
+
+
+def sources_of(logs: LogFolder) -> Sources:
+    """The trials of a sweep by their names, and `.keras` files by their paths from its folder on."""
+
+    def find(name: str) -> Path:
+        if name.endswith(".keras"):
+            return logs.path / name
+        folder = logs.path / "trials" / name
+        if ".." in Path(name).parts or not (folder / "record.json").is_file():
+            raise RequestError(
+                f"{name}: no trained trial of {logs.path}; expected one such as lr/b0064-m0.0-s0, or a .keras file"
+            )
+        return stored_network(folder)
+
+    return Sources(find)
+
+
+def one_of_each_cell(done: Done) -> Done:
+    """The trial of the smallest seed for each setting of SGD, among those whose network has learnt something.
+
+    Raises:
+        RequestError: there are fewer than two, or too many.
+    """
+    chosen = {}
+    for trial, record in sorted(done, key=lambda pair: -pair[0].seed):
+        if record.status == "completed":
+            chosen[trial.settings] = (trial, record)
+    found = [pair for pair in done if pair in chosen.values()]
+    if not 2 <= len(found) <= MOST:
+        raise RequestError(
+            f"--transfer: expected 2 to {MOST} cells with a network that neither diverged nor collapsed, "
+            f"found {len(found)}"
+        )
+    return found
+
+
+def transfer_requests(experiment: Experiment, sources: Sequence[Trial], seed: int) -> list[Request]:
+    """Each source at each epsilon of the config's `pgd`, or the usual ones, on a victim of a seed."""
+    pgd = experiment.attacks.get("pgd")
+    epsilon = tuple(pgd.epsilon) if pgd else tuple(usual_epsilons(experiment.dataset))
+    examples = min(EXAMPLES, experiment.examples("test"))
+    specs = [Transfer(attack=LABEL, epsilon=epsilon, examples=examples, source=t.name) for t in sources]
+    return [request for spec in specs for request in attacks({LABEL: spec}, examples, seed)]
+
+
+def measure_transfer(
+    done: Done, experiment: Experiment, splits: Splits, logs: LogFolder, say: Callable[[str], None]
+) -> Done:
+    """Measures the pairs that are missing, victim by victim; each record is written as soon as it has a new number.
+
+    Args:
+        done: the trials, each a source and a victim, with their records.
+        experiment: of the sweep.
+        splits: its images, cut to those that are used.
+        logs: where the networks and the records are.
+        say: told which victim is measured.
+
+    Returns:
+        The trials with their new records.
+
+    Raises:
+        RequestError: a network is gone, or is not the one that was trained; before any is measured.
+    """
+    paths = {trial: stored_network(logs.trial_path(trial)) for trial, _ in done}
+    sources, here, found = sources_of(logs), provenance(), []
+    for number, (trial, known) in enumerate(done, 1):
+        record = known
+        missing = record.missing(transfer_requests(experiment, [*paths], trial.seed))
+        if missing:
+            say(f"[{number} of {len(done)}] {trial.name}: {len(missing)} perturbations to try")
+            subject = Subject(load_network(paths[trial]), splits, trial.settings.batch_size, sources)
+            for one in measure(subject, missing):
+                elsewhere = None if here == record.provenance else here
+                record = record.with_measurements(one.model_copy(update={"provenance": elsewhere}))
+                logs.write_record(record)
+        found.append((trial, record))
+    return found
