@@ -161,7 +161,7 @@ def _tile(drawing: Drawing, axes: Axes, at: tuple[int, int], found: _Found, wher
         *at,
         matplotlib.colormaps["RdBu_r"](0.5 + 0.45 * found.rho),
         abs(found.rho) >= 0.7,
-        f"{100 * found.rho:+.0f}".replace("-", "−"),
+        f"{round(100 * found.rho):+d}".replace("-", "−").replace("+0", "0"),
         f"{where}: {found.says}",
         bold=found.low > 0 or found.high < 0,
     )

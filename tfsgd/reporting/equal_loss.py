@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from matplotlib.figure import Figure
 
@@ -48,7 +49,7 @@ def equal_loss_figures(study: Study) -> Made:
 def _figure(study: Study, lines: Sequence[Line], attack: str, epsilon: float) -> Drawing:
     losses = study.snapshots
     figure = Figure(figsize=(WIDTH, 1.0 + 2.7 * (1 + len(losses))), layout="constrained")
-    title = f"After equal epochs and at equal train loss, {place(study)}, {attack_name(attack)} at ε = {epsilon:g}"
+    title = f"At the end and at equal train loss, {place(study)}: {attack_name(attack)}, ε = {epsilon:g}"
     views = [NATURAL, under(attack, epsilon), LAMBDA]
     caption = batch_caption(lines, views)
     caption += (
@@ -61,7 +62,10 @@ def _figure(study: Study, lines: Sequence[Line], attack: str, epsilon: float) ->
     for (left, right), loss in zip(grid, [None, *losses], strict=True):
         for line, shift in set_apart(lines):
             for axes, view in zip((left, left, right), views, strict=True):
-                curve_of(drawing, axes, line, view if loss is None else _there(view, loss), shift)
+                if loss is None:
+                    curve_of(drawing, axes, line, view, shift)
+                else:
+                    curve_of(drawing, axes, *_there(line, view, loss), shift)
         left.set_title("at the end" if loss is None else f"train loss {loss:g}", loc="left")
         percent_axis(left, "accuracy")
     for left, right in grid:
@@ -75,9 +79,11 @@ def _figure(study: Study, lines: Sequence[Line], attack: str, epsilon: float) ->
     return drawing
 
 
-def _there(view: View, loss: float) -> View:
-    """The same at a snapshot. Checks are of the network at the end."""
-    return View(at_loss(view.column, loss), f"{view.what} at train loss {loss:g}", view.dashed)
+def _there(line: Line, view: View, loss: float) -> tuple[Line, View]:
+    """The same at a snapshot: whether a trial is under-trained or fails a check is said of its end."""
+    rows = line.rows.assign(undertrained=False)
+    shown = View(at_loss(view.column, loss), f"{view.what} at train loss {loss:g}", view.dashed)
+    return replace(line, rows=rows), shown
 
 
 def _never_reached(study: Study, loss: float) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from tfsgd.records.record import Record
 from tfsgd.reporting.curves import View, batch_caption, curve_of, legend, place, regime_lines
@@ -18,6 +19,7 @@ from tfsgd.reporting.drawing import (
     Made,
     Sizes,
     batch_axis,
+    figure_key,
     file_name,
     log_axis,
     markers,
@@ -185,7 +187,8 @@ def _smallest(study: Study, lines: Sequence[Line], attack: str, bound: float) ->
     batch_axis(axes, lines)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("smallest ε")
-    legend(figure, lines, [View(f"{stem}_median", "median")])
+    handles = [Line2D([], [], color=line.colour, marker=line.marker, label=line.label) for line in lines]
+    figure_key(figure, handles, 3)
     return drawing
 
 

@@ -23,7 +23,7 @@ PAPER_VALUE = {"LR": LEARNING_RATE, "LR/BS": RATIO, "Benchmark": LEARNING_RATE}
 
 # Names
 
-ACRONYMS = {"fgsm": "FGSM", "pgd": "PGD", "bim": "BIM"}
+ACRONYMS = {"fgsm": "FGSM", "pgd": "PGD", "bim": "BIM", "apgd": "APGD"}
 
 PAPER_ATTACKS = ("fgsm", "pgd")  # its claims are about these
 REGIME_FIGURES = {"fgsm": "Figs. 1-6", "pgd": "Figs. 15-22"}

@@ -188,7 +188,7 @@ def table_of(rows: Sequence[Row]) -> pd.DataFrame:
     table = pd.DataFrame([trial_row(row) for row in rows])
     numbers = [*NUMBERS, *(attack_column(*attack) for attack in attacks)]
     numbers += [at_loss(column, loss) for loss in losses for column in numbers if column != "residual"]
-    table = table.astype(dict.fromkeys([n for n in numbers if n in table], float))
+    table = table.astype(dict.fromkeys([n for n in numbers if n in table], float)).copy()
     table.attrs |= {"attacks": tuple(attacks), "snapshots": tuple(losses)}
     table["undertrained"] = undertrained(table)
     return table

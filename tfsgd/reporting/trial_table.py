@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from tfsgd.reporting.checks import Check
 from tfsgd.reporting.paper import attack_name
 from tfsgd.reporting.rows import attack_column
 from tfsgd.reporting.studies import Study
@@ -19,6 +20,7 @@ class TableCell:
     text: str
     number: float | str | None = None  # for sorting; "": there is no value
     link: str = ""
+    title: str = ""  # on hover
 
 
 def trial_table(studies: Sequence[Study], target: Path) -> tuple[list[str], list[list[TableCell]]]:
@@ -29,6 +31,7 @@ def trial_table(studies: Sequence[Study], target: Path) -> tuple[list[str], list
     headings = ["trial", *(["study"] if several else []), "regimes", "batch size", "momentum"]
     headings += ["learning rate", *(column.replace("_", " ") for column in varied), "seed", "status"]
     headings += ["train loss", "train", "test", *(f"{attack_name(name)} {e:g}" for name, e in attacks), "λ1"]
+    headings += ["failed checks"]
     settings = ["batch_size", "momentum", "learning_rate", *varied, "seed"]
     accuracies = ["train_accuracy", "test_accuracy", *(attack_column(*attack) for attack in attacks)]
     rows = [
@@ -41,6 +44,7 @@ def trial_table(studies: Sequence[Study], target: Path) -> tuple[list[str], list
             _plain(row["train_loss"]),
             *(_percent(row.get(key)) for key in accuracies),
             _plain(row["eigenvalue"], mark="" if row["converged"] else "~"),
+            _checks(row["failed_checks"]),
         ]
         for study in studies
         for row in study.trials.to_dict("records")
@@ -61,6 +65,11 @@ def trial_name(row: dict[Any, Any]) -> str:
 
 def _plain(value: Any, mark: str = "") -> TableCell:
     return TableCell("none", "") if pd.isna(value) else TableCell(f"{mark}{value:.4g}", float(value))
+
+
+def _checks(failed: Sequence[Check]) -> TableCell:
+    """How many a trial fails, and on hover which."""
+    return TableCell(f"{len(failed)}", len(failed), title="; ".join(f"{c.sign}: {c.said}" for c in failed))
 
 
 def _percent(value: Any) -> TableCell:
