@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tfsgd.data.cifar import CIFAR_TRAIN, read_cifar10
 from tfsgd.data.dataset import Dataset, Split, Splits, canonical
-from tfsgd.data.files import existing
+from tfsgd.data.files import existing, is_folder
 from tfsgd.data.idx import IDX_FILES, read_idx_dataset
 from tfsgd.data.tfds import read_tfds
 from tfsgd.errors import RequestError
@@ -77,7 +77,7 @@ def data_folders(data_dirs: tuple[Path | None, ...]) -> list[Path]:
     """
     named = [*data_dirs, Path(os.environ["TFSGD_DATA"]) if os.environ.get("TFSGD_DATA") else None]
     for folder in named:
-        if folder is not None and not folder.is_dir():
+        if folder is not None and not is_folder(folder):
             raise RequestError(f"{folder}: expected a folder with data sets, found none")
     return [folder for folder in named if folder is not None]
 
