@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import typer
 
 from tfsgd.errors import OutputLost, RequestError
-from tfsgd.plan.dialect import cut
+from tfsgd.plan.dialect import shown_path
 
 OK, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
@@ -59,7 +59,7 @@ def outcome(app: typer.Typer, prog: str, interrupted: str) -> int:
         lost_output = _error_of_output()
         if lost_output:
             return _without_output(lost_output, interrupted)
-        return _refuse(f"{cut(str(error.filename or prog))}: {error.strerror or error}")
+        return _refuse(f"{shown_path(error.filename or prog)}: {error.strerror or error}")
     if code == INTERRUPTED:  # typer makes it of Ctrl-C
         _say(interrupted)
     return code or OK

@@ -17,7 +17,7 @@ from tfsgd.command import OK, SOME_FAILED
 from tfsgd.errors import RequestError
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.dialect import cut
+from tfsgd.plan.dialect import shown_path
 from tfsgd.plan.reading import load_measuring, regrown
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.plan.wanted import doubts
@@ -89,7 +89,7 @@ def measure(
     if out and (out.suffix != ".json" or not out.parent.is_dir()):
         raise RequestError(f"--out {out}: expected a file .json in a folder that is there")
     if data is not None and not data.is_dir():
-        raise RequestError(f"--data {cut(str(data))}: expected a folder with data sets, found none")
+        raise RequestError(f"--data {shown_path(data)}: expected a folder with data sets, found none")
     for target in targets:
         if not target.exists():
             raise RequestError(

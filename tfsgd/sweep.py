@@ -12,7 +12,7 @@ from tfsgd import command
 from tfsgd.command import OK, SOME_FAILED
 from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.dialect import cut
+from tfsgd.plan.dialect import shown_path
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.access import refuse_unusable, refuse_unusable_trials, refuse_unwritable
@@ -85,7 +85,7 @@ def sweep(
     """
     experiment = load_experiment(config, tuple(overrides or ()), quick, (data,))
     if data is not None and not data.is_dir():
-        raise RequestError(f"--data {cut(str(data))}: expected a folder with data sets, found none")
+        raise RequestError(f"--data {shown_path(data)}: expected a folder with data sets, found none")
     if dry_run:
         refuse_unwritable(logs / experiment.name)
         _show_plan(experiment)
@@ -153,7 +153,7 @@ def _log_folder(logs: Path, experiment: Experiment) -> LogFolder:
         probe.unlink()
     except OSError as error:
         raise RequestError(
-            f"{cut(str(folder.path))}: cannot be written to: {error.strerror}; choose another folder with --logs"
+            f"{shown_path(folder.path)}: cannot be written to: {error.strerror}; choose another folder with --logs"
         ) from None
     return folder
 

@@ -9,8 +9,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tfsgd.data.cifar import CIFAR_TRAIN, read_cifar10
-from tfsgd.data.dataset import Dataset, Split, Splits, canonical
+from tfsgd.data.cifar import CIFAR_TRAIN, is_published, read_cifar10
+from tfsgd.data.dataset import NOT_PUBLISHED, Dataset, Split, Splits, canonical
 from tfsgd.data.files import existing, is_folder
 from tfsgd.data.idx import IDX_FILES, read_idx_dataset
 from tfsgd.data.tfds import read_tfds
@@ -61,7 +61,8 @@ def load_splits(dataset: str, data_dirs: tuple[Path | None, ...] = ()) -> Splits
     """
     for folder in _raw_folders(dataset, data_dirs):
         train, test = _READERS[dataset](folder)
-        return _split(dataset, train, test, str(folder))
+        published = dataset != "cifar10" or is_published(folder)  # the others' readers refuse what is not
+        return _split(dataset, train, test, f"{folder}{'' if published else f' ({NOT_PUBLISHED})'}")
     train, test = read_tfds(dataset)
     return _split(dataset, train, test, "tensorflow_datasets")
 

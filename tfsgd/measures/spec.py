@@ -184,7 +184,7 @@ class Measurement(Part):
     @property
     def missing_values(self) -> list[str]:
         """What every measurement of its kind has, and this one has not."""
-        return [key for key in NEEDED[self.kind] if key not in self.values]
+        return [key for key in NEEDED.get(self.kind, ()) if key not in self.values]
 
     @property
     def epsilon(self) -> float | None:

@@ -202,10 +202,15 @@ def _at(mark: Any, problem: str) -> DialectError:
     return DialectError(f"{' '.join(problem.split())[:200]}{line}")
 
 
-def cut(text: str) -> str:
+def cut(text: str, longest: int = 60) -> str:
     """A text as part of a one-line message: printable, and not long."""
     text = text if text.isprintable() else repr(text)[1:-1]
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def shown_path(path: Path | str) -> str:
+    """A path as part of a one-line message: whole, unless nobody means it."""
+    return cut(str(path), 300)
 
 
 def shown(value: Any) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tfsgd.errors import RequestError
-from tfsgd.plan.dialect import cut
+from tfsgd.plan.dialect import shown_path
 
 LARGEST_TEXT = 50_000_000  # bytes of a record or another file of the tool: 10,000 epochs are 2 MB
 
@@ -26,7 +26,7 @@ def is_there(path: Path) -> bool:
         return False
     except OSError as error:
         raise RequestError(
-            f"{cut(str(path))}: cannot be looked for: {error.strerror}; nothing is trained in its place"
+            f"{shown_path(path)}: cannot be looked for: {error.strerror}; nothing is trained in its place"
         ) from None
     return True
 
@@ -124,7 +124,7 @@ def refuse_unwritable(folder: Path) -> None:
     """
     try:
         there = next(above for above in (folder, *folder.absolute().parents) if above.exists())
-        problem = "" if there.is_dir() else f"{cut(str(there))} is not a folder"
+        problem = "" if there.is_dir() else f"{shown_path(there)} is not a folder"
     except OSError as error:
         problem = error.strerror or "no such path"
     else:
@@ -132,5 +132,5 @@ def refuse_unwritable(folder: Path) -> None:
             problem = "Permission denied"
     if problem:
         raise RequestError(
-            f"{cut(str(folder))}: cannot be written to: {problem}; choose another folder with --logs"
+            f"{shown_path(folder)}: cannot be written to: {problem}; choose another folder with --logs"
         )

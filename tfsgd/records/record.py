@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from tfsgd.data.load import DATASETS
 from tfsgd.fields import Count, Epochs, Flag, Name, Seconds, Seed, Text
 from tfsgd.measures.spec import Measurement, Number, Part, Provenance, Request, Sha256
 from tfsgd.plan.regimes import SGDSettings
@@ -44,6 +45,7 @@ class Record(Part):
     seconds: dict[str, Seconds]  # of the training; each measurement has its own
     provenance: Provenance
     data_sha256: Sha256
+    data_note: Text = ""  # what is to be known of the images, such as that they are not the published ones
     model_sha256: Sha256
     cut: Flag  # whether fewer training images were used than there are
     batch_order: Count
@@ -61,8 +63,12 @@ class Record(Part):
             raise ValueError(
                 f"regimes: expected {self.regime} among them, found {', '.join(self.regimes) or 'none'}"
             )
-        diverged = self.status == "diverged"
-        if diverged and self.measurements:
+        known = DATASETS.get(self.dataset)
+        if known and not self.cut and self.train_examples != known.train:
+            raise ValueError(
+                f"train_examples: expected all {known.train:,} images of {known.name}, found {self.train_examples:,}"
+            )
+        if self.status == "diverged" and self.measurements:
             raise ValueError("status: diverged, but it has measurements, which a diverged network has not")
         lengths = {len(column) for column in self.history.values()}
         if len(lengths) > 1 or max(lengths, default=0) > self.epochs:

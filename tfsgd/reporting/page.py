@@ -17,6 +17,7 @@ from tfsgd.reporting import paper
 from tfsgd.reporting.claims import GROUPS
 from tfsgd.reporting.drawing import Drawing, inline, style_variables
 from tfsgd.reporting.figures import draw
+from tfsgd.reporting.spreadsheet import without_formulas
 from tfsgd.reporting.studies import Study, read_studies
 from tfsgd.reporting.trial_table import trial_name, trial_table
 from tfsgd.reporting.verdicts import Judgement, judge
@@ -119,7 +120,7 @@ def _records_csv(studies: Sequence[Study], target: Path) -> str:
     table = pd.concat([study.trials for study in studies], ignore_index=True)
     table["regimes"] = table["regimes"].map(";".join)
     table["folder"] = [os.path.relpath(path, target) for path in table["folder"]]
-    return str(table.to_csv(index=False))
+    return str(without_formulas(table).to_csv(index=False))
 
 
 def _claims_json(
