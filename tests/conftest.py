@@ -170,3 +170,13 @@ def run_measure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
         return int(ended.value.code or 0), out, err
 
     return call
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many hostile attempts there were, by class; in a run of one process."""
+    from tests.hostile import REFUSED, SURVIVED
+
+    for what in dict.fromkeys([*REFUSED, *SURVIVED]):
+        refused, survived = REFUSED[what], SURVIVED[what]
+        line = f"{what}: {refused + survived:,} attempts, {refused:,} refused, {survived:,} survived"
+        terminalreporter.write_line(line)

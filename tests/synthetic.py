@@ -184,8 +184,13 @@ def _values(request: Request, numbers: dict[str, Any]) -> dict[str, Any]:
 def _history(epochs: int, numbers: dict[str, Any], diverged: bool) -> dict[str, tuple[float | None, ...]]:
     epoch = np.arange(1, epochs + 1)
     loss = numbers["train_loss"] + 1.5 * np.exp(-epoch / 6)
-    accuracy = numbers["test_accuracy"] - 0.4 * np.exp(-epoch / 5)
-    history = {"loss": loss, "accuracy": accuracy, "val_loss": loss + 0.1, "val_accuracy": accuracy - 0.003}
+    accuracy = np.maximum(numbers["test_accuracy"] - 0.4 * np.exp(-epoch / 5), 0.0)
+    history = {
+        "loss": loss,
+        "accuracy": accuracy,
+        "val_loss": loss + 0.1,
+        "val_accuracy": np.maximum(accuracy - 0.003, 0.0),
+    }
     if numbers.get("eigenvalue_history"):
         history["top_hessian_eigenvalue"] = np.where(
             epoch % 10, np.nan, numbers["eigenvalue"] * epoch / epochs

@@ -15,7 +15,8 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.records.record import EIGENVALUE_HISTORY as EIGENVALUE
 from tfsgd.training import model as train_module
-from tfsgd.training.checkpoint import _newest_first, _read
+from tfsgd.training.archive import DamagedError, read_arrays
+from tfsgd.training.checkpoint import _newest_first
 from tfsgd.training.devices import mirrored_strategy
 from tfsgd.training.train import Trained, train
 
@@ -112,7 +113,10 @@ def epochs_trained(
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
-    damage: str, two_epochs: tuple[Experiment, Path], splits: Splits
+    damage: str,
+    two_epochs: tuple[Experiment, Path],
+    splits: Splits,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     wanted, folder = two_epochs
     newest, before = _newest_first(folder / "checkpoint")
@@ -120,9 +124,12 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     content[len(content) // 2] ^= 1
     damaged = {"truncated": content[:-100], "flipped": content, "empty": bytearray()}
     newest.write_bytes(damaged[damage])
-    assert _read(newest) is None
-    assert _read(before) is not None
+    with pytest.raises(DamagedError):
+        read_arrays(newest)
+    assert read_arrays(before)
+    capsys.readouterr()
     assert epochs_trained(wanted, splits, folder) == 2  # the second again, and the third
+    assert capsys.readouterr().err.startswith(f"warning: {newest}: passed over for the one before: ")
 
 
 def test_a_checkpoint_of_another_trial_is_not_used(
@@ -159,7 +166,8 @@ def test_a_checkpoint_survives_another_attack_and_another_way_to_measure_the_eig
 
 def test_no_pickle_is_ever_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "epoch-000001.npz", evil=np.array([object()], dtype=object))
-    assert _read(tmp_path / "epoch-000001.npz") is None
+    with pytest.raises(DamagedError, match="allow_pickle=False"):
+        read_arrays(tmp_path / "epoch-000001.npz")
 
 
 def test_everything_that_training_changes_is_in_a_checkpoint(splits: Splits, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ LABELS = "t10k-labels-idx1-ubyte.gz"
         (lambda whole: gzip.compress(b"\0\0\x0d" + gzip.decompress(whole)[3:]), "another format"),
         (
             lambda whole: gzip.compress(gzip.decompress(whole)[:-1] + b"\x09"),
-            "expected the published content of fashion_mnist, found something else",
+            "expected the published content of fashion_mnist's t10k-labels-idx1-ubyte, found something else",
         ),
     ],
 )
@@ -118,7 +118,10 @@ def test_spoiled_idx_file_is_refused_by_name(fashion_copy: Path, spoil: Any, mes
 
 
 def test_one_data_set_is_not_taken_for_another(fashion_copy: Path) -> None:
-    with pytest.raises(RequestError, match="expected the published content of mnist, found fashion_mnist's"):
+    with pytest.raises(
+        RequestError,
+        match="expected the published content of mnist's train-images-idx3-ubyte, found fashion_mnist's",
+    ):
         load_splits("mnist", (fashion_copy,))
 
 

@@ -256,7 +256,7 @@ def test_an_edited_record_is_refused(
     ("content", "message"),
     [
         ("{", "no valid JSON"),
-        ("[]", "no valid record: Input should be"),
+        ("[]", "no valid record: the whole file: expected a mapping"),
         ('{"name": "tiny"}', "no valid record: schema"),
         ('{"name": "tiny", "config_hash": "0"}', "no valid record of schema 1: 'batch_size'"),
         ('{"name": "tiny", "schema": 3}', "no valid record: schema"),

@@ -1,13 +1,20 @@
 """What all commands have in common: how they are spelled, how they refuse, and what they exit with."""
 
+import contextlib
+import errno
+import functools
+import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 
-from tfsgd.errors import RequestError
+from tfsgd.errors import OutputLost, RequestError
+from tfsgd.plan.dialect import shown_path
 
 OK, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
@@ -23,27 +30,117 @@ def run(command: Callable[..., int | None], name: str, interrupted: str = "inter
     Args:
         command: a function with typer's annotations; it returns the exit code, or nothing for 0.
         name: the file of the command in this package.
-        interrupted: what is said after Ctrl-C.
+        interrupted: what is said after Ctrl-C, and after the signals TERM and HUP.
     """
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command()(command)
-    sys.exit(outcome(app, spelled(name), interrupted))
+    app.command()(_noticing_lost_output(command))
+    with _all_signals_interrupt():
+        code = outcome(app, spelled(name), interrupted)
+    sys.exit(code)
 
 
 def outcome(app: typer.Typer, prog: str, interrupted: str) -> int:
     """Runs an app; its exit code. What is wrong has then been said in one line."""
+    _fill_closed_streams()
     try:
         code: Any = app(standalone_mode=False, prog_name=prog)
+        _flush()
     except RequestError as error:
         return _refuse(str(error))
     except typer.TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
-        return _refuse(f"{message} See {prog} --help.")
+        message = message.replace("Input should be", "expected").rstrip(".")
+        return _refuse(f"{message}. See {prog} --help.")
+    except OutputLost as lost:
+        return _without_output(lost.reason, interrupted)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except OSError as error:  # of the machine: a full disk, a name that is too long, no permission
+        lost_output = _error_of_output()
+        if lost_output:
+            return _without_output(lost_output, interrupted)
+        return _refuse(f"{shown_path(error.filename or prog)}: {error.strerror or error}")
     if code == INTERRUPTED:  # typer makes it of Ctrl-C
-        print(interrupted, file=sys.stderr)
+        _say(interrupted)
     return code or OK
 
 
 def _refuse(message: str) -> int:
-    print("error: " + " ".join(message.splitlines()), file=sys.stderr)
+    _say("error: " + " ".join(message.splitlines()))
     return WRONG_REQUEST
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # a terminal that is gone
+        print(line, file=sys.stderr, flush=True)
+
+
+# Standard output, which may be closed, full, or without a reader
+
+
+def _fill_closed_streams() -> None:
+    """Opens the null device where a standard stream is closed: the next file would take its number, and be written to."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+def _noticing_lost_output(command: Callable[..., int | None]) -> Callable[..., int | None]:
+    """A command whose broken pipe is ours to tell of; typer would end without a word."""
+
+    @functools.wraps(command)
+    def noticing(*arguments: Any, **options: Any) -> int | None:
+        try:
+            return command(*arguments, **options)
+        except BrokenPipeError as error:
+            raise OutputLost(error) from None
+
+    return noticing
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        raise OutputLost(error) from None
+
+
+def _error_of_output() -> OSError | None:
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return error
+    return None
+
+
+def _without_output(reason: OSError, interrupted: str) -> int:
+    """Says why; what Python would still write at its end goes to the null device."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+    if reason.errno == errno.EPIPE:
+        _say(f"nobody reads the output: {interrupted}")
+        return INTERRUPTED
+    return _refuse(f"standard output: {reason.strerror}: {interrupted}")
+
+
+# Signals
+
+
+@contextlib.contextmanager
+def _all_signals_interrupt() -> Iterator[None]:
+    """TERM and HUP end a command as Ctrl-C does, unless they are ignored, as under `nohup`."""
+    ours = []
+    if threading.current_thread() is threading.main_thread():
+        ours = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)

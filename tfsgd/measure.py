@@ -17,9 +17,11 @@ from tfsgd.command import OK, SOME_FAILED
 from tfsgd.errors import RequestError
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.dialect import shown_path
 from tfsgd.plan.reading import load_measuring, regrown
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.plan.wanted import doubts
+from tfsgd.records.access import refuse_unusable_trials
 from tfsgd.records.files import to_json, write_atomically
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
@@ -66,7 +68,9 @@ def measure(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes, for LOGS/NAME.", show_default="one for each GPU or core"),
+        typer.Option(
+            min=1, max=1024, help="Processes, for LOGS/NAME.", show_default="one for each GPU or core"
+        ),
     ] = None,
     transfer: Annotated[
         bool,
@@ -91,6 +95,8 @@ def measure(
     asked = _Asked(config, dataset, tuple(overrides or ()), data, transfer)
     if out and (out.suffix != ".json" or not out.parent.is_dir()):
         raise RequestError(f"--out {out}: expected a file .json in a folder that is there")
+    if data is not None and not data.is_dir():
+        raise RequestError(f"--data {shown_path(data)}: expected a folder with data sets, found none")
     for target in targets:
         if not target.exists():
             raise RequestError(
@@ -188,6 +194,7 @@ def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[i
         if asked.transfer:
             return OK, _measure_transfer(done, experiment, folder, crew)
         waiting = [trial for trial, record in done if not is_complete(record, experiment, also_free=True)]
+        refuse_unusable_trials(map(folder.trial_path, waiting))
         console().print(f"{experiment.name}: {len(done)} trained, {len(waiting)} to measure", highlight=False)
         failures = _run(waiting, done, experiment, folder, crew) if waiting else {}
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)

@@ -12,8 +12,10 @@ from tfsgd import command
 from tfsgd.command import OK, SOME_FAILED
 from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.dialect import shown_path
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import Trial, grid
+from tfsgd.records.access import refuse_unusable, refuse_unusable_trials, refuse_unwritable
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
 from tfsgd.records.ledger import (
@@ -24,7 +26,7 @@ from tfsgd.records.ledger import (
 )
 from tfsgd.sweeping.progress import Display, console, send_native_logs_to
 from tfsgd.sweeping.run import Crew, Plan, run_trials
-from tfsgd.sweeping.tables import plan_table, results_table
+from tfsgd.sweeping.tables import MANY, plan_lines, plan_table, results_table
 
 
 def sweep(
@@ -52,7 +54,10 @@ def sweep(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Processes that train at the same time.", show_default="one for each GPU or core"
+            min=1,
+            max=1024,
+            help="Processes that train at the same time.",
+            show_default="one for each GPU or core",
         ),
     ] = None,
     listen: Annotated[
@@ -79,8 +84,11 @@ def sweep(
     130 interrupted.
     """
     experiment = load_experiment(config, tuple(overrides or ()), quick, (data,))
+    if data is not None and not data.is_dir():
+        raise RequestError(f"--data {shown_path(data)}: expected a folder with data sets, found none")
     if dry_run:
-        console().print(plan_table(grid(experiment), experiment))
+        refuse_unwritable(logs / experiment.name)
+        _show_plan(experiment)
         return OK
     if listen and join:
         raise RequestError(
@@ -97,9 +105,11 @@ def sweep(
 def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, config: Path, quick: bool) -> int:
     """Trains and measures what is missing, then shows all."""
     trials = grid(experiment)
+    refuse_unusable(folder.path)
     done = trained(trials, experiment, folder)
     complete = {trial for trial, record in done if is_complete(record, experiment)}
     waiting = [trial for trial in trials if trial not in complete]
+    refuse_unusable_trials(map(folder.trial_path, waiting))
     to_measure = len(done) - len(complete)
     also = f", {to_measure} to measure" if to_measure else ""
     output = console()
@@ -125,6 +135,14 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, config: Path, 
     return _exit_code([trial for trial in trials if trial not in complete], failures, folder)
 
 
+def _show_plan(experiment: Experiment) -> None:
+    trials = grid(experiment)
+    if len(trials) <= MANY:
+        console().print(plan_table(trials, experiment))
+    else:
+        print("\n".join(plan_lines(trials, experiment)))
+
+
 def _log_folder(logs: Path, experiment: Experiment) -> LogFolder:
     name = experiment.name + ("-quick" if experiment.profile == "quick" else "")
     folder = LogFolder(logs / name)
@@ -135,7 +153,7 @@ def _log_folder(logs: Path, experiment: Experiment) -> LogFolder:
         probe.unlink()
     except OSError as error:
         raise RequestError(
-            f"{folder.path}: cannot be written to: {error.strerror}; choose another folder with --logs"
+            f"{shown_path(folder.path)}: cannot be written to: {error.strerror}; choose another folder with --logs"
         ) from None
     return folder
 

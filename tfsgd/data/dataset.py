@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 Images = NDArray[np.uint8]  # (N, height, width, channels)
 
 
+NOT_PUBLISHED = "not the published bytes"
+
+
 Labels = NDArray[np.int64]  # (N,)
 
 
@@ -54,7 +57,12 @@ class Splits:
     validation: Split
     test: Split
     sha256: str  # of all images and labels in canonical order
-    source: str  # where they came from, for people
+    source: str  # where they came from, for people, and what is to be known of them
+
+    @property
+    def note(self) -> str:
+        """What is to be known of the images: whether they are known not to be the published ones; else empty."""
+        return NOT_PUBLISHED if NOT_PUBLISHED in self.source else ""
 
 
 def to_unit(images: Images) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """MNIST and Fashion-MNIST: the IDX format, verified by content."""
 
 import hashlib
+import math
 import struct
 from pathlib import Path
 
@@ -47,18 +48,24 @@ def read_idx_dataset(dataset: str, folder: Path) -> tuple[Split, Split]:
             )
         content = read_bytes(path)
         array = _parse_idx(content, path)
-        if hashlib.sha256(content).hexdigest() != expected:
-            other = next(
-                (d for d, sums in _IDX_SHA256.items() if hashlib.sha256(content).hexdigest() in sums), None
-            )
-            found = f"{other}'s" if other else "something else"
+        found = hashlib.sha256(content).hexdigest()
+        if found != expected:
             raise RequestError(
-                f"{path}: expected the published content of {dataset}, found {found}; put the original file there"
+                f"{path}: expected the published content of {dataset}'s {name}, found {_known(found)}; "
+                "put the original file there"
             )
         arrays.append(array)
     train = Split(arrays[0][..., np.newaxis], arrays[1].astype(np.int64))
     test = Split(arrays[2][..., np.newaxis], arrays[3].astype(np.int64))
     return train, test
+
+
+def _known(sha256: str) -> str:
+    """Which published file it is."""
+    for dataset, sums in _IDX_SHA256.items():
+        if sha256 in sums:
+            return f"{dataset}'s {IDX_FILES[sums.index(sha256)]}"
+    return "something else"
 
 
 def _parse_idx(content: bytes, path: Path) -> NDArray[np.uint8]:
@@ -70,9 +77,9 @@ def _parse_idx(content: bytes, path: Path) -> NDArray[np.uint8]:
             f"{path}: expected an IDX file of unsigned bytes with {rank} dimension(s), found another format"
         )
     shape = struct.unpack(f">{rank}I", content[4:header])
-    if len(content) - header != int(np.prod(shape)):
+    if len(content) - header != math.prod(shape):  # of Python's integers: a product of 64 bits may be 0
         raise RequestError(
-            f"{path}: expected {int(np.prod(shape)):,} bytes of data as its header says, found "
+            f"{path}: expected {math.prod(shape):,} bytes of data as its header says, found "
             f"{len(content) - header:,}; truncated or damaged, copy it anew"
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

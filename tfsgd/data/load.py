@@ -9,9 +9,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tfsgd.data.cifar import CIFAR_TRAIN, read_cifar10
-from tfsgd.data.dataset import Dataset, Split, Splits, canonical
-from tfsgd.data.files import existing
+from tfsgd.data.cifar import CIFAR_TRAIN, is_published, read_cifar10
+from tfsgd.data.dataset import NOT_PUBLISHED, Dataset, Split, Splits, canonical
+from tfsgd.data.files import existing, is_folder
 from tfsgd.data.idx import IDX_FILES, read_idx_dataset
 from tfsgd.data.tfds import read_tfds
 from tfsgd.errors import RequestError
@@ -61,7 +61,8 @@ def load_splits(dataset: str, data_dirs: tuple[Path | None, ...] = ()) -> Splits
     """
     for folder in _raw_folders(dataset, data_dirs):
         train, test = _READERS[dataset](folder)
-        return _split(dataset, train, test, str(folder))
+        published = dataset != "cifar10" or is_published(folder)  # the others' readers refuse what is not
+        return _split(dataset, train, test, f"{folder}{'' if published else f' ({NOT_PUBLISHED})'}")
     train, test = read_tfds(dataset)
     return _split(dataset, train, test, "tensorflow_datasets")
 
@@ -77,7 +78,7 @@ def data_folders(data_dirs: tuple[Path | None, ...]) -> list[Path]:
     """
     named = [*data_dirs, Path(os.environ["TFSGD_DATA"]) if os.environ.get("TFSGD_DATA") else None]
     for folder in named:
-        if folder is not None and not folder.is_dir():
+        if folder is not None and not is_folder(folder):
             raise RequestError(f"{folder}: expected a folder with data sets, found none")
     return [folder for folder in named if folder is not None]
 

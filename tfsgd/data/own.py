@@ -43,6 +43,7 @@ KEYS = (
     "title",
 )
 TITLE_LENGTH = 60
+MOST_CLASSES = 100_000
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
@@ -51,7 +52,12 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     Raises:
         RequestError: it cannot be read.
     """
-    if not zipfile.is_zipfile(path):
+    try:
+        with path.open("rb") as file:
+            is_archive = zipfile.is_zipfile(file)
+    except OSError as error:
+        raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
+    if not is_archive:
         raise RequestError(f"{path}: expected an .npz file as numpy.savez writes it, found another format")
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -182,6 +188,8 @@ def _labels(found: Any, what: str) -> Labels:
         )
     if len(labels) and labels.min() < 0:
         raise RequestError(f"{what}: expected labels from 0, found {labels.min()}")
+    if len(labels) and labels.max() >= MOST_CLASSES:
+        raise RequestError(f"{what}: expected labels below {MOST_CLASSES:,}, found {labels.max():,}")
     return labels.astype(np.int64)
 
 
@@ -228,6 +236,8 @@ def _classes(
         raise RequestError(
             f"{source}: classes: expected their number or their names, found {found.dtype} of shape {found.shape}"
         )
+    if classes > MOST_CLASSES:
+        raise RequestError(f"{source}: classes: expected at most {MOST_CLASSES:,}, found {classes:,}")
     if greatest >= classes:
         part = next(part for part, split in parts.items() if split.labels.max() == greatest)
         raise RequestError(

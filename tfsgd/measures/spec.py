@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from typing_extensions import Self
 
-from tfsgd.fields import Block
+from tfsgd.fields import Block, Count, Finite, Flag, Seconds, Seed, Text
 
 Kind = Literal["accuracy", "confidence", "attack", "gradient", "curvature"]
 Split = Literal["train", "validation", "test"]
@@ -26,7 +27,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-Number = Annotated[float | None, BeforeValidator(_finite)]  # NaN is null
+Number = Annotated[Finite | None, BeforeValidator(_finite)]  # NaN is null
 
 
 def _value(value: Any) -> Any:
@@ -48,6 +49,26 @@ SHARES = {
     "fraction",
     "censored",
 }  # in [0, 1]
+NEEDED: dict[str, tuple[str, ...]] = {  # by the kind of a measurement
+    "accuracy": ("accuracy",),
+    "attack": ("accuracy", "clean_accuracy"),
+    "confidence": ("confidence", "margin", "calibration_error"),
+    "curvature": ("value", "error", "products", "converged"),
+    "gradient": (),
+}
+NUMBERS = SHARES | {
+    "loss",
+    "margin",
+    "value",
+    "error",
+    "radius",
+    "queries",
+    "lower_quartile",
+    "median",
+    "upper_quartile",
+}
+COUNTS = {"products", "predicted_classes"}
+LEAST_LOSS = -1e-6  # a mean cross-entropy, and what is left of 0 by rounding
 
 
 class Spec(Block):
@@ -126,10 +147,10 @@ class Provenance(Part):
     """Where and with what a number was made."""
 
     versions: dict[str, str]
-    device: str
-    threads: int
-    onednn: bool
-    replicas: int
+    device: Text
+    threads: Count
+    onednn: Flag
+    replicas: Count
     git_commit: str | None
 
 
@@ -141,24 +162,30 @@ class Measurement(Part):
     """
 
     kind: Kind
-    name: str
-    label: str
+    name: Text
+    label: Text
     settings: dict[str, Any]
     split: Split
-    examples: int
-    seed: int
+    examples: Count
+    seed: Seed
     values: dict[str, Value]
-    seconds: Number
+    seconds: Seconds | None
     identity: Sha256
     provenance: Provenance | None = None  # None: the record's own
 
-    @field_validator("values")
-    @classmethod
-    def _shares_are_shares(cls, values: dict[str, Any]) -> dict[str, Any]:
-        for key in SHARES & values.keys():
-            if values[key] is not None and not 0 <= values[key] <= 1:
-                raise ValueError(f"{key}: expected a fraction in [0, 1], found {values[key]!r}")
-        return values
+    @model_validator(mode="after")
+    def _values_are_possible(self) -> Self:
+        for key, value in self.values.items():
+            if problem := _problem(key, value):
+                raise ValueError(f"values.{key}: {problem}, found {value!r:.60}")
+        if self.kind == "attack" and not _is_number(self.epsilon, 0, 1):
+            raise ValueError(f"settings.epsilon: expected a number in [0, 1], found {self.epsilon!r:.60}")
+        return self
+
+    @property
+    def missing_values(self) -> list[str]:
+        """What every measurement of its kind has, and this one has not."""
+        return [key for key in NEEDED.get(self.kind, ()) if key not in self.values]
 
     @property
     def epsilon(self) -> float | None:
@@ -169,3 +196,26 @@ class Measurement(Part):
     def accuracy(self) -> float | None:
         """Share of the images that get their true label."""
         return self.values.get("accuracy")
+
+
+def _problem(key: str, value: Any) -> str:
+    """What a value of a measurement should have been; empty where it may be."""
+    if key in COUNTS and not _is_count(value):
+        return "expected a whole number from 0"
+    if key == "converged" and not isinstance(value, bool):
+        return "expected true or false"
+    if key in SHARES and value is not None and not _is_number(value, 0, 1):
+        return "expected a fraction in [0, 1]"
+    if key == "loss" and value is not None and not _is_number(value, LEAST_LOSS, math.inf):
+        return "expected a number from 0"
+    if key in NUMBERS and value is not None and not _is_number(value, -math.inf, math.inf):
+        return "expected a number or null"
+    return ""
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_number(value: Any, least: float, most: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most

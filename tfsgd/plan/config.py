@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from tfsgd.data.dataset import Dataset, Splits
 from tfsgd.data.load import DATASETS, load_splits
-from tfsgd.fields import Block, Cardinal, Count, Flag, Label, Momentum, Name, Positive
+from tfsgd.fields import MOST_EPOCHS, Block, Count, Epochs, Flag, Label, Momentum, Name, Positive, Rate, Seed
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.operator import CurvatureSpec
@@ -24,13 +24,16 @@ from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
 from tfsgd.plan.resolve import is_own_name, nearest
 from tfsgd.plan.specs import attack, curvature_measure
 
+LARGEST_GRID = 100_000  # trials
+SLOWEST, FASTEST = 1e-30, 1e30  # learning rates: single precision has them
+
 
 class Regime(Block):
     """Either a constant `learning_rate` or a constant `ratio` of it to the batch size."""
 
-    learning_rate: Positive | None = None
-    ratio: Positive | None = None
-    halve_every_epochs: Count | None = None
+    learning_rate: Rate | None = None
+    ratio: Rate | None = None
+    halve_every_epochs: Epochs | None = None
     momentum: Annotated[tuple[Momentum, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -176,14 +179,14 @@ class Experiment(Measuring):
 
     name: Name
     model: str
-    epochs: Count | None = None
+    epochs: Epochs | None = None
     budget: Budget | None = None
     snapshots: Snapshots | None = None
     batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)]
-    seeds: Annotated[tuple[Cardinal, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     regimes: Annotated[dict[Label, Regime], Field(min_length=1)]
     export: Flag = True
-    checkpoint_every_epochs: Count = 1
+    checkpoint_every_epochs: Epochs = 1
     profile: Literal["full", "quick"] = "full"
 
     @model_validator(mode="after")
@@ -205,12 +208,33 @@ class Experiment(Measuring):
         if (self.epochs is None) == (self.budget is None):
             both = "received both; --set KEY=null takes one away" if self.budget else "received neither"
             raise ValueError(f"epochs, budget: expected one of them, {both}")
+        longest = max(map(self.epochs_at, self.batch_sizes))
+        if longest > MOST_EPOCHS:
+            raise ValueError(
+                f"budget.updates: expected at most {MOST_EPOCHS:,} epochs of every batch size, found {longest:,}"
+            )
+        self._is_of_a_size()
         slugs = [slug(label) for label in self.regimes]
         if len(set(slugs)) != len(slugs):
             raise ValueError(
                 f"regimes: expected labels that differ as folder names, received {', '.join(self.regimes)}"
             )
         return self
+
+    def _is_of_a_size(self) -> None:
+        momenta = sum(len(regime.momentum) for regime in self.regimes.values())
+        trials = len(self.seeds) * len(self.batch_sizes) * momenta
+        if trials > LARGEST_GRID:
+            raise ValueError(
+                f"seeds x batch_sizes x momenta: expected a grid of at most {LARGEST_GRID:,} trials, found {trials:,}"
+            )
+        for label, regime in self.regimes.items():
+            rates = [regime.ratio * size for size in self.batch_sizes] if regime.ratio else []
+            if rates and not SLOWEST <= min(rates) <= max(rates) <= FASTEST:
+                raise ValueError(
+                    f"regimes.{label}.ratio: expected learning rates from {SLOWEST:g} to {FASTEST:g}, "
+                    f"found {min(rates):g} to {max(rates):g}"
+                )
 
     @property
     def architecture(self) -> Architecture | OwnModel:

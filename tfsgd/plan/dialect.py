@@ -30,6 +30,7 @@ from tfsgd.errors import RequestError
 
 LONGEST_FILE = 1_000_000  # bytes
 DEEPEST = 20  # mappings and lists inside each other
+MOST_VALUES = 20_000
 LONGEST_NUMBER = 40  # characters
 
 _NUMBER = re.compile(
@@ -128,14 +129,17 @@ def parse_yaml(text: str) -> Any:
 def _refuse_what_is_not_plain(text: str) -> None:
     """Walks over the text's events: no value is built before all of them are plain."""
     yaml = YAML(typ="safe", pure=True)
-    depth = 0
+    depth = values = 0
     for event, is_key in _with_role(yaml.parse(text)):
+        values += isinstance(event, ScalarEvent)
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         problem = _problem_of(event, yaml)
         if problem is None and is_key:
             problem = _problem_of_key(event, yaml)
         if depth > DEEPEST:
             problem = f"found more than {DEEPEST} mappings and lists inside each other"
+        if values > MOST_VALUES:
+            problem = f"found more than {MOST_VALUES:,} values"
         if problem:
             raise _at(event.start_mark, problem)
 
@@ -198,10 +202,15 @@ def _at(mark: Any, problem: str) -> DialectError:
     return DialectError(f"{' '.join(problem.split())[:200]}{line}")
 
 
-def cut(text: str) -> str:
+def cut(text: str, longest: int = 60) -> str:
     """A text as part of a one-line message: printable, and not long."""
     text = text if text.isprintable() else repr(text)[1:-1]
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def shown_path(path: Path | str) -> str:
+    """A path as part of a one-line message: whole, unless nobody means it."""
+    return cut(str(path), 300)
 
 
 def shown(value: Any) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tfsgd.data.dataset import Dataset, Splits
+from tfsgd.data.files import is_file
 from tfsgd.data.load import data_folders
 from tfsgd.data.own import own_data, read_npz
 from tfsgd.errors import RequestError
@@ -105,7 +106,7 @@ def _source(name: str, code_dir: Path | None, data_dirs: tuple[Path | None, ...]
     folders = [*([code_dir] if code_dir else []), *data_folders(data_dirs)] or [Path()]
     for folder in folders:
         path = folder / name
-        if path.is_file():
+        if is_file(path):
             return _Npz(name, path, (path.stat().st_size, path.stat().st_mtime_ns))
     raise RequestError(
         f"dataset: {name}: no such file in {', '.join(map(str, dict.fromkeys(folders)))}; put it beside the "

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from tfsgd.errors import RequestError
+from tfsgd.fields import expectation
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.plan.config import Experiment, Measuring
 from tfsgd.plan.dialect import DialectError, cut, parse_yaml, read_yaml, shown, to_yaml
@@ -20,6 +21,8 @@ from tfsgd.plan.shipped import find_config
 __all__ = ["load_experiment", "load_measuring", "read_yaml", "regrown", "to_yaml"]
 
 M = TypeVar("M", bound=Measuring)
+
+LONGEST_KEY = 250  # characters of a dotted key; a label in it has at most 60
 
 
 def load_experiment(
@@ -78,6 +81,10 @@ def _parse_override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise RequestError(f"--set {cut(text)}: expected KEY=VALUE")
+    if len(key) > LONGEST_KEY:
+        raise RequestError(
+            f"--set {cut(text)}: expected a key of at most {LONGEST_KEY} characters, found {len(key):,}"
+        )
     try:
         return key, parse_yaml(value)
     except DialectError as error:
@@ -98,7 +105,9 @@ def _assign(raw: dict[str, Any], kind: Any, dotted: str, value: Any) -> None:
 def _first_key(raw: dict[str, Any], kind: Any, dotted: str, value: Any) -> tuple[str, str]:
     """A dotted key's first key, and the rest: a field up to the first dot, a label with its dots."""
     if get_origin(kind) is not dict:
-        first, _, rest = dotted.partition(".")
+        first, dot, rest = dotted.partition(".")
+        if dot and not (first and rest):
+            raise RequestError(f"--set {cut(dotted)}: expected keys on both sides of each dot")
         return first, rest
     labels = [label for label in raw if dotted == label or dotted.startswith(f"{label}.")]
     new = dotted if isinstance(value, dict) else dotted.rpartition(".")[0] or dotted
@@ -152,24 +161,17 @@ def _model(
 def _problem(item: dict[str, Any]) -> str:
     # The entry of a list is told by its value.
     location = [str(part) for part in item["loc"] if not isinstance(part, int) and part != "[key]"]
-    key = ".".join(cut(part) for part in location)
+    key = ".".join(cut(part) if part == part.strip() else shown(part) for part in location)
+    problem = expectation(item)
     if item["type"] == "extra_forbidden":
-        return f"{key}: unknown key{nearest(location[-1], _allowed_keys(item['loc'][:-1]))}"
+        others = [allowed for allowed in _allowed_keys(item["loc"][:-1]) if allowed != location[-1]]
+        return f"{key}: {problem}{nearest(location[-1], others)}"
     if item["type"] == "missing":
-        return f"{key}: missing"
+        return f"{key}: {problem}"
     if item["type"] == "value_error":
-        problem = str(item["ctx"]["error"])
         separator = "." if re.match(r"[\w./-]+: ", problem) else ": "
         return f"{key}{separator if key else ''}{problem}"
-    expected = {
-        "string_pattern_mismatch": "expected letters, digits, '.', '_' or '-', beginning with a letter or digit",
-        "too_short": "expected at least one entry",
-        "tuple_type": "expected a list",
-        "dict_type": "expected a mapping",
-        "model_type": "expected a mapping",
-        "model_attributes_type": "expected a mapping",
-    }.get(item["type"]) or re.sub(r"^Input should be", "expected", item["msg"])
-    return f"{key}: {expected}, received {shown(item['input'])}"
+    return f"{key}: {problem}, received {shown(item['input'])}"
 
 
 def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
@@ -233,12 +235,22 @@ def load_measuring(
         "dataset": dataset,
         "attacks": {"fgsm": {"epsilon": epsilon}, "pgd": {"epsilon": epsilon}},
     }
-    for key, value in map(_parse_override, overrides):
+    for key, value in _without_quick(overrides):
         _assign(raw, Measuring, key, value)
     few = _validated(Path("--dataset"), _with_examples(raw, lambda split: 1), data_dirs, Measuring)
     usual = TopEigenvalue().examples
     fitting = _with_examples(raw, lambda split: min(usual, few.examples(split)))
     return _validated(Path("--dataset"), fitting, data_dirs, Measuring)
+
+
+def _without_quick(overrides: tuple[str, ...]) -> list[tuple[str, Any]]:
+    assignments = [_parse_override(text) for text in overrides]
+    for key, _ in assignments:
+        if key.partition(".")[0] == "quick":
+            raise RequestError(
+                f"--set {cut(key)}: only the config of a sweep has a quick block; leave it out"
+            )
+    return assignments
 
 
 def _with_examples(raw: dict[str, Any], examples: Callable[[str], int]) -> dict[str, Any]:
@@ -278,6 +290,6 @@ def regrown(
         more = load_experiment(config, (), raw.get("profile") == "quick", data_dirs).model_dump(mode="json")
         for key in ("attacks", "curvature"):
             raw[key] = {**(raw.get(key) or {}), **more[key]}
-    for key, value in map(_parse_override, overrides):
+    for key, value in _without_quick(overrides):
         _assign(raw, Experiment, key, value)
     return _validated(stored, raw, data_dirs, resolved=True)

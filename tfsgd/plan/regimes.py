@@ -7,15 +7,21 @@ keys in the config, not from its name.
 
 from dataclasses import dataclass
 
+from pydantic import ConfigDict
+
+from tfsgd.fields import Count, Epochs, Momentum, Rate
+
 
 @dataclass(frozen=True)
 class SGDSettings:
     """Everything that Algorithm 1 of the paper needs besides the network and the images."""
 
-    batch_size: int
-    momentum: float
-    learning_rate: float  # in the first epoch
-    halve_every_epochs: int | None = None  # None: constant
+    __pydantic_config__ = ConfigDict(extra="forbid")  # as a part of a record, which checks its numbers
+
+    batch_size: Count
+    momentum: Momentum
+    learning_rate: Rate  # in the first epoch
+    halve_every_epochs: Epochs | None = None  # None: constant
 
     def learning_rate_at(self, epoch: int) -> float:
         """Learning rate in an epoch, counted from 0: halved after every `halve_every_epochs`."""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from tfsgd.errors import RequestError
+from tfsgd.fields import expectation
 from tfsgd.measures import attacks, curvature
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.operator import CurvatureSpec
@@ -81,11 +82,9 @@ def said(error: ValidationError, block: type[Spec]) -> str:
     key = ".".join(str(part) for part in item["loc"] if not isinstance(part, int))
     if item["type"] == "extra_forbidden":
         return f"{key}: unknown key{nearest(key, block.model_fields)}"
+    problem = expectation(item)
     if item["type"] == "missing":
-        return f"{key}: missing"
+        return f"{key}: {problem}"
     if item["type"] == "value_error":
-        return f"{key}{'.' if key else ''}{item['ctx']['error']}"
-    expected = {"too_short": "expected at least one entry", "tuple_type": "expected a list"}.get(
-        item["type"], item["msg"].replace("Input should be", "expected")
-    )
-    return f"{key}: {expected}, received {item['input']!r:.60}"
+        return f"{key}{'.' if key else ''}{problem}"
+    return f"{key}: {problem}, received {item['input']!r:.60}"

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all."""
 
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -16,6 +17,25 @@ def text_of(path: Path) -> str | None:
 
 def to_json(value: Any) -> str:
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
+
+
+def from_json(text: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is none; NaN, infinities and numbers beyond a double are none.
+        RecursionError: too much nesting.
+    """
+    return json.loads(text, parse_constant=_refuse_number, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse_number(text)
+
+
+def _refuse_number(text: str) -> float:
+    raise ValueError(f"found {text}, which is no number of JSON or none that a double holds")
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -1,7 +1,6 @@
 """`LOGS/NAME`: the paths below it, and the only code that writes there."""
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,10 +10,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from tfsgd.errors import RequestError
+from tfsgd.fields import expectation
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.dialect import cut, shown
 from tfsgd.plan.reading import read_yaml, to_yaml
 from tfsgd.plan.trials import Trial
-from tfsgd.records.files import text_of, to_json, write_atomically
+from tfsgd.records.access import folders_in, is_there, read_text
+from tfsgd.records.files import from_json, text_of, to_json, write_atomically
 from tfsgd.records.lease import Lease
 from tfsgd.records.record import Record
 from tfsgd.records.upgrade import upgraded
@@ -44,8 +46,10 @@ class LogFolder:
             RequestError: a record is no valid record, or does not belong where it lies.
         """
         hessian = self._recorded_hessian()
-        for path in sorted((self.path / "trials").glob("*/*/record.json")):
-            yield read_record(path, hessian)
+        for regime in folders_in(self.path / "trials"):
+            for path in (folder / "record.json" for folder in folders_in(regime)):
+                if is_there(path):
+                    yield read_record(path, hessian)
 
     def record(self, trial: Trial) -> Record | None:
         """The record in a trial's folder; `None` if there is none yet.
@@ -54,7 +58,7 @@ class LogFolder:
             RequestError: what lies there is no record.
         """
         path = self.trial_path(trial) / "record.json"
-        return read_record(path, self._recorded_hessian()) if path.exists() else None
+        return read_record(path, self._recorded_hessian()) if is_there(path) else None
 
     def write_record(self, record: Record) -> Path:
         """Writes a record where it belongs and removes the failure of an earlier try."""
@@ -130,10 +134,8 @@ def _read_experiment(path: Path) -> Experiment:
     try:
         return Experiment.model_validate(read_yaml(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the whole file"
         raise RequestError(
-            f"{path}: no valid config: {key}: {first['msg']}; the next sweep writes it anew"
+            f"{path}: no valid config: {first_problem(error)}; the next sweep writes it anew"
         ) from None
 
 
@@ -149,24 +151,40 @@ def read_record(path: Path, hessian: Mapping[str, Any]) -> Record:
     """
     advice = "put its original back, or remove it to train the trial again"
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = from_json(read_text(path))
         record = Record.model_validate(upgraded(raw, hessian) if isinstance(raw, dict) else raw)
     except OSError as error:
         raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        key = "".join(f"{part}." for part in first["loc"])[:-1]
-        what = f"{key}: {first['msg']}" if key else first["msg"]
-        raise RequestError(f"{path}: no valid record: {what}; {advice}") from None
-    except (ValueError, RecursionError) as error:
-        raise RequestError(f"{path}: no valid JSON ({error}); {advice}") from None
-    except (KeyError, TypeError) as error:
-        raise RequestError(f"{path}: no valid record of schema 1: {error}; {advice}") from None
+        raise RequestError(f"{path}: no valid record: {first_problem(error)}; {advice}") from None
+    except RecursionError:
+        raise RequestError(f"{path}: no valid JSON (found too much nesting); {advice}") from None
+    except ValueError as error:
+        raise RequestError(f"{path}: no valid JSON ({cut(str(error))}); {advice}") from None
+    except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
+        raise RequestError(f"{path}: no valid record of schema 1: {cut(str(error))}; {advice}") from None
+    for found in record.measurements:
+        if found.missing_values:
+            raise RequestError(
+                f"{path}: no valid record: {found.label}: values.{found.missing_values[0]}: missing; {advice}"
+            )
     if path.parent.parent.name + "/" + path.parent.name != record.folder:
         raise RequestError(
             f"{path}: its content belongs to trials/{record.folder}; move it there or remove it"
         )
     return record
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong with what was read: where, what was expected, what was found."""
+    item = error.errors()[0]
+    key = cut(".".join(str(part) for part in item["loc"])) or "the whole file"
+    said = expectation(dict(item))
+    return (
+        f"{key}: {said}"
+        if item["type"] in ("value_error", "missing")
+        else f"{key}: {said}, found {shown(item['input'])}"
+    )
 
 
 def stored_network(folder: Path, name: str = "model.keras") -> Path:
@@ -182,7 +200,7 @@ def stored_network(folder: Path, name: str = "model.keras") -> Path:
     path = folder / name
     advice = "put it back, or remove the trial's folder to train it again"
     try:
-        expected = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["sha256"][name]
+        expected = from_json(read_text(folder / "manifest.json"))["sha256"][name]
         content = path.read_bytes()
     except FileNotFoundError as error:
         kept = "" if error.filename == str(path) else " (export: false keeps no network)"
@@ -191,7 +209,7 @@ def stored_network(folder: Path, name: str = "model.keras") -> Path:
         ) from None
     except OSError as error:
         raise RequestError(f"{error.filename}: cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise RequestError(f"{folder / 'manifest.json'}: no valid manifest; {advice}") from None
     if hashlib.sha256(content).hexdigest() != expected:
         raise RequestError(f"{path}: it is not the network that was trained (SHA-256); {advice}")

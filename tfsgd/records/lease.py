@@ -20,7 +20,11 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RequestError: another process has it; the line names that process.
     """
-    with (folder / ".lock").open("a+") as file:
+    try:
+        file = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise RequestError(f"{folder / '.lock'}: cannot be opened: {error.strerror}") from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

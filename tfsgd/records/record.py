@@ -11,6 +11,8 @@ from typing import Literal, TypeVar
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from tfsgd.data.load import DATASETS
+from tfsgd.fields import Count, Epochs, Flag, Name, Seconds, Seed, Text
 from tfsgd.measures.spec import Measurement, Number, Part, Provenance, Request, Sha256
 from tfsgd.plan.length import Length, steps_per_epoch
 from tfsgd.plan.regimes import SGDSettings
@@ -79,30 +81,31 @@ class Record(Part, Measured):
     """The result of one trial: the keys of `record.json`. Accuracies are fractions in [0, 1]."""
 
     schema_version: Literal[2] = Field(alias="schema")
-    name: str
-    dataset: str
-    model: str
-    regime: str
-    regimes: tuple[str, ...]
+    name: Name
+    dataset: Text
+    model: Text
+    regime: Text
+    regimes: tuple[Text, ...]
     sgd: SGDSettings
-    seed: int
-    epochs: int  # begun
-    updates: int | None = None  # how many of SGD, where that was asked for in place of epochs
+    seed: Seed
+    epochs: Epochs  # begun
+    updates: Count | None = None  # how many of SGD, where that was asked for in place of epochs
     profile: Literal["full", "quick"]
     status: Literal["completed", "diverged", "collapsed"]
-    train_examples: int
-    classes: int
-    batch_norm: bool = (
+    train_examples: Count
+    classes: Count
+    batch_norm: Flag = (
         False  # whether it has statistics of its own, as BatchNorm has: then λ1 is not training's
     )
     measurements: tuple[Measurement, ...]
     history: dict[str, tuple[Number, ...]]  # one entry an epoch
-    seconds: dict[str, float]  # of the training; each measurement has its own
+    seconds: dict[str, Seconds]  # of the training; each measurement has its own
     provenance: Provenance
     data_sha256: Sha256
+    data_note: Text = ""  # what is to be known of the images, such as that they are not the published ones
     model_sha256: Sha256
-    cut: bool  # whether fewer training images were used than there are
-    batch_order: int
+    cut: Flag  # whether fewer training images were used than there are
+    batch_order: Count
     training_hash: Sha256
     snapshots: tuple[Snapshot, ...] = ()
 
@@ -110,6 +113,30 @@ class Record(Part, Measured):
     def _is_what_its_hash_says(self) -> Self:
         if self.training.hash != self.training_hash:
             raise ValueError("training_hash: it does not belong to these settings; the record was edited")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.regime not in self.regimes:
+            raise ValueError(
+                f"regimes: expected {self.regime} among them, found {', '.join(self.regimes) or 'none'}"
+            )
+        known = DATASETS.get(self.dataset)
+        if known and not self.cut and self.train_examples != known.train:
+            raise ValueError(
+                f"train_examples: expected all {known.train:,} images of {known.name}, found {self.train_examples:,}"
+            )
+        if self.status == "diverged" and self.measurements:
+            raise ValueError("status: diverged, but it has measurements, which a diverged network has not")
+        lengths = {len(column) for column in self.history.values()}
+        if len(lengths) > 1 or max(lengths, default=0) > self.epochs:
+            raise ValueError(f"history: expected columns of one length, at most {self.epochs:,} epochs")
+        for key, column in self.history.items():
+            shares = [value for value in column if value is not None] if key.endswith("accuracy") else []
+            if shares and not 0 <= min(shares) <= max(shares) <= 1:
+                raise ValueError(
+                    f"history.{key}: expected fractions in [0, 1], found {min(shares)} to {max(shares)}"
+                )
         return self
 
     @property

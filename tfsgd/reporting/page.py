@@ -18,6 +18,7 @@ from tfsgd.reporting.beyond_claims import BEYOND
 from tfsgd.reporting.claims import GROUPS
 from tfsgd.reporting.drawing import Drawing, inline, style_variables
 from tfsgd.reporting.figures import draw
+from tfsgd.reporting.spreadsheet import without_formulas
 from tfsgd.reporting.studies import Study, read_studies
 from tfsgd.reporting.trial_table import trial_name, trial_table
 from tfsgd.reporting.verdicts import Judgement, judge
@@ -122,7 +123,7 @@ def _records_csv(studies: Sequence[Study], target: Path) -> str:
     table["regimes"] = table["regimes"].map(";".join)
     table["failed_checks"] = table["failed_checks"].map(lambda failed: ";".join(c.name for c in failed))
     table["folder"] = [os.path.relpath(path, target) for path in table["folder"]]
-    return str(table.to_csv(index=False))
+    return str(without_formulas(table).to_csv(index=False))
 
 
 def _claims_json(

@@ -21,6 +21,8 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.length import Length
 from tfsgd.plan.trials import grid, training_of
 from tfsgd.plan.wanted import wanted
+from tfsgd.records.access import folders_in, is_there, read_text
+from tfsgd.records.files import from_json
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record
 from tfsgd.reporting.rows import Row, table_of
@@ -134,7 +136,7 @@ def _read_folder(path: Path) -> _Folder:
 
 
 def _read_experiment(logs: LogFolder) -> Experiment | None:
-    return logs.read_experiment() if logs.experiment_path.exists() else None
+    return logs.read_experiment() if is_there(logs.experiment_path) else None
 
 
 def _refuse_stranger(record: Record, first: Record, experiment: Experiment | None, path: Path) -> None:
@@ -153,18 +155,19 @@ def _said(value: object) -> str:
 
 
 def _read_failures(path: Path) -> tuple[Failure, ...]:
+    files = (
+        folder / "failure.json" for regime in folders_in(path / "trials") for folder in folders_in(regime)
+    )
     return tuple(
-        _read_failure(file)
-        for file in sorted((path / "trials").glob("*/*/failure.json"))
-        if not (file.parent / "record.json").exists()
+        _read_failure(file) for file in files if is_there(file) and not is_there(file.parent / "record.json")
     )
 
 
 def _read_failure(file: Path) -> Failure:
     trial = f"{file.parent.parent.name}/{file.parent.name}"
     try:
-        error = str(json.loads(file.read_text(encoding="utf-8"))["error"])
-    except (ValueError, KeyError, TypeError):
+        error = str(from_json(read_text(file))["error"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         error = "failure.json cannot be read"
     return Failure(trial, error.strip().splitlines()[0] if error.strip() else "no message")
 

@@ -46,6 +46,8 @@ def notes_of(study: Study) -> list[str]:
 
 
 def _notes_on_settings(study: Study) -> Iterator[str]:
+    for note in sorted({record.data_note for record in study.records if record.data_note}):
+        yield f"The images of {study.dataset_title} are {note}: numbers on them are not those of the published data."
     if study.profile == "quick":
         yield (
             "Quick profile: few images, epochs and settings. It shows that everything runs, and says nothing "

@@ -173,6 +173,7 @@ def evidence(found: list[Found], plan: Measuring, splits: Splits) -> dict[str, A
     return {
         "dataset": plan.dataset,
         "data_sha256": splits.sha256,
+        "data_note": splits.note,
         "provenance": provenance().model_dump(mode="json"),
         "networks": [one.as_json() for one in found],
     }

@@ -1,10 +1,12 @@
 """What a person sees in a terminal: progress, and nothing of what TensorFlow says to itself."""
 
+import errno
 import os
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -18,6 +20,7 @@ from rich.progress import (
 )
 from typing_extensions import Self
 
+from tfsgd.errors import OutputLost
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
@@ -26,9 +29,26 @@ WIDE = 150  # columns of a log file, where nothing tells how wide a reader's win
 QUIET_SECONDS = 30  # between two lines about the same trial in a log file
 
 
+class _Console(Console):
+    """One that says when standard output takes nothing any more.
+
+    Raises:
+        OutputLost: the disk is full, or the reader has gone.
+    """
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        try:
+            super().print(*objects, **options)
+        except OSError as error:
+            raise OutputLost(error) from None
+
+    def on_broken_pipe(self) -> None:
+        raise OutputLost(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
+
+
 def console() -> Console:
     """Standard output, as wide as the terminal or as a log allows."""
-    return Console() if sys.stdout.isatty() else Console(width=WIDE)
+    return _Console() if sys.stdout.isatty() else _Console(width=WIDE)
 
 
 def send_native_logs_to(path: Path) -> None:

@@ -1,6 +1,6 @@
 """The plan and the results as tables in a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from rich.table import Table
@@ -11,6 +11,20 @@ from tfsgd.plan.trials import Trial
 from tfsgd.plan.wanted import wanted
 from tfsgd.records.record import Record
 from tfsgd.sweeping.progress import duration
+
+MANY = 1_000  # rows: a table's columns take a millisecond a row to fit
+
+
+def plan_lines(trials: list[Trial], experiment: Experiment) -> Iterator[str]:
+    """The trials with their SGD settings, a line each: as `plan_table`, for many."""
+    yield f"{experiment.name}: {len(trials):,} trials of {experiment.epochs} epochs"
+    for trial in trials:
+        s = trial.settings
+        halving = f", halved every {s.halve_every_epochs} epochs" if s.halve_every_epochs else ""
+        yield (
+            f"{trial.name}  {' = '.join(trial.regimes)}  batch_size {s.batch_size}, momentum {s.momentum}, "
+            f"learning_rate {s.learning_rate:g}{halving}, seed {trial.seed}"
+        )
 
 
 def plan_table(trials: list[Trial], experiment: Experiment) -> Table:

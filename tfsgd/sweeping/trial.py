@@ -136,6 +136,7 @@ def train_trial(trial: Trial, job: Job) -> tuple[Record, Any]:
         seconds={"train": trained.train_seconds},
         provenance=provenance(),
         data_sha256=training.data_sha256,
+        data_note=job.splits.note,
         model_sha256=training.model_sha256,
         cut=training.train_examples is not None,
         batch_order=training.batch_order,

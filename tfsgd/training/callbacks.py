@@ -38,7 +38,9 @@ class LearningRateRule(keras.callbacks.Callback):
         optimizer = self.model.optimizer
         old, new = float(optimizer.learning_rate.numpy()), self._settings.learning_rate_at(epoch)
         optimizer.learning_rate.assign(new)
-        scale = float(optimizer.learning_rate.numpy()) / old
+        scale = (
+            float(optimizer.learning_rate.numpy()) / old if old else 1
+        )  # halved to nothing, it stays there
         if scale != 1:
             for slot in optimizer.momentums:
                 slot.assign(slot * scale)

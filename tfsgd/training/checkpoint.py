@@ -2,17 +2,15 @@
 
 Order of the batches, augmentation and the learning-rate rule are functions of the epoch, so a
 checkpoint holds the rest: weights, BatchNorm's statistics, dropout's generator, momentum, and what
-was seen so far. A checkpoint is one NumPy archive without pickles, written atomically, with a
-SHA-256 of its content; one that does not match is passed over for the one before.
+was seen so far. A checkpoint that is damaged, in whatever way, is passed over for the one before, and that is said.
 """
 
-import hashlib
+import contextlib
 import json
-import os
 import re
 import shutil
+import sys
 import time
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 
 from tfsgd.measures.operator import Curvature
 from tfsgd.records.record import EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING
+from tfsgd.training.archive import Arrays, DamagedError, read_arrays, write_arrays
 from tfsgd.training.callbacks import EpochLog, TopHessianEigenvalue
 from tfsgd.training.snapshots import KeepSnapshots
 
@@ -85,17 +84,11 @@ class Checkpoints(keras.callbacks.Callback):
         }
         arrays = {f"v{i:04d}": np.asarray(v) for i, v in enumerate(_state(self.model))}
         arrays["seen"] = np.frombuffer(json.dumps(seen).encode(), np.uint8)
-        arrays["sha256"] = np.frombuffer(_digest(arrays), np.uint8)
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"epoch-{epochs_done:06d}.npz"
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_arrays(self._folder / f"epoch-{epochs_done:06d}.npz", arrays)
         for old in _newest_first(self._folder)[KEPT:]:
-            old.unlink()
+            with contextlib.suppress(OSError):
+                old.unlink()
 
     def restore(self, model: Any) -> int:
         """Puts model, log and curvature where the newest good checkpoint left them.
@@ -104,14 +97,19 @@ class Checkpoints(keras.callbacks.Callback):
             The number of epochs done; 0 where there is no good checkpoint.
         """
         for path in _newest_first(self._folder):
-            arrays = _read(path)
-            seen = json.loads(arrays["seen"].tobytes()) if arrays else {}
-            if arrays is None or seen["training_hash"] != self._training_hash:
+            try:
+                arrays = read_arrays(path)
+                seen = json.loads(arrays["seen"].tobytes())
+                if seen["training_hash"] != self._training_hash:
+                    continue
+                fitting = _fitting(arrays, _state(model))
+            except (DamagedError, ValueError, KeyError, RecursionError) as damage:
+                print(f"warning: {path}: passed over for the one before: {damage}", file=sys.stderr)
                 continue
             if self._snapshots.settings not in (None, seen.get("snapshots")):
                 continue  # a network that is asked for now may have been passed by
-            for i, variable in enumerate(_state(model)):
-                variable.assign(arrays[f"v{i:04d}"])
+            for variable, value in zip(_state(model), fitting, strict=True):
+                variable.assign(value)
             self._log.epochs = seen["epochs"]
             if seen["hessian_settings"] == _settings(self._hessian):
                 self._hessian.result = Curvature(**seen["hessian"]) if seen["hessian"] else None
@@ -146,20 +144,14 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted((path for path in found if re.fullmatch(r"epoch-\d{6}\.npz", path.name)), reverse=True)
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]] | None:
-    """The arrays of a checkpoint; `None` if it is damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
-        return None
-    found = arrays.pop("sha256", np.zeros(0, np.uint8)).tobytes()
-    return arrays if found == _digest(arrays) else None
+def _fitting(arrays: Arrays, state: list[Any]) -> list[NDArray[Any]]:
+    """The arrays of the variables of a network.
 
-
-def _digest(arrays: dict[str, NDArray[Any]]) -> bytes:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.digest()
+    Raises:
+        DamagedError: they are those of another one.
+    """
+    found = [arrays.get(f"v{i:04d}") for i in range(len(state))]
+    shapes = [None if array is None else array.shape for array in found]
+    if shapes != [tuple(variable.shape) for variable in state]:
+        raise DamagedError("it holds the weights of another network")
+    return [array for array in found if array is not None]

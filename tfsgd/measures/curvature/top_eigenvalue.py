@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from tfsgd.fields import Cardinal, Count, Positive
+from tfsgd.fields import EpochsOrNever, Positive, Products
 from tfsgd.measures.eigen import power_iteration, top_eigenvalue
 from tfsgd.measures.operator import Curvature, CurvatureSpec, Matvec
 
@@ -22,9 +22,9 @@ class TopEigenvalue(CurvatureSpec):
     """
 
     method: Literal["rayleigh_ritz", "power"] = "rayleigh_ritz"
-    max_iterations: Count = 100
+    max_iterations: Products = 100
     tolerance: Positive = 1e-2
-    every_epochs: Cardinal = 0
+    every_epochs: EpochsOrNever = 0
 
     def settings(self) -> dict[str, object]:
         """How often it is measured on the way does not change the number at the end."""
