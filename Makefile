@@ -1,7 +1,7 @@
 # Two commands for a bare machine with Debian and Python 3.10 to 3.13:
 #   make sweep   set-up, then the grid of configs/fmnist_stdcnn.yaml in its quick profile
 #   make test    set-up, then all tests, in three processes: some of them wait for machines that are gone
-# and for developers: make lint, make faults (kills sweeps at random moments; TFSGD_FAULTS=10 of them),
+# and for developers: make check (lint and the tests that train nothing), make lint, make faults (kills sweeps at random moments; TFSGD_FAULTS=10 of them),
 # make wheel-test (a fresh environment with the wheel, and a tiny sweep in it)
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ BIN := .venv/bin
 DATA := $(wildcard data)
 RUN := $(if $(DATA),TFSGD_DATA="$${TFSGD_DATA:-$(DATA)}" )$(BIN)
 
-.PHONY: sweep test tensorboard faults lint wheel-test setup
+.PHONY: sweep test check tensorboard faults lint wheel-test setup
 
 sweep: setup
 	$(RUN)/python -m tfsgd.sweep configs/fmnist_stdcnn.yaml --quick
@@ -17,6 +17,12 @@ sweep: setup
 
 test: setup
 	$(RUN)/python -m pytest -n 3
+
+# Each without a network that is trained.
+FAST := checks claims cli config dialect identities models own_data paper ranges regimes statistics structure
+
+check: lint
+	$(RUN)/python -m pytest -n 2 $(FAST:%=tests/test_%.py)
 
 tensorboard: setup
 	$(BIN)/tensorboard --logdir logs --host 127.0.0.1

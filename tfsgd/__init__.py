@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Both must be in the environment before TensorFlow is first imported.
 # oneDNN: TensorFlow leaves it off on x86 processors without AVX-512 VNNI, where it is still up to
