@@ -122,8 +122,9 @@ def test_full_measures_are_taken_from_stored_networks_and_once(
 ) -> None:
     few = [word for label in ("spectrum", "layers") for word in ("--set", f"curvature.{label}=null")]
     full = ("--set", "measures=full", *few, *ALONE)
-    code, _, err = run_measure(logs / "trials/lr/b0016-m0.9-s0", *full)
+    code, said, err = run_measure(logs / "trials/lr/b0016-m0.9-s0", *full)
     assert (code, err) == (0, "")
+    assert "4 more columns" in said.replace("\n", " ")
     assert {"pgd-reference 0.02", "pgd-large 0.5", "minimal 0.5", "apgd-dlr 0.02"} < set(asked)
     assert {"trace", "extremes", "gauss_newton", "batch_sharpness"} < set(asked)
     found = {m["label"]: m["values"] for m in records(logs)[1]["measurements"]}

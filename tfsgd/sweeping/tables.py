@@ -46,6 +46,9 @@ def plan_table(trials: list[Trial], experiment: Experiment) -> Table:
     return table
 
 
+MOST_COLUMNS = 12  # of what is measured beside natural accuracy and λ1: more cannot be read
+
+
 def results_table(results: list[tuple[Trial, Record]], experiment: Experiment) -> Table:
     """The trials with what was measured; of each attack the smallest and the largest epsilon."""
     table = Table(
@@ -57,6 +60,8 @@ def results_table(results: list[tuple[Trial, Record]], experiment: Experiment) -
     shown = [
         r for r in wanted(experiment, 0) if (r.label, r.epsilon) in ends or r.label in experiment.curvature
     ]
+    left_out = len(shown) - MOST_COLUMNS
+    shown = shown[:MOST_COLUMNS]
     headings = [r.label if r.epsilon is None else f"{r.label} {r.epsilon:g}" for r in shown]
     for heading in ("batch", "momentum", "rate", "seed", "train", "test", *headings, "λ1", "time"):
         table.add_column(heading, justify="right")
@@ -73,6 +78,9 @@ def results_table(results: list[tuple[Trial, Record]], experiment: Experiment) -
         )  # fmt: skip
     if any(m.kind == "curvature" and not m.values["converged"] for _, r in results for m in r.measurements):
         table.caption = "?: it ended before its error was below the tolerance"
+    if left_out > 0:
+        more = f"{left_out} more columns: python -m tfsgd.report writes all into records.csv"
+        table.caption = f"{table.caption}; {more}" if table.caption else more
     return table
 
 
