@@ -1,6 +1,7 @@
 """The splits, from raw files and from TFDS, and what is refused."""
 
 import gzip
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from tfsgd.data import cifar as cifar_module
 from tfsgd.data import load, tfds
 from tfsgd.data.cifar import CIFAR_TRAIN
 from tfsgd.data.dataset import Split, Splits, to_unit
@@ -254,3 +256,29 @@ def test_real_files_where_they_are(dataset: str) -> None:
         spec.validation,
         spec.test,
     ]
+
+
+# CIFAR-10: the published bytes
+
+
+def test_other_bytes_than_the_published_cifar10_are_said_to_be_others(
+    cifar: Path, cifar_splits: Splits
+) -> None:
+    assert cifar_splits.source == f"{cifar} (not the published bytes)"
+    assert cifar_splits.note == "not the published bytes"
+
+
+def test_the_published_cifar10_is_known_by_its_content(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the checksums of the made-up files as the published ones: all of them count, wherever one bit differs."""
+    names = (*CIFAR_TRAIN, "test_batch.bin")
+    sums = {name: hashlib.sha1((cifar / name).read_bytes()).hexdigest() for name in names}
+    assert sums.keys() == cifar_module._SHA1.keys()
+    monkeypatch.setattr(cifar_module, "_SHA1", sums)
+    assert cifar_module.is_published(cifar)
+    for name in names:
+        monkeypatch.setattr(cifar_module, "_SHA1", sums | {name: "0" * 40})
+        assert not cifar_module.is_published(cifar)
+
+
+def test_data_verified_by_content_has_no_note(splits: Splits) -> None:
+    assert splits.note == ""

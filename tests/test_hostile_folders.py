@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,25 @@ def test_a_report_does_not_leave_out_what_it_may_not_read(sweep: Path) -> None:
         (sweep / TRIAL).chmod(0o755)
     assert (code, err.count("\n")) == (2, 1)
     assert f"{sweep / TRIAL}/failure.json: cannot be looked for: Permission denied" in err
+
+
+@pytest.mark.parametrize("size", ["4k,nr_inodes=4", "8k", "12k"])
+def test_a_disk_that_is_full_before_the_first_trial_is_said_in_a_line(
+    tmp_path: Path, size: str, run_sweep: Run
+) -> None:
+    """A real file system: where it fills differs with its size."""
+    path, disk = write(tmp_path / "config.yaml", to_yaml(ONE)), tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        code, _, err = counted(WHAT, run_sweep(path, "--logs", disk))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith(f"error: {disk}/tiny")
+    assert "No space left on device" in err
 
 
 # Raw data

@@ -49,6 +49,8 @@ def write_atomically(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError):  # a full disk tells no name
+            error.filename = str(path)
         Path(temporary).unlink(missing_ok=True)
         raise

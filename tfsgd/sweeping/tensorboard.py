@@ -1,10 +1,12 @@
 """TensorBoard's view of a sweep: final scalars and HParams. The records are the truth."""
 
+import re
 from pathlib import Path
 
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hp
 
+from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial
 from tfsgd.plan.wanted import HESSIAN, wanted
@@ -14,7 +16,11 @@ SETTINGS = ("regime", "batch_size", "momentum", "learning_rate", "seed")
 
 
 def write_hparams_config(experiment: Experiment, trials: list[Trial], folder: Path) -> None:
-    """Tells the HParams view which settings and metrics there are; it shows nothing without."""
+    """Tells the HParams view which settings and metrics there are; it shows nothing without.
+
+    Raises:
+        RequestError: it cannot be written.
+    """
     for stale in folder.glob("events.out.tfevents.*"):
         stale.unlink()
     values = [_settings(trial) for trial in trials]
@@ -24,8 +30,12 @@ def write_hparams_config(experiment: Experiment, trials: list[Trial], folder: Pa
     first = [request for request in asked if request.split == "test" and request.spec.kind == "accuracy"]
     first += [request for request in asked if request.spec.kind in ("attack", "curvature")]
     metrics = [hp.Metric(_tag(r.spec.kind, r.label, r.split, r.epsilon)) for r in first]
-    with tf.summary.create_file_writer(str(folder)).as_default():
-        hp.hparams_config(hparams=hparams, metrics=metrics)
+    try:
+        with tf.summary.create_file_writer(str(folder)).as_default():
+            hp.hparams_config(hparams=hparams, metrics=metrics)
+    except tf.errors.OpError as error:  # a full disk, most likely
+        said = re.sub(r"\{\{.*?\}\}", "", " ".join(str(error.message).split())).strip()[:200]
+        raise RequestError(f"{folder}: TensorBoard's view cannot be written: {said}") from None
 
 
 def write_summary(record: Record, experiment: Experiment, picture: bytes | None, folder: Path) -> None:

@@ -1,0 +1,117 @@
+"""However a command ends, it says so in one line: signals, a reader that has gone, a full disk, closed streams."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import TINY
+from tests.hostile import SURVIVED, ran, write
+from tests.synthetic import write_sweep
+from tfsgd.plan.config import Experiment
+from tfsgd.plan.dialect import to_yaml
+from tfsgd.records.folder import LogFolder, read_record
+
+SCRIPT = """
+import os, signal, sys, time
+from tfsgd import command
+number = getattr(signal, sys.argv.pop())
+def work() -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(1)
+    print("went on")
+command.run(work, "sweep", interrupted="interrupted; the same command goes on from here")
+"""
+GOES_ON = "interrupted; the same command goes on from here\n"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_signals_end_a_command_as_ctrl_c_does(name: str) -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT, name], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.lstrip("\n") == GOES_ON
+    SURVIVED["ends"] += 1
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    done = subprocess.run(["nohup", sys.executable, "-c", SCRIPT, "SIGHUP"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "went on\n")
+    SURVIVED["ends"] += 1
+
+
+def one_trial(tmp_path: Path, **changes: Any) -> list[str]:
+    """The command of a sweep of one trial in one process."""
+    one = TINY | {"regimes": {"LR": {"learning_rate": 0.01, "momentum": [0.0]}}} | changes
+    path = write(tmp_path / "config.yaml", to_yaml(one))
+    return ["tfsgd.sweep", str(path), "--logs", str(tmp_path), "--workers", "1"]
+
+
+def test_a_sweep_that_is_terminated_says_that_it_goes_on_from_there(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", *one_trial(tmp_path, epochs=10_000)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
+        while not list((tmp_path / "tiny").glob("trials/*/*/checkpoint/epoch-*.npz")):
+            assert sweep.poll() is None
+            time.sleep(0.05)
+        sweep.send_signal(signal.SIGTERM)
+        _, err = sweep.communicate(timeout=60)
+    assert (sweep.returncode, err.lstrip("\n")) == (130, GOES_ON)
+    assert list((tmp_path / "tiny").glob("trials/*/*/checkpoint/epoch-*.npz"))
+    SURVIVED["ends"] += 1
+
+
+def test_a_sweep_whose_reader_goes_ends_in_a_line_and_loses_nothing(tmp_path: Path) -> None:
+    """As `sweep | head -3`, in the middle of a training; its end is what is not read any more."""
+    command = [sys.executable, "-m", *one_trial(tmp_path, epochs=2)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
+        assert sweep.stdout is not None
+        assert sweep.stderr is not None
+        assert any(line.startswith("[0 of 1]") for line in sweep.stdout)
+        sweep.stdout.close()
+        err = sweep.stderr.read()
+    assert (sweep.returncode, err) == (130, f"nobody reads the output: {GOES_ON}")
+    [path] = (tmp_path / "tiny").glob("trials/*/*/record.json")
+    assert read_record(path, {}).status in ("completed", "collapsed")
+    SURVIVED["ends"] += 1
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> list[Any]:
+    """The command of a sweep that is complete."""
+    command = one_trial(tmp_path)
+    of = Experiment.model_validate(TINY | {"regimes": {"LR": {"learning_rate": 0.01, "momentum": [0.0]}}})
+    write_sweep(tmp_path / "tiny", of)
+    assert list(LogFolder(tmp_path / "tiny").records())
+    return [*command, "--set", "attacks={}"]
+
+
+@pytest.mark.parametrize("arguments", [["--dry-run"], []], ids=["dry run", "complete"])
+def test_a_full_disk_under_standard_output_is_said_in_a_line(
+    finished: list[Any], arguments: list[str]
+) -> None:
+    with open("/dev/full", "w") as full:
+        code, _, err = ran("ends", *finished, *arguments, stdout=full)
+    assert (code, err) == (2, f"error: standard output: No space left on device: {GOES_ON}")
+
+
+def test_a_full_disk_under_the_help_is_said_in_a_line() -> None:
+    with open("/dev/full", "w") as full:
+        code, _, err = ran("ends", "tfsgd.sweep", "--help", stdout=full)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "No space left on device" in err
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_a_closed_stream_is_nobodys_file(finished: list[Any], closed: int, tmp_path: Path) -> None:
+    """Else the next file that is opened would have its number, and be written to by whatever prints."""
+    code, out, err = ran("ends", *finished, preexec_fn=lambda: os.close(closed))
+    assert code == 0
+    assert ("tiny: 1 trials" in out) == (closed != 1)
+    assert err == ""
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert "tiny: 1 trials" not in path.read_text(errors="replace")
