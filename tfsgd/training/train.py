@@ -23,6 +23,7 @@ from tfsgd.training.callbacks import (
 from tfsgd.training.checkpoint import Checkpoints
 from tfsgd.training.devices import check_replicas, mirrored_strategy
 from tfsgd.training.model import compiled_model
+from tfsgd.training.seeds import seeded
 
 
 @dataclass(frozen=True)
@@ -62,34 +63,34 @@ def train(
     strategy = mirrored_strategy()
     check_replicas((settings.batch_size,), len(splits.train), strategy.num_replicas_in_sync)
     keras.backend.clear_session()
-    keras.utils.set_random_seed(seed)
-    batches = EpochBatches(splits.train, settings.batch_size, seed, experiment.data.augment)
-    model = compiled_model(experiment, settings, strategy, len(splits.train))
-    spec = experiment.hessian
-    hessian = TopHessianEigenvalue(getattr(splits, spec.split), spec, experiment.epochs)
-    log, tensorboard = EpochLog(observe), keras.callbacks.TensorBoard(folder, write_graph=False)
-    checkpoints = Checkpoints(
-        folder / "checkpoint", training_hash or "", experiment.checkpoint_every_epochs, log, hessian
-    )
-    rules = [ExactLoss(), LearningRateRule(settings), StopWhenDiverged()]
-    callbacks = [*rules, ValidationMetrics(splits.validation), hessian, log, tensorboard]
-    done = 0
-    if training_hash is not None:
-        callbacks.append(checkpoints)
-        done = checkpoints.restore(model)
-    model.fit(
-        batches.distributed(strategy, first_epoch=done), steps_per_epoch=batches.steps, initial_epoch=done,
-        epochs=experiment.epochs, callbacks=callbacks, verbose=0, shuffle=False,
-    )  # fmt: skip
-    seconds = checkpoints.seconds
-    return Trained(
-        network=_plain_copy(model, experiment),
-        history=log.columns(),
-        diverged=bool(model.stop_training),
-        hessian=None if model.stop_training else hessian.result,
-        train_seconds=seconds - hessian.seconds,
-        hessian_seconds=hessian.seconds,
-    )
+    with seeded(seed):
+        batches = EpochBatches(splits.train, settings.batch_size, seed, experiment.data.augment)
+        model = compiled_model(experiment, settings, strategy, len(splits.train))
+        spec = experiment.hessian
+        hessian = TopHessianEigenvalue(getattr(splits, spec.split), spec, experiment.epochs)
+        log, tensorboard = EpochLog(observe), keras.callbacks.TensorBoard(folder, write_graph=False)
+        checkpoints = Checkpoints(
+            folder / "checkpoint", training_hash or "", experiment.checkpoint_every_epochs, log, hessian
+        )
+        rules = [ExactLoss(), LearningRateRule(settings), StopWhenDiverged()]
+        callbacks = [*rules, ValidationMetrics(splits.validation), hessian, log, tensorboard]
+        done = 0
+        if training_hash is not None:
+            callbacks.append(checkpoints)
+            done = checkpoints.restore(model)
+        model.fit(
+            batches.distributed(strategy, first_epoch=done), steps_per_epoch=batches.steps, initial_epoch=done,
+            epochs=experiment.epochs, callbacks=callbacks, verbose=0, shuffle=False,
+        )  # fmt: skip
+        seconds = checkpoints.seconds
+        return Trained(
+            network=_plain_copy(model, experiment),
+            history=log.columns(),
+            diverged=bool(model.stop_training),
+            hessian=None if model.stop_training else hessian.result,
+            train_seconds=seconds - hessian.seconds,
+            hessian_seconds=hessian.seconds,
+        )
 
 
 def _plain_copy(model: Any, experiment: Experiment) -> Any:
