@@ -1,5 +1,6 @@
 """What all commands have in common: how they are spelled, how they refuse, and what they exit with."""
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ def spelled(name: str) -> str:
 def run(command: Callable[..., int | None], name: str, interrupted: str = "interrupted") -> NoReturn:
     """Runs a command and ends the process; every refusal is one line on standard error.
 
+    TERM and HUP end it as Ctrl-C does.
+
     Args:
         command: a function with typer's annotations; it returns the exit code, or nothing for 0.
         name: the file of the command in this package.
@@ -27,6 +30,9 @@ def run(command: Callable[..., int | None], name: str, interrupted: str = "inter
     """
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command()(command)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) == signal.SIG_DFL:  # `nohup` ignores one of them
+            signal.signal(ending, signal.default_int_handler)
     sys.exit(outcome(app, spelled(name), interrupted))
 
 

@@ -23,9 +23,9 @@ from tfsgd.plan.wanted import doubts
 from tfsgd.records.files import to_json, write_atomically
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
-from tfsgd.records.ledger import Done, is_complete, refuse_other_data, trained
+from tfsgd.records.ledger import Done, is_complete, trained
 from tfsgd.sweeping.progress import console, send_native_logs_to, warn
-from tfsgd.sweeping.run import Crew, Plan, run_trials
+from tfsgd.sweeping.run import Crew, prepared, run_trials
 from tfsgd.sweeping.tables import measurements_table, results_table
 
 CURVES = 8  # networks in one picture, at most
@@ -191,9 +191,8 @@ def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[i
 def _run(
     waiting: list[Trial], done: Done, experiment: Experiment, folder: LogFolder, crew: Crew
 ) -> dict[str, str]:
-    splits = experiment.splits(crew.data_dirs)
-    refuse_other_data(done, splits.sha256, splits.source, folder)
-    return run_trials(waiting, done, Plan(experiment, splits, folder, crew))
+    with prepared(waiting, done, experiment, folder, crew) as plan:
+        return run_trials(plan)
 
 
 def _chosen(done: Done, folder: LogFolder, target: Path) -> Done:

@@ -1,6 +1,5 @@
 """The command: `python -m tfsgd.sweep CONFIG` trains and measures every trial of a grid."""
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -16,14 +15,9 @@ from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
-from tfsgd.records.ledger import (
-    is_complete,
-    name_regimes,
-    refuse_other_data,
-    trained,
-)
-from tfsgd.sweeping.progress import Display, console, send_native_logs_to
-from tfsgd.sweeping.run import Crew, Plan, run_trials
+from tfsgd.records.ledger import is_complete, name_regimes, trained
+from tfsgd.sweeping.progress import Display, console
+from tfsgd.sweeping.run import Crew, bring_workers, prepared, run_trials
 from tfsgd.sweeping.tables import plan_table, results_table
 
 
@@ -53,6 +47,15 @@ def sweep(
         int | None,
         typer.Option(
             min=1, help="Processes that train at the same time.", show_default="one for each GPU or core"
+        ),
+    ] = None,
+    workers_per_gpu: Annotated[
+        int, typer.Option(min=1, help="Processes that share a GPU, where one holds several networks.")
+    ] = 1,
+    dashboard: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT", min=0, max=65535, help="Show Dask's dashboard at this port of this machine alone."
         ),
     ] = None,
     listen: Annotated[
@@ -87,7 +90,8 @@ def sweep(
             "--listen, --join: expected one of them; the sweep that listens is not the one that joins"
         )
     folder = _log_folder(logs, experiment)
-    crew = Crew(workers, listen, join, (data, Path(experiment.data_dir) if experiment.data_dir else None))
+    own = Path(experiment.data_dir) if experiment.data_dir else None
+    crew = Crew(workers, workers_per_gpu, listen, join, dashboard=dashboard, data_dirs=(data, own))
     if join:
         return _join(experiment, folder, crew)
     with locked(folder.path):
@@ -110,14 +114,19 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, config: Path, 
     )
     failures: dict[str, str] = {}
     if waiting:
-        splits = experiment.splits(crew.data_dirs)
-        refuse_other_data(done, splits.sha256, splits.source, folder)
-        output.print(f"images: {experiment.dataset} from {splits.source}", highlight=False, markup=False)
-    name_regimes(done, folder)
-    folder.write_experiment(experiment)
-    if waiting:
-        failures = run_trials(waiting, done, Plan(experiment, splits, folder, crew))
+        with prepared(waiting, done, experiment, folder, crew) as plan:
+            output.print(
+                f"images: {experiment.dataset} from {plan.splits.source}", highlight=False, markup=False
+            )
+            if plan.engine and crew.others_may_come:
+                _say_how_to_join(plan.engine.address)
+            name_regimes(done, folder)
+            folder.write_experiment(experiment)
+            failures = run_trials(plan)
         done = trained(trials, experiment, folder)
+    else:
+        name_regimes(done, folder)
+        folder.write_experiment(experiment)
     if done:
         output.print(results_table(done, experiment))
     _say_what_is_next(config, folder, quick)
@@ -149,24 +158,21 @@ def _join(experiment: Experiment, folder: LogFolder, crew: Crew) -> int:
         raise RequestError(
             f"{folder.path}: the sweep there has another config; join it with the same CONFIG, --quick and --set"
         )
-    folder.tuner_path.mkdir(exist_ok=True)
-    send_native_logs_to(folder.tuner_path / f"joined-{os.getpid()}.log")
-    from tfsgd.sweeping.workers import Address, Crew, default_size
-
-    address = Address.parse(crew.join, "--join")
-    if not address.answers():
-        raise RequestError(
-            f"--join {crew.join}: nothing listens there; start the other sweep with --listen first"
-        )
     trials = grid(experiment)
     with Display(len(trials), experiment.epochs, folder, console()) as display:
-        failures = Crew(
-            trials, folder, display,
-            size=crew.workers or default_size(len(trials)), data_dirs=crew.data_dirs, address=address, joins=True,
-        ).run()  # fmt: skip
+        failures = bring_workers(trials, folder, crew, display)
     for name, reason in failures.items():
         print(f"failed: {name}: {reason}", file=sys.stderr)
     return SOME_FAILED if failures else OK
+
+
+def _say_how_to_join(address: str) -> None:
+    """The command for other machines: this one, with another end."""
+    words = [word for word in sys.argv[1:]]
+    at = next(i for i, word in enumerate(words) if word.partition("=")[0] == "--listen")
+    words[at : at + (1 if "=" in words[at] else 2)] = ["--join", address]
+    line = f"{command.spelled('sweep')} {shlex.join(words)}"
+    console().print(f"Join:    {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _say_what_is_next(config: Path, folder: LogFolder, quick: bool) -> None:

@@ -4,7 +4,7 @@ import functools
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 
@@ -19,22 +19,13 @@ from tfsgd.plan.wanted import SPLITS, natural, top_eigenvalue, wanted
 from tfsgd.records.folder import LogFolder, stored_network
 from tfsgd.records.lease import Lease
 from tfsgd.records.record import Record
+from tfsgd.sweeping.ended import Observer
 from tfsgd.sweeping.export import forget_network, keep_network, write_manifest
 from tfsgd.sweeping.pictures import attacks_picture
 from tfsgd.sweeping.provenance import provenance
 from tfsgd.sweeping.tensorboard import write_summary
 from tfsgd.training.checkpoint import remove_checkpoints
 from tfsgd.training.train import Trained, train
-
-
-class Observer(Protocol):
-    """Whoever is told how a trial goes on."""
-
-    def progress(self, trial: Trial, epochs_done: int, doing: str) -> None:
-        """A trial has trained so many epochs and is at `doing`."""
-
-    def ended(self, trial: Trial, outcome: str) -> None:
-        """A trial has everything that was asked for, or has failed."""
 
 
 @dataclass(frozen=True)
