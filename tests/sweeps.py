@@ -35,14 +35,20 @@ class Sweep:
     """A sweep that runs.
 
     Args:
-        root: its config and logs are below it; `None` where `command` says all.
+        root: its config and logs are below it.
         options: of the command.
         config: what is swept.
         host: the network namespace in which it runs, on one core.
+        environment: of its process, besides.
     """
 
     def __init__(
-        self, root: Path, *options: str, config: dict[str, Any] = CONFIG, host: str | None = None
+        self,
+        root: Path,
+        *options: str,
+        config: dict[str, Any] = CONFIG,
+        host: str | None = None,
+        environment: dict[str, str] | None = None,
     ) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.config = root / "config.yaml"
@@ -54,7 +60,12 @@ class Sweep:
             core = str(min(os.sched_getaffinity(0)))
             command = ["taskset", "-c", core, "ip", "netns", "exec", host, *command]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=os.environ | (environment or {}),
         )
 
     def end(self) -> tuple[int, str, str]:

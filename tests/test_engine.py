@@ -19,8 +19,10 @@ from tfsgd.errors import RequestError
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.sweeping import cluster, engine
+from tfsgd.sweeping.address import Address
 from tfsgd.sweeping.engine import Engine
 from tfsgd.sweeping.hands import search_by_hands
+from tfsgd.sweeping.joining import Visit
 from tfsgd.sweeping.shares import shares
 from tfsgd.sweeping.tuner import GridTuner
 from tfsgd.sweeping.worker import log_of
@@ -199,6 +201,24 @@ def test_who_leaves_takes_the_waiting_threads_and_the_workers_along(
     assert not list(logs.path.glob("trials/*/*/failure.json"))
     assert crew.failures == {}
     wait_until_gone(pids)
+
+
+def test_visitors_work_hear_of_their_own_trials_and_leave_when_all_is_done(
+    trials: list[Trial], logs: LogFolder
+) -> None:
+    for trial in trials:  # what real workers leave
+        logs.write_failure(trial, "", "")
+    script(logs, **{f"s{seed}": {"each": ["epoch"]} for seed in range(SEEDS)})
+    here, there = Listener(), Listener()
+    with Engine(logs, [], Address("127.0.0.1", 0)) as crew:
+        crew.observe = here
+        address = Address.parse(crew.address, "--join")
+        visit = Visit(address, trials, logs, shares(1, [], logs.path), there)
+        with Engine(logs, shares(1, [], logs.path)), visit:  # another sweep is no matter
+            assert search_by_hands(trials, crew, logs) == {}
+            assert sorted(there.at) == sorted((trial.name, 1) for trial in trials)
+            assert sorted(there.at) == sorted(here.at)
+    assert len(here.outcomes) == SEEDS
 
 
 def test_workers_that_cannot_start_are_said_in_a_line(

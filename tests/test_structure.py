@@ -22,7 +22,7 @@ FLOORS = (
     ("measures",),
     ("data", "models"),
     ("structure",),
-    ("errors", "fields"),
+    ("errors", "fields", "interrupts"),
     ("",),  # the package itself: its version and what must be in the environment
 )
 
@@ -35,7 +35,7 @@ HOMES = {
     "tensorflow_datasets": {"data/tfds"},
     "cleverhans": {"measures/victim"},
     "keras_tuner": {"sweeping/tuner"},
-    "dask": {"sweeping/cluster"},
+    "dask": {"sweeping/cluster", "sweeping/jobs"},
     "distributed": {"sweeping"},
     "dask_jobqueue": {"sweeping/jobs"},
     "tensorboard": {"sweeping/tensorboard"},

@@ -1,6 +1,5 @@
 """What all commands have in common: how they are spelled, how they refuse, and what they exit with."""
 
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from tfsgd import interrupts
 from tfsgd.errors import RequestError
 
 OK, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
@@ -30,9 +30,7 @@ def run(command: Callable[..., int | None], name: str, interrupted: str = "inter
     """
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command()(command)
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(ending) == signal.SIG_DFL:  # `nohup` ignores one of them
-            signal.signal(ending, signal.default_int_handler)
+    interrupts.listen()
     sys.exit(outcome(app, spelled(name), interrupted))
 
 

@@ -52,6 +52,12 @@ def sweep(
     workers_per_gpu: Annotated[
         int, typer.Option(min=1, help="Processes that share a GPU, where one holds several networks.")
     ] = 1,
+    jobqueue: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Have slurm, pbs, lsf or sge start --workers jobs, as jobqueue.yaml says."
+        ),
+    ] = None,
     dashboard: Annotated[
         int | None,
         typer.Option(
@@ -85,13 +91,14 @@ def sweep(
     if dry_run:
         console().print(plan_table(grid(experiment), experiment))
         return OK
-    if listen and join:
+    if join and (listen or jobqueue):
         raise RequestError(
-            "--listen, --join: expected one of them; the sweep that listens is not the one that joins"
+            f"{'--listen' if listen else '--jobqueue'}, --join: expected one of them; the sweep that deals out "
+            "the trials is not the one that joins"
         )
     folder = _log_folder(logs, experiment)
     own = Path(experiment.data_dir) if experiment.data_dir else None
-    crew = Crew(workers, workers_per_gpu, listen, join, dashboard=dashboard, data_dirs=(data, own))
+    crew = Crew(workers, workers_per_gpu, listen, join, jobqueue, dashboard, (data, own))
     if join:
         return _join(experiment, folder, crew)
     with locked(folder.path):

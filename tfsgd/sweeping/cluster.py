@@ -5,6 +5,7 @@ interface either, and there are no HTTP servers beside.
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
 import json
 import logging
@@ -13,7 +14,7 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +38,7 @@ SETTINGS = {
     "distributed.diagnostics.nvml": False,
 }
 LOGGERS = ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application", "asyncio")
+CLOSE_SECONDS = 2.0
 STARTS_AT_MOST = 1_000  # of one worker, where it dies as it starts each time
 STARTS_IN_VAIN = 3  # of one that has never come
 KEYS = ("key", "certificate")
@@ -101,6 +103,7 @@ class Nannies:
         abouts: what each worker must know, see `tfsgd.sweeping.worker`; its `environment` is the process's besides.
         known: names of workers that have come, kept up to date by whoever knows; `None`: these are visitors,
             who leave when they are told to, or cannot start.
+        machine: with which their names begin, unlike any other's.
 
     Attributes:
         names: of the workers, unlike all others of the sweep.
@@ -113,8 +116,9 @@ class Nannies:
         security: Security,
         abouts: list[dict[str, Any]],
         known: AbstractSet[str] | None,
+        machine: str = "",
     ) -> None:
-        machine = f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
+        machine = machine or f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
         self.names = [f"{machine}-{i}" for i in range(len(abouts))]
         self._scheduler, self._host, self._security = scheduler, host, security
         self._known = known
@@ -133,15 +137,13 @@ class Nannies:
     async def close(self) -> None:
         """Ends the workers at once, wherever they are: what they have finished is on the disk, whole."""
         self._is_over = True
-        nannies = list(self._nannies.values())
+        nannies = [nanny for nanny in self._nannies.values() if not nanny.why]
         for nanny in nannies:
             nanny.close_gracefully()  # no new worker
             if nanny.pid is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(nanny.pid, signal.SIGKILL)
-        closing = [asyncio.ensure_future(nanny.close(timeout=2)) for nanny in nannies]
-        if closing:
-            await asyncio.wait(closing, timeout=5)
+        await closed(asyncio.gather(*(nanny.close(timeout=2) for nanny in nannies)))
         for kept in self._kept:
             kept.cancel()
 
@@ -167,6 +169,22 @@ class Nannies:
         )  # fmt: skip
 
 
+def address_towards(address: Address) -> str:
+    """This machine's address in the network that leads to another one; nothing is sent."""
+    family, kind, protocol, _, target = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_DGRAM
+    )[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.connect(target)
+        return str(probe.getsockname()[0])
+
+
+async def closed(closing: Awaitable[Any]) -> None:
+    """Waits for something of Dask's to close, but not for ever: the process ends anyway."""
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(closing, CLOSE_SECONDS)
+
+
 class LoopThread:
     """An event loop in a thread of its own, for everything of Dask's in this process."""
 
@@ -179,8 +197,11 @@ class LoopThread:
         """Runs a coroutine there and waits for what it returns."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout)
 
-    def end(self) -> None:
-        """Stops the loop, whatever is left in it."""
+    def end(self, last: Coroutine[Any, Any, None] | None = None) -> None:
+        """Runs a last coroutine, if there is one, and stops the loop, whatever is left in it."""
+        if last is not None:
+            with contextlib.suppress(concurrent.futures.TimeoutError):
+                self.call(last, timeout=4 * CLOSE_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(2)
 

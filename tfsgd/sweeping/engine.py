@@ -26,11 +26,13 @@ from tfsgd.sweeping.cluster import (
     LoopThread,
     Nannies,
     QuietScheduler,
+    closed,
     fresh_certificate,
     security_of,
     write_certificate,
 )
 from tfsgd.sweeping.ended import Ended, Observer, in_a_line
+from tfsgd.sweeping.jobs import JobMaker, Jobs
 from tfsgd.sweeping.roster import Roster
 from tfsgd.sweeping.worker import TOPIC, log_of, work
 
@@ -56,6 +58,7 @@ class Engine:
         workers: of this machine, what each must know; see `tfsgd.sweeping.shares`.
         listen: where workers of other machines may come; `None`: nobody may.
         dashboard: a port of the loopback interface for Dask's dashboard; `None`: it has none.
+        jobs: of a batch system, how many and how each is made; `None`: none.
 
     Attributes:
         observe: told how the trials go on; to be set before the first is handed in.
@@ -70,11 +73,14 @@ class Engine:
         workers: list[dict[str, Any]],
         listen: Address | None = None,
         dashboard: int | None = None,
+        jobs: tuple[int, JobMaker] | None = None,
     ) -> None:
         self._folder = folder
         self._workers = workers
         self._listen = listen
         self._dashboard = dashboard
+        self._asked_jobs = jobs
+        self._jobs: Jobs | None = None
         self._roster = Roster()
         self._under_way: dict[str, _UnderWay] = {}
         self._runs: set[asyncio.Task[Ended]] = set()
@@ -85,11 +91,12 @@ class Engine:
         self._loop = LoopThread()
         try:
             self._loop.call(self._open())
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # Dask wraps the one into the other
             self._loop.end()
+            why = error.__cause__ or error
             raise RequestError(
-                f"{self._listen or LOOPBACK}: cannot listen there: {error.strerror or error}; choose another with "
-                "--listen"
+                f"{self._listen or LOOPBACK}: cannot listen there: {getattr(why, 'strerror', None) or why}; choose "
+                "another address with --listen"
             ) from None
         return self
 
@@ -97,11 +104,8 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._is_over = True
-        try:
-            self._loop.call(self._close(), timeout=8)
-        finally:
-            self._loop.end()
-            self._folder.certificate_path.unlink(missing_ok=True)
+        self._loop.end(self._close())
+        self._folder.certificate_path.unlink(missing_ok=True)
 
     @property
     def address(self) -> str:
@@ -132,6 +136,8 @@ class Engine:
         Raises:
             RequestError: none can start.
         """
+        if self._jobs and self._jobs.refusal and not self._roster.names:
+            raise RequestError(self._jobs.refusal)
         if self._workers and not self._roster.names and self._listen is None and self._nannies.have_left:
             log = log_of(self._folder, self._nannies.names[0])
             raise RequestError(f"{log}: workers cannot start: {_last_line(log)}")
@@ -145,15 +151,20 @@ class Engine:
             write_certificate(self._folder.certificate_path, certificate)
         address = self._scheduler.address
         self._nannies = Nannies(address, "127.0.0.1", security, self._workers, self._roster.known)
+        if self._asked_jobs:
+            count, make = self._asked_jobs
+            self._jobs = Jobs(make, address, count, self._roster)
         self._client = await Client(address, security=security, asynchronous=True, set_as_default=False)
         self._client.subscribe_topic(TOPIC, self._hear)
 
     async def _close(self) -> None:
         for run in self._runs:
             run.cancel()
+        if self._jobs:
+            await self._jobs.close()
         await self._nannies.close()
-        await self._client.close(timeout=1)
-        await self._scheduler.close()
+        await closed(self._client.close(timeout=1))
+        await closed(self._scheduler.close())
 
     async def _run(self, trial: Trial) -> Ended:
         this = asyncio.current_task()

@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 
+from tfsgd import interrupts
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.sweeping.engine import Engine
@@ -29,6 +30,7 @@ def search_by_hands(trials: list[Trial], engine: Engine, logs: LogFolder) -> dic
             hands.append(threading.Thread(target=_search, args=(tuner,), name=tuner.tuner_id, daemon=True))
             hands[-1].start()
         time.sleep(LOOK_SECONDS)  # and not in a join, which would not hear Ctrl-C
+        interrupts.check()
         engine.check()
     return engine.failures
 

@@ -1,7 +1,6 @@
 """Workers for a sweep on another machine, which shares the logs folder: they stay until it is over."""
 
 import asyncio
-import socket
 import time
 from types import TracebackType
 from typing import Any
@@ -9,11 +8,12 @@ from typing import Any
 from distributed import Client
 from typing_extensions import Self
 
+from tfsgd import interrupts
 from tfsgd.errors import RequestError
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.sweeping.address import Address
-from tfsgd.sweeping.cluster import LoopThread, Nannies, read_certificate, security_of
+from tfsgd.sweeping.cluster import LoopThread, Nannies, address_towards, closed, read_certificate, security_of
 from tfsgd.sweeping.ended import Observer
 from tfsgd.sweeping.worker import TOPIC
 
@@ -62,10 +62,7 @@ class Visit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._loop.call(self._close(), timeout=8)
-        finally:
-            self._loop.end()
+        self._loop.end(self._close())
 
     def wait(self) -> None:
         """Until the other sweep is over.
@@ -76,6 +73,7 @@ class Visit:
         assert self._nannies is not None
         while not self._nannies.have_left:
             time.sleep(LOOK_SECONDS)
+            interrupts.check()
         if not all(self._folder.has_ended(trial) for trial in self._trials.values()):
             raise RequestError(f"--join {self._address}: the other sweep is gone; start it again, then this")
 
@@ -90,18 +88,18 @@ class Visit:
         )
         self._client.subscribe_topic(TOPIC, self._hear)
         self._nannies = Nannies(
-            scheduler, _address_towards(self._address), security, self._workers, known=None
+            scheduler, address_towards(self._address), security, self._workers, known=None
         )
 
     async def _close(self) -> None:
         if self._nannies is not None:
             await self._nannies.close()
-        await self._client.close(timeout=1)
+        await closed(self._client.close(timeout=1))
 
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         """A worker, perhaps one of these, says how its trial goes on."""
         said = event[1]
-        if self._nannies is None or said["worker"] not in self._nannies.names:
+        if self._nannies is None or said["name"] not in self._nannies.names:
             return
         trial = self._trials[said["trial"]]
         if "outcome" not in said:
@@ -110,13 +108,3 @@ class Visit:
         if said["outcome"].startswith("failed: "):
             self.failures[trial.name] = said["outcome"].removeprefix("failed: ")
         self._observe.ended(trial, said["outcome"])
-
-
-def _address_towards(address: Address) -> str:
-    """This machine's address in the network that leads to another one; nothing is sent."""
-    family, kind, protocol, _, target = socket.getaddrinfo(
-        address.host, address.port, type=socket.SOCK_DGRAM
-    )[0]
-    with socket.socket(family, kind, protocol) as probe:
-        probe.connect(target)
-        return str(probe.getsockname()[0])

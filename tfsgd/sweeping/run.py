@@ -54,6 +54,8 @@ class Crew:
 
     def shares(self, trials: int, folder: LogFolder) -> list[dict[str, Any]]:
         """What this machine's workers must know, for so many trials."""
+        if self.jobqueue:
+            return []
         gpus = visible_gpus()
         return shares(self.workers or default_size(trials, gpus, self.per_gpu), gpus, folder.path)
 
@@ -115,8 +117,14 @@ def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["Engine | N
 
     log_to(folder.tuner_path / "dask.log")
     listen = Address.parse(crew.listen, "--listen") if crew.listen else None
+    jobs = None
+    if crew.jobqueue:
+        from tfsgd.sweeping.jobs import job_maker, own_address
+
+        jobs = (crew.workers or 1, job_maker(crew.jobqueue, folder.path.resolve()))
+        listen = listen or own_address(crew.jobqueue)
     try:
-        with Engine(folder, workers, listen, crew.dashboard) as engine:
+        with Engine(folder, workers, listen, crew.dashboard, jobs) as engine:
             yield engine
     finally:
         shutil.rmtree(folder.images_path, ignore_errors=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from tfsgd import interrupts
 from tfsgd.data.dataset import Splits
 from tfsgd.measures.measure import Subject, measure
 from tfsgd.measures.spec import Measurement, Request
@@ -51,7 +52,9 @@ class Job:
 
         Raises:
             Superseded: it is another one's.
+            KeyboardInterrupt: the user wants all to end.
         """
+        interrupts.check()
         if self.lease:
             self.lease.hold(trial)
         self.observe.progress(trial, epochs_done, doing)

@@ -93,4 +93,4 @@ class Speaker:
     def _say(self, event: dict[str, Any]) -> None:
         from distributed import get_worker
 
-        get_worker().log_event(TOPIC, event | {"worker": self._name})
+        get_worker().log_event(TOPIC, event | {"name": self._name})  # Dask adds `worker`, its address
