@@ -5,7 +5,7 @@ from typing import Any
 
 from bench import flops
 
-PARTS = ("path", "train", "profile", "fgsm", "pgd", "hessian", "trial", "sweep")
+PARTS = ("path", "train", "profile", "fgsm", "pgd", "hessian", "trial", "sweep", "growth")
 EPSILONS = (0.3, 0.1)
 STEPS = 40
 LOGITS_TOLERANCE = 1e-4  # of the two sides, before anything is timed

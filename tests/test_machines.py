@@ -1,5 +1,6 @@
 """Several machines at one sweep: they come, they are lost, and strangers get nothing."""
 
+import importlib.util
 import os
 import pickle
 import re
@@ -241,3 +242,10 @@ def test_a_cut_cable_costs_no_record(
     assert (code, err) == (0, "")
     assert numbers(here.logs) == reference
     assert recorded.items() <= here.recorded().items()
+
+
+def test_a_dashboard_without_its_library_is_refused(tmp_path: Path) -> None:
+    if importlib.util.find_spec("bokeh"):
+        pytest.skip("bokeh is installed")
+    code, _, err = Sweep(tmp_path, "--dashboard", "0").end()
+    assert (code, err) == (2, "error: --dashboard: needs bokeh; pip install bokeh\n")

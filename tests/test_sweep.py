@@ -40,7 +40,7 @@ def measured(record: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 def test_a_trial_handed_out_again_after_its_record_is_not_trained_again(
     config: Config, run_sweep: Run, splits: Splits, work: Work, tmp_path: Path
 ) -> None:
-    """As after the death of a worker between its record and its word to the chief."""
+    """As after the death of a worker between its record and its word to the sweep."""
     path, trained = config(), work.trained
     assert run_sweep(path)[0] == 0
     assert len(trained) == 2

@@ -125,8 +125,10 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, config: Path, 
             output.print(
                 f"images: {experiment.dataset} from {plan.splits.source}", highlight=False, markup=False
             )
-            if plan.engine and crew.others_may_come:
+            if plan.engine and crew.listen:
                 _say_how_to_join(plan.engine.address)
+            if plan.engine and plan.engine.dashboard:
+                output.print(f"Watch:   {plan.engine.dashboard}", highlight=False, markup=False)
             name_regimes(done, folder)
             folder.write_experiment(experiment)
             failures = run_trials(plan)

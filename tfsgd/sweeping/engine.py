@@ -113,6 +113,13 @@ class Engine:
         return str(self._scheduler.address).removeprefix("tls://")
 
     @property
+    def dashboard(self) -> str | None:
+        """Where Dask's dashboard is."""
+        if self._dashboard is None:
+            return None
+        return f"http://127.0.0.1:{self._scheduler.http_server.port}/status"
+
+    @property
     def size(self) -> int:
         """How many workers there are at most, of those that have come so far."""
         return max(1, len(self._workers), self._roster.most)

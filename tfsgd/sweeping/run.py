@@ -1,6 +1,7 @@
 """The trials of a grid that are not complete -> complete, in this process or by workers."""
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import socket
@@ -48,9 +49,9 @@ class Crew:
     data_dirs: tuple[Path | None, ...] = ()
 
     @property
-    def others_may_come(self) -> bool:
-        """Whether workers of other machines may."""
-        return self.listen is not None
+    def needs_cluster(self) -> bool:
+        """Whether one worker is not enough to work alone, in this process."""
+        return bool(self.listen or self.jobqueue) or self.dashboard is not None
 
     def shares(self, trials: int, folder: LogFolder) -> list[dict[str, Any]]:
         """What this machine's workers must know, for so many trials."""
@@ -109,7 +110,9 @@ def prepared(
 @contextlib.contextmanager
 def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["Engine | None"]:
     workers = crew.shares(trials, folder)
-    if len(workers) == 1 and not (crew.listen or crew.jobqueue):
+    if crew.dashboard is not None and importlib.util.find_spec("bokeh") is None:
+        raise RequestError("--dashboard: needs bokeh; pip install bokeh")
+    if len(workers) == 1 and not crew.needs_cluster:
         yield None
         return
     from tfsgd.sweeping.cluster import log_to
