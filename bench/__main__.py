@@ -10,6 +10,8 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from bench.growth import COLUMNS as GROWTH_COLUMNS
+from bench.growth import growth, show_growth
 from bench.machine import cores, other_load, processor, versions
 from bench.pairs import Side, Timing, alternate
 from bench.profile import COLUMNS, profiled, show_profile
@@ -67,6 +69,11 @@ def bench(
                 write_rows(page, "profile", COLUMNS, rows_of_kernels, head)
         if "shares" in parts:
             _write_shares(inputs, console, page, head)
+        if "growth" in parts:
+            rows_of_trials = growth(len(cores()))
+            show_growth(rows_of_trials, console)
+            if page:
+                write_rows(page, "growth", GROWTH_COLUMNS, rows_of_trials, head)
         for part, lines in _measured(parts, modes, inputs, pairs, gflops, console):
             show(part, lines, console)
             if page:

@@ -6,7 +6,7 @@ from typing import Any
 from bench import flops
 
 PARTS = (
-    "path", "train", "profile", "fgsm", "pgd", "hessian", "curvature", "attacks", "shares", "trial", "sweep",
+    "path", "train", "profile", "fgsm", "pgd", "hessian", "curvature", "attacks", "shares", "trial", "sweep", "growth",
 )  # fmt: skip
 EPSILONS = (0.3, 0.1)
 STEPS = 40

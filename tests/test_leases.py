@@ -1,6 +1,5 @@
-"""Whose trial it is: a worker that was taken for dead leaves it alone, and one that is old makes room."""
+"""Whose trial it is: dealt out once, and left alone by a worker that was taken for dead."""
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import Superseded
 from tfsgd.records.record import Record
-from tfsgd.sweeping import tuner, workers
+from tfsgd.sweeping import attempt as attempts
+from tfsgd.sweeping import tuner
 from tfsgd.sweeping.trial import Job
-from tfsgd.sweeping.tuner import Retired, SweepTuner
-from tfsgd.sweeping.worker import RETIRED, SUPERSEDED
+from tfsgd.sweeping.tuner import GridOracle
 
 
 class Listener:
@@ -76,65 +75,45 @@ def test_a_superseded_worker_says_nothing_more_and_notes_no_failure(
         job.progress(trial, 2, "after")
         raise AssertionError
 
-    monkeypatch.setattr(tuner, "run_trial", run)
+    monkeypatch.setattr(attempts, "run_trial", run)
     with pytest.raises(Superseded):
-        SweepTuner(grid(of), logs, ours).search(verbose=0)
+        attempts.attempt(grid(of)[0], ours)
     assert listener.at == [(grid(of)[0].name, "before")]
     assert listener.outcomes == {}
     assert not list(logs.path.glob("trials/*/*/failure.json"))
 
 
-def test_a_worker_retires_after_its_trials_and_the_next_one_goes_on(
+def test_in_one_process_nobody_is_superseded_and_all_is_told(
     of: Experiment, logs: LogFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran: list[str] = []
-
-    def run(trial: Trial, job: Job) -> Record:
-        ran.append(trial.name)
-        if trial.seed == 1:
-            raise RuntimeError("a failure counts, too")
-        made = record(trial, of)
-        logs.write_record(made)
-        return made
-
-    monkeypatch.setattr(tuner, "run_trial", run)
-    monkeypatch.setattr(tuner, "RETIRE_AFTER", 2)
-    names = [trial.name for trial in grid(of)]
-    for expected in (names[:2], names[2:4]):
-        ran.clear()
-        left = [trial for trial in grid(of) if not logs.has_ended(trial)]
-        logs.empty_scratch()
-        ours, listener = job(of, logs, f"worker {expected[0]}")
-        worker = SweepTuner(left, logs, ours)
-        with pytest.raises(Retired):
-            worker.search(verbose=0)
-        assert ran == expected == list(listener.outcomes)
-        assert [trial.name for _, trial in worker.oracle.ended] == expected  # the chief has heard
-    assert worker.oracle.populate_space("next")["status"] == "RUNNING"
-    logs.empty_scratch()
-    ours, _ = job(of, logs, "last")
-    SweepTuner([grid(of)[4]], logs, ours).search(verbose=0)
-    assert ran[-1] == names[4]
-
-
-def test_in_one_process_nobody_retires(
-    of: Experiment, logs: LogFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tuner, "run_trial", lambda trial, job: record(trial, of))
-    monkeypatch.setattr(tuner, "RETIRE_AFTER", 2)
+    monkeypatch.setattr(attempts, "run_trial", lambda trial, job: record(trial, of))
     listener = Listener()
     assert tuner.search(grid(of), Job(of, None, logs, listener)) == {}  # type: ignore[arg-type]
     assert list(listener.outcomes) == [trial.name for trial in grid(of)]
 
 
-@pytest.mark.parametrize(("code", "deaths"), [(RETIRED, 0), (SUPERSEDED, 0), (1, 1), (-9, 1)])
-def test_leaving_in_order_is_no_death(code: int, deaths: int, of: Experiment, logs: LogFolder) -> None:
-    crew = workers.Crew(
-        grid(of), logs, Listener(), size=1, data_dirs=(), joins=True,
-        address=workers.Address("127.0.0.1", 1),
-    )  # fmt: skip
-    process = subprocess.Popen(["true"], text=True)
-    process.wait()
-    crew._account_for(workers._Worker(0, "w", process, trial=grid(of)[0].name), code)
-    assert sum(crew._deaths.values()) == deaths
-    assert crew.failures == {}
+# The oracle alone
+
+
+def test_the_oracle_deals_out_every_trial_once_and_failures_do_not_end_it(of: Experiment) -> None:
+    oracle = GridOracle(grid(of))
+    oracle.verbose = 0
+    for i, expected in enumerate(grid(of)):
+        assert oracle.waiting == len(grid(of)) - i
+        trial = oracle.create_trial(f"hand {i % 2}")
+        assert trial.status == "RUNNING"
+        assert oracle.trial_at(trial.hyperparameters) == expected
+        trial.status = "FAILED"
+        oracle.end_trial(trial)
+    assert oracle.create_trial("hand 0").status == "STOPPED"
+    assert oracle.waiting == 0
+
+
+def test_the_axes_are_the_grids(of: Experiment) -> None:
+    space = GridOracle(grid(of)).get_space().space
+    assert [(axis.name, tuple(axis.values)) for axis in space] == [
+        ("regime", ("LR",)),
+        ("batch_size", (64,)),
+        ("momentum", (0.0,)),
+        ("seed", (0, 1, 2, 3, 4)),
+    ]

@@ -22,7 +22,7 @@ FLOORS = (
     ("measures",),
     ("data", "models"),
     ("structure",),
-    ("errors", "fields"),
+    ("errors", "fields", "interrupts"),
     ("",),  # the package itself: its version and what must be in the environment
 )
 
@@ -43,6 +43,9 @@ HOMES = {
     "tensorflow_datasets": {"data/tfds"},
     "cleverhans": {"measures/victim"},
     "keras_tuner": {"sweeping/tuner"},
+    "dask": {"sweeping/cluster", "sweeping/jobs"},
+    "distributed": {"sweeping"},
+    "dask_jobqueue": {"sweeping/jobs"},
     "tensorboard": {"sweeping/tensorboard"},
     "typer": {"cli", "command", "sweep", "measure", "report"},
     "rich": {"sweeping/progress", "sweeping/tables"},

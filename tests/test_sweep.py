@@ -18,7 +18,7 @@ from tfsgd.data.dataset import Splits
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder, read_record
-from tfsgd.sweeping import tuner
+from tfsgd.sweeping import attempt, tuner
 from tfsgd.sweeping.trial import Job, run_trial
 
 
@@ -40,7 +40,7 @@ def measured(record: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 def test_a_trial_handed_out_again_after_its_record_is_not_trained_again(
     config: Config, run_sweep: Run, splits: Splits, work: Work, tmp_path: Path
 ) -> None:
-    """As after the death of a worker between its record and its word to the chief."""
+    """As after the death of a worker between its record and its word to the sweep."""
     path, trained = config(), work.trained
     assert run_sweep(path)[0] == 0
     assert len(trained) == 2
@@ -115,7 +115,7 @@ def test_failed_trials_are_reported_and_tried_again(
             raise RuntimeError("the card\nfell out")
         return run_trial(trial, *arguments)
 
-    monkeypatch.setattr(tuner, "run_trial", failing)
+    monkeypatch.setattr(attempt, "run_trial", failing)
     path = config(seeds=[0, 1, 2, 3, 4], regimes={"LR": {"learning_rate": 0.01, "momentum": [0.9]}})
     code, _, err = run_sweep(path)
     assert code == 1
@@ -133,7 +133,7 @@ def test_failed_trials_are_reported_and_tried_again(
 
     assert work.trained == ["lr/b0064-m0.9-s4"]
     work.trained.clear()
-    monkeypatch.setattr(tuner, "run_trial", run_trial)
+    monkeypatch.setattr(attempt, "run_trial", run_trial)
     code, _, _ = run_sweep(path)
     assert code == 0
     assert work.trained == [f"lr/b0064-m0.9-s{seed}" for seed in range(4)]
@@ -382,7 +382,7 @@ def test_interrupt_keeps_what_is_finished(
             raise KeyboardInterrupt
         return run_trial(trial, *arguments)
 
-    monkeypatch.setattr(tuner, "run_trial", interrupted)
+    monkeypatch.setattr(attempt, "run_trial", interrupted)
     code, _, err = run_sweep(config())
     assert code == 130
     assert "the same command goes on" in err

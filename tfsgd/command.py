@@ -4,15 +4,14 @@ import contextlib
 import errno
 import functools
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 
+from tfsgd import interrupts
 from tfsgd.errors import OutputLost, RequestError
 from tfsgd.plan.dialect import shown_path
 
@@ -27,6 +26,8 @@ def spelled(name: str) -> str:
 def run(command: Callable[..., int | None], name: str, interrupted: str = "interrupted") -> NoReturn:
     """Runs a command and ends the process; every refusal is one line on standard error.
 
+    TERM and HUP end it as Ctrl-C does.
+
     Args:
         command: a function with typer's annotations; it returns the exit code, or nothing for 0.
         name: the file of the command in this package.
@@ -34,9 +35,8 @@ def run(command: Callable[..., int | None], name: str, interrupted: str = "inter
     """
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command()(_noticing_lost_output(command))
-    with _all_signals_interrupt():
-        code = outcome(app, spelled(name), interrupted)
-    sys.exit(code)
+    interrupts.listen()
+    sys.exit(outcome(app, spelled(name), interrupted))
 
 
 def outcome(app: typer.Typer, prog: str, interrupted: str) -> int:
@@ -126,21 +126,3 @@ def _without_output(reason: OSError, interrupted: str) -> int:
         _say(f"nobody reads the output: {interrupted}")
         return INTERRUPTED
     return _refuse(f"standard output: {reason.strerror}: {interrupted}")
-
-
-# Signals
-
-
-@contextlib.contextmanager
-def _all_signals_interrupt() -> Iterator[None]:
-    """TERM and HUP end a command as Ctrl-C does, unless they are ignored, as under `nohup`."""
-    ours = []
-    if threading.current_thread() is threading.main_thread():
-        ours = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) is signal.SIG_DFL]
-    for number in ours:
-        signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)

@@ -27,7 +27,7 @@ from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
 from tfsgd.records.ledger import Done, is_complete, refuse_other_data, trained
 from tfsgd.sweeping.progress import console, send_native_logs_to, warn
-from tfsgd.sweeping.run import Crew, Plan, run_trials
+from tfsgd.sweeping.run import Crew, prepared, run_trials
 from tfsgd.sweeping.tables import measurements_table, results_table, transfer_tables
 
 CURVES = 8  # networks in one picture, at most
@@ -216,9 +216,8 @@ def _stored_result(done: Done, experiment: Experiment, folder: LogFolder) -> _Re
 def _run(
     waiting: list[Trial], done: Done, experiment: Experiment, folder: LogFolder, crew: Crew
 ) -> dict[str, str]:
-    splits = experiment.splits(crew.data_dirs)
-    refuse_other_data(done, splits.sha256, splits.source, folder)
-    return run_trials(waiting, done, Plan(experiment, splits, folder, crew))
+    with prepared(waiting, done, experiment, folder, crew) as plan:
+        return run_trials(plan)
 
 
 def _measure_transfer(done: Done, experiment: Experiment, folder: LogFolder, crew: Crew) -> _Result:

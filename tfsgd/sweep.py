@@ -1,6 +1,5 @@
 """The command: `python -m tfsgd.sweep CONFIG` trains and measures every trial of a grid."""
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -18,14 +17,9 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.access import refuse_unusable, refuse_unusable_trials, refuse_unwritable
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
-from tfsgd.records.ledger import (
-    is_complete,
-    name_regimes,
-    refuse_other_data,
-    trained,
-)
-from tfsgd.sweeping.progress import Display, console, send_native_logs_to
-from tfsgd.sweeping.run import Crew, Plan, run_trials
+from tfsgd.records.ledger import is_complete, name_regimes, trained
+from tfsgd.sweeping.progress import Display, console
+from tfsgd.sweeping.run import Crew, bring_workers, prepared, run_trials
 from tfsgd.sweeping.tables import MANY, plan_lines, plan_table, results_table
 
 
@@ -60,6 +54,21 @@ def sweep(
             show_default="one for each GPU or core",
         ),
     ] = None,
+    workers_per_gpu: Annotated[
+        int, typer.Option(min=1, help="Processes that share a GPU, where one holds several networks.")
+    ] = 1,
+    jobqueue: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Have slurm, pbs, lsf or sge start --workers jobs, as jobqueue.yaml says."
+        ),
+    ] = None,
+    dashboard: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT", min=0, max=65535, help="Show Dask's dashboard at this port of this machine alone."
+        ),
+    ] = None,
     listen: Annotated[
         str | None,
         typer.Option(
@@ -90,12 +99,14 @@ def sweep(
         refuse_unwritable(logs / experiment.name)
         _show_plan(experiment)
         return OK
-    if listen and join:
+    if join and (listen or jobqueue):
         raise RequestError(
-            "--listen, --join: expected one of them; the sweep that listens is not the one that joins"
+            f"{'--listen' if listen else '--jobqueue'}, --join: expected one of them; the sweep that deals out "
+            "the trials is not the one that joins"
         )
     folder = _log_folder(logs, experiment)
-    crew = Crew(workers, listen, join, (data, Path(experiment.data_dir) if experiment.data_dir else None))
+    own = Path(experiment.data_dir) if experiment.data_dir else None
+    crew = Crew(workers, workers_per_gpu, listen, join, jobqueue, dashboard, (data, own))
     if join:
         return _join(experiment, folder, crew)
     with locked(folder.path):
@@ -120,14 +131,21 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, config: Path, 
     )
     failures: dict[str, str] = {}
     if waiting:
-        splits = experiment.splits(crew.data_dirs)
-        refuse_other_data(done, splits.sha256, splits.source, folder)
-        output.print(f"images: {experiment.dataset} from {splits.source}", highlight=False, markup=False)
-    name_regimes(done, folder)
-    folder.write_experiment(experiment)
-    if waiting:
-        failures = run_trials(waiting, done, Plan(experiment, splits, folder, crew))
+        with prepared(waiting, done, experiment, folder, crew) as plan:
+            output.print(
+                f"images: {experiment.dataset} from {plan.splits.source}", highlight=False, markup=False
+            )
+            if plan.engine and crew.listen:
+                _say_how_to_join(plan.engine.address)
+            if plan.engine and plan.engine.dashboard:
+                output.print(f"Watch:   {plan.engine.dashboard}", highlight=False, markup=False)
+            name_regimes(done, folder)
+            folder.write_experiment(experiment)
+            failures = run_trials(plan)
         done = trained(trials, experiment, folder)
+    else:
+        name_regimes(done, folder)
+        folder.write_experiment(experiment)
     if done:
         output.print(results_table(done, experiment))
     _say_what_is_next(config, folder, quick)
@@ -167,24 +185,21 @@ def _join(experiment: Experiment, folder: LogFolder, crew: Crew) -> int:
         raise RequestError(
             f"{folder.path}: the sweep there has another config; join it with the same CONFIG, --quick and --set"
         )
-    folder.tuner_path.mkdir(exist_ok=True)
-    send_native_logs_to(folder.tuner_path / f"joined-{os.getpid()}.log")
-    from tfsgd.sweeping.workers import Address, Crew, default_size
-
-    address = Address.parse(crew.join, "--join")
-    if not address.answers():
-        raise RequestError(
-            f"--join {crew.join}: nothing listens there; start the other sweep with --listen first"
-        )
     trials = grid(experiment)
     with Display(trials, experiment, folder, console()) as display:
-        failures = Crew(
-            trials, folder, display,
-            size=crew.workers or default_size(len(trials)), data_dirs=crew.data_dirs, address=address, joins=True,
-        ).run()  # fmt: skip
+        failures = bring_workers(trials, folder, crew, display)
     for name, reason in failures.items():
         print(f"failed: {name}: {reason}", file=sys.stderr)
     return SOME_FAILED if failures else OK
+
+
+def _say_how_to_join(address: str) -> None:
+    """The command for other machines: this one, with another end."""
+    words = [word for word in sys.argv[1:]]
+    at = next(i for i, word in enumerate(words) if word.partition("=")[0] == "--listen")
+    words[at : at + (1 if "=" in words[at] else 2)] = ["--join", address]
+    line = f"{command.spelled('sweep')} {shlex.join(words)}"
+    console().print(f"Join:    {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _say_what_is_next(config: Path, folder: LogFolder, quick: bool) -> None:

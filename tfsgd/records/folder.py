@@ -16,7 +16,7 @@ from tfsgd.plan.dialect import cut, shown
 from tfsgd.plan.reading import read_yaml, to_yaml
 from tfsgd.plan.trials import Trial
 from tfsgd.records.access import folders_in, is_there, read_text
-from tfsgd.records.files import from_json, text_of, to_json, write_atomically
+from tfsgd.records.files import from_json, to_json, write_atomically
 from tfsgd.records.lease import Lease
 from tfsgd.records.record import Record
 from tfsgd.records.upgrade import upgraded
@@ -35,6 +35,16 @@ class LogFolder:
     @property
     def tuner_path(self) -> Path:
         return self.path / "tuner"
+
+    @property
+    def images_path(self) -> Path:
+        """The images of a sweep that is running, for its workers; see `tfsgd.data.shared`."""
+        return self.tuner_path / "images"
+
+    @property
+    def certificate_path(self) -> Path:
+        """What workers of other machines need to join a sweep that is running; its user alone can read it."""
+        return self.tuner_path / "certificate.json"
 
     def trial_path(self, trial: Trial) -> Path:
         return self.path / "trials" / trial.name
@@ -106,21 +116,13 @@ class LogFolder:
         return _read_experiment(self.experiment_path)
 
     def empty_scratch(self) -> None:
-        """Removes what keras-tuner and the workers of an earlier run have left."""
+        """Removes what the workers of an earlier run have left."""
         shutil.rmtree(self.tuner_path, ignore_errors=True)
         self.tuner_path.mkdir(parents=True, exist_ok=True)
 
     def lease(self, holder: str) -> Lease:
         """The claims of a worker."""
         return Lease(self.tuner_path / "claims", holder)
-
-    def beat(self, tuner_id: str, text: str) -> None:
-        """A worker's sign of life: a text that it changes."""
-        write_atomically(self.tuner_path / "heartbeats" / tuner_id, text)
-
-    def heartbeat(self, tuner_id: str) -> str | None:
-        """A worker's last sign of life; `None` if it never gave one."""
-        return text_of(self.tuner_path / "heartbeats" / tuner_id)
 
     def _recorded_hessian(self) -> dict[str, Any]:
         """The `hessian` block of the last sweep's config: records of schema 1 leave a part of it out."""

@@ -1,18 +1,31 @@
 """The trials of a grid that are not complete -> complete, in this process or by workers."""
 
+import contextlib
+import importlib.util
 import math
+import os
+import shutil
+import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tfsgd.data.dataset import Splits
+from tfsgd.data.shared import write_shared
 from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.fit import refuse_unfit
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.plan.wanted import doubts
 from tfsgd.records.folder import LogFolder
-from tfsgd.records.ledger import Done, refuse_other_structure
+from tfsgd.records.ledger import Done, refuse_other_data, refuse_other_structure
+from tfsgd.sweeping.address import Address
 from tfsgd.sweeping.progress import Display, console, send_native_logs_to, warn
+from tfsgd.sweeping.shares import default_size, shares, visible_gpus
+
+if TYPE_CHECKING:
+    from tfsgd.sweeping.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -21,34 +34,109 @@ class Crew:
 
     Attributes:
         workers: how many processes; `None`: one for each GPU or core.
+        per_gpu: how many processes share a GPU.
         listen: HOST:PORT for workers on other machines.
         join: HOST:PORT of a sweep on another machine.
+        jobqueue: the batch system that starts the workers.
+        dashboard: a port of this machine for Dask's dashboard.
         data_dirs: where to look for the images.
     """
 
     workers: int | None = None
+    per_gpu: int = 1
     listen: str | None = None
     join: str | None = None
+    jobqueue: str | None = None
+    dashboard: int | None = None
     data_dirs: tuple[Path | None, ...] = ()
+
+    @property
+    def needs_cluster(self) -> bool:
+        """Whether one worker is not enough to work alone, in this process."""
+        return bool(self.listen or self.jobqueue) or self.dashboard is not None
+
+    def shares(self, trials: int, folder: LogFolder) -> list[dict[str, Any]]:
+        """What this machine's workers must know, for so many trials."""
+        if self.jobqueue:
+            return []
+        gpus = visible_gpus()
+        return shares(self.workers or default_size(trials, gpus, self.per_gpu), gpus, folder.path)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done, on what, where and by whom."""
+    """What is to be done, on what, where and by whom.
 
+    Attributes:
+        waiting: the trials that are not complete.
+        done: those that are trained, with their records.
+        experiment: how to train, and what to measure.
+        splits: the images.
+        folder: where everything is written.
+        engine: the workers; `None`: this process works alone.
+    """
+
+    waiting: list[Trial]
+    done: Done
     experiment: Experiment
     splits: Splits
     folder: LogFolder
-    crew: Crew
+    engine: "Engine | None"
 
 
-def run_trials(waiting: list[Trial], done: Done, plan: Plan) -> dict[str, str]:
-    """Trains and measures what is missing. TensorFlow is first imported here.
+@contextlib.contextmanager
+def prepared(
+    waiting: list[Trial], done: Done, experiment: Experiment, folder: LogFolder, crew: Crew
+) -> Iterator[Plan]:
+    """Workers come while the images are read; they leave at the end.
 
     Args:
         waiting: the trials that are not complete.
         done: those that are trained, with their records.
-        plan: how.
+        experiment: how to train, and what to measure.
+        folder: where everything is written.
+        crew: who works.
+
+    Raises:
+        RequestError: there are no images, others than the records', or nobody can work.
+    """
+    folder.empty_scratch()
+    folder.write_plan(experiment)
+    send_native_logs_to(folder.tuner_path / "tensorflow.log")
+    with _workers(len(waiting), folder, crew) as engine:
+        splits = experiment.splits(crew.data_dirs)
+        refuse_other_data(done, splits.sha256, splits.source, folder)
+        yield Plan(waiting, done, experiment, splits, folder, engine)
+
+
+@contextlib.contextmanager
+def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["Engine | None"]:
+    workers = crew.shares(trials, folder)
+    if crew.dashboard is not None and importlib.util.find_spec("bokeh") is None:
+        raise RequestError("--dashboard: needs bokeh; pip install bokeh")
+    if len(workers) == 1 and not crew.needs_cluster:
+        yield None
+        return
+    from tfsgd.sweeping.cluster import log_to
+    from tfsgd.sweeping.engine import Engine
+
+    log_to(folder.tuner_path / "dask.log")
+    listen = Address.parse(crew.listen, "--listen") if crew.listen else None
+    jobs = None
+    if crew.jobqueue:
+        from tfsgd.sweeping.jobs import job_maker, own_address
+
+        jobs = (crew.workers or 1, job_maker(crew.jobqueue, folder.path.resolve()))
+        listen = listen or own_address(crew.jobqueue)
+    try:
+        with Engine(folder, workers, listen, crew.dashboard, jobs) as engine:
+            yield engine
+    finally:
+        shutil.rmtree(folder.images_path, ignore_errors=True)
+
+
+def run_trials(plan: Plan) -> dict[str, str]:
+    """Trains and measures what is missing. TensorFlow is first imported here.
 
     Returns:
         The trials that failed, with an error of one line each.
@@ -57,13 +145,11 @@ def run_trials(waiting: list[Trial], done: Done, plan: Plan) -> dict[str, str]:
         RequestError: the network is built otherwise than those of the records, a batch size does not fit the
             replicas, or workers cannot start.
     """
-    experiment, folder, crew = plan.experiment, plan.folder, plan.crew
+    experiment, folder, engine = plan.experiment, plan.folder, plan.engine
     for doubt in doubts(experiment):
         warn(doubt)
-    folder.empty_scratch()
-    folder.write_plan(experiment)
-    send_native_logs_to(folder.tuner_path / "tensorflow.log")
-    from tfsgd.sweeping import workers
+    if engine:
+        _share(plan.splits, folder)
     from tfsgd.sweeping.tensorboard import write_hparams_config
     from tfsgd.sweeping.trial import Job, structure_of
     from tfsgd.sweeping.tuner import search
@@ -71,24 +157,18 @@ def run_trials(waiting: list[Trial], done: Done, plan: Plan) -> dict[str, str]:
 
     configure_tensorflow()
     experiment.architecture.check(experiment.data.image_shape, experiment.data.classes)
-    refuse_other_structure(done, structure_of(experiment), folder)
-    size = crew.workers or workers.default_size(len(waiting))
-    _refuse_unfit(experiment, size)
+    refuse_other_structure(plan.done, structure_of(experiment), folder)
+    _refuse_unfit(experiment, engine.size if engine else 1)
     write_hparams_config(experiment, grid(experiment), folder.path)
-    with Display(waiting, experiment, folder, console()) as display:
-        if size == 1 and not crew.listen:
-            replicas = mirrored_strategy().num_replicas_in_sync
-            check_replicas(experiment.batch_sizes, len(plan.splits.train), replicas)
-            return search(waiting, Job(experiment, plan.splits, folder, display))
-        address = (
-            workers.Address.parse(crew.listen, "--listen")
-            if crew.listen
-            else workers.Address.free_on_loopback()
-        )
-        return workers.Crew(
-            waiting, folder, display,
-            size=size, data_dirs=crew.data_dirs, address=address, joins=False,
-        ).run()  # fmt: skip
+    with Display(plan.waiting, experiment, folder, console()) as display:
+        if engine:
+            from tfsgd.sweeping.hands import search_by_hands
+
+            engine.observe = display
+            return search_by_hands(plan.waiting, engine, folder)
+        replicas = mirrored_strategy().num_replicas_in_sync
+        check_replicas(experiment.batch_sizes, len(plan.splits.train), replicas)
+        return search(plan.waiting, Job(experiment, plan.splits, folder, display))
 
 
 def _refuse_unfit(experiment: Experiment, workers: int) -> None:
@@ -109,3 +189,45 @@ def _refuse_unfit(experiment: Experiment, workers: int) -> None:
             TrainingMode(network)
         except RequestError as error:
             raise RequestError(f"{label}.{error}") from None
+
+
+def _share(splits: Splits, folder: LogFolder) -> None:
+    try:
+        write_shared(splits, folder.images_path)
+    except OSError as error:
+        raise RequestError(
+            f"{folder.images_path}: the images cannot be written for the workers: {error.strerror or error}; "
+            "choose another folder with --logs, or --workers 1"
+        ) from None
+
+
+def bring_workers(trials: list[Trial], folder: LogFolder, crew: Crew, display: Display) -> dict[str, str]:
+    """Works for a sweep on another machine, until that is over.
+
+    Args:
+        trials: of the sweep.
+        folder: where it writes, as this machine sees it.
+        crew: who works.
+        display: told how the trials go on that are run here.
+
+    Returns:
+        The trials that failed here, with an error of one line each.
+
+    Raises:
+        RequestError: the other sweep is not there, or no longer.
+    """
+    assert crew.join is not None
+    address = Address.parse(crew.join, "--join")
+    if not folder.certificate_path.exists():
+        raise RequestError(
+            f"--join {address}: no sweep listens in {folder.path}; start it there with --listen first, with the same --logs"
+        )
+    name = f"joined-{socket.gethostname()}-{os.getpid()}"
+    send_native_logs_to(folder.tuner_path / f"{name}.log")
+    from tfsgd.sweeping.cluster import log_to
+    from tfsgd.sweeping.joining import Visit
+
+    log_to(folder.tuner_path / f"{name}-dask.log")
+    with Visit(address, trials, folder, crew.shares(len(trials), folder), display) as visit:
+        visit.wait()
+    return visit.failures

@@ -4,10 +4,11 @@ import functools
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 
+from tfsgd import interrupts
 from tfsgd.data.dataset import Splits
 from tfsgd.measures.measure import Subject, measure
 from tfsgd.measures.spec import Measurement, Request
@@ -19,6 +20,7 @@ from tfsgd.plan.wanted import SPLITS, natural, top_eigenvalue, wanted
 from tfsgd.records.folder import LogFolder, stored_network
 from tfsgd.records.lease import Lease
 from tfsgd.records.record import Record, Snapshot
+from tfsgd.sweeping.ended import Observer
 from tfsgd.sweeping.export import forget_network, keep_network, write_manifest
 from tfsgd.sweeping.pictures import attacks_picture
 from tfsgd.sweeping.provenance import provenance
@@ -26,16 +28,6 @@ from tfsgd.sweeping.tensorboard import write_summary
 from tfsgd.sweeping.transfer import sources_of
 from tfsgd.training.checkpoint import remove_checkpoints
 from tfsgd.training.train import Trained, train
-
-
-class Observer(Protocol):
-    """Whoever is told how a trial goes on."""
-
-    def progress(self, trial: Trial, epochs_done: int, doing: str) -> None:
-        """A trial has trained so many epochs and is at `doing`."""
-
-    def ended(self, trial: Trial, outcome: str) -> None:
-        """A trial has everything that was asked for, or has failed."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +53,9 @@ class Job:
 
         Raises:
             Superseded: it is another one's.
+            KeyboardInterrupt: the user wants all to end.
         """
+        interrupts.check()
         if self.lease:
             self.lease.hold(trial)
         self.observe.progress(trial, epochs_done, doing)

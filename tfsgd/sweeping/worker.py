@@ -1,85 +1,96 @@
-"""One worker of a sweep: a process that asks the chief for trials and runs them.
+"""What runs in a worker's process: one trial after the other, as they are sent.
 
-Started by `tfsgd.sweeping.workers`, never by hand. It speaks on standard output in JSON lines, and dies when
-its standard input closes, so that no worker outlives the sweep that started it.
+Dask's nanny starts the process, imports this file in it, and calls `dask_setup`. The environment's
+`TFSGD_WORKER` says what the worker must know, as JSON: `logs`, the sweep's folder as this machine sees it;
+`threads` within an operation, 0 for as many as there are cores; `name`.
 """
 
+import functools
 import json
 import os
-import sys
-import threading
-import time
+import signal
 import uuid
 from pathlib import Path
+from typing import Any
 
-from tfsgd.errors import RequestError
-from tfsgd.plan.trials import Trial, grid
+from tfsgd.data.shared import read_shared
+from tfsgd.plan.config import Experiment
+from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import Superseded
 
-HEARTBEAT_SECONDS = 5
-SUPERSEDED, RETIRED = 3, 4  # exit codes: another worker has this trial now; enough trials for one process
+ABOUT = "TFSGD_WORKER"
+TOPIC = "tfsgd"  # under which it says how trials go on
+
+
+def dask_setup(worker: Any) -> None:
+    """Dask's hook, before a worker registers: TensorFlow is there and set up when the first trial comes."""
+    about = json.loads(os.environ[ABOUT])
+    _speak_into(log_of(LogFolder(Path(about["logs"])), about["name"]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's, which ends its workers
+
+    from tfsgd.sweeping import attempt  # noqa: F401  # TensorFlow
+    from tfsgd.training.devices import configure_tensorflow
+
+    configure_tensorflow(about["threads"] or None)
+
+
+def log_of(logs: LogFolder, name: str) -> Path:
+    """Where a worker's standard output and error go."""
+    return logs.tuner_path / f"worker-{name}.log"
+
+
+def _speak_into(path: Path) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for descriptor in (1, 2):
+        os.dup2(file, descriptor)
+    os.close(file)
+
+
+def work(trial: Trial) -> Any:
+    """The task: runs one trial.
+
+    Returns:
+        An `Ended`; `None`: another worker has the trial now.
+    """
+    from tfsgd.sweeping.attempt import attempt
+    from tfsgd.sweeping.trial import Job
+
+    folder, experiment, splits = _shared()
+    name = json.loads(os.environ[ABOUT])["name"]
+    job = Job(experiment, splits, folder, Speaker(name), folder.lease(f"{name} {os.getpid()} {uuid.uuid4()}"))
+    try:
+        ended = attempt(trial, job)
+    except Superseded:
+        return None
+    job.observe.ended(trial, ended.said)
+    return ended
+
+
+@functools.cache
+def _shared() -> tuple[LogFolder, Experiment, Any]:
+    """What all trials have in common, read once in the life of a worker."""
+    folder = LogFolder(Path(json.loads(os.environ[ABOUT])["logs"]))
+    return folder, folder.read_plan(), read_shared(folder.images_path)
 
 
 class Speaker:
-    """Tells the parent how trials go on."""
+    """Tells whoever listens how trials go on.
+
+    Args:
+        name: of this worker.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
 
     def progress(self, trial: Trial, epochs_done: int, doing: str) -> None:
-        _say({"trial": trial.name, "epochs_done": epochs_done, "doing": doing})
+        self._say({"trial": trial.name, "epochs_done": epochs_done, "doing": doing})
 
     def ended(self, trial: Trial, outcome: str) -> None:
-        _say({"trial": trial.name, "outcome": outcome})
+        self._say({"trial": trial.name, "outcome": outcome})
 
+    def _say(self, event: dict[str, Any]) -> None:
+        from distributed import get_worker
 
-def _say(event: dict[str, str | int]) -> None:
-    sys.stdout.write(json.dumps(event) + "\n")
-    sys.stdout.flush()
-
-
-def _die_with_parent() -> None:
-    def wait() -> None:
-        sys.stdin.buffer.read()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def _beat(logs: LogFolder, tuner_id: str) -> None:
-    def beat() -> None:
-        while True:
-            logs.beat(tuner_id, str(uuid.uuid4()))
-            time.sleep(HEARTBEAT_SECONDS)
-
-    threading.Thread(target=beat, daemon=True).start()
-
-
-def main() -> None:
-    """Arguments: the logs folder, the number of threads (0: one for each core), data folders ('' is none)."""
-    _die_with_parent()
-    logs, threads = LogFolder(Path(sys.argv[1])), int(sys.argv[2])
-    data_dirs = tuple(Path(folder) if folder else None for folder in sys.argv[3:])
-    tuner_id = os.environ["KERASTUNER_TUNER_ID"]
-    _beat(logs, tuner_id)
-    experiment = logs.read_plan()
-    splits = experiment.splits(data_dirs)
-
-    from tfsgd.sweeping.trial import Job
-    from tfsgd.sweeping.tuner import Retired, SweepTuner
-    from tfsgd.training.devices import configure_tensorflow
-
-    configure_tensorflow(threads or None)
-    job = Job(experiment, splits, logs, Speaker(), logs.lease(f"{tuner_id} {uuid.uuid4()}"))
-    try:
-        SweepTuner(grid(experiment), logs, job).search(verbose=0)
-    except Superseded:
-        os._exit(SUPERSEDED)
-    except Retired:
-        os._exit(RETIRED)
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except RequestError as refused:
-        print(f"error: {refused}", file=sys.stderr, flush=True)
-        os._exit(2)  # an orderly exit would abort: a thread waits at standard input
+        get_worker().log_event(TOPIC, event | {"name": self._name})  # Dask adds `worker`, its address

@@ -25,6 +25,7 @@ from tfsgd.training.callbacks import (
 from tfsgd.training.checkpoint import Checkpoints, Seen
 from tfsgd.training.devices import check_replicas, mirrored_strategy
 from tfsgd.training.model import compiled_model, plain_copy
+from tfsgd.training.seeds import seeded
 from tfsgd.training.snapshots import KeepSnapshots
 
 
@@ -66,38 +67,38 @@ def train(
     strategy = mirrored_strategy()
     check_replicas((settings.batch_size,), len(splits.train), strategy.num_replicas_in_sync)
     keras.backend.clear_session()
-    keras.utils.set_random_seed(seed)
-    batches = EpochBatches(splits.train, settings.batch_size, seed, experiment.data.augment)
-    model = compiled_model(experiment, settings, strategy, len(splits.train))
-    spec, epochs = experiment.hessian, experiment.epochs_at(settings.batch_size)
-    hessian = TopHessianEigenvalue(getattr(splits, spec.split), spec, epochs, settings.batch_size)
-    log, tensorboard = EpochLog(observe), keras.callbacks.TensorBoard(folder, write_graph=False)
-    snapshots = KeepSnapshots(experiment, splits.train, folder, log)
-    every, seen = experiment.checkpoint_every_epochs, Seen(log, hessian, snapshots)
-    checkpoints = Checkpoints(folder / "checkpoint", training_hash or "", every, seen)
-    rules = [ExactLoss(), LearningRateRule(settings), StopWhenDiverged()]
-    callbacks = [*rules, ValidationMetrics(splits.validation), hessian, snapshots, log, tensorboard]
-    done = 0
-    if training_hash is not None:
-        callbacks.append(checkpoints)
-        done = checkpoints.restore(model)
-    for until, steps in _stages(experiment.length, batches.steps):
-        if done < until and not model.stop_training:
-            model.fit(
-                batches.distributed(strategy, first_epoch=done), steps_per_epoch=steps, initial_epoch=done,
-                epochs=until, callbacks=callbacks, verbose=0, shuffle=False,
-            )  # fmt: skip
-            done = until
-    seconds = checkpoints.seconds
-    return Trained(
-        network=plain_copy(model, experiment),
-        history=log.columns(),
-        diverged=bool(model.stop_training),
-        hessian=None if model.stop_training else hessian.result,
-        train_seconds=seconds - hessian.seconds,
-        hessian_seconds=hessian.seconds,
-        snapshots=snapshots.found(),
-    )
+    with seeded(seed):
+        batches = EpochBatches(splits.train, settings.batch_size, seed, experiment.data.augment)
+        model = compiled_model(experiment, settings, strategy, len(splits.train))
+        spec, epochs = experiment.hessian, experiment.epochs_at(settings.batch_size)
+        hessian = TopHessianEigenvalue(getattr(splits, spec.split), spec, epochs, settings.batch_size)
+        log, tensorboard = EpochLog(observe), keras.callbacks.TensorBoard(folder, write_graph=False)
+        snapshots = KeepSnapshots(experiment, splits.train, folder, log)
+        every, seen = experiment.checkpoint_every_epochs, Seen(log, hessian, snapshots)
+        checkpoints = Checkpoints(folder / "checkpoint", training_hash or "", every, seen)
+        rules = [ExactLoss(), LearningRateRule(settings), StopWhenDiverged()]
+        callbacks = [*rules, ValidationMetrics(splits.validation), hessian, snapshots, log, tensorboard]
+        done = 0
+        if training_hash is not None:
+            callbacks.append(checkpoints)
+            done = checkpoints.restore(model)
+        for until, steps in _stages(experiment.length, batches.steps):
+            if done < until and not model.stop_training:
+                model.fit(
+                    batches.distributed(strategy, first_epoch=done), steps_per_epoch=steps, initial_epoch=done,
+                    epochs=until, callbacks=callbacks, verbose=0, shuffle=False,
+                )  # fmt: skip
+                done = until
+        seconds = checkpoints.seconds
+        return Trained(
+            network=plain_copy(model, experiment),
+            history=log.columns(),
+            diverged=bool(model.stop_training),
+            hessian=None if model.stop_training else hessian.result,
+            train_seconds=seconds - hessian.seconds,
+            hessian_seconds=hessian.seconds,
+            snapshots=snapshots.found(),
+        )
 
 
 def _stages(length: Length, steps: int) -> list[tuple[int, int]]:

@@ -1,0 +1,39 @@
+"""What workers do in the tests of the engine, instead of training: quickly, and as a file beside says."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from tfsgd.plan.trials import Trial
+from tfsgd.sweeping.ended import Ended
+from tfsgd.sweeping.worker import ABOUT, Speaker
+
+
+def work(trial: Trial) -> Ended | None:
+    """Does what `LOGS/script.json` says for this seed and try; without a word there, ends the trial."""
+    about = json.loads(os.environ[ABOUT])
+    logs = Path(about["logs"])
+    with (logs / f"ran-{trial.seed}").open("a") as file:
+        file.write(f"{os.getpid()} {about['name']}\n")
+    tries = len((logs / f"ran-{trial.seed}").read_text().splitlines())
+    script = json.loads((logs / "script.json").read_text()) if (logs / "script.json").exists() else {}
+    for step in script.get(str(trial.seed), {}).get(
+        str(tries), script.get(str(trial.seed), {}).get("each", [])
+    ):
+        if step == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif step == "freeze":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif step == "epoch":
+            Speaker(about["name"]).progress(trial, tries, "an epoch")
+            time.sleep(0.5)  # it is on its way before the worker dies
+        elif step == "raise":
+            raise OSError("no such card")
+        elif step == "lose":
+            return None
+        elif step == "sleep":
+            time.sleep(600)
+    time.sleep(0.1)
+    return Ended(0.5, f"done by {os.getpid()}")

@@ -1,0 +1,168 @@
+"""Sweeps in processes of their own, for tests that kill, freeze and cut off."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.conftest import TINY
+from tfsgd.plan.reading import load_experiment, to_yaml
+from tfsgd.records.folder import LogFolder, read_record
+from tfsgd.records.ledger import is_complete
+
+CONFIG = TINY | {
+    "epochs": 8,
+    "seeds": [0, 1],
+    "train_examples": 2000,
+    "regimes": {
+        "LR": {"learning_rate": 0.05, "momentum": [0.9]},
+        "Benchmark": {"learning_rate": 0.05, "halve_every_epochs": 3, "momentum": [0.9]},
+    },
+}
+TRIALS = 4
+SECONDS = 400  # after which a test gives up
+
+
+class Sweep:
+    """A sweep that runs.
+
+    Args:
+        root: its config and logs are below it.
+        options: of the command.
+        config: what is swept.
+        host: the network namespace in which it runs, on one core.
+        environment: of its process, besides.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *options: str,
+        config: dict[str, Any] = CONFIG,
+        host: str | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self.config = root / "config.yaml"
+        self.config.write_text(to_yaml(config))
+        self.logs = root / config["name"]
+        self.folder = LogFolder(self.logs)
+        command = [sys.executable, "-m", "tfsgd.sweep", str(self.config), "--logs", str(root), *options]
+        if host:  # `taskset` and `ip` become the command, in the same process
+            core = str(min(os.sched_getaffinity(0)))
+            command = ["taskset", "-c", core, "ip", "netns", "exec", host, *command]
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=os.environ | (environment or {}),
+        )
+
+    def end(self) -> tuple[int, str, str]:
+        """Waits for its end: exit code, standard output, standard error."""
+        out, err = self.process.communicate(timeout=SECONDS)
+        return self.process.returncode, out, err
+
+    def family(self) -> list[int]:
+        """All its processes."""
+        this = psutil.Process(self.process.pid)
+        return [this.pid, *(child.pid for child in this.children(recursive=True))]
+
+    def workers(self) -> list[int]:
+        """Its processes that train."""
+        return [pid for pid in self.family()[1:] if is_worker(pid)]
+
+    def wait_for(self, wanted: Callable[[], Any]) -> Any:
+        """Until something is true of a sweep that runs."""
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            if found := wanted():
+                return found
+            assert self.process.poll() is None, self.process.communicate()
+            time.sleep(0.05)
+        raise TimeoutError
+
+    def recorded(self) -> dict[Path, int]:
+        """When each record was written that holds everything that is asked for."""
+        return {
+            path: path.stat().st_mtime_ns
+            for path in self.logs.glob("trials/*/*/record.json")
+            if is_complete(read_record(path, {}), load_experiment(self.config))
+        }
+
+    def wait_for_epoch(self, epoch: int = 1) -> None:
+        """Until some trial has so many epochs in a checkpoint."""
+        self.wait_for(lambda: list(self.logs.glob(f"trials/*/*/checkpoint/epoch-{epoch:06d}.npz")))
+
+    def claims(self) -> dict[str, int]:
+        """Which process each trial was last given to."""
+        found = {}
+        for path in self.folder.tuner_path.glob("claims/*/*"):
+            words = path.read_text().split() if not path.name.startswith(".") else []
+            if len(words) == 3:
+                found[f"{path.parent.name}/{path.name}"] = int(words[1])
+        return found
+
+    def in_the_middle(self, workers: list[int]) -> list[str]:
+        """The trials of some workers that have a checkpoint."""
+        return [
+            name
+            for name, pid in self.claims().items()
+            if pid in workers and list((self.logs / "trials" / name).glob("checkpoint/epoch-*"))
+        ]
+
+    def interrupt(self, how: signal.Signals = signal.SIGINT) -> None:
+        os.kill(self.process.pid, how)
+
+
+def is_worker(pid: int) -> bool:
+    """Whether a process is one of Python's that another one has spawned to work."""
+    try:
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def numbers(logs: Path) -> dict[str, Any]:
+    """The records without what may differ between two runs of the same trial."""
+    found = {}
+    for path in sorted(logs.glob("trials/*/*/record.json")):
+        record = json.loads(path.read_text())
+        del record["seconds"], record["provenance"]["git_commit"]  # a developer may commit meanwhile
+        for measurement in record["measurements"]:
+            del measurement["seconds"]
+            if measurement["provenance"]:
+                del measurement["provenance"]["git_commit"]
+        found[f"{path.parent.parent.name}/{path.parent.name}"] = record
+    return found
+
+
+def ended(out: str) -> list[str]:
+    """The trials that a sweep says were completed, in order."""
+    return re.findall(r"\] (\S+) (?:completed|collapsed): ", out)
+
+
+def alive(pid: int) -> bool:
+    """Whether there is such a process, and not only what is left of one."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until_gone(pids: list[int]) -> None:
+    """Until none of some processes is alive; the test fails where that takes too long."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until and any(map(alive, pids)):
+        time.sleep(0.05)
+    assert not [pid for pid in pids if alive(pid)]

@@ -1,0 +1,32 @@
+"""Ctrl-C, TERM and HUP: heard once, and not forgotten where a library swallows the exception."""
+
+import signal
+import threading
+from typing import Any
+
+_heard = threading.Event()
+
+
+def listen() -> None:
+    """From now on each of the three signals raises KeyboardInterrupt, and is kept in mind."""
+    _heard.clear()
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) != signal.SIG_IGN:  # `nohup` ignores one of them
+            signal.signal(ending, _raise)
+
+
+def check() -> None:
+    """Says it again: what is imported or traced may have caught it, whatever it was.
+
+    Raises:
+        KeyboardInterrupt: one of the signals was heard.
+    """
+    if _heard.is_set():
+        raise KeyboardInterrupt
+
+
+def _raise(number: int, frame: Any) -> None:
+    _heard.set()
+    raise KeyboardInterrupt

@@ -1,0 +1,33 @@
+"""One trial, whatever becomes of it: its record, or its failure in the ledger."""
+
+import traceback
+
+from tfsgd.plan.trials import Trial
+from tfsgd.sweeping.ended import Ended, in_a_line
+from tfsgd.sweeping.trial import Job, outcome, run_trial
+
+
+def attempt(trial: Trial, job: Job) -> Ended:
+    """Runs a trial, from wherever an earlier try has left it.
+
+    Whatever it raises is its failure, and kept beside the trial, so that the others go on.
+
+    Raises:
+        Superseded: another worker has it now.
+    """
+    try:
+        if job.lease:
+            job.lease.take(trial)
+        record = run_trial(trial, job)
+    except Exception as error:
+        return Ended.failed(_noted(trial, error, job))
+    return Ended(record.accuracy("validation") or 0.0, outcome(record))
+
+
+def _noted(trial: Trial, error: Exception, job: Job) -> str:
+    line = in_a_line(error)
+    try:
+        job.logs.write_failure(trial, line, traceback.format_exc())
+    except OSError as second:  # a full disk, most likely
+        line += f" (and failure.json could not be written: {second})"
+    return line

@@ -1,0 +1,124 @@
+"""Workers that a batch system starts: SLURM, PBS, LSF or SGE, by dask-jobqueue and its own configuration file.
+
+A job's command is `tfsgd.sweeping.hired` instead of Dask's, so that its workers have what those of any other
+machine have. A job that has reached its walltime is followed by another one.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import itertools
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dask
+from distributed.utils import get_ip, get_ip_interface
+
+from tfsgd.errors import RequestError
+from tfsgd.sweeping.address import Address
+from tfsgd.sweeping.roster import Roster
+
+JobMaker = Callable[[str, str], Any]
+QUEUES = {"slurm": "SLURMJob", "pbs": "PBSJob", "lsf": "LSFJob", "sge": "SGEJob"}
+LOOK_SECONDS = 1.0
+GONE_SECONDS = 5.0  # a worker that died comes again sooner, with its job
+
+
+def job_maker(queue: str, logs: Path) -> JobMaker:
+    """How a job of a batch system is made, by the scheduler's address and the job's name.
+
+    Args:
+        queue: a key of `QUEUES`.
+        logs: the sweep's folder, as the jobs see it too.
+
+    Raises:
+        RequestError: dask-jobqueue is not installed, or its configuration does not suffice.
+    """
+    if queue not in QUEUES:
+        raise RequestError(f"--jobqueue {queue}: expected one of {', '.join(QUEUES)}")
+    theirs, dask.config.PATH = dask.config.PATH, os.devnull  # else the import writes into the user's home
+    try:
+        cls = getattr(importlib.import_module(f"dask_jobqueue.{queue}"), QUEUES[queue])
+    except ImportError:
+        raise RequestError("--jobqueue: needs dask-jobqueue; pip install 'tfsgd[cluster]'") from None
+    finally:
+        dask.config.PATH = theirs
+    told = dask.config.get(f"jobqueue.{queue}")
+    workers = told["processes"] or told["cores"]  # of a job
+
+    def make(scheduler: str, name: str) -> Any:
+        return cls(
+            scheduler, name=name, job_name=name, log_directory=str(logs / "tuner"), death_timeout=60,
+            worker_command="tfsgd.sweeping.hired", worker_extra_args=["--logs", str(logs), "--nworkers", workers],
+        )  # fmt: skip
+
+    try:
+        make("tls://127.0.0.1:1", "test")
+    except ValueError as error:
+        first = str(error).splitlines()[0].partition(", for")[0]
+        raise RequestError(
+            f"--jobqueue {queue}: {first}; set jobqueue.{queue}.cores, memory, queue, account and walltime in "
+            "~/.config/dask/jobqueue.yaml"
+        ) from None
+    return make
+
+
+def own_address(queue: str) -> Address:
+    """Where jobs reach this machine, at any port: by the configured interface, or the one that leads outwards."""
+    interface = dask.config.get(f"jobqueue.{queue}.interface", None)
+    return Address(get_ip_interface(interface) if interface else get_ip(), 0)
+
+
+class Jobs:
+    """So many jobs at a time, as long as the sweep lasts; made in a running event loop.
+
+    Args:
+        make: see `job_maker`.
+        scheduler: its address.
+        count: of jobs.
+        roster: which workers are there.
+
+    Attributes:
+        refusal: why the batch system took no job, in one line.
+    """
+
+    def __init__(self, make: JobMaker, scheduler: str, count: int, roster: Roster) -> None:
+        self._make, self._scheduler = make, scheduler
+        self._roster = roster
+        self._jobs: dict[int, Any] = {}
+        self.refusal: str | None = None
+        self._kept = [asyncio.ensure_future(self._keep(number)) for number in range(count)]
+
+    async def close(self) -> None:
+        """Cancels all jobs."""
+        for kept in self._kept:
+            kept.cancel()
+        with contextlib.suppress(Exception):  # the batch system may be gone
+            await asyncio.wait_for(asyncio.gather(*(job.close() for job in self._jobs.values())), 5)
+
+    async def _keep(self, number: int) -> None:
+        """One job after the other."""
+        for name in (f"tfsgd-{uuid.uuid4().hex[:6]}-{number}-{i}" for i in itertools.count()):
+            job = self._jobs[number] = self._make(self._scheduler, name)
+            try:
+                await job.start()
+            except Exception as error:
+                lines = [line for line in str(error).splitlines() if line.strip()]
+                self.refusal = f"--jobqueue: no job was taken: {' '.join(lines)[:500]}"
+                return
+            while not any(worker.startswith(f"{name}-") for worker in self._roster.known):
+                await asyncio.sleep(LOOK_SECONDS)  # as long as it waits in the queue
+            while await self._is_here(name):
+                await asyncio.sleep(LOOK_SECONDS)
+            await job.close()
+
+    async def _is_here(self, name: str) -> bool:
+        """Whether any of a job's workers is here, or comes again soon."""
+        for _ in range(int(GONE_SECONDS / LOOK_SECONDS)):
+            if any(worker.startswith(f"{name}-") for worker in self._roster.names.values()):
+                return True
+            await asyncio.sleep(LOOK_SECONDS)
+        return False
