@@ -6,7 +6,7 @@ never by a path.
 """
 
 from collections.abc import Sequence
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -26,7 +26,8 @@ EIGENVALUE_HISTORY_TRAINING = "top_hessian_eigenvalue_training"  # that of the n
 class Measured:
     """What was measured on one network."""
 
-    measurements: tuple[Measurement, ...]
+    if TYPE_CHECKING:  # a field of those that inherit it, where it stands among their own
+        measurements: tuple[Measurement, ...]
 
     @property
     def attacks(self) -> list[Measurement]:
