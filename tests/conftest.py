@@ -102,8 +102,7 @@ def run_sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     from tfsgd import sweep
     from tfsgd.sweeping import run as running
 
-    for module in (sweep, running):
-        monkeypatch.setattr(module, "send_native_logs_to", lambda path: None)
+    monkeypatch.setattr(running, "send_native_logs_to", lambda path: None)
 
     def run(*arguments: Any) -> tuple[int, str, str]:
         capsys.readouterr()
