@@ -1,5 +1,6 @@
 """Sweeps in processes of their own, for tests that kill, freeze and cut off."""
 
+import fcntl
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.conftest import TINY
 from tfsgd.plan.reading import load_experiment, to_yaml
@@ -166,3 +168,29 @@ def wait_until_gone(pids: list[int]) -> None:
     while time.monotonic() < until and any(map(alive, pids)):
         time.sleep(0.05)
     assert not [pid for pid in pids if alive(pid)]
+
+
+def undisturbed(factory: pytest.TempPathFactory, workers: int) -> dict[str, Any]:
+    """What an uninterrupted sweep of so many workers finds; swept once, for all processes of a test run."""
+    shared = factory.getbasetemp().parent if os.environ.get("PYTEST_XDIST_WORKER") else factory.getbasetemp()
+    kept = shared / f"undisturbed-{workers}.json"
+    with (shared / f"undisturbed-{workers}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            kept.write_text(json.dumps(_swept(factory.mktemp("undisturbed"), workers)))
+        found: dict[str, Any] = json.loads(kept.read_text())
+    return found
+
+
+def _swept(root: Path, workers: int) -> dict[str, Any]:
+    sweep = Sweep(root, "--workers", str(workers))
+    family = sweep.wait_for(lambda: len(sweep.workers()) == workers and sweep.family())
+    code, out, err = sweep.end()
+    assert (code, err) == (0, ""), out + err
+    found = numbers(sweep.logs)
+    assert len(found) == TRIALS
+    assert sorted(ended(out)) == sorted(found)
+    assert not list(sweep.logs.glob("trials/*/*/checkpoint"))
+    assert not sweep.folder.images_path.exists()
+    wait_until_gone(family)
+    return found

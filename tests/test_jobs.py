@@ -86,7 +86,9 @@ def test_jobs_work_and_one_that_reaches_its_walltime_is_followed_by_another(
     while any(map(alive, jobs(slurm))) and time.monotonic() < until:
         time.sleep(0.1)
     wait_until_gone(jobs(slurm))
-    assert not list((Path(slurm["STAND_IN"]) / "home").rglob("*"))
+    stand_in = Path(slurm["STAND_IN"])
+    assert not list((stand_in / "home").rglob("*dask*"))
+    assert [path.name for path in (stand_in / "config").iterdir()] == ["jobqueue.yaml"]
     alone = Sweep(tmp_path / "alone", "--workers", str(len(os.sched_getaffinity(0))), config=config)
     assert alone.end()[0] == 0
     assert {name: r["history"] for name, r in numbers(sweep.logs).items()} == {

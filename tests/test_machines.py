@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.sweeps import CONFIG, TRIALS, Sweep, ended, numbers, wait_until_gone
+from tests.sweeps import CONFIG, TRIALS, Sweep, ended, numbers, undisturbed, wait_until_gone
 from tfsgd.errors import RequestError
 from tfsgd.sweeping.address import Address
 from tfsgd.sweeping.cluster import fresh_certificate, read_certificate, security_of, write_certificate
@@ -29,10 +29,8 @@ LOOPBACK = {"127.0.0.1", "::1"}
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What an uninterrupted sweep of two workers of one thread each finds."""
-    sweep = Sweep(tmp_path_factory.mktemp("reference"), "--workers", str(len(os.sched_getaffinity(0))))
-    assert sweep.end()[0] == 0
-    return numbers(sweep.logs)
+    """What an uninterrupted sweep finds whose workers have one thread each, as on hosts of one core."""
+    return undisturbed(tmp_path_factory, workers=len(os.sched_getaffinity(0)))
 
 
 def test_addresses_are_read_or_refused() -> None:

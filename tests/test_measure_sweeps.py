@@ -43,7 +43,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tfsgd import sweep
     from tfsgd.sweeping import run
 
-    patch.setattr(sweep, "send_native_logs_to", lambda path: None)
     patch.setattr(run, "send_native_logs_to", lambda path: None)
     patch.setattr(
         sys, "argv", ["sweep", str(root / "tiny.yaml"), "--logs", str(root / "logs"), "--workers", "1"]

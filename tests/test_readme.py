@@ -63,8 +63,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "argv", words)
-        for module in (sweep, run):
-            patch.setattr(module, "send_native_logs_to", lambda path: None)
+        patch.setattr(run, "send_native_logs_to", lambda path: None)
         with pytest.raises(SystemExit) as ended:
             sweep.main()
     assert ended.value.code == 0

@@ -13,11 +13,11 @@ import pytest
 
 from tests.sweeps import (
     CONFIG,
-    TRIALS,
     Sweep,
     alive,
     ended,
     numbers,
+    undisturbed,
     wait_until_gone,
 )
 
@@ -27,17 +27,7 @@ pytestmark = pytest.mark.timeout(900)
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What an uninterrupted sweep of two workers finds."""
-    sweep = Sweep(tmp_path_factory.mktemp("reference"), "--workers", "2")
-    family = sweep.wait_for(lambda: len(sweep.workers()) == 2 and sweep.family())
-    code, out, err = sweep.end()
-    assert (code, err) == (0, ""), out + err
-    found = numbers(sweep.logs)
-    assert len(found) == TRIALS
-    assert sorted(ended(out)) == sorted(found)
-    assert not list(sweep.logs.glob("trials/*/*/checkpoint"))
-    assert not sweep.folder.images_path.exists()
-    wait_until_gone(family)
-    return found
+    return undisturbed(tmp_path_factory, workers=2)
 
 
 def test_killed_worker_is_replaced_and_changes_no_number(reference: dict[str, Any], tmp_path: Path) -> None:

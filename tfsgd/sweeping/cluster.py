@@ -39,8 +39,9 @@ SETTINGS = {
 }
 LOGGERS = ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application", "asyncio")
 CLOSE_SECONDS = 2.0
-STARTS_AT_MOST = 1_000  # of one worker, where it dies as it starts each time
-STARTS_IN_VAIN = 3  # of one that has never come
+STARTS_IN_VAIN = (
+    12  # of a worker that has never come and was killed each time; a quarter of it if it ended by itself
+)
 KEYS = ("key", "certificate")
 PRELOAD = ["tfsgd.sweeping.worker"]  # imported by a worker before it registers
 
@@ -81,9 +82,16 @@ class KeptNanny(Nanny):
 
     Attributes:
         why: it has closed; empty until then.
+        was_killed: whether its last worker was, and did not end by itself.
     """
 
     why = ""
+    was_killed = False
+
+    def _on_worker_exit_sync(self, exitcode: int) -> None:
+        """Dask's method."""
+        self.was_killed = exitcode < 0
+        super()._on_worker_exit_sync(exitcode)
 
     async def close(self, *arguments: Any, **options: Any) -> Any:
         """Dask's method."""
@@ -149,15 +157,15 @@ class Nannies:
 
     async def _keep(self, name: str, about: dict[str, Any]) -> None:
         """A nanny, and another one where that gives up: it does if its worker dies as it starts."""
-        for failed in range(STARTS_AT_MOST):
-            if self._is_over or (failed >= STARTS_IN_VAIN and name not in (self._known or ())):
-                return
+        in_vain = 0
+        while not self._is_over and (in_vain < STARTS_IN_VAIN or name in (self._known or ())):
             nanny = self._nannies[name] = self._nanny(name, about)
             with contextlib.suppress(Exception):  # Dask's log and the worker's own have it
                 await nanny
                 await nanny.finished()
             if self._known is None and nanny.why == "nanny-close-gracefully":
                 return
+            in_vain += 1 if nanny.was_killed else STARTS_IN_VAIN // 4
             await nanny.close()
 
     def _nanny(self, name: str, about: dict[str, Any]) -> KeptNanny:
