@@ -209,6 +209,7 @@ def test_transfer_is_a_matrix(tmp_path: Path) -> None:
         )
         logs.write_record(found.model_copy(update={"measurements": (*found.measurements, made)}))
     [study] = read_studies([folder])
+    assert "transfer" not in {label for label, _ in study.attacks}  # it is of no one network's strength
     [drawing] = [d for d in draw(study)[0] if d.name == "transfer-0.05"]
     assert len(drawing.values) == len(study.trials)
     assert {row["source"] for row in drawing.values} == {"lr/b0064-m0.0-s0"}
