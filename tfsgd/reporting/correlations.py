@@ -98,7 +98,7 @@ def measures_of(study: Study, rows: pd.DataFrame) -> dict[str, str]:
 
 def _can_be_told_apart(rows: pd.DataFrame, metric: Metric, chance: float) -> bool:
     means = rows.groupby(SETTINGS)[metric.column].mean().dropna().to_numpy()
-    return len(means) >= MIN_CELLS and not on_floor(means[None], metric, chance)
+    return len(means) >= MIN_CELLS and len(set(means)) > 1 and not on_floor(means[None], metric, chance)
 
 
 def _correlation(rows: pd.DataFrame, column: str, metric: Metric, given: bool) -> _Found | None:

@@ -56,11 +56,15 @@ class Row:
 
     @property
     def attacks(self) -> dict[tuple[str, float], Measurement | None]:
-        """By label and epsilon, those that are asked for first; then what was measured besides, each the last time."""
+        """By label and epsilon, those that are asked for first; then what was measured besides, each the last time.
+
+        Perturbations of many sources are a matrix, no attack of one number: of these only what is asked for is here.
+        """
         requests = wanted(self.experiment, self.record.seed) if self.experiment else []
         asked = {(r.label, r.epsilon): self.record.find(r) for r in requests if r.epsilon is not None}
         used = {found.identity for found in asked.values() if found}
-        besides = {(m.label, m.epsilon): m for m in self.record.attacks if m.identity not in used}
+        others = [m for m in self.record.attacks if m.identity not in used and m.name != "transfer"]
+        besides = {(m.label, m.epsilon): m for m in others}
         return {key: found for key, found in (besides | asked).items() if key[1] is not None}  # type: ignore[misc]
 
     @property

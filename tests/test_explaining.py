@@ -1,0 +1,216 @@
+"""Figures that explain, from records with known answers: which are there, what they mark, and what they say."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.synthetic import experiment, explained, record, write_sweep
+from tfsgd.plan.trials import Trial, grid
+from tfsgd.records.folder import LogFolder
+from tfsgd.reporting.curves import fails
+from tfsgd.reporting.derived import ceiling
+from tfsgd.reporting.drawing import Drawing
+from tfsgd.reporting.explaining import density
+from tfsgd.reporting.figures import draw
+from tfsgd.reporting.page import write_report
+from tfsgd.reporting.studies import read_studies
+
+REAL = Path("docs/results/fmnist_stdcnn-seeds")
+GRID: dict[str, Any] = {
+    "batch_sizes": [64, 256, 1024, 4096],
+    "seeds": [0, 1],
+    "attacks": {"fgsm": {"epsilon": [0.05]}, "pgd": {"epsilon": [0.05]}, "minimal": {"epsilon": [0.1]}},
+    "curvature": {"spectrum": {}},
+}
+
+
+def masked(trial: Trial) -> dict[str, Any]:
+    """FGSM's accuracy rises with the batch size; under momentum 0 at batch size 256 PGD breaks less than it, nowhere else."""
+    numbers = explained(trial)
+    odd = (trial.settings.batch_size, trial.settings.momentum) == (256, 0.0)
+    return numbers | {
+        "fgsm": {0.05: 0.5 + 0.02 * np.log2(trial.settings.batch_size / 64)},
+        "pgd": {0.05: 0.7 if odd else 0.3},
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sweep(tmp_path_factory.mktemp("logs") / "sweep", experiment(**GRID), masked)
+
+
+@pytest.fixture(scope="module")
+def drawn(folder: Path) -> dict[str, Drawing]:
+    [study] = read_studies([folder])
+    drawings, undrawn = draw(study)
+    assert [text.split(":")[0] for text in undrawn if "Figs." not in text] == [
+        "Transfer of perturbations from one network to another"
+    ]
+    return {drawing.name: drawing for drawing in drawings}
+
+
+def rows_of(drawing: Drawing, **wanted: str) -> list[dict[str, str]]:
+    return [row for row in drawing.values if all(row.get(key) == value for key, value in wanted.items())]
+
+
+def test_every_figure_is_there(drawn: dict[str, Drawing]) -> None:
+    expected = {"edge", "edge-momentum-lr", "edge-momentum-lrbs", "edge-ratios", "eigenvalue-epochs"}
+    expected |= {
+        "equal-loss-fgsm",
+        "equal-loss-pgd",
+        "certainty",
+        "smallest-minimal-0.1",
+        "spectrum-spectrum",
+    }
+    assert expected | {"correlations", "correlations-equal-loss"} <= set(drawn)
+
+
+def test_ceilings_are_those_of_the_settings(drawn: dict[str, Drawing]) -> None:
+    what = "ceiling 2(1+γ)/η"
+    rows = rows_of(drawn["edge"], what=what)
+    found = {(row["curve"], row["batch size"]): float(row["mean"]) for row in rows}
+    assert found["LR (momentum 0)", "4096"] == 200
+    assert found["LR/BS (momentum 0)", "4096"] == 3.125
+    assert not [curve for curve, _ in found if curve.startswith("Benchmark")]
+    assert "decays" in drawn["edge"].caption
+    of_momentum = rows_of(drawn["edge-momentum-lr"], what=what, curve="momentum 0.9")
+    assert {row["mean"] for row in of_momentum} == {"380"}
+    assert "Dotted" in drawn["edge-momentum-lr"].caption
+    assert "Dotted" not in drawn["edge"].caption  # at momentum 0 both are one
+
+
+def test_shares_of_the_ceiling(drawn: dict[str, Drawing]) -> None:
+    rows = {row["trial"]: row for row in drawn["edge-ratios"].values}
+    assert rows["LR, batch size 4096, momentum 0, seed 0"]["λ1 / ceiling"] == "0.9"
+    benchmark = rows["Benchmark, batch size 4096, momentum 0.9, seed 1"]
+    assert benchmark["when"] == "largest over the epochs"
+
+
+def test_the_largest_share_over_the_epochs_has_each_epochs_rate() -> None:
+    """λ1 rises linearly from epoch 10 to 100, every tenth; Benchmark's rate is halved after every 5."""
+    of = experiment(**GRID)
+    trial = next(t for t in grid(of) if t.regime == "Benchmark")
+    found = record(trial, of, explained)
+    at_end = explained(trial)["eigenvalue"]
+    shares = [at_end * e / 100 / (3.8 / (0.01 * 0.5 ** ((e - 1) // 5))) for e in range(10, 101, 10)]
+    history = found.history["top_hessian_eigenvalue"]
+    given = [
+        v / ceiling(found.sgd, epoch) for epoch, v in enumerate(history) if v is not None and np.isfinite(v)
+    ]
+    assert given == pytest.approx(shares)
+
+
+def test_what_a_snapshot_shows_and_who_never_got_there(drawn: dict[str, Drawing]) -> None:
+    drawing = drawn["equal-loss-pgd"]
+    there = rows_of(drawing, what="λ1 at train loss 0.5", curve="LR (momentum 0)")
+    assert {row["mean"] for row in there} == {"60"}
+    later = rows_of(drawing, what="λ1 at train loss 0.35", curve="LR (momentum 0)")
+    assert [row["batch size"] for row in later] == ["64", "256", "1024"]
+    assert "LR at batch size 4096 and momentum 0 (2 trials)" in drawing.caption
+    assert "Train loss 0.35 was never reached by" in drawing.caption
+    assert "Train loss 0.5 was never" not in drawing.caption
+
+
+def test_quartiles_that_are_not_reached_are_said_to_lie_above(drawn: dict[str, Drawing]) -> None:
+    row = drawn["smallest-minimal-0.1"].values[0]
+    assert (row["lower quartile"], row["median"], row["upper quartile"]) == ("0.01", "0.03", "above 0.1")
+
+
+def test_rank_correlations_find_what_orders_the_accuracy(drawn: dict[str, Drawing]) -> None:
+    """Over the cells the median ε and, falling, the confidence have one order by construction."""
+    rows = {row["measure and accuracy"]: row for row in drawn["correlations"].values}
+    assert rows["confidence with FGSM accuracy at ε = 0.05"]["rank correlation"] == "-1.00"
+    assert rows["median ε (minimal) with FGSM accuracy at ε = 0.05"]["rank correlation"] == "+1.00"
+    assert not [
+        key for key in rows if key.endswith("minimal accuracy at ε = 0.1")
+    ]  # it is the same everywhere
+    assert all(re.fullmatch(r"[+-]\d\.\d\d", row["rank correlation"]) for row in rows.values())
+
+
+def test_only_points_that_fail_a_check_have_a_ring(folder: Path, drawn: dict[str, Drawing]) -> None:
+    [study] = read_studies([folder])
+    odd = (study.trials["batch_size"] == 256) & (study.trials["momentum"] == 0)
+    assert (fails(study.trials, "pgd") == odd).all()
+    assert not fails(study.trials, "").any()
+    marked = rows_of(
+        drawn["regimes-pgd-other-epsilon"], what="PGD accuracy at ε = 0.05", curve="LR (momentum 0)"
+    )
+    assert [row["batch size"] for row in marked if "fails a check" in row["mean"]] == ["256"]
+    natural = rows_of(drawn["regimes-pgd-other-epsilon"], what="natural accuracy")
+    assert not [row for row in natural if "fails" in row["mean"]]
+    assert "Rings" in drawn["curvature-pgd"].caption
+    assert "Rings" not in drawn["gap"].caption
+
+
+def test_page_table_and_verdicts_say_which_trials_fail(folder: Path) -> None:
+    text = write_report([folder]).read_text(encoding="utf-8")
+    assert (
+        "masked gradients: one step of FGSM breaks more than PGD: 16.0 points (pgd at 0.05, fgsm at 0.05)"
+        in text
+    )
+    assert (
+        "trials that fail a check: 2 of 8: one step of FGSM breaks more than PGD (masked gradients)" in text
+    )
+    assert "<h3>Beyond the paper</h3>" in text
+    csv = (folder / "report" / "records.csv").read_text()
+    assert csv.count("pgd_vs_fgsm") == 4  # LR and LR/BS, two seeds
+
+
+def test_with_batch_norm_ceilings_need_training_mode(tmp_path: Path) -> None:
+    of = experiment(**GRID | {"curvature": {}})
+    folder = write_sweep(tmp_path / "s", of, lambda t: explained(t) | {"batch_norm": True, "snapshots": {}})
+    [study] = read_studies([folder])
+    drawings, undrawn = draw(study)
+    assert not [d.name for d in drawings if d.name.startswith("edge")]
+    assert [text for text in undrawn if "hessian.mode: training" in text]
+    assert study.trials["stability_ratio"].isna().all()
+    for found in LogFolder(folder).records():
+        trained = tuple(
+            m.model_copy(update={"settings": m.settings | {"mode": "training"}})
+            if m.name == "top_eigenvalue" else m for m in found.measurements
+        )  # fmt: skip
+        LogFolder(folder).write_record(found.model_copy(update={"measurements": trained}))
+    study = replace(read_studies([folder])[0])
+    assert study.trials.loc[study.trials["halve_every_epochs"].isna(), "stability_ratio"].notna().all()
+
+
+def test_a_density_is_one_over_the_axis() -> None:
+    axis = np.linspace(-5, 15, 4_001)
+    one = (np.array([0.0, 10.0]), np.array([0.75, 0.25]))
+    values = density([one, one], axis, 0.5)
+    assert np.trapezoid(values, axis) == pytest.approx(1, abs=1e-6)
+    assert np.trapezoid(values[axis > 5], axis[axis > 5]) == pytest.approx(0.25, abs=1e-6)
+
+
+def test_the_real_networks_are_drawn() -> None:
+    [study] = read_studies([REAL])
+    names = {drawing.name for drawing in draw(study)[0]}
+    assert {"edge", "edge-ratios", "eigenvalue-epochs", "certainty", "smallest-minimal-0.3"} <= names
+    assert {"correlations", "correlations-equal-loss"} <= names
+
+
+def test_transfer_is_a_matrix(tmp_path: Path) -> None:
+    of = experiment(**GRID | {"seeds": [0], "batch_sizes": [64], "curvature": {}})
+    folder = write_sweep(tmp_path / "s", of, lambda t: explained(t) | {"snapshots": {}})
+    logs = LogFolder(folder)
+    for number, found in enumerate(logs.records()):
+        made = found.attacks[0].model_copy(
+            update={
+                "name": "transfer",
+                "label": "transfer",
+                "settings": {"epsilon": 0.05, "source": "lr/b0064-m0.0-s0"},
+                "values": {"accuracy": 0.5 + number / 100},
+                "identity": f"{number:064d}",
+            }
+        )
+        logs.write_record(found.model_copy(update={"measurements": (*found.measurements, made)}))
+    [study] = read_studies([folder])
+    assert "transfer" not in {label for label, _ in study.attacks}  # it is of no one network's strength
+    [drawing] = [d for d in draw(study)[0] if d.name == "transfer-0.05"]
+    assert len(drawing.values) == len(study.trials)
+    assert {row["source"] for row in drawing.values} == {"lr/b0064-m0.0-s0"}
+    assert {row["accuracy"] for row in drawing.values} == {f"{50 + n}.0 %" for n in range(len(study.trials))}
