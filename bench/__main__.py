@@ -21,7 +21,13 @@ from bench.tables import Line, show, write, write_rows
 
 PAGE = Path("docs/performance.md")
 SECONDS_A_ROW = 60.0  # after these no further pair of a row begins
-SAME_WEIGHTS = (("stdcnn", "stdcnn"), ("m1", "m1"), ("c1", "c1"), ("stdcnn", "stdcnn-trained"))
+SAME_WEIGHTS = (
+    ("stdcnn", "stdcnn"),
+    ("m1", "m1"),
+    ("c1", "c1"),
+    ("resnet18", "resnet18"),
+    ("stdcnn", "stdcnn-trained"),
+)
 
 
 def bench(
