@@ -27,7 +27,13 @@ SIDES = {
     "attacks": ("measures", "libraries"),
 }
 SHARES = ("measure", "settings that are not the default", "images", "value", "CPU s", "% of the trial")
-SAME_WEIGHTS = (("stdcnn", "stdcnn"), ("m1", "m1"), ("c1", "c1"), ("stdcnn", "stdcnn-trained"))
+SAME_WEIGHTS = (
+    ("stdcnn", "stdcnn"),
+    ("m1", "m1"),
+    ("c1", "c1"),
+    ("resnet18", "resnet18"),
+    ("stdcnn", "stdcnn-trained"),
+)
 
 
 def bench(

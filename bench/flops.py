@@ -28,10 +28,18 @@ FORWARD_PRODUCTS = {
         384 * 192,
         192 * 10,
     ),
+    "resnet18": (
+        32 * 32 * 64 * (3 * 3 * 3),
+        *4 * (32 * 32 * 64 * (3 * 3 * 64),),
+        *(16 * 16 * 128 * inputs for inputs in (3 * 3 * 64, 64, *3 * (3 * 3 * 128,))),
+        *(8 * 8 * 256 * inputs for inputs in (3 * 3 * 128, 128, *3 * (3 * 3 * 256,))),
+        *(4 * 4 * 512 * inputs for inputs in (3 * 3 * 256, 256, *3 * (3 * 3 * 512,))),
+        512 * 10,
+    ),
 }
 
 
-CONVOLUTIONS = {"stdcnn": 4, "m1": 2, "c1": 2}  # the first so many layers
+CONVOLUTIONS = {"stdcnn": 4, "m1": 2, "c1": 2, "resnet18": 20}  # the first so many layers
 
 
 def of_kernels(model: str) -> dict[str, int]:

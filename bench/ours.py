@@ -33,7 +33,7 @@ from tfsgd.training import model as training
 from tfsgd.training.batches import EpochBatches
 from tfsgd.training.devices import configure_tensorflow, mirrored_strategy
 
-CONFIGS = {"stdcnn": "fmnist_stdcnn", "m1": "fmnist_m1", "c1": "cifar10_c1"}
+CONFIGS = {"stdcnn": "fmnist_stdcnn", "m1": "fmnist_m1", "c1": "cifar10_c1", "resnet18": "cifar10_resnet18"}
 LEARNING_RATE, MOMENTUM = 0.01, 0.9
 # How a trace names what a kernel did: node:Kernel, oneDNN's with a prefix.
 KERNEL = re.compile(r"[^:]:(?:_Mkl(?:Native)?)?(\w+)$")

@@ -5,6 +5,7 @@ convolutions get channels_last, the optimizer is PyTorch's fused SGD, running lo
 tensors until the epoch ends.
 """
 
+import itertools
 import json
 import sys
 import warnings
@@ -73,7 +74,42 @@ def c1() -> nn.Sequential:
     )  # fmt: skip
 
 
-NETWORKS: dict[str, Callable[[], nn.Sequential]] = {"stdcnn": stdcnn, "m1": m1, "c1": c1}
+class Block(nn.Module):
+    """ResNet-18's basic block; its parts stand in the order in which Keras lists their weights."""
+
+    def __init__(self, channels: int, filters: int, strides: int) -> None:
+        super().__init__()
+        # TensorFlow's "same" convolution of stride 2 pads an even image on the far side only.
+        self.pad = nn.ZeroPad2d((0, 1, 0, 1) if strides == 2 else 1)
+        self.conv1 = nn.Conv2d(channels, filters, 3, strides, bias=False)
+        self.norm1 = nn.BatchNorm2d(filters)
+        self.conv2 = nn.Conv2d(filters, filters, 3, padding=1, bias=False)
+        self.projects = strides != 1 or channels != filters
+        if self.projects:
+            self.conv3 = nn.Conv2d(channels, filters, 1, strides, bias=False)
+        self.norm2 = nn.BatchNorm2d(filters)
+        if self.projects:
+            self.norm3 = nn.BatchNorm2d(filters)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu(self.norm1(self.conv1(self.pad(x))))
+        y = self.norm2(self.conv2(y))
+        return functional.relu(y + (self.norm3(self.conv3(x)) if self.projects else x))
+
+
+def resnet18() -> nn.Sequential:
+    widths = (64, 64, 64, 128, 128, 256, 256, 512, 512)
+    blocks = [Block(before, now, 1 if before == now else 2) for before, now in itertools.pairwise(widths)]
+    stem = (nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
+    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), Flatten(), nn.Linear(512, 10))
+
+
+NETWORKS: dict[str, Callable[[], nn.Sequential]] = {
+    "stdcnn": stdcnn,
+    "m1": m1,
+    "c1": c1,
+    "resnet18": resnet18,
+}
 
 
 def load_network(folder: Path, model: str, weights: str) -> nn.Sequential:
@@ -94,8 +130,10 @@ def load_weights(network: nn.Sequential, arrays: list[Any]) -> None:
 
 
 def _tensors(layer: nn.Module) -> Iterator[Tensor]:
-    yield from layer.parameters()
-    yield from (b for b in layer.buffers() if b.dim())  # BatchNorm's statistics, not its counter
+    parts = [part for part in layer.modules() if not list(part.children())]
+    for part in parts:
+        yield from part.parameters()
+        yield from (b for b in part.buffers() if b.dim())  # BatchNorm's statistics, not its counter
 
 
 def _as_torch(array: Tensor) -> Tensor:
@@ -362,7 +400,7 @@ JOBS = {
 
 
 def images_of(model: str) -> str:
-    return "noise" if model == "c1" else "train"
+    return "noise" if model in ("c1", "resnet18") else "train"
 
 
 def _attacked(folder: Path, examples: int) -> tuple[nn.Sequential, Tensor, Tensor]:

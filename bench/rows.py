@@ -57,6 +57,7 @@ def _training() -> list[Row]:
         ("m1", "M1", 512, 4_096, 1.6),
         ("m1", "M1", 4_096, 8_192, 1.6),
         ("c1", "C1", 128, 1_280, None),
+        ("resnet18", "ResNet18", 128, 256, None),
     ):
         arguments = {"model": model, "batch_size": batch_size, "examples": examples}
         title = f"train {name}, b = {batch_size}, {examples:,} images"
