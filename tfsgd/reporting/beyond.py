@@ -1,7 +1,7 @@
 """Figures that go beyond the paper."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,11 @@ from tfsgd.reporting.drawing import (
 )
 from tfsgd.reporting.paper import attack_name
 from tfsgd.reporting.regimes import regimes_of, with_first_regime
+from tfsgd.reporting.statistics import Array
 from tfsgd.reporting.studies import Study, attack_column
+
+MANY_TRIALS = 500  # above which one point a trial is a cloud
+MANY_SEEDS = 10  # above which one line a trial is a band
 
 
 @dataclass(frozen=True)
@@ -146,8 +150,10 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
     columns = min(2, len(epsilons))
     rows = math.ceil(len(epsilons) / columns)
     figure = Figure(figsize=(WIDTH, 1.0 + 2.5 * rows), layout="constrained")
+    many = len(study.trials) > MANY_TRIALS
     caption = (
-        "One point a trial, every regime and momentum; a trial of two regimes has the first one's colour. "
+        f"One point a {'cell, the mean over its seeds' if many else 'trial'}, every regime and momentum; what "
+        "belongs to two regimes has the first one's colour. "
         "Hollow markers: under-trained. Crosses at the left edge: collapsed, whatever their λ1. If λ1 explained "
         "robustness, the points would fall from left to right within every colour."
     )
@@ -201,25 +207,43 @@ class _Looks:
 def _curvature_points(drawing: Drawing, axes: Axes, looks: _Looks, attack: str, epsilon: float) -> None:
     column = attack_column(attack, epsilon)
     shown = looks.trials[looks.trials["eigenvalue"] > 0].dropna(subset=[column])
-    for row in shown.to_dict("records"):
-        is_bad = row["status"] != "completed"
-        colour = looks.colours[row["regime"]]
-        text = (
-            f"{row['regime']}, batch size {row['batch_size']}, momentum {row['momentum']:g}, seed "
-            f"{row['seed']}: λ1 {row['eigenvalue']:.3g}, {at(attack, epsilon)} {in_words(row[column])}"
-        )
+    shown = shown.assign(who=[f"seed {seed}" for seed in shown["seed"]])
+    if len(looks.trials) > MANY_TRIALS:
+        shown = _cell_means(shown, column)
+    alike = ["regime", "momentum", "undertrained", shown["status"] != "completed"]
+    for (regime, momentum, undertrained, is_bad), rows in shown.groupby(alike):
+        colour = looks.colours[regime]
+        texts = [_said(row, at(attack, epsilon), column) for row in rows.to_dict("records")]
         axes.plot(
-            0.0 if is_bad else row["eigenvalue"],
-            row[column],
-            "x" if is_bad else looks.marker(row["momentum"]),
+            [0.0] * len(rows) if is_bad else rows["eigenvalue"],
+            rows[column],
+            "x" if is_bad else looks.marker(momentum),
             color=colour,
-            markerfacecolor=PAPER if row["undertrained"] else colour,
+            markerfacecolor=PAPER if undertrained else colour,
             markersize=5,
-            gid=drawing.says(text),
+            gid=drawing.says(*texts),
             linestyle="none",
             transform=axes.get_yaxis_transform() if is_bad else axes.transData,
             clip_on=not is_bad,
         )
+
+
+def _said(row: Mapping[Any, Any], what: str, column: str) -> str:
+    return (
+        f"{row['regime']}, batch size {row['batch_size']}, momentum {row['momentum']:g}, {row['who']}: "
+        f"λ1 {row['eigenvalue']:.3g}, {what} {in_words(row[column])}"
+    )
+
+
+def _cell_means(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The means of the cells over their seeds, of λ1 on its logarithm; trials of another status by themselves."""
+    keys = ["regime", "batch_size", "momentum", "learning_rate", "status"]
+    log = trials.assign(eigenvalue=np.log(trials["eigenvalue"]), seeds=1)
+    how = {"eigenvalue": "mean", column: "mean", "undertrained": "any", "seeds": "sum"}
+    means = log.groupby(keys, as_index=False).agg(how)
+    return means.assign(
+        eigenvalue=np.exp(means["eigenvalue"]), who=[f"mean of {n} seeds" for n in means["seeds"]]
+    )
 
 
 # Over training
@@ -265,7 +289,7 @@ def learning_figures(study: Study) -> Made:
     """Train loss and validation accuracy over the epochs."""
     panels = [_Panel("loss", "train loss"), _Panel("val_accuracy", "validation accuracy", percent=True)]
     caption = (
-        "One line a trial, coloured by batch size; a diverged trial ends early. The train loss is the "
+        f"{_one_line(study)}, coloured by batch size; a diverged trial ends early. The train loss is the "
         "running mean that training reports."
     )
     yield from _over_epochs(study, panels, "learning", "Learning curves", caption)
@@ -282,10 +306,16 @@ def eigenvalue_history_figures(study: Study) -> Made:
     if not keys:
         yield "λ1 over the epochs: it was not recorded (hessian.every_epochs is 0)"
     for key in sorted(keys):
-        caption = "One line a trial, coloured by batch size."
+        caption = f"{_one_line(study)}, coloured by batch size."
         yield from _over_epochs(
             study, [_Panel(key, "λ1")], "eigenvalue-epochs", "λ1 over the epochs", caption
         )
+
+
+def _one_line(study: Study) -> str:
+    if study.trials["seed"].nunique() <= MANY_SEEDS:
+        return "One line a trial"
+    return f"One line a cell, the mean over its seeds where they are more than {MANY_SEEDS}"
 
 
 def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, caption: str) -> Made:
@@ -302,9 +332,10 @@ def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, c
     grid = figure.subplots(len(panels), len(lines), sharex=True, sharey="row", squeeze=False)
     for j, line in enumerate(lines):
         for axes, panel in zip(grid[:, j], panels, strict=True):
-            for row in line.rows.to_dict("records"):
-                values = histories[row["folder"]].get(panel.key, ())
-                _history(drawing, axes, line.label, row, values, sizes.colours[row["batch_size"]])
+            for who, size, values in _histories(line, histories, panel.key):
+                _history(
+                    drawing, axes, f"{line.label}, batch size {size}, {who}", values, sizes.colours[size]
+                )
             _history_axis(axes, panel, is_left=j == 0)
         grid[0, j].set_title(line.label.replace(" (", "\n("))
         grid[-1, j].set_xlabel("epoch")
@@ -312,18 +343,27 @@ def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, c
     yield drawing
 
 
-def _history(
-    drawing: Drawing,
-    axes: Axes,
-    who: str,
-    row: Mapping[Any, Any],
-    values: Sequence[float | None],
-    colour: str,
-) -> None:
-    """One trial's line over its epochs; `row` is its row of the table."""
-    known = {epoch: v for epoch, v in enumerate(values, 1) if v is not None and math.isfinite(v)}
-    text = f"{who}, batch size {row['batch_size']}, seed {row['seed']}: {row['status']}"
-    axes.plot(list(known), list(known.values()), color=colour, linewidth=1, gid=drawing.says(text))
+def _histories(
+    line: Line, histories: Mapping[str, Mapping[str, Sequence[float | None]]], key: str
+) -> Iterator[tuple[str, int, Array]]:
+    """Who, batch size and values, NaN where there is none: of every trial, or the mean where seeds are many."""
+    for size, rows in line.rows.groupby("batch_size"):
+        found = [np.array(histories[folder].get(key, ()), dtype=float) for folder in rows["folder"]]
+        if len(rows) <= MANY_SEEDS:
+            for seed, status, values in zip(rows["seed"], rows["status"], found, strict=True):
+                yield f"seed {seed}: {status}", int(size), values
+            continue
+        good = [
+            v for v, status in zip(found, rows["status"], strict=True) if status == "completed" and len(v)
+        ]
+        if good:
+            yield f"mean of {len(good)} seeds", int(size), np.mean(good, axis=0)
+
+
+def _history(drawing: Drawing, axes: Axes, text: str, values: Array, colour: str) -> None:
+    """One line over the epochs."""
+    known = np.flatnonzero(np.isfinite(values))
+    axes.plot(known + 1, values[known], color=colour, linewidth=1, gid=drawing.says(text))
 
 
 def _history_axis(axes: Axes, panel: _Panel, is_left: bool) -> None:

@@ -231,7 +231,7 @@ def marks(trials: pd.DataFrame) -> list[Line2D]:
 
 
 BATCH_CAPTION = (
-    "Lines: mean over the seeds. Small points: single seeds. Bars: 95 % interval of the mean (Student's t "
+    "Lines: mean over the seeds. Small points: single seeds, where they are few. Bars: 95 % interval of the mean (Student's t "
     "over seeds; for λ1 on its logarithm). Solid: natural accuracy and λ1; dashed: adversarial accuracy. "
     "Hollow markers: under-trained cells. Crosses: diverged or collapsed trials, not in the mean, for λ1 at the "
     "bottom whatever its value. Curves are set apart a little sideways."

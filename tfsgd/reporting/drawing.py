@@ -60,6 +60,9 @@ DARK: Mapping[str, str] = {
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
+CLOUD = 70  # small points on one curve: seven batch sizes under ten seeds
+
+
 STYLE: Any = {
     "font.size": 12,
     "axes.titlesize": 12,
@@ -235,8 +238,8 @@ Point = tuple[float, float, str]  # x, y, what it says on hover
 def markers(
     drawing: Drawing, axes: Axes, line: Line, points: Sequence[Point], marker: str, **style: Any
 ) -> None:
-    """Markers without a line: one artist for all, for speed."""
-    if points:
+    """Markers without a line: one artist for all, for speed. Small points that would be a cloud are left out."""
+    if points and not (marker == "." and len(points) > CLOUD):
         x, y, texts = zip(*points, strict=True)
         axes.plot(x, y, marker, color=line.colour, gid=drawing.says(*texts), **style)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import pandas as pd
 from markupsafe import Markup
 
 from tfsgd.errors import RequestError
@@ -17,6 +16,7 @@ from tfsgd.reporting import paper
 from tfsgd.reporting.claims import GROUPS
 from tfsgd.reporting.drawing import Drawing, inline, style_variables
 from tfsgd.reporting.figures import draw
+from tfsgd.reporting.files import earlier_files, remove_stale, report_folder, save_figure, save_tables
 from tfsgd.reporting.studies import Study, read_studies
 from tfsgd.reporting.trial_table import trial_name, trial_table
 from tfsgd.reporting.verdicts import Judgement, judge
@@ -37,30 +37,33 @@ FACTS = {  # for the template's prose
 }
 
 
-def write_report(folders: Sequence[Path]) -> Path:
-    """Writes the report of one or more log folders into `report/` of the first.
+def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
+    """Writes the report of one or more log folders.
 
     Args:
         folders: `LOGS/NAME` each, as a sweep writes it; the sweep may still be running.
+        out: where the report is written. By default it is `report/` in a folder, or, of several, `report-with-...`
+            in the first with the names of the others, so that each keeps the report of its own.
 
     Returns:
-        The path of the page, `report/index.html`.
+        The path of the page, `index.html`.
 
     Raises:
         RequestError: a folder or a record is wrong, or the report cannot be written.
     """
     studies = read_studies(folders)
-    target = folders[0].resolve() / "report"
+    target = report_folder(folders, out)
     judged = [judge(s.trials, s.dataset, s.model, s.attacks, s.paper_epsilon, s.chance) for s in studies]
     drawn = [draw(study) for study in studies]
     style = style_variables([drawing for drawings, _ in drawn for drawing in drawings])
     try:
+        stale = earlier_files(target)
         pages = [
             _study_page(i, study, judgements, *_save_figures(target, i, len(studies), *figures))
             for i, (study, judgements, figures) in enumerate(zip(studies, judged, drawn, strict=True))
         ]
-        _remove_stale(target, {d.name for page in pages for d in page["figures"]})
-        write_atomically(target / "records.csv", _records_csv(studies, target))
+        tables = save_tables(target, studies, judged, [drawings for drawings, _ in drawn])
+        remove_stale(target, stale, {d.name for page in pages for d in page["figures"]}, tables)
         write_atomically(target / "claims.json", to_json(_claims_json(studies, judged, target)))
         write_atomically(target / "index.html", _render(studies, pages, target, style))
     except OSError as error:
@@ -89,9 +92,7 @@ def _save_figures(
     for drawing in drawings:
         if studies > 1:
             drawing.name = f"{index + 1}-{drawing.name}"
-        svg = drawing.svg()
-        write_atomically(target / "figures" / f"{drawing.name}.svg", svg)
-        (target / "figures" / f"{drawing.name}.png").write_bytes(drawing.png())
+        svg = save_figure(target, drawing)
         picture = Markup(inline(drawing, svg))  # drawn here, its texts are escaped
         shown.append(
             _Shown(
@@ -106,21 +107,6 @@ def _save_figures(
             )
         )
     return shown, undrawn
-
-
-def _remove_stale(target: Path, names: set[str]) -> None:
-    """Removes figures of an earlier report that this one does not have."""
-    for pattern in ("*.png", "*.svg"):
-        for path in (target / "figures").glob(pattern):
-            if path.stem not in names:
-                path.unlink()
-
-
-def _records_csv(studies: Sequence[Study], target: Path) -> str:
-    table = pd.concat([study.trials for study in studies], ignore_index=True)
-    table["regimes"] = table["regimes"].map(";".join)
-    table["folder"] = [os.path.relpath(path, target) for path in table["folder"]]
-    return str(table.to_csv(index=False))
 
 
 def _claims_json(

@@ -139,7 +139,7 @@ def _shown_judgement(j: Judgement) -> dict[str, Any]:
         "epsilon": None if j.epsilon is None else f"{j.epsilon:g}",
         "verdict": j.verdict,
         "why": j.why,
-        "effect": "none" if isinstance(e, Impossible) else _effect(e.effect, e.interval, e.unit),
+        "effect": "none" if isinstance(e, Impossible) else effect_in_words(e.effect, e.interval, e.unit),
         "detail": e.detail,
         "n": e.n or "none",
         "p": _number(e.p) if isinstance(e, Tested) else "none",
@@ -147,7 +147,8 @@ def _shown_judgement(j: Judgement) -> dict[str, Any]:
     }
 
 
-def _effect(effect: float, interval: tuple[float, float] | None, unit: str) -> str:
+def effect_in_words(effect: float, interval: tuple[float, float] | None, unit: str) -> str:
+    """An effect with its interval: `+3.3 points [+2.1, +4.5] per doubling`."""
     kind, _, rest = unit.partition(" ")
     shape = ".3g" if kind == "factor" else "+.2f"
     value = {"points": f"{effect:{shape}} points", "factor": f"factor {effect:{shape}}"}
