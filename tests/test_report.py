@@ -356,7 +356,7 @@ def test_bad_input_is_refused_in_one_line(
 ) -> None:
     named = spoil(small)
     monkeypatch.setattr(sys, "argv", ["report", str(small)])
-    monkeypatch.setattr(page_module, "draw", lambda study: ([], []))
+    monkeypatch.setattr(page_module, "draw", lambda study, done: ([], []))
     with pytest.raises(SystemExit) as ended:
         report.main()
     out, err = capsys.readouterr()
@@ -384,7 +384,7 @@ def test_without_experiment_yaml_it_says_that_it_cannot_know_what_is_missing(sma
 
 def test_tensorflow_is_not_imported(small: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from tfsgd.reporting import page; page.draw = lambda study: ([], []); "
+        "import sys; from pathlib import Path; from tfsgd.reporting import page; page.draw = lambda study, done: ([], []); "
         f"page.write_report([Path({str(small)!r})]); "
         "print([m for m in ('tensorflow', 'keras', 'keras_tuner', 'cleverhans') if m in sys.modules])"
     )

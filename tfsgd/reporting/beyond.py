@@ -347,17 +347,18 @@ def _histories(
     line: Line, histories: Mapping[str, Mapping[str, Sequence[float | None]]], key: str
 ) -> Iterator[tuple[str, int, Array]]:
     """Who, batch size and values, NaN where there is none: of every trial, or the mean where seeds are many."""
-    for size, rows in line.rows.groupby("batch_size"):
+    for size in sorted({int(b) for b in line.rows["batch_size"]}):
+        rows = line.rows[line.rows["batch_size"] == size]
         found = [np.array(histories[folder].get(key, ()), dtype=float) for folder in rows["folder"]]
         if len(rows) <= MANY_SEEDS:
             for seed, status, values in zip(rows["seed"], rows["status"], found, strict=True):
-                yield f"seed {seed}: {status}", int(size), values
+                yield f"seed {seed}: {status}", size, values
             continue
         good = [
             v for v, status in zip(found, rows["status"], strict=True) if status == "completed" and len(v)
         ]
         if good:
-            yield f"mean of {len(good)} seeds", int(size), np.mean(good, axis=0)
+            yield f"mean of {len(good)} seeds", size, np.mean(good, axis=0)
 
 
 def _history(drawing: Drawing, axes: Axes, text: str, values: Array, colour: str) -> None:

@@ -84,6 +84,9 @@ def at(attack: str, epsilon: float) -> str:
     return f"{attack_name(attack)} accuracy at ε = {epsilon:g}"
 
 
+NEEDED = ["batch_size", "seed", "status", "undertrained"]  # of a trial, beside the value that is drawn
+
+
 def curve_of(
     drawing: Drawing, axes: Axes, line: Line, column: str, what: str, shift: float, dashed: bool = False
 ) -> None:
@@ -91,7 +94,7 @@ def curve_of(
     if column not in line.rows:
         return
     log = column == "eigenvalue"
-    rows = line.rows.assign(value=line.rows[column])
+    rows = line.rows[NEEDED].assign(value=line.rows[column])
     good = rows[(rows["status"] == "completed") & rows["value"].notna() & ((rows["value"] > 0) | (not log))]
     style = (0, (4, 2)) if dashed else "-"
     means = [_Mean.of(cell, log) for _, cell in good.groupby("batch_size")]

@@ -135,7 +135,9 @@ class Drawing:
             for line in axes.lines:
                 line.set_in_layout(False)
         self.figure.suptitle(textwrap.fill(self.title, 86), fontsize=11, gid=f"{self.name}-title")
-        self.figure.draw_without_rendering()
+        engine = self.figure.get_layout_engine()
+        if engine is not None:
+            engine.execute(self.figure)
         self.parts = parts_of(self.figure)
         self.figure.set_layout_engine(None)  # STYLE has none: nothing is laid out anew at each save
 

@@ -5,7 +5,7 @@ SVG itself, with each colour replaced by a CSS variable, so that it follows ligh
 with a title at each point, so that its value shows on hover.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import matplotlib
@@ -37,8 +37,14 @@ from tfsgd.reporting.paper import MOMENTUM_FIGURES, REGIME_FIGURES, attack_name
 from tfsgd.reporting.studies import Study, attack_column
 
 
-def draw(study: Study) -> tuple[list[Drawing], list[str]]:
-    """All figures that the records can draw, and in words those that they cannot, and why."""
+def draw(
+    study: Study, done: Callable[[Drawing], None] = lambda drawing: None
+) -> tuple[list[Drawing], list[str]]:
+    """All figures that the records can draw, and in words those that they cannot, and why.
+
+    Args:
+        done: is called with each figure when it is laid out, so that it can be saved and let go of.
+    """
     drawings: list[Drawing] = []
     missing: list[str] = []
     with matplotlib.rc_context(STYLE):
@@ -48,6 +54,7 @@ def draw(study: Study) -> tuple[list[Drawing], list[str]]:
                     missing.append(result)
                 else:
                     result.lay_out()
+                    done(result)
                     drawings.append(result)
     return drawings, missing
 

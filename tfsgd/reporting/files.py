@@ -26,12 +26,13 @@ def report_folder(folders: Sequence[Path], out: Path | None) -> Path:
 
 
 def save_figure(target: Path, drawing: Drawing) -> str:
-    """Writes a figure as SVG, PNG and PDF; gives its SVG."""
+    """Writes a figure as SVG, PNG and PDF, and lets it go; gives its SVG."""
     svg = drawing.svg()
     path = target / "figures" / drawing.name
     write_atomically(path.with_name(f"{drawing.name}.svg"), svg)
     path.with_name(f"{drawing.name}.png").write_bytes(drawing.png())
     path.with_name(f"{drawing.name}.pdf").write_bytes(drawing.pdf())
+    drawing.figure.clear()  # many trials make many artists
     return svg
 
 

@@ -54,16 +54,16 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
     studies = read_studies(folders)
     target = report_folder(folders, out)
     judged = [judge(s.trials, s.dataset, s.model, s.attacks, s.paper_epsilon, s.chance) for s in studies]
-    drawn = [draw(study) for study in studies]
-    style = style_variables([drawing for drawings, _ in drawn for drawing in drawings])
     try:
         stale = earlier_files(target)
+        drawn = [_drawn(target, f"{i + 1}-" if len(studies) > 1 else "", s) for i, s in enumerate(studies)]
         pages = [
-            _study_page(i, study, judgements, *_save_figures(target, i, len(studies), *figures))
-            for i, (study, judgements, figures) in enumerate(zip(studies, judged, drawn, strict=True))
+            _study_page(i, study, judgements, of_study.shown, of_study.undrawn)
+            for i, (study, judgements, of_study) in enumerate(zip(studies, judged, drawn, strict=True))
         ]
-        tables = save_tables(target, studies, judged, [drawings for drawings, _ in drawn])
+        tables = save_tables(target, studies, judged, [of_study.drawings for of_study in drawn])
         remove_stale(target, stale, {d.name for page in pages for d in page["figures"]}, tables)
+        style = style_variables([drawing for of_study in drawn for drawing in of_study.drawings])
         write_atomically(target / "claims.json", to_json(_claims_json(studies, judged, target)))
         write_atomically(target / "index.html", _render(studies, pages, target, style))
     except OSError as error:
@@ -85,28 +85,37 @@ class _Shown:
     values: list[dict[str, str]]
 
 
-def _save_figures(
-    target: Path, index: int, studies: int, drawings: Sequence[Drawing], undrawn: list[str]
-) -> tuple[list[_Shown], list[str]]:
-    shown = []
-    for drawing in drawings:
-        if studies > 1:
-            drawing.name = f"{index + 1}-{drawing.name}"
-        svg = save_figure(target, drawing)
-        picture = Markup(inline(drawing, svg))  # drawn here, its texts are escaped
-        shown.append(
-            _Shown(
-                id=f"figure-{drawing.name}",
-                name=drawing.name,
-                title=drawing.title,
-                caption=drawing.caption,
-                extra=drawing.extra,
-                first=drawing.first,
-                svg=picture,
-                values=drawing.values,
-            )
-        )
-    return shown, undrawn
+@dataclass(frozen=True)
+class _Drawn:
+    """A study's figures, saved: as the page needs them, what they are without their artists, and what is lacking."""
+
+    shown: list[_Shown]
+    drawings: list[Drawing]
+    undrawn: list[str]
+
+
+def _drawn(target: Path, prefix: str, study: Study) -> _Drawn:
+    """Draws and saves a study's figures one by one; their names begin with the prefix."""
+    shown: list[_Shown] = []
+
+    def save(drawing: Drawing) -> None:
+        drawing.name = f"{prefix}{drawing.name}"
+        shown.append(_shown(drawing, save_figure(target, drawing)))
+
+    return _Drawn(shown, *draw(study, save))
+
+
+def _shown(drawing: Drawing, svg: str) -> _Shown:
+    return _Shown(
+        id=f"figure-{drawing.name}",
+        name=drawing.name,
+        title=drawing.title,
+        caption=drawing.caption,
+        extra=drawing.extra,
+        first=drawing.first,
+        svg=Markup(inline(drawing, svg)),  # drawn here, its texts are escaped
+        values=drawing.values,
+    )
 
 
 def _claims_json(
