@@ -18,6 +18,7 @@ from tfsgd.reporting.drawing import Drawing, inline, style_variables
 from tfsgd.reporting.figures import draw
 from tfsgd.reporting.files import earlier_files, remove_stale, report_folder, save_figure, save_tables
 from tfsgd.reporting.studies import Study, read_studies
+from tfsgd.reporting.summary import summary_for
 from tfsgd.reporting.trial_table import trial_name, trial_table
 from tfsgd.reporting.verdicts import Judgement, judge
 from tfsgd.reporting.wording import claim_rows, notes_of, provenance_of, summary_of
@@ -175,6 +176,7 @@ def _study_page(
         "title": study.title,
         "profile": study.profile,
         "summary": summary_of(study),
+        "minute": summary_for(study, judgements),
         "notes": notes_of(study),
         "tally": [(verdict, tally[verdict]) for verdict in VERDICTS if tally[verdict]],
         "paper_epsilon": study.paper_epsilon,
