@@ -8,9 +8,11 @@ import pytest
 from tests.synthetic import experiment, realistic, write_sweep
 from tests.test_report import SMALL
 from tfsgd.plan.trials import Trial
+from tfsgd.reporting.evidence import Tested
 from tfsgd.reporting.studies import Study, read_studies
 from tfsgd.reporting.summary import advice_of, lines_of
 from tfsgd.reporting.verdicts import Judgement, judge
+from tfsgd.reporting.wording import claim_rows
 
 
 def judged(folder: Path) -> tuple[Study, list[Judgement]]:
@@ -72,3 +74,15 @@ def test_an_unfinished_sweep_is_to_be_finished(tmp_path: Path) -> None:
     advice = advice_of(study, judgements)
     assert advice.lacking.endswith("and 6 planned trials have no record")
     assert advice.command == "python -m tfsgd.sweep CONFIG"
+
+
+def test_where_two_things_are_claimed_to_rise_both_slopes_are_shown(tmp_path: Path) -> None:
+    _, judgements = judged(sweep(tmp_path))
+    (both,) = [j for j in judgements if j.claim.key == "counter-lr-fgsm-accuracy" and j.epsilon == 0.05]
+    (curvature,) = [j for j in judgements if j.claim.key == "batch-lr-eigenvalue"]
+    (row,) = [r for r in claim_rows([both], both.claim.group)]
+    assert isinstance(curvature.evidence, Tested)
+    low, high = curvature.evidence.interval
+    expected = f"λ1: factor {curvature.evidence.effect:.3g} [{low:.3g}, {high:.3g}] per doubling"
+    assert row["main"]["effect"].endswith(f"per doubling; {expected}")
+    assert "points" in row["main"]["effect"]

@@ -37,6 +37,7 @@ from tfsgd.reporting.regimes import regimes_of, with_first_regime
 from tfsgd.reporting.statistics import Array
 from tfsgd.reporting.studies import Study, attack_column
 
+DASHES = (0, (4, 2))
 MANY_TRIALS = 500  # above which one point a trial is a cloud
 MANY_SEEDS = 10  # above which one line a trial is a band
 
@@ -57,13 +58,13 @@ class _Sizes:
     def marker(self, size: int) -> str:
         return MARKERS[list(self.colours).index(size) % len(MARKERS)]
 
-    def key(self, figure: Figure, with_markers: bool) -> None:
-        """The legend of the colours, below the figure."""
+    def key(self, figure: Figure, with_markers: bool, more: Sequence[Line2D] = ()) -> None:
+        """The legend of the colours, and of what else there is, below the figure."""
         handles = [
             Line2D([], [], color=colour, marker=self.marker(b) if with_markers else "", label=f"{b}")
             for b, colour in self.colours.items()
         ]
-        figure_key(figure, handles, min(len(handles), 4), "batch size")
+        figure_key(figure, [*handles, *more], min(len(handles) + len(more), 4), "batch size")
 
 
 def _epsilons(study: Study, attack: str) -> list[float]:
@@ -89,8 +90,10 @@ def _accuracy_against_epsilon(study: Study, lines: Sequence[Line], attack: str) 
     title = f"Accuracy against ε under {attack_name(attack)}, {place(study)}"
     caption = (
         "Mean over the seeds, one curve a batch size; ε = 0 is natural accuracy. The axis of ε is a square "
-        "root, so that small ε can be told apart. The vertical line is the paper's ε."
+        "root, so that small ε can be told apart."
     )
+    if any(_is_undertrained(line.rows).any() for line in lines):
+        caption += " Dashed, with hollow markers: under-trained cells."
     sizes = _Sizes.of(lines)
     drawing = Drawing(f"epsilon-{file_name(attack)}", title, caption, figure, dark=sizes.dark)
     panels = figure.subplots(1, len(lines), sharey=True, squeeze=False)[0]
@@ -103,8 +106,17 @@ def _accuracy_against_epsilon(study: Study, lines: Sequence[Line], attack: str) 
             axes.axvline(study.paper_epsilon, color=INK, linewidth=0.8, linestyle=":")
         axes.set_title(line.label.replace(" (", "\n("))
     percent_axis(panels[0], f"{attack_name(attack)} accuracy")
-    sizes.key(figure, with_markers=True)
+    more = [Line2D([], [], color=INK, linewidth=0.8, linestyle=":", label="the paper's ε")]
+    undertrained = Line2D([], [], color=INK, linestyle=DASHES, marker="o", markerfacecolor=PAPER)
+    undertrained.set_label("under-trained")
+    more = more if study.paper_epsilon in epsilons else []
+    more += [undertrained] if "Dashed" in caption else []
+    sizes.key(figure, True, more)
     return drawing
+
+
+def _is_undertrained(rows: pd.DataFrame) -> pd.Series:
+    return rows["undertrained"] & (rows["status"] == "completed")
 
 
 def _epsilon_curves(
@@ -116,10 +128,13 @@ def _epsilon_curves(
         size = int(cell["batch_size"].iloc[0])
         curve = Line(line.label, sizes.colours[size], sizes.marker(size), cell)
         means = {e: float(cell[column].mean()) for e, column in columns.items() if cell[column].notna().any()}
-        axes.plot(list(means), list(means.values()), color=curve.colour)
+        undertrained = bool(_is_undertrained(cell).any())
+        style = DASHES if undertrained else "-"
+        axes.plot(list(means), list(means.values()), color=curve.colour, linestyle=style)
         says = f"{line.label}, batch size {size}, ε = "
         points = [(e, mean, f"{says}{e:g}: {in_words(mean)}") for e, mean in means.items()]
-        markers(drawing, axes, curve, points, curve.marker, markersize=5)
+        face = PAPER if undertrained else curve.colour
+        markers(drawing, axes, curve, points, curve.marker, markersize=5, markerfacecolor=face)
         shared = {"curve": line.label, "batch size": str(size), "seeds": str(len(cell))}
         drawing.values += [shared | {"ε": f"{e:g}", "mean": in_words(mean)} for e, mean in means.items()]
 
@@ -130,7 +145,7 @@ def _epsilon_axis(axes: Axes, epsilons: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(FixedLocator([0.0, *epsilons]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda e, _: f"{e:g}"))
     axes.tick_params(axis="x", labelrotation=60)
-    axes.set_xlabel("ε")
+    axes.set_xlabel("ε (square-root axis)")
 
 
 # Against the eigenvalue
@@ -153,13 +168,13 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
     many = len(study.trials) > MANY_TRIALS
     caption = (
         f"One point a {'cell, the mean over its seeds' if many else 'trial'}, every regime and momentum; what "
-        "belongs to two regimes has the first one's colour. "
+        "belongs to two regimes has the first one's colour. All panels have one range of accuracy. "
         "Hollow markers: under-trained. Crosses at the left edge: collapsed, whatever their λ1. If λ1 explained "
         "robustness, the points would fall from left to right within every colour."
     )
     title = f"λ1 against {attack_name(attack)} accuracy, {place(study)}"
     drawing = Drawing(f"curvature-{file_name(attack)}", title, caption, figure)
-    panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     looks = _Looks.of(study)
     for axes, epsilon in zip(panels, epsilons, strict=False):
         _curvature_points(drawing, axes, looks, attack, epsilon)

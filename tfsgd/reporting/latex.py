@@ -4,9 +4,8 @@ import re
 from collections.abc import Sequence
 
 from tfsgd.reporting.drawing import Drawing
-from tfsgd.reporting.evidence import Impossible
 from tfsgd.reporting.verdicts import Judgement
-from tfsgd.reporting.wording import effect_in_words
+from tfsgd.reporting.wording import numbers_of
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -52,7 +51,7 @@ def claims_table(judgements: Sequence[Judgement]) -> str:
     for j in judgements:
         if j.primary:
             e = j.evidence
-            effect = "" if isinstance(e, Impossible) else effect_in_words(e.effect, e.interval, e.unit)
+            effect = numbers_of(e)
             p = "" if j.p_holm is None else f"{j.p_holm:.2g}"
             verdict = f"{j.verdict} {e.range}".strip()
             rows.append([j.claim.statement, verdict, effect, e.n, p])

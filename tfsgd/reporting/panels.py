@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.transforms import Bbox
@@ -35,6 +36,9 @@ def parts_of(figure: Figure) -> list[Part]:
         box = axes.get_tightbbox()  # None: it is not visible
         if box is not None:
             panels.setdefault(_place(axes), []).append(box)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for legend in figure.legends:
+        legend.draw(renderer)  # its items have no place before
     boxes = [Bbox.union(found) for found in panels.values()]
     key = [box for legend in figure.legends for box in _items(legend)]
     return [_part(figure, box, PANEL_SCALE) for box in boxes] + [_part(figure, box, KEY_SCALE) for box in key]

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfsgd.plan.shipped import FOLDER
-from tfsgd.reporting.claims import GROUPS
-from tfsgd.reporting.evidence import Impossible
-from tfsgd.reporting.paper import MIN_SEEDS
+from tfsgd.reporting.claims import GROUPS, Claim
+from tfsgd.reporting.paper import MIN_SEEDS, PAPER_ATTACKS
 from tfsgd.reporting.studies import Study
 from tfsgd.reporting.verdicts import Judgement
-from tfsgd.reporting.wording import effect_in_words
+from tfsgd.reporting.wording import numbers_of
 
 MORE_SEEDS = 2
 
@@ -40,7 +39,7 @@ def lines_of(judgements: Sequence[Judgement]) -> list[Line]:
     lines: dict[str, Line] = {}
     for judgement in judgements:
         claim = judgement.claim
-        if judgement.primary and claim.group in GROUPS:
+        if judgement.primary and _is_of_the_paper(claim):
             shown = _telling(judgement, judgements)
             general = "accuracy" if claim.metric.attack is None else "accuracy under attack"
             name = "λ1" if claim.metric.is_eigenvalue else general
@@ -49,6 +48,10 @@ def lines_of(judgements: Sequence[Judgement]) -> list[Line]:
             line = lines.setdefault(statement, Line(statement, [], shown.evidence.n))
             line.found.append(_found(shown))
     return list(lines.values())
+
+
+def _is_of_the_paper(claim: Claim) -> bool:
+    return claim.group in GROUPS and claim.metric.attack in (None, *PAPER_ATTACKS)
 
 
 def _telling(asked: Judgement, judgements: Sequence[Judgement]) -> Judgement:
@@ -61,11 +64,15 @@ def _telling(asked: Judgement, judgements: Sequence[Judgement]) -> Judgement:
 
 def _found(judgement: Judgement) -> Found:
     e, claim = judgement.evidence, judgement.claim
-    number = "" if isinstance(e, Impossible) else effect_in_words(e.effect, None, e.unit)
     where = [e.range] if e.range else []
     if judgement.epsilon is not None:
         where.append(f"ε = {judgement.epsilon:g}" + ("" if judgement.primary else ", at the paper's a floor"))
-    return Found(claim.metric.name, judgement.verdict, number.split(" between ")[0], "; ".join(where))
+    return Found(
+        claim.metric.name,
+        judgement.verdict,
+        numbers_of(e, interval=False).split(" between ")[0],
+        "; ".join(where),
+    )
 
 
 # What would help
@@ -83,7 +90,7 @@ class Advice:
 
 def advice_of(study: Study, judgements: Sequence[Judgement]) -> Advice:
     """The one step that helps most: finish the sweep, reach three seeds, or add two."""
-    ours = [j for j in judgements if j.primary and j.claim.group in GROUPS]
+    ours = [j for j in judgements if j.primary and _is_of_the_paper(j.claim)]
     open_claims = sum(j.verdict in ("undecided", "descriptive") for j in ours)
     seeds = sorted(int(seed) for seed in study.trials["seed"].unique())
     absent = len(study.missing) + len(study.failures)

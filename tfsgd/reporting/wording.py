@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tfsgd.measures.spec import Measurement
-from tfsgd.reporting.evidence import Impossible, Tested
+from tfsgd.reporting.evidence import Evidence, Impossible, Tested
 from tfsgd.reporting.paper import (
     ENOUGH,
     MIN_SEEDS,
@@ -139,12 +139,20 @@ def _shown_judgement(j: Judgement) -> dict[str, Any]:
         "epsilon": None if j.epsilon is None else f"{j.epsilon:g}",
         "verdict": j.verdict,
         "why": j.why,
-        "effect": "none" if isinstance(e, Impossible) else effect_in_words(e.effect, e.interval, e.unit),
-        "detail": e.detail,
+        "effect": numbers_of(e) or "none",
+        "detail": "",
         "n": e.n or "none",
         "p": _number(e.p) if isinstance(e, Tested) else "none",
         "p_holm": "none" if j.p_holm is None else _number(j.p_holm),
     }
+
+
+def numbers_of(e: Evidence, interval: bool = True) -> str:
+    """The effect, with its interval or without, and what else belongs to it; empty where there is none."""
+    if isinstance(e, Impossible):
+        return ""
+    effect = effect_in_words(e.effect, e.interval if interval else None, e.unit)
+    return f"{effect}; {e.detail}" if e.detail else effect
 
 
 def effect_in_words(effect: float, interval: tuple[float, float] | None, unit: str) -> str:
