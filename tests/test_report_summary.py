@@ -8,7 +8,7 @@ import pytest
 from tests.synthetic import experiment, realistic, write_sweep
 from tests.test_report import SMALL
 from tfsgd.plan.trials import Trial
-from tfsgd.reporting.evidence import Tested
+from tfsgd.reporting import evidence
 from tfsgd.reporting.studies import Study, read_studies
 from tfsgd.reporting.summary import advice_of, lines_of
 from tfsgd.reporting.verdicts import Judgement, judge
@@ -81,7 +81,7 @@ def test_where_two_things_are_claimed_to_rise_both_slopes_are_shown(tmp_path: Pa
     (both,) = [j for j in judgements if j.claim.key == "counter-lr-fgsm-accuracy" and j.epsilon == 0.05]
     (curvature,) = [j for j in judgements if j.claim.key == "batch-lr-eigenvalue"]
     (row,) = [r for r in claim_rows([both], both.claim.group)]
-    assert isinstance(curvature.evidence, Tested)
+    assert isinstance(curvature.evidence, evidence.Tested)
     low, high = curvature.evidence.interval
     expected = f"λ1: factor {curvature.evidence.effect:.3g} [{low:.3g}, {high:.3g}] per doubling"
     assert row["main"]["effect"].endswith(f"per doubling; {expected}")
