@@ -8,6 +8,9 @@ import pytest
 
 from tests.synthetic import experiment, write_sweep
 from tests.test_report import SMALL, TINY, with_troubles
+from tfsgd.errors import RequestError
+from tfsgd.models import MODELS
+from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.latex import escaped, table
 from tfsgd.reporting.page import write_report
 
@@ -46,6 +49,24 @@ def test_out_says_where_and_other_files_there_stay(tmp_path: Path) -> None:
     assert (out / "figures" / "mine.png").exists()
     text = (out / "index.html").read_text()
     assert 'href="../../a/trials/' in text
+
+
+@pytest.mark.parametrize("model", ["mynet", "gone_nets:small"])
+def test_a_sweep_is_reported_where_its_model_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setitem(MODELS, "mynet", MODELS["stdcnn"])
+        folder = write_sweep(tmp_path / "a", experiment(**TINY | {"model": model}))
+    text = write_report([folder]).read_text()
+    assert f"<h2>{model.rpartition(':')[2]} on Fashion-MNIST" in text
+    assert "planned trials have a record" in text
+    of = LogFolder(folder).read_experiment()
+    if model == "mynet":
+        with pytest.raises(RequestError, match="this installation has no 'mynet'"):
+            of.build()
+        with pytest.raises(ValueError, match="model: expected one of"):
+            experiment(**TINY | {"model": model})
 
 
 # records.csv

@@ -127,8 +127,9 @@ class LogFolder:
 
 
 def _read_experiment(path: Path) -> Experiment:
+    """What was trained here is known also where its model is not: a report needs none."""
     try:
-        return Experiment.model_validate(read_yaml(path))
+        return Experiment.model_validate(read_yaml(path), context={"recorded": True})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the whole file"
@@ -147,7 +148,7 @@ def read_record(path: Path, hessian: Mapping[str, Any]) -> Record:
     Raises:
         RequestError: it cannot be read, is not a record, or lies in another trial's folder.
     """
-    advice = "put its original back, or remove it to train the trial again"
+    advice = "put its original back, or read it with the version of tfsgd that wrote it"
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         record = Record.model_validate(upgraded(raw, hessian) if isinstance(raw, dict) else raw)
