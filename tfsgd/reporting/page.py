@@ -2,8 +2,9 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tfsgd.errors import RequestError
 from tfsgd.records.files import to_json, write_atomically
 from tfsgd.reporting import paper
 from tfsgd.reporting.claims import GROUPS
+from tfsgd.reporting.compare import compare
 from tfsgd.reporting.drawing import Drawing, inline, style_variables
 from tfsgd.reporting.figures import draw
 from tfsgd.reporting.files import earlier_files, remove_stale, report_folder, save_figure, save_tables
@@ -57,16 +59,21 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
     judged = [judge(s.trials, s.dataset, s.model, s.attacks, s.paper_epsilon, s.chance) for s in studies]
     try:
         stale = earlier_files(target)
-        drawn = [_drawn(target, f"{i + 1}-" if len(studies) > 1 else "", s) for i, s in enumerate(studies)]
+        several = len(studies) > 1
+        drawn = [
+            _drawn(target, f"{i + 1}-" if several else "", partial(draw, s)) for i, s in enumerate(studies)
+        ]
+        compared = _drawn(target, "", partial(compare, studies)) if several else _Drawn([], [], [])
+        everything = [drawing for figures in (*drawn, compared) for drawing in figures.drawings]
         pages = [
             _study_page(i, study, judgements, of_study.shown, of_study.undrawn)
             for i, (study, judgements, of_study) in enumerate(zip(studies, judged, drawn, strict=True))
         ]
         tables = save_tables(target, studies, judged, [of_study.drawings for of_study in drawn])
-        remove_stale(target, stale, {d.name for page in pages for d in page["figures"]}, tables)
-        style = style_variables([drawing for of_study in drawn for drawing in of_study.drawings])
+        remove_stale(target, stale, {drawing.name for drawing in everything}, tables)
         write_atomically(target / "claims.json", to_json(_claims_json(studies, judged, target)))
-        write_atomically(target / "index.html", _render(studies, pages, target, style))
+        content = _render(studies, pages, compared, target, style_variables(everything))
+        write_atomically(target / "index.html", content)
     except OSError as error:
         raise RequestError(f"{error.filename or target}: cannot be written: {error.strerror}") from None
     return target / "index.html"
@@ -95,15 +102,19 @@ class _Drawn:
     undrawn: list[str]
 
 
-def _drawn(target: Path, prefix: str, study: Study) -> _Drawn:
-    """Draws and saves a study's figures one by one; their names begin with the prefix."""
+def _drawn(
+    target: Path,
+    prefix: str,
+    drawer: Callable[[Callable[[Drawing], None]], tuple[list[Drawing], list[str]]],
+) -> _Drawn:
+    """Draws and saves figures one by one; their names begin with the prefix."""
     shown: list[_Shown] = []
 
     def save(drawing: Drawing) -> None:
         drawing.name = f"{prefix}{drawing.name}"
         shown.append(_shown(drawing, save_figure(target, drawing)))
 
-    return _Drawn(shown, *draw(study, save))
+    return _Drawn(shown, *drawer(save))
 
 
 def _shown(drawing: Drawing, svg: str) -> _Shown:
@@ -143,6 +154,7 @@ def _claims_json(
 def _render(
     studies: Sequence[Study],
     pages: list[dict[str, Any]],
+    compared: _Drawn,
     target: Path,
     style: tuple[dict[str, str], dict[str, str]],
 ) -> str:
@@ -157,6 +169,7 @@ def _render(
     return environment.get_template("page.html.j2").render(
         titles=list(dict.fromkeys(study.title for study in studies)),
         studies=pages,
+        compared=compared,
         columns=columns,
         trials=trials,
         light=light,
