@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
@@ -39,6 +40,7 @@ def parts_of(figure: Figure) -> list[Part]:
     renderer = FigureCanvasAgg(figure).get_renderer()
     for legend in figure.legends:
         legend.draw(renderer)  # its items have no place before
+    FigureCanvasBase(figure)  # one that keeps no picture of the figure
     boxes = [Bbox.union(found) for found in panels.values()]
     key = [box for legend in figure.legends for box in _items(legend)]
     return [_part(figure, box, PANEL_SCALE) for box in boxes] + [_part(figure, box, KEY_SCALE) for box in key]
