@@ -87,11 +87,10 @@ def claims_of(folder: Path) -> dict[tuple[str, float | None], dict[str, Any]]:
 
 def test_it_writes_the_page_figures_table_and_claims(troubled: Path) -> None:
     found = {path.name for path in (troubled / "report").iterdir()}
-    assert found == {"index.html", "records.csv", "claims.json", "figures"}
+    assert found == {"index.html", "records.csv", "records-columns.csv", "claims.json", "figures", "tables"}
     figures = {path.name for path in (troubled / "report" / "figures").iterdir()}
-    assert {name.removesuffix(".png") for name in figures if name.endswith(".png")} == {
-        name.removesuffix(".svg") for name in figures if name.endswith(".svg")
-    }
+    names = [{n.removesuffix(end) for n in figures if n.endswith(end)} for end in (".png", ".svg", ".pdf")]
+    assert names[0] == names[1] == names[2]
     for name in (
         "regimes-fgsm",
         "regimes-pgd",
@@ -166,7 +165,7 @@ def test_the_page_needs_nothing_from_outside_and_its_links_exist(troubled: Path)
     links.feed(page(troubled))
     files = [link for link in links.found if not link.startswith(("#", "data:"))]
     assert not [link for link in files if re.match(r"(?i)[a-z]+:|//", link)]
-    assert len(files) == len(list(LogFolder(troubled).records())) + 2
+    assert len(files) == len(list(LogFolder(troubled).records())) + 3
     for link in files:
         assert (troubled / "report" / link).exists(), link
     assert "url(http" not in page(troubled)
@@ -239,9 +238,10 @@ def test_other_studies_stay_apart(tmp_path: Path) -> None:
     second = write_sweep(tmp_path / "b", experiment(**TINY | {"epochs": 50}))
     assert [study.length.count for study in read_studies([first, second])] == [100, 50]
     assert len(read_studies([first, first])) == 1
-    write_report([first, second])
-    assert "The paper trains for 100 epochs; these trials for 50 epochs." in page(first)
-    assert (first / "report" / "figures" / "2-regimes-fgsm.png").exists()
+    written = write_report([first, second])
+    assert written == first / "report-with-b" / "index.html"
+    assert "The paper trains for 100 epochs; these trials for 50 epochs." in written.read_text()
+    assert (written.parent / "figures" / "2-regimes-fgsm.png").exists()
 
 
 # What it refuses
@@ -356,7 +356,7 @@ def test_bad_input_is_refused_in_one_line(
 ) -> None:
     named = spoil(small)
     monkeypatch.setattr(sys, "argv", ["report", str(small)])
-    monkeypatch.setattr(page_module, "draw", lambda study: ([], []))
+    monkeypatch.setattr(page_module, "draw", lambda study, done: ([], []))
     with pytest.raises(SystemExit) as ended:
         report.main()
     out, err = capsys.readouterr()
@@ -384,7 +384,7 @@ def test_without_experiment_yaml_it_says_that_it_cannot_know_what_is_missing(sma
 
 def test_tensorflow_is_not_imported(small: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from tfsgd.reporting import page; page.draw = lambda study: ([], []); "
+        "import sys; from pathlib import Path; from tfsgd.reporting import page; page.draw = lambda study, done: ([], []); "
         f"page.write_report([Path({str(small)!r})]); "
         "print([m for m in ('tensorflow', 'keras', 'keras_tuner', 'cleverhans') if m in sys.modules])"
     )

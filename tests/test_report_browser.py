@@ -114,6 +114,28 @@ def test_it_opens_without_errors_or_requests_and_fits(
         browser.save_screenshot(str(screenshots / f"{'phone' if size == PHONE else 'wide'}-{scheme}-{i}.png"))
 
 
+def test_panels_stack_on_a_phone_and_nothing_is_cut_off(browser: Any, report_page: Path) -> None:
+    def boxes(selector: str) -> list[dict[str, float]]:
+        found: list[dict[str, float]] = browser.execute_script(
+            "return [...document.querySelector('#figure-regimes-fgsm').querySelectorAll(arguments[0])]"
+            ".map(e => e.getBoundingClientRect()).map(r => ({left: r.left, right: r.right, top: r.top,"
+            " bottom: r.bottom, height: r.height}))",
+            selector,
+        )
+        return found
+
+    show(browser, report_page, WIDE, "light")
+    assert boxes(".whole")[0]["height"] > 200
+    assert all(box["height"] == 0 for box in boxes(".parts svg"))
+    show(browser, report_page, PHONE, "light")
+    assert boxes(".whole")[0]["height"] <= 1
+    first, second, *_, last = boxes(".parts svg")
+    assert second["top"] >= first["bottom"]
+    assert min(first["height"], second["height"]) > 150
+    assert last["height"] < 40  # an item of the key is as high as its text
+    assert all(0 <= box["left"] < box["right"] <= PHONE[0] for box in boxes(".parts svg"))
+
+
 def test_figures_follow_dark_mode(browser: Any, report_page: Path) -> None:
     def colours() -> list[str]:
         found: list[str] = browser.execute_script(

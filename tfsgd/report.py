@@ -17,9 +17,17 @@ def report(
     folders: Annotated[
         list[Path], typer.Argument(metavar="LOGS/NAME...", help="Log folders that a sweep wrote.")
     ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write the report here. By default it is report/ in the folder, or, of several folders, "
+            "report-with-.../ in the first.",
+        ),
+    ] = None,
 ) -> None:
     """Draw the paper's figures from the records of a sweep and judge its claims, with statistics."""
-    print(f"report: {write_report(folders)}")
+    print(f"report: {write_report(folders, out)}")
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from tfsgd.data.dataset import Dataset, Splits
 from tfsgd.data.load import DATASETS, load_splits
+from tfsgd.errors import RequestError
 from tfsgd.fields import MOST_EPOCHS, Block, Count, Epochs, Flag, Label, Momentum, Name, Positive, Rate, Seed
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
@@ -93,7 +94,8 @@ class Measuring(Block):
     @model_validator(mode="before")
     @classmethod
     def _knows_its_own(cls, raw: Any, info: ValidationInfo) -> Any:
-        return with_own(raw, **(info.context or {})) if isinstance(raw, dict) else raw
+        where = {key: value for key, value in (info.context or {}).items() if key != "recorded"}
+        return with_own(raw, **where) if isinstance(raw, dict) else raw
 
     @field_validator("attacks", "curvature", mode="before")
     @classmethod
@@ -190,10 +192,11 @@ class Experiment(Measuring):
     profile: Literal["full", "quick"] = "full"
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if not is_own_name(self.model):
+    def _fits(self, info: ValidationInfo) -> Self:
+        gone = not is_own_name(self.model) and self.model not in MODELS
+        if gone and not (info.context or {}).get("recorded"):
             _one_of("model", self.model, MODELS, "module:function")
-        takes = self.architecture.image_shape
+        takes = None if gone else self.architecture.image_shape
         if takes is not None and takes != self.data.image_shape:
             fitting = [m for m, a in MODELS.items() if a.image_shape == self.data.image_shape]
             raise ValueError(
@@ -241,6 +244,10 @@ class Experiment(Measuring):
         """What builds the network, whether it is shipped or one's own; nothing is imported before `build`."""
         if is_own_name(self.model):
             return OwnModel(self.model, Path(self.code_dir) if self.code_dir else None)
+        if self.model not in MODELS:  # recorded by an installation that has it
+            raise RequestError(
+                f"model: this installation has no '{self.model}'; expected the tfsgd that trained it"
+            )
         return MODELS[self.model]
 
     @property

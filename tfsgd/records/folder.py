@@ -133,8 +133,9 @@ class LogFolder:
 
 
 def _read_experiment(path: Path) -> Experiment:
+    """What was trained here is known also where its model is not: a report needs none."""
     try:
-        return Experiment.model_validate(read_yaml(path))
+        return Experiment.model_validate(read_yaml(path), context={"recorded": True})
     except ValidationError as error:
         raise RequestError(
             f"{path}: no valid config: {first_problem(error)}; the next sweep writes it anew"
@@ -151,7 +152,7 @@ def read_record(path: Path, hessian: Mapping[str, Any]) -> Record:
     Raises:
         RequestError: it cannot be read, is not a record, or lies in another trial's folder.
     """
-    advice = "put its original back, or remove it to train the trial again"
+    advice = "put its original back, or read it with the version of tfsgd that wrote it"
     try:
         raw = from_json(read_text(path))
         record = Record.model_validate(upgraded(raw, hessian) if isinstance(raw, dict) else raw)

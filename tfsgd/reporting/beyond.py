@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,6 +48,9 @@ from tfsgd.reporting.regimes import regimes_of, with_first_regime
 from tfsgd.reporting.rows import attack_column
 from tfsgd.reporting.studies import Study
 
+DASHES = (0, (4, 2))
+MANY_TRIALS = 500  # above which one point a trial is a cloud
+
 
 def _epsilons(study: Study, attack: str) -> list[float]:
     return [epsilon for label, epsilon in study.attacks if label == attack]
@@ -71,8 +75,10 @@ def _accuracy_against_epsilon(study: Study, lines: Sequence[Line], attack: str) 
     title = f"Accuracy against ε under {attack_name(attack)}, {place(study)}"
     caption = (
         "Mean over the seeds, one curve a batch size; ε = 0 is natural accuracy. The axis of ε is a square "
-        "root, so that small ε can be told apart. The vertical line is the paper's ε."
+        "root, so that small ε can be told apart."
     )
+    if any(_is_undertrained(line.rows).any() for line in lines):
+        caption += " Dashed, with hollow markers: under-trained cells."
     sizes = Sizes.of(lines)
     drawing = Drawing(f"epsilon-{file_name(attack)}", title, caption, figure, dark=sizes.dark)
     panels = figure.subplots(1, len(lines), sharey=True, squeeze=False)[0]
@@ -85,8 +91,17 @@ def _accuracy_against_epsilon(study: Study, lines: Sequence[Line], attack: str) 
             axes.axvline(study.paper_epsilon, color=INK, linewidth=0.8, linestyle=":")
         axes.set_title(line.label.replace(" (", "\n("))
     percent_axis(panels[0], f"{attack_name(attack)} accuracy")
-    sizes.key(figure, with_markers=True)
+    more = [Line2D([], [], color=INK, linewidth=0.8, linestyle=":", label="the paper's ε")]
+    undertrained = Line2D([], [], color=INK, linestyle=DASHES, marker="o", markerfacecolor=PAPER)
+    undertrained.set_label("under-trained")
+    more = more if study.paper_epsilon in epsilons else []
+    more += [undertrained] if "Dashed" in caption else []
+    sizes.key(figure, True, more)
     return drawing
+
+
+def _is_undertrained(rows: pd.DataFrame) -> pd.Series:
+    return rows["undertrained"] & (rows["status"] == "completed")
 
 
 def _epsilon_curves(
@@ -98,10 +113,13 @@ def _epsilon_curves(
         size = int(cell["batch_size"].iloc[0])
         curve = Line(line.label, sizes.colours[size], sizes.marker(size), cell)
         means = {e: float(cell[column].mean()) for e, column in columns.items() if cell[column].notna().any()}
-        axes.plot(list(means), list(means.values()), color=curve.colour)
+        undertrained = bool(_is_undertrained(cell).any())
+        style = DASHES if undertrained else "-"
+        axes.plot(list(means), list(means.values()), color=curve.colour, linestyle=style)
         says = f"{line.label}, batch size {size}, ε = "
         points = [(e, mean, f"{says}{e:g}: {in_words(mean)}") for e, mean in means.items()]
-        markers(drawing, axes, curve, points, curve.marker, markersize=5)
+        face = PAPER if undertrained else curve.colour
+        markers(drawing, axes, curve, points, curve.marker, markersize=5, markerfacecolor=face)
         shared = {"curve": line.label, "batch size": str(size), "seeds": str(len(cell))}
         drawing.values += [shared | {"ε": f"{e:g}", "mean": in_words(mean)} for e, mean in means.items()]
 
@@ -112,7 +130,7 @@ def _epsilon_axis(axes: Axes, epsilons: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(FixedLocator([0.0, *epsilons]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda e, _: f"{e:g}"))
     axes.tick_params(axis="x", labelrotation=60)
-    axes.set_xlabel("ε")
+    axes.set_xlabel("ε (square-root axis)")
 
 
 # Against the eigenvalue
@@ -132,8 +150,10 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
     columns = min(2, len(epsilons))
     rows = math.ceil(len(epsilons) / columns)
     figure = Figure(figsize=(WIDTH, 1.0 + 2.5 * rows), layout="constrained")
+    many = len(study.trials) > MANY_TRIALS
     caption = (
-        "One point a trial, every regime and momentum; a trial of two regimes has the first one's colour. "
+        f"One point a {'cell, the mean over its seeds' if many else 'trial'}, every regime and momentum; what "
+        "belongs to two regimes has the first one's colour. All panels have one range of accuracy. "
         "Hollow markers: under-trained. Crosses at the left edge: collapsed, whatever their λ1. If λ1 explained "
         "robustness, the points would fall from left to right within every colour."
     )
@@ -141,7 +161,7 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
         caption += " Rings: the trial fails a check of its robustness (see the table of trials)."
     title = f"λ1 against {attack_name(attack)} accuracy, {place(study)}"
     drawing = Drawing(f"curvature-{file_name(attack)}", title, caption, figure)
-    panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     looks = Looks.of(study)
     for axes, epsilon in zip(panels, epsilons, strict=False):
         _curvature_points(drawing, axes, looks, attack, epsilon)
@@ -191,25 +211,43 @@ def _curvature_points(drawing: Drawing, axes: Axes, looks: Looks, attack: str, e
     shown = looks.trials[looks.trials["eigenvalue"] > 0].dropna(subset=[column])
     doubtful = shown[fails(shown, attack) & (shown["status"] == "completed")]
     ring(axes, list(zip(doubtful["eigenvalue"], doubtful[column], strict=True)))
-    for row in shown.to_dict("records"):
-        is_bad = row["status"] != "completed"
-        colour = looks.colours[row["regime"]]
-        text = (
-            f"{row['regime']}, batch size {row['batch_size']}, momentum {row['momentum']:g}, seed "
-            f"{row['seed']}: λ1 {row['eigenvalue']:.3g}, {at(attack, epsilon)} {in_words(row[column])}"
-        )
+    shown = shown.assign(who=[f"seed {seed}" for seed in shown["seed"]])
+    if len(looks.trials) > MANY_TRIALS:
+        shown = _cell_means(shown, column)
+    alike = ["regime", "momentum", "undertrained", shown["status"] != "completed"]
+    for (regime, momentum, undertrained, is_bad), rows in shown.groupby(alike):
+        colour = looks.colours[regime]
+        texts = [_said(row, at(attack, epsilon), column) for row in rows.to_dict("records")]
         axes.plot(
-            0.0 if is_bad else row["eigenvalue"],
-            row[column],
-            "x" if is_bad else looks.marker(row["momentum"]),
+            [0.0] * len(rows) if is_bad else rows["eigenvalue"],
+            rows[column],
+            "x" if is_bad else looks.marker(momentum),
             color=colour,
-            markerfacecolor=PAPER if row["undertrained"] else colour,
+            markerfacecolor=PAPER if undertrained else colour,
             markersize=5,
-            gid=drawing.says(text),
+            gid=drawing.says(*texts),
             linestyle="none",
             transform=axes.get_yaxis_transform() if is_bad else axes.transData,
             clip_on=not is_bad,
         )
+
+
+def _said(row: Mapping[Any, Any], what: str, column: str) -> str:
+    return (
+        f"{row['regime']}, batch size {row['batch_size']}, momentum {row['momentum']:g}, {row['who']}: "
+        f"λ1 {row['eigenvalue']:.3g}, {what} {in_words(row[column])}"
+    )
+
+
+def _cell_means(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The means of the cells over their seeds, of λ1 on its logarithm; trials of another status by themselves."""
+    keys = ["regime", "batch_size", "momentum", "learning_rate", "status"]
+    log = trials.assign(eigenvalue=np.log(trials["eigenvalue"]), seeds=1)
+    how = {"eigenvalue": "mean", column: "mean", "undertrained": "any", "seeds": "sum"}
+    means = log.groupby(keys, as_index=False).agg(how)
+    return means.assign(
+        eigenvalue=np.exp(means["eigenvalue"]), who=[f"mean of {n} seeds" for n in means["seeds"]]
+    )
 
 
 # Over training

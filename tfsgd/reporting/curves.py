@@ -85,6 +85,9 @@ def at(attack: str, epsilon: float) -> str:
     return f"{attack_name(attack)} accuracy at ε = {epsilon:g}"
 
 
+NEEDED = ["batch_size", "seed", "status", "undertrained"]  # of a trial, beside the value that is drawn
+
+
 @dataclass(frozen=True)
 class View:
     """What a curve shows of the trials.
@@ -124,7 +127,9 @@ def curve_of(drawing: Drawing, axes: Axes, line: Line, view: View, shift: float 
     """One curve: means, seeds, intervals and bad trials. `shift` multiplies the batch size."""
     if view.column not in line.rows:
         return
-    rows = line.rows.assign(value=line.rows[view.column].astype(float), ringed=fails(line.rows, view.attack))
+    rows = line.rows[NEEDED].assign(
+        value=line.rows[view.column].astype(float), ringed=fails(line.rows, view.attack)
+    )
     good = rows[
         (rows["status"] == "completed") & rows["value"].notna() & ((rows["value"] > 0) | (not view.is_log))
     ]
@@ -304,7 +309,7 @@ def batch_caption(lines: Sequence[Line], views: Sequence[View]) -> str:
     if rows.groupby([rows["regime"], "batch_size", "momentum"]).size().max() > 1:
         logarithm = "; for λ1 on its logarithm" if any(view.is_log for view in views) else ""
         said.append(
-            "Lines: mean over the seeds. Small points: single seeds. Bars: 95 % interval of the mean "
+            "Lines: mean over the seeds. Small points: single seeds, where they are few. Bars: 95 % interval of the mean "
             f"(Student's t over seeds{logarithm})."
         )
     if any(view.dashed for view in views):

@@ -17,6 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from tfsgd.reporting.panels import Part, parts_of
+from tfsgd.reporting.ticks import label_axes, log_labels
+
 INK, GRID, PAPER = "#1f2328", "#dde1e6", "#ffffff"
 WIDTH = 7.2  # inches: at half of it, a column of a paper, the text is 6 to 7 points
 
@@ -55,6 +58,9 @@ DARK: Mapping[str, str] = {
 
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+
+CLOUD = 70  # small points on one curve: seven batch sizes under ten seeds
 
 
 STYLE: Any = {
@@ -101,6 +107,7 @@ class Drawing:
     dark: Mapping[str, str] = field(default_factory=lambda: DARK)
     hover: dict[str, list[str]] = field(default_factory=dict)
     values: list[dict[str, str]] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)  # once it is laid out
 
     def says(self, *texts: str) -> str:
         """A new id for an artist whose markers say these texts on hover, in order."""
@@ -110,17 +117,29 @@ class Drawing:
 
     def png(self) -> bytes:
         buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+        self.figure.savefig(buffer, format="png", dpi=300, metadata={"Software": None})
+        return buffer.getvalue()
+
+    def pdf(self) -> bytes:
+        """With fonts that a journal accepts. Equal records give equal bytes."""
+        buffer = io.BytesIO()
+        nothing = dict.fromkeys(("CreationDate", "Creator", "Producer"))
+        with matplotlib.rc_context({**STYLE, "pdf.fonttype": 42}):
+            self.figure.savefig(buffer, format="pdf", metadata=nothing)
         return buffer.getvalue()
 
     def lay_out(self) -> None:
         """Finds the places of axes and labels, once; the data need not be looked at for that."""
+        label_axes(self.figure)
         for axes in self.figure.axes:
             for line in axes.lines:
                 line.set_in_layout(False)
         self.figure.suptitle(textwrap.fill(self.title, 86), fontsize=11, gid=f"{self.name}-title")
-        self.figure.draw_without_rendering()
-        self.figure.set_layout_engine("none")
+        engine = self.figure.get_layout_engine()
+        if engine is not None:
+            engine.execute(self.figure)
+        self.parts = parts_of(self.figure)
+        self.figure.set_layout_engine(None)  # STYLE has none: nothing is laid out anew at each save
 
     def svg(self) -> str:
         """The figure on white paper. Equal records give equal text."""
@@ -155,7 +174,24 @@ def inline(drawing: Drawing, svg: str) -> str:
             _give_titles(groups[key], texts)
     root.set("role", "img")
     root.set("aria-label", drawing.title)
-    return ET.tostring(root, encoding="unicode")
+    root.set("class", "whole")
+    return _wrapped(root, drawing)
+
+
+def _wrapped(root: ET.Element, drawing: Drawing) -> str:
+    """The SVG, and beside it views of its parts, which the page shows instead where it is narrow."""
+    key = drawing.name.replace("%", "_x") + "-all"
+    everything = ET.Element(f"{SVG}g", {"id": key})
+    for element in list(root):
+        if element.tag == f"{SVG}g":
+            root.remove(element)
+            everything.append(element)
+    root.append(everything)
+    views = "".join(
+        f'<svg viewBox="{part.view_box}" style="width:{part.pixels:.0f}px"><use href="#{key}"/></svg>'
+        for part in drawing.parts
+    )
+    return f'{ET.tostring(root, encoding="unicode")}<div class="parts" aria-hidden="true">{views}</div>'
 
 
 def _with_variables(style: str, dark: Mapping[str, str]) -> str:
@@ -204,8 +240,8 @@ Point = tuple[float, float, str]  # x, y, what it says on hover
 def markers(
     drawing: Drawing, axes: Axes, line: Line, points: Sequence[Point], marker: str, **style: Any
 ) -> None:
-    """Markers without a line: one artist for all, for speed."""
-    if points:
+    """Markers without a line: one artist for all, for speed. Small points that would be a cloud are left out."""
+    if points and not (marker == "." and len(points) > CLOUD):
         x, y, texts = zip(*points, strict=True)
         axes.plot(x, y, marker, color=line.colour, gid=drawing.says(*texts), **style)
 
@@ -221,6 +257,8 @@ def batch_axis(axes: Axes, lines: Sequence[Line], crowded: bool = False) -> None
 
 def _batch_ticks(axes: Axes, sizes: Sequence[int], crowded: bool = False) -> None:
     axes.set_xscale("log", base=2)
+    if len(sizes) == 1:  # one label is no scale
+        sizes = [sizes[0] // 2, sizes[0], 2 * sizes[0]]
     axes.xaxis.set_major_locator(FixedLocator([float(b) for b in sizes]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
@@ -249,16 +287,7 @@ def eigenvalue_axis(axes: Axes, along: str = "y") -> None:
     if high / low < 3:
         (axes.set_ylim if along == "y" else axes.set_xlim)(low / 1.3, high * 1.3)
     (axes.set_ylabel if along == "y" else axes.set_xlabel)("λ1, top Hessian eigenvalue")
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_locator(FixedLocator(_octaves(*(axes.get_ylim if along == "y" else axes.get_xlim)())))
-    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0f}" if v >= 10 else f"{v:.3g}"))
-
-
-def _octaves(low: float, high: float) -> list[float]:
-    """Powers of two in a range; with half powers between them where these are few."""
-    step = 0.5 if high / low < 12 else 1.0 if high / low < 300 else 3.0
-    first = math.ceil(math.log2(low) / step)
-    return [2 ** (step * i) for i in range(first, math.floor(math.log2(high) / step) + 1)]
+    log_labels(axis, *(axes.get_ylim if along == "y" else axes.get_xlim)())
 
 
 def log_axis(axes: Axes, along: str = "y") -> None:
@@ -293,11 +322,11 @@ def figure_key(figure: Figure, handles: Sequence[Line2D], columns: int, title: s
 
 
 def sequence(count: int) -> list[tuple[str, str]]:
-    """Colours for ordered things, in light and in dark mode; both far enough from the background."""
-    light, dark = matplotlib.colormaps["viridis"], matplotlib.colormaps["plasma"]
+    """Colours for ordered things, in light and in dark mode; each has a contrast of 3 to its background."""
+    scale = matplotlib.colormaps["plasma"]
     shares = [i / max(count - 1, 1) for i in range(count)]
     to_hex = matplotlib.colors.to_hex
-    return [(to_hex(light(0.05 + 0.8 * share)), to_hex(dark(0.4 + 0.6 * share))) for share in shares]
+    return [(to_hex(scale(0.62 * share)), to_hex(scale(0.4 + 0.6 * share))) for share in shares]
 
 
 def file_name(label: str) -> str:

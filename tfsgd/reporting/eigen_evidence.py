@@ -29,7 +29,10 @@ def both_rise(regime: str) -> Gather:
         troubles = [*robustness.spoilt.split(", "), *curvature.spoilt.split(", ")]
         robustness = replace(robustness, spoilt=", ".join(dict.fromkeys(filter(None, troubles))))
         if not isinstance(curvature, Impossible):
-            detail = f"λ1: factor {curvature.effect:.3g} per doubling"
+            ends = (
+                f" [{curvature.interval[0]:.3g}, {curvature.interval[1]:.3g}]" if curvature.interval else ""
+            )
+            detail = f"λ1: factor {curvature.effect:.3g}{ends} per doubling"
             robustness = replace(robustness, detail=detail)
         if not isinstance(robustness, Tested):
             return robustness

@@ -1,7 +1,7 @@
 """Figures over the epochs: learning curves, and λ1 against its ceiling."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,10 @@ from tfsgd.records.record import EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING
 from tfsgd.reporting.curves import place, regime_lines
 from tfsgd.reporting.derived import ceiling
 from tfsgd.reporting.drawing import INK, WIDTH, Drawing, Made, Sizes, file_name, log_axis
+from tfsgd.reporting.statistics import Array
 from tfsgd.reporting.studies import Study
 
+MANY_SEEDS = 10  # above which one line a trial is a band
 ROOM = 4.0  # times the largest λ1: ceilings above that are not drawn
 
 
@@ -34,7 +36,7 @@ def learning_figures(study: Study) -> Made:
     """Train loss and validation accuracy over the epochs."""
     panels = [_Panel("loss", "train loss"), _Panel("val_accuracy", "validation accuracy", percent=True)]
     caption = (
-        "One line a trial, coloured by batch size; a diverged trial ends early. The train loss is the "
+        f"{_one_line(study)}, coloured by batch size; a diverged trial ends early. The train loss is the "
         "running mean that training reports."
     )
     yield from _over_epochs(study, panels, "learning", "Learning curves", caption)
@@ -54,7 +56,7 @@ def eigenvalue_history_figures(study: Study) -> Made:
         name, label = "eigenvalue-epochs", "λ1"
         if key != EIGENVALUE_HISTORY:
             name, label = f"{name}-{file_name(key)}", key.replace("_", " ")
-        caption = "One line a trial, coloured by batch size."
+        caption = f"{_one_line(study)}, coloured by batch size."
         with_statistics = any(record.batch_norm for record in study.records)
         of_descent = EIGENVALUE_HISTORY_TRAINING if with_statistics else EIGENVALUE_HISTORY
         has_ceilings = key == of_descent and study.trials["stability_ratio_max"].notna().any()
@@ -82,9 +84,9 @@ def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, c
     for j, line in enumerate(lines):
         of_line = [(row, records[row["folder"]]) for row in line.rows.to_dict("records")]
         for axes, panel in zip(grid[:, j], panels, strict=True):
-            for row, record in of_line:
-                values = record.history.get(panel.key, ())
-                _history(drawing, axes, line.label, row, values, sizes.colours[row["batch_size"]])
+            for who, size, values in _histories(of_line, panel.key):
+                text = f"{line.label}, batch size {size}, {who}"
+                _history(drawing, axes, text, values, sizes.colours[size])
             if panel.ceilings:
                 _ceilings(axes, [record for _, record in of_line], sizes, ROOM * _largest(study, panel.key))
             _history_axis(axes, panel, is_left=j == 0)
@@ -97,18 +99,34 @@ def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, c
     yield drawing
 
 
-def _history(
-    drawing: Drawing,
-    axes: Axes,
-    who: str,
-    row: Mapping[Any, Any],
-    values: Sequence[float | None],
-    colour: str,
-) -> None:
-    """One trial's line over its epochs; `row` is its row of the table."""
-    known = {epoch: v for epoch, v in enumerate(values, 1) if v is not None and math.isfinite(v)}
-    text = f"{who}, batch size {row['batch_size']}, seed {row['seed']}: {row['status']}"
-    axes.plot(list(known), list(known.values()), color=colour, linewidth=1, gid=drawing.says(text))
+def _histories(
+    trials: Sequence[tuple[Mapping[Any, Any], Record]], key: str
+) -> Iterator[tuple[str, int, Array]]:
+    """Who, batch size and values, NaN where there is none: of every trial, or the mean where seeds are many."""
+    by_size: dict[int, list[tuple[Mapping[Any, Any], Array]]] = {}
+    for row, record in trials:
+        values = np.array(record.history.get(key, ()), dtype=float)
+        by_size.setdefault(int(row["batch_size"]), []).append((row, values))
+    for size, of_size in sorted(by_size.items()):
+        if len(of_size) <= MANY_SEEDS:
+            for row, values in of_size:
+                yield f"seed {row['seed']}: {row['status']}", size, values
+            continue
+        good = [values for row, values in of_size if row["status"] == "completed" and len(values)]
+        if good:
+            yield f"mean of {len(good)} seeds", size, np.mean(good, axis=0)
+
+
+def _one_line(study: Study) -> str:
+    if study.trials["seed"].nunique() <= MANY_SEEDS:
+        return "One line a trial"
+    return f"One line a cell, the mean over its seeds where they are more than {MANY_SEEDS}"
+
+
+def _history(drawing: Drawing, axes: Axes, text: str, values: Array, colour: str) -> None:
+    """One line over the epochs."""
+    known = np.flatnonzero(np.isfinite(values))
+    axes.plot(known + 1, values[known], color=colour, linewidth=1, gid=drawing.says(text))
 
 
 def _largest(study: Study, key: str) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import matplotlib
+import pandas as pd
 from matplotlib.figure import Figure
 
 from tfsgd.reporting.beyond import curvature_figures, epsilon_figures, gap_figures
@@ -41,12 +42,19 @@ from tfsgd.reporting.epochs import eigenvalue_history_figures, learning_figures
 from tfsgd.reporting.equal_loss import equal_loss_figures
 from tfsgd.reporting.explaining import certainty_figures, smallest_epsilon_figures, spectrum_figures
 from tfsgd.reporting.paper import MOMENTUM_FIGURES, REGIME_FIGURES, attack_name
+from tfsgd.reporting.rows import attack_column
 from tfsgd.reporting.studies import Study
 from tfsgd.reporting.transfer import transfer_figures
 
 
-def draw(study: Study) -> tuple[list[Drawing], list[str]]:
-    """All figures that the records can draw, and in words those that they cannot, and why."""
+def draw(
+    study: Study, done: Callable[[Drawing], None] = lambda drawing: None
+) -> tuple[list[Drawing], list[str]]:
+    """All figures that the records can draw, and in words those that they cannot, and why.
+
+    Args:
+        done: is called with each figure when it is laid out, so that it can be saved and let go of.
+    """
     drawings: list[Drawing] = []
     missing: list[str] = []
     with matplotlib.rc_context(STYLE):
@@ -56,6 +64,7 @@ def draw(study: Study) -> tuple[list[Drawing], list[str]]:
                     missing.append(result)
                 else:
                     result.lay_out()
+                    done(result)
                     drawings.append(result)
     return drawings, missing
 
@@ -70,7 +79,7 @@ def regimes_figures(study: Study) -> Made:
     yield from _under_every_attack(study, lines, REGIME_FIGURES, "regimes", "the regimes")
     if study.paper_epsilon not in {epsilon for _, epsilon in study.attacks}:
         title = f"The regimes, {place(study)}: natural accuracy and λ1"
-        yield replace(_accuracy_and_curvature(lines, None, "regimes-natural", title), first=True)
+        yield replace(_accuracy_and_curvature(lines, "", {}, "regimes-natural", title), first=True)
 
 
 def momentum_figures(study: Study) -> Made:
@@ -103,10 +112,16 @@ def _under_every_attack(
         epsilons = [e for label, e in study.attacks if label == attack]
         name = f"{stem}-{file_name(attack)}"
         if paper in epsilons:
-            where = f"{attack_name(attack)} at ε = {paper:g}"
             as_paper = f"As {numbers[attack]}, {place(study)}: {what}" if attack in numbers else start
-            drawing = _accuracy_and_curvature(lines, (attack, paper), name, f"{as_paper}, {where}")
+            lead = telling_epsilon(lines, attack, epsilons, paper)
+            shown = (
+                {lead: "where settings differ most", paper: "the paper's"} if lead != paper else {paper: ""}
+            )
+            drawing = _accuracy_and_curvature(
+                lines, attack, shown, name, f"{as_paper}, {attack_name(attack)} {_at(shown)}"
+            )
             yield replace(drawing, first=stem == "regimes")
+            epsilons = [e for e in epsilons if e != lead]
         elif attack in numbers:
             yield (
                 f"{numbers[attack]} ({what}, {attack_name(attack)}): no trial was attacked at the paper's "
@@ -118,22 +133,53 @@ def _under_every_attack(
             yield _small_epsilons(lines, attack, rest, f"{name}-other-epsilon", title)
 
 
+def telling_epsilon(lines: Sequence[Line], attack: str, epsilons: Sequence[float], paper: float) -> float:
+    """The epsilon at which the lines' cells differ most: the largest standard deviation of their mean accuracies.
+
+    Where others are no better than the paper's, it is the paper's.
+    """
+    rows = pd.concat([line.rows for line in lines])
+    rows = rows[rows["status"] == "completed"]
+    cells = [rows[key] for key in ("regime", "batch_size", "momentum")]
+    spread = {
+        epsilon: float(rows[attack_column(attack, epsilon)].groupby(cells).mean().std())
+        for epsilon in epsilons
+    }
+    known = {epsilon: value for epsilon, value in spread.items() if value > 0}
+    return max(known, key=lambda epsilon: (known[epsilon], epsilon == paper), default=paper)
+
+
+def _at(epsilons: Mapping[float, str]) -> str:
+    """`at ε = 0.05, where settings differ most, and at ε = 0.3, the paper's`."""
+    return ", and ".join(f"at ε = {e:g}{', ' if why else ''}{why}" for e, why in epsilons.items())
+
+
 def _accuracy_and_curvature(
-    lines: Sequence[Line], attack: tuple[str, float] | None, name: str, title: str
+    lines: Sequence[Line], attack: str, epsilons: Mapping[float, str], name: str, title: str
 ) -> Drawing:
+    """Natural accuracy and that under attack, a panel an epsilon, and λ1; without epsilons natural accuracy and λ1."""
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
-    accuracies = [NATURAL, *([under(*attack)] if attack else [])]
-    drawing = Drawing(name, title, batch_caption(lines, [*accuracies, LAMBDA]), figure)
-    left, right = figure.subplots(1, 2)
+    accuracies = {epsilon: under(attack, epsilon) for epsilon in epsilons}
+    views = [NATURAL, *accuracies.values()]
+    drawing = Drawing(name, title, batch_caption(lines, [*views, LAMBDA]), figure)
+    *left, right = figure.subplots(1, max(1, len(epsilons)) + 1)
     for line, shift in set_apart(lines):
-        for view in accuracies:
-            curve_of(drawing, left, line, view, shift)
+        for axes in left:
+            curve_of(drawing, axes, line, NATURAL, shift)
+        for axes, view in zip(left, accuracies.values(), strict=False):
+            curve_of(drawing, axes, line, view, shift)
         curve_of(drawing, right, line, LAMBDA, shift)
-    batch_axis(left, lines)
-    batch_axis(right, lines)
-    percent_axis(left, "accuracy")
+    for axes in (*left, right):
+        batch_axis(axes, lines, crowded=len(left) > 1)
+    for axes, epsilon in zip(left, epsilons, strict=False):
+        axes.set_title(f"ε = {epsilon:g}")
+    for axes in left:
+        percent_axis(axes, "accuracy")
     eigenvalue_axis(right)
-    legend(figure, lines, accuracies)
+    if len(left) > 1:
+        right.set_ylabel("")
+        right.set_title("λ1")
+    legend(figure, lines, views)
     return drawing
 
 

@@ -2,13 +2,13 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import pandas as pd
 from markupsafe import Markup
 
 from tfsgd.errors import RequestError
@@ -16,10 +16,12 @@ from tfsgd.records.files import to_json, write_atomically
 from tfsgd.reporting import paper
 from tfsgd.reporting.beyond_claims import BEYOND
 from tfsgd.reporting.claims import GROUPS
+from tfsgd.reporting.compare import compare
 from tfsgd.reporting.drawing import Drawing, inline, style_variables
 from tfsgd.reporting.figures import draw
-from tfsgd.reporting.spreadsheet import without_formulas
+from tfsgd.reporting.files import earlier_files, remove_stale, report_folder, save_figure, save_tables
 from tfsgd.reporting.studies import Study, read_studies
+from tfsgd.reporting.summary import summary_for
 from tfsgd.reporting.trial_table import trial_name, trial_table
 from tfsgd.reporting.verdicts import Judgement, judge
 from tfsgd.reporting.wording import claim_rows, notes_of, provenance_of, summary_of
@@ -39,32 +41,40 @@ FACTS = {  # for the template's prose
 }
 
 
-def write_report(folders: Sequence[Path]) -> Path:
-    """Writes the report of one or more log folders into `report/` of the first.
+def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
+    """Writes the report of one or more log folders.
 
     Args:
         folders: `LOGS/NAME` each, as a sweep writes it; the sweep may still be running.
+        out: where the report is written. By default it is `report/` in a folder, or, of several, `report-with-...`
+            in the first with the names of the others, so that each keeps the report of its own.
 
     Returns:
-        The path of the page, `report/index.html`.
+        The path of the page, `index.html`.
 
     Raises:
         RequestError: a folder or a record is wrong, or the report cannot be written.
     """
     studies = read_studies(folders)
-    target = folders[0].resolve() / "report"
+    target = report_folder(folders, out)
     judged = [judge(s.trials, s.dataset, s.model, s.attacks, s.paper_epsilon, s.chance) for s in studies]
-    drawn = [draw(study) for study in studies]
-    style = style_variables([drawing for drawings, _ in drawn for drawing in drawings])
     try:
-        pages = [
-            _study_page(i, study, judgements, *_save_figures(target, i, len(studies), *figures))
-            for i, (study, judgements, figures) in enumerate(zip(studies, judged, drawn, strict=True))
+        stale = earlier_files(target)
+        several = len(studies) > 1
+        drawn = [
+            _drawn(target, f"{i + 1}-" if several else "", partial(draw, s)) for i, s in enumerate(studies)
         ]
-        _remove_stale(target, {d.name for page in pages for d in page["figures"]})
-        write_atomically(target / "records.csv", _records_csv(studies, target))
+        compared = _drawn(target, "", partial(compare, studies)) if several else _Drawn([], [], [])
+        everything = [drawing for figures in (*drawn, compared) for drawing in figures.drawings]
+        pages = [
+            _study_page(i, study, judgements, of_study.shown, of_study.undrawn)
+            for i, (study, judgements, of_study) in enumerate(zip(studies, judged, drawn, strict=True))
+        ]
+        tables = save_tables(target, studies, judged, [of_study.drawings for of_study in drawn])
+        remove_stale(target, stale, {drawing.name for drawing in everything}, tables)
         write_atomically(target / "claims.json", to_json(_claims_json(studies, judged, target)))
-        write_atomically(target / "index.html", _render(studies, pages, target, style))
+        content = _render(studies, pages, compared, target, style_variables(everything))
+        write_atomically(target / "index.html", content)
     except OSError as error:
         raise RequestError(f"{error.filename or target}: cannot be written: {error.strerror}") from None
     return target / "index.html"
@@ -84,46 +94,41 @@ class _Shown:
     values: list[dict[str, str]]
 
 
-def _save_figures(
-    target: Path, index: int, studies: int, drawings: Sequence[Drawing], undrawn: list[str]
-) -> tuple[list[_Shown], list[str]]:
-    shown = []
-    for drawing in drawings:
-        if studies > 1:
-            drawing.name = f"{index + 1}-{drawing.name}"
-        svg = drawing.svg()
-        write_atomically(target / "figures" / f"{drawing.name}.svg", svg)
-        (target / "figures" / f"{drawing.name}.png").write_bytes(drawing.png())
-        picture = Markup(inline(drawing, svg))  # drawn here, its texts are escaped
-        shown.append(
-            _Shown(
-                id=f"figure-{drawing.name}",
-                name=drawing.name,
-                title=drawing.title,
-                caption=drawing.caption,
-                extra=drawing.extra,
-                first=drawing.first,
-                svg=picture,
-                values=drawing.values,
-            )
-        )
-    return shown, undrawn
+@dataclass(frozen=True)
+class _Drawn:
+    """A study's figures, saved: as the page needs them, what they are without their artists, and what is lacking."""
+
+    shown: list[_Shown]
+    drawings: list[Drawing]
+    undrawn: list[str]
 
 
-def _remove_stale(target: Path, names: set[str]) -> None:
-    """Removes figures of an earlier report that this one does not have."""
-    for pattern in ("*.png", "*.svg"):
-        for path in (target / "figures").glob(pattern):
-            if path.stem not in names:
-                path.unlink()
+def _drawn(
+    target: Path,
+    prefix: str,
+    drawer: Callable[[Callable[[Drawing], None]], tuple[list[Drawing], list[str]]],
+) -> _Drawn:
+    """Draws and saves figures one by one; their names begin with the prefix."""
+    shown: list[_Shown] = []
+
+    def save(drawing: Drawing) -> None:
+        drawing.name = f"{prefix}{drawing.name}"
+        shown.append(_shown(drawing, save_figure(target, drawing)))
+
+    return _Drawn(shown, *drawer(save))
 
 
-def _records_csv(studies: Sequence[Study], target: Path) -> str:
-    table = pd.concat([study.trials for study in studies], ignore_index=True)
-    table["regimes"] = table["regimes"].map(";".join)
-    table["failed_checks"] = table["failed_checks"].map(lambda failed: ";".join(c.name for c in failed))
-    table["folder"] = [os.path.relpath(path, target) for path in table["folder"]]
-    return str(without_formulas(table).to_csv(index=False))
+def _shown(drawing: Drawing, svg: str) -> _Shown:
+    return _Shown(
+        id=f"figure-{drawing.name}",
+        name=drawing.name,
+        title=drawing.title,
+        caption=drawing.caption,
+        extra=drawing.extra,
+        first=drawing.first,
+        svg=Markup(inline(drawing, svg)),  # drawn here, its texts are escaped
+        values=drawing.values,
+    )
 
 
 def _claims_json(
@@ -151,6 +156,7 @@ def _claims_json(
 def _render(
     studies: Sequence[Study],
     pages: list[dict[str, Any]],
+    compared: _Drawn,
     target: Path,
     style: tuple[dict[str, str], dict[str, str]],
 ) -> str:
@@ -165,6 +171,7 @@ def _render(
     return environment.get_template("page.html.j2").render(
         titles=list(dict.fromkeys(study.title for study in studies)),
         studies=pages,
+        compared=compared,
         columns=columns,
         trials=trials,
         light=light,
@@ -184,6 +191,7 @@ def _study_page(
         "title": study.title,
         "profile": study.profile,
         "summary": summary_of(study),
+        "minute": summary_for(study, judgements),
         "notes": notes_of(study),
         "tally": [(verdict, tally[verdict]) for verdict in VERDICTS if tally[verdict]],
         "paper_epsilon": study.paper_epsilon,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tfsgd.measures.spec import Measurement
-from tfsgd.reporting.evidence import Impossible, Tested
+from tfsgd.reporting.evidence import Evidence, Impossible, Tested
 from tfsgd.reporting.paper import (
     ENOUGH,
     MIN_SEEDS,
@@ -141,7 +141,7 @@ def _shown_judgement(j: Judgement) -> dict[str, Any]:
         "epsilon": None if j.epsilon is None else f"{j.epsilon:g}",
         "verdict": j.verdict,
         "why": j.why,
-        "effect": "none" if isinstance(e, Impossible) else _effect(e.effect, e.interval, e.unit),
+        "effect": numbers_of(e) or "none",
         "detail": e.detail,
         "doubts": e.doubts,
         "n": e.n or "none",
@@ -150,7 +150,16 @@ def _shown_judgement(j: Judgement) -> dict[str, Any]:
     }
 
 
-def _effect(effect: float, interval: tuple[float, float] | None, unit: str) -> str:
+def numbers_of(e: Evidence, interval: bool = True) -> str:
+    """The effect, with its interval or without, and what else belongs to it; empty where there is none."""
+    if isinstance(e, Impossible):
+        return ""
+    effect = effect_in_words(e.effect, e.interval if interval else None, e.unit)
+    return f"{effect}; {e.detail}" if e.detail else effect
+
+
+def effect_in_words(effect: float, interval: tuple[float, float] | None, unit: str) -> str:
+    """An effect with its interval: `+3.3 points [+2.1, +4.5] per doubling`."""
     kind, _, rest = unit.partition(" ")
     shape = ".3g" if kind == "factor" else "+.2f"
     value = {"points": f"{effect:{shape}} points", "factor": f"factor {effect:{shape}}"}

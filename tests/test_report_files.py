@@ -1,0 +1,120 @@
+"""The files beside the page: where they are written, the dictionary of columns, tables for LaTeX."""
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.synthetic import experiment, write_sweep
+from tests.test_report import SMALL, TINY, with_troubles
+from tfsgd.errors import RequestError
+from tfsgd.models import MODELS
+from tfsgd.records.folder import LogFolder
+from tfsgd.reporting.latex import escaped, table
+from tfsgd.reporting.page import write_report
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a sweep with troubles: its folder."""
+    folder = write_sweep(tmp_path_factory.mktemp("logs") / "sweep", experiment(**SMALL), with_troubles)
+    return write_report([folder]).parent
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")}
+
+
+# Where
+
+
+def test_a_report_of_several_folders_leaves_the_first_ones_own_alone(tmp_path: Path) -> None:
+    first = write_sweep(tmp_path / "a", experiment(**TINY))
+    second = write_sweep(tmp_path / "b", experiment(**TINY | {"epochs": 50}))
+    own = contents(write_report([first]).parent)
+    both = write_report([first, second])
+    assert both == first / "report-with-b" / "index.html"
+    assert contents(first / "report") == own
+    assert not (second / "report").exists()
+
+
+def test_out_says_where_and_other_files_there_stay(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path / "a", experiment(**TINY))
+    out = tmp_path / "somewhere" / "new"
+    (out / "figures").mkdir(parents=True)
+    (out / "figures" / "mine.png").write_text("not of a report")
+    assert write_report([folder], out) == out / "index.html"
+    assert not (folder / "report").exists()
+    assert (out / "figures" / "mine.png").exists()
+    text = (out / "index.html").read_text()
+    assert 'href="../../a/trials/' in text
+
+
+@pytest.mark.parametrize("model", ["mynet", "gone_nets:small"])
+def test_a_sweep_is_reported_where_its_model_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setitem(MODELS, "mynet", MODELS["stdcnn"])
+        folder = write_sweep(tmp_path / "a", experiment(**TINY | {"model": model}))
+    text = write_report([folder]).read_text()
+    assert f"<h2>{model.rpartition(':')[2]} on Fashion-MNIST" in text
+    assert "planned trials have a record" in text
+    of = LogFolder(folder).read_experiment()
+    if model == "mynet":
+        with pytest.raises(RequestError, match="this installation has no 'mynet'"):
+            of.build()
+        with pytest.raises(ValueError, match="model: expected one of"):
+            experiment(**TINY | {"model": model})
+
+
+# records.csv
+
+
+def test_every_column_has_a_meaning_and_every_meaning_a_column(report: Path) -> None:
+    with (report / "records.csv").open(newline="") as file:
+        columns = next(csv.reader(file))
+    with (report / "records-columns.csv").open(newline="") as file:
+        rows = {row["column"]: row for row in csv.DictReader(file)}
+    assert list(rows) == columns
+    assert all(row["meaning"] for row in rows.values())
+    assert "FGSM with epsilon = 0.3" in rows["fgsm_0.3"]["meaning"]
+    assert rows["test_accuracy"]["unit"] == "0 to 1"
+
+
+# LaTeX
+
+
+def test_latex_is_escaped() -> None:
+    assert escaped(r"50 % of a_b & c\d {x} #1 $2 ~ ^") == (
+        r"50 \% of a\_b \& c\textbackslash{}d \{x\} \#1 \$2 \textasciitilde{} \textasciicircum{}"
+    )
+    assert escaped("λ1 at ε = 0.3 ± 1") == r"$\lambda_1$ at $\varepsilon$ = 0.3 $\pm$ 1"
+    made = table(["a", "b"], [["1", "2 %"]], "lr")
+    assert made.splitlines()[1:] == [
+        r"\begin{tabular}{lr}",
+        r"\toprule",
+        r"a & b \\",
+        r"\midrule",
+        r"1 & 2 \% \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+def test_tables_are_those_of_the_claims_and_the_papers_figures(report: Path) -> None:
+    names = {path.stem for path in (report / "tables").iterdir()}
+    assert {"claims", "regimes-fgsm", "regimes-pgd", "momentum-lr-fgsm", "gap"} <= names
+    for path in (report / "tables").iterdir():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = [line for line in lines if line.endswith(r"\\")]
+        cells = {len(re.findall(r"(?<!\\)&", row)) for row in rows}
+        assert len(cells) == 1, path.name
+        assert not re.search(r"(?<!\\)[%#_]", "".join(rows).replace(r"\lambda_1", "")), path.name
+        assert "".join(rows).isascii(), path.name
+    figure = (report / "tables" / "regimes-fgsm.tex").read_text()
+    assert len(re.findall(r"^LR \(momentum 0\) &", figure, re.MULTILINE)) == 3
+    assert r"natural accuracy & FGSM accuracy at $\varepsilon$ = 0.3 & $\lambda_1$ \\" in figure
+    claims = (report / "tables" / "claims.tex").read_text()
+    assert r"Under LR, natural accuracy falls as the batch size grows. & supported" in claims

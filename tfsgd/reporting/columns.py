@@ -1,0 +1,87 @@
+"""What the columns of records.csv mean: a dictionary that is written beside it."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+
+from tfsgd.reporting.paper import attack_name
+
+# column -> unit, meaning
+MEANINGS: Mapping[str, tuple[str, str]] = {
+    "folder": ("path", "the trial's folder, relative to this file"),
+    "name": ("", "name of the sweep"),
+    "dataset": ("", "data set"),
+    "model": ("", "network"),
+    "regime": ("", "label of the regime under which the trial is stored"),
+    "regimes": ("", "labels of all regimes that the trial belongs to, separated by semicolons"),
+    "seed": ("", "seed of initialisation, order of the batches, dropout and random starts"),
+    "epochs": ("epochs", "length of the training"),
+    "profile": ("", "full, or quick: the config's quick block"),
+    "status": (
+        "",
+        "completed; diverged: the loss was not finite; collapsed: one predicted class or no better than guessing",
+    ),
+    "train_examples": ("images", "trained on in each epoch"),
+    "batch_size": ("images", "of one step of SGD"),
+    "momentum": ("", "coefficient gamma of v <- gamma v - gradient"),
+    "learning_rate": ("", "eta of theta <- theta + eta v, in the first epoch"),
+    "halve_every_epochs": ("epochs", "after which the learning rate is halved; empty: never"),
+    "train_loss": ("nats", "mean cross-entropy after training, in inference mode"),
+    "validation_loss": ("nats", "the same on the validation split"),
+    "test_loss": ("nats", "the same on the test split"),
+    "train_accuracy": ("0 to 1", "share of training images that are classified rightly, in inference mode"),
+    "validation_accuracy": ("0 to 1", "the same on the validation split"),
+    "test_accuracy": ("0 to 1", "the same on the test split: natural accuracy"),
+    "eigenvalue": ("", "lambda1, the top eigenvalue of the Hessian of the mean cross-entropy"),
+    "residual": ("", "|Hv - lambda v| / |lambda| of that eigenvalue"),
+    "iterations": ("products", "Hessian-vector products that it took"),
+    "converged": ("", "whether the residual reached its tolerance"),
+    "updates": ("steps", "of SGD in all"),
+    "effective_learning_rate": ("", "eta / (1 - gamma)"),
+    "noise_scale": ("", "eta N / (b (1 - gamma))"),
+    "stability_ratio": ("", "lambda1 eta / (2 (1 + gamma)) at the end; 1 is the edge of stability"),
+    "stability_ratio_max": ("", "the largest over the epochs in which lambda1 was recorded"),
+    "confidence": ("0 to 1", "mean probability of the predicted class"),
+    "margin": ("logits", "mean of the true class's logit minus the largest other"),
+    "calibration_error": ("0 to 1", "expected calibration error"),
+    "hessian_examples": ("images", "on which lambda1 was measured"),
+    "hessian_split": ("", "of the data, on which lambda1 was measured"),
+    "seconds_train": ("s", "training"),
+    "seconds_attacks": ("s", "all attacks"),
+    "seconds_hessian": ("s", "all measures of curvature"),
+    "device": ("", "on which the trial ran"),
+    "threads": ("", "of the processor that it used"),
+    "onednn": ("", "whether oneDNN was on"),
+    "replicas": ("", "on which each batch was split"),
+    "git_commit": ("", "of the code"),
+    "data_sha256": ("", "hash of the data"),
+    "training_hash": ("", "hash of all that determines the network"),
+    "undertrained": (
+        "",
+        "whether the cell's train accuracy is 2 points or more below that of the best cell of its study",
+    ),
+}
+
+
+def dictionary(columns: Iterable[str], attacks: Mapping[str, tuple[str, float]]) -> str:
+    """A CSV with a row for every column: its name, unit and meaning.
+
+    Args:
+        attacks: the columns that hold accuracies under attack -> attack and epsilon.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["column", "unit", "meaning"])
+    for column in columns:
+        writer.writerow([column, *_meaning(column, attacks)])
+    return file.getvalue()
+
+
+def _meaning(column: str, attacks: Mapping[str, tuple[str, float]]) -> tuple[str, str]:
+    if column in attacks:
+        attack, epsilon = attacks[column]
+        return "0 to 1", (
+            f"share of attacked images that keep their true label under {attack_name(attack)} with epsilon = "
+            f"{epsilon:g} (L-infinity, images in [0, 1])"
+        )
+    return MEANINGS.get(column, ("", f"value of the measure {column}, as the record names it"))

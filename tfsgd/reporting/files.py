@@ -1,0 +1,85 @@
+"""The files beside the page: where they lie, figures, tables, and what an earlier report left."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from tfsgd.records.files import write_atomically
+from tfsgd.reporting.columns import dictionary
+from tfsgd.reporting.drawing import Drawing
+from tfsgd.reporting.latex import claims_table, figure_table
+from tfsgd.reporting.rows import attack_column
+from tfsgd.reporting.spreadsheet import without_formulas
+from tfsgd.reporting.studies import Study
+from tfsgd.reporting.verdicts import Judgement
+
+FOLDERS = {"figures": ("*.png", "*.svg", "*.pdf"), "tables": ("*.tex",)}
+
+
+def report_folder(folders: Sequence[Path], out: Path | None) -> Path:
+    """Where the report of these log folders is written, absolute."""
+    if out is not None:
+        return out.resolve()
+    first, *others = dict.fromkeys(folder.resolve() for folder in folders)
+    name = "-".join(["report-with", *(other.name for other in others)]) if others else "report"
+    return first / name
+
+
+def save_figure(target: Path, drawing: Drawing) -> str:
+    """Writes a figure as SVG, PNG and PDF, and lets it go; gives its SVG."""
+    svg = drawing.svg()
+    path = target / "figures" / drawing.name
+    write_atomically(path.with_name(f"{drawing.name}.svg"), svg)
+    path.with_name(f"{drawing.name}.png").write_bytes(drawing.png())
+    path.with_name(f"{drawing.name}.pdf").write_bytes(drawing.pdf())
+    drawing.figure.clear()  # many trials make many artists
+    return svg
+
+
+def save_tables(
+    target: Path,
+    studies: Sequence[Study],
+    judged: Sequence[Sequence[Judgement]],
+    drawn: Sequence[Sequence[Drawing]],
+) -> set[str]:
+    """Writes records.csv with its dictionary, and for LaTeX the claims and the values of figures; gives their names."""
+    table = records_table(studies, target)
+    attacks = {attack_column(*attack): attack for study in studies for attack in study.attacks}
+    write_atomically(target / "records.csv", str(table.to_csv(index=False)))
+    write_atomically(target / "records-columns.csv", dictionary(table.columns, attacks))
+    texts: dict[str, str] = {}
+    for i, (judgements, drawings) in enumerate(zip(judged, drawn, strict=True)):
+        texts[f"{i + 1}-claims" if len(studies) > 1 else "claims"] = claims_table(judgements)
+        texts |= {drawing.name: figure_table(drawing) for drawing in drawings}
+    texts = {name: text for name, text in texts.items() if text}
+    for name, text in texts.items():
+        write_atomically(target / "tables" / f"{name}.tex", text)
+    return set(texts)
+
+
+def records_table(studies: Sequence[Study], target: Path) -> pd.DataFrame:
+    """One row a trial, as it is written to records.csv."""
+    table = pd.concat([study.trials for study in studies], ignore_index=True)
+    table["regimes"] = table["regimes"].map(";".join)
+    table["failed_checks"] = table["failed_checks"].map(lambda failed: ";".join(c.name for c in failed))
+    table["folder"] = [os.path.relpath(path, target) for path in table["folder"]]
+    return without_formulas(table)
+
+
+def earlier_files(target: Path) -> list[Path]:
+    """The figures and tables of an earlier report in this folder; nothing where there was none."""
+    if not (target / "claims.json").exists():
+        return []
+    return [
+        path for folder, kinds in FOLDERS.items() for kind in kinds for path in (target / folder).glob(kind)
+    ]
+
+
+def remove_stale(target: Path, earlier: Sequence[Path], figures: set[str], tables: set[str]) -> None:
+    """Removes what this report does not have any more."""
+    current = {target / "figures": figures, target / "tables": tables}
+    for path in earlier:
+        if path.stem not in current[path.parent]:
+            path.unlink()

@@ -1,0 +1,138 @@
+"""A page in a minute: the paper's claims in one line each, what a sweep cannot tell, and the command that helps."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tfsgd.plan.shipped import FOLDER
+from tfsgd.reporting.claims import GROUPS, Claim
+from tfsgd.reporting.paper import MIN_SEEDS, PAPER_ATTACKS
+from tfsgd.reporting.studies import Study
+from tfsgd.reporting.verdicts import Judgement
+from tfsgd.reporting.wording import numbers_of
+
+MORE_SEEDS = 2
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found about a claim for one metric."""
+
+    metric: str
+    verdict: str
+    number: str
+    where: str  # a range of batch sizes, another epsilon; empty: as it was asked
+
+
+@dataclass(frozen=True)
+class Line:
+    """A claim of the paper, for all metrics that it is about."""
+
+    statement: str
+    found: list[Found]
+    n: str
+
+
+def lines_of(judgements: Sequence[Judgement]) -> list[Line]:
+    """The paper's claims, each statement once; under attack at the paper's epsilon, or where that is a floor at another."""
+    lines: dict[str, Line] = {}
+    for judgement in judgements:
+        claim = judgement.claim
+        if judgement.primary and _is_of_the_paper(claim):
+            shown = _telling(judgement, judgements)
+            general = "accuracy" if claim.metric.attack is None else "accuracy under attack"
+            name = "λ1" if claim.metric.is_eigenvalue else general
+            batch = claim.group in GROUPS[:3] and not claim.metric.is_eigenvalue
+            statement = claim.statement.replace(claim.metric.name, "accuracy" if batch else name)
+            line = lines.setdefault(statement, Line(statement, [], shown.evidence.n))
+            line.found.append(_found(shown))
+    return list(lines.values())
+
+
+def _is_of_the_paper(claim: Claim) -> bool:
+    return claim.group in GROUPS and claim.metric.attack in (None, *PAPER_ATTACKS)
+
+
+def _telling(asked: Judgement, judgements: Sequence[Judgement]) -> Judgement:
+    """The judgement itself, or, where it could not be tested, the one at the epsilon with the strongest evidence."""
+    if asked.epsilon is None or asked.verdict != "not testable":
+        return asked
+    others = [j for j in judgements if j.claim.key == asked.claim.key and j.verdict != "not testable"]
+    return min(others, key=lambda j: (j.p_holm is None, j.p_holm or 0.0), default=asked)
+
+
+def _found(judgement: Judgement) -> Found:
+    e, claim = judgement.evidence, judgement.claim
+    where = [e.range] if e.range else []
+    if judgement.epsilon is not None:
+        where.append(f"ε = {judgement.epsilon:g}" + ("" if judgement.primary else ", at the paper's a floor"))
+    return Found(
+        claim.metric.name,
+        judgement.verdict,
+        numbers_of(e, interval=False).split(" between ")[0],
+        "; ".join(where),
+    )
+
+
+# What would help
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What a sweep cannot tell yet, and the command that would change that; no command: nothing is known that would."""
+
+    lacking: str
+    what: str = ""
+    command: str = ""
+    hours: str = ""
+
+
+def advice_of(study: Study, judgements: Sequence[Judgement]) -> Advice:
+    """The one step that helps most: finish the sweep, reach three seeds, or add two."""
+    ours = [j for j in judgements if j.primary and _is_of_the_paper(j.claim)]
+    open_claims = sum(j.verdict in ("undecided", "descriptive") for j in ours)
+    seeds = sorted(int(seed) for seed in study.trials["seed"].unique())
+    absent = len(study.missing) + len(study.failures)
+    lacking = f"{open_claims} of {len(ours)} claims are open"
+    if study.profile == "quick":
+        return Advice(f"{lacking}: a quick profile decides nothing; train without --quick")
+    if absent:
+        return _advice(
+            study,
+            f"{lacking}, and {absent} planned trials have no record",
+            "the rest of the sweep",
+            [],
+            absent,
+        )
+    if not open_claims:
+        return Advice("Every claim that these trials can test is decided")
+    count = max(MIN_SEEDS - len(seeds), MORE_SEEDS if len(seeds) >= MIN_SEEDS else 0)
+    more = [seed for seed in range(max(seeds) + count + 1) if seed not in seeds][:count]
+    trials = round(len(study.trials) / len(seeds)) * count
+    wanted = f"seeds=[{','.join(map(str, sorted([*seeds, *more])))}]"
+    return _advice(
+        study, lacking, f"{count} more {'seed' if count == 1 else 'seeds'}", ["--set", wanted], trials
+    )
+
+
+def _advice(study: Study, lacking: str, what: str, options: list[str], trials: int) -> Advice:
+    seconds = sum(study.trials[f"seconds_{key}"].mean() for key in ("train", "attacks", "hessian"))
+    folder = study.folders[0]
+    logs = [] if folder.parent.name == "logs" else ["--logs", str(folder.parent)]
+    shipped = (FOLDER / f"{folder.name}.yaml").exists()
+    command = shlex.join(
+        ["python", "-m", "tfsgd.sweep", folder.name if shipped else "CONFIG", *logs, *options]
+    )
+    return Advice(lacking, what, command, _time(seconds * trials))
+
+
+def _time(seconds: float) -> str:
+    if seconds < 5400:
+        return f"{max(1, round(seconds / 60))} min"
+    return f"{seconds / 3600:.0f} h"
+
+
+def summary_for(study: Study, judgements: Sequence[Judgement]) -> dict[str, Any]:
+    """What the template shows at the top of a study."""
+    return {"lines": lines_of(judgements), "advice": advice_of(study, judgements)}
