@@ -115,6 +115,7 @@ def test_tables_are_those_of_the_claims_and_the_papers_figures(report: Path) -> 
         assert "".join(rows).isascii(), path.name
     figure = (report / "tables" / "regimes-fgsm.tex").read_text()
     assert len(re.findall(r"^LR \(momentum 0\) &", figure, re.MULTILINE)) == 3
-    assert r"natural accuracy & FGSM accuracy at $\varepsilon$ = 0.3 & $\lambda_1$ \\" in figure
+    for what in ("natural accuracy", r"FGSM accuracy at $\varepsilon$ = 0.3", r"$\lambda_1$"):
+        assert f"& {what} " in figure.splitlines()[3]
     claims = (report / "tables" / "claims.tex").read_text()
     assert r"Under LR, natural accuracy falls as the batch size grows. & supported" in claims
