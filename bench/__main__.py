@@ -16,7 +16,7 @@ from bench.machine import cores, other_load, processor, versions
 from bench.pairs import Side, Timing, alternate
 from bench.profile import COLUMNS, profiled, show_profile
 from bench.rows import LOGITS_TOLERANCE, PARTS, Row, rows
-from bench.sweeps import ONE_TRIAL, compare_sweeps, their_arguments
+from bench.sweeps import C1_CONFIG, C1_TRIAL, ONE_TRIAL, compare_sweeps, their_arguments
 from bench.tables import Line, seconds, show, write, write_rows
 
 PAGE = Path("docs/performance.md")
@@ -141,7 +141,7 @@ def _measured(
             continue
         lines: list[Line] = []
         for mode in modes:
-            wanted = [row for row in [*rows(), _trial_row()] if row.part == part and mode in row.threads]
+            wanted = [row for row in [*rows(), *_trial_rows()] if row.part == part and mode in row.threads]
             if not wanted or (mode == "all" and len(cores()) == 1 and lines):
                 continue
             used = cores()[:1] if mode == "one" else cores()
@@ -180,11 +180,18 @@ def _result(row: Row, timing: Timing) -> str:
     return text
 
 
-def _trial_row() -> Row:
-    return Row(
-        "trial", "a trial of 10 epochs, a tenth of all images", "trial", {"overrides": list(ONE_TRIAL)},
-        theirs=their_arguments(ONE_TRIAL), goal=1.3, threads=("all",), pairs=2, warm_up=False,
-    )  # fmt: skip
+def _trial_rows() -> list[Row]:
+    return [
+        Row(
+            "trial", "a trial of 10 epochs, a tenth of all images", "trial", {"overrides": list(ONE_TRIAL)},
+            theirs=their_arguments(ONE_TRIAL), goal=1.3, threads=("all",), pairs=2, warm_up=False,
+        ),
+        Row(
+            "trial", "a trial of C1, 2 epochs of 1,280 images", "trial",
+            {"overrides": list(C1_TRIAL), "model": "c1"}, theirs=their_arguments(C1_TRIAL, config=C1_CONFIG),
+            threads=("all",), pairs=2, warm_up=False,
+        ),
+    ]  # fmt: skip
 
 
 def _sweep_lines(folder: Path, pairs: int) -> list[Line]:

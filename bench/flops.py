@@ -4,6 +4,13 @@ A multiplication and an addition count as two. Only convolutions and dense layer
 activations, pooling, BatchNorm, dropout and the update of the weights cost comes on top of the floor.
 """
 
+
+def _stage(pixels: int, channels: int, filters: int) -> tuple[int, ...]:
+    """Of ResNet-18: two blocks, the first of them with a projection, which stands third."""
+    first, projection, other = (pixels * filters * inputs for inputs in (9 * channels, channels, 9 * filters))
+    return first, other, projection, other, other
+
+
 # Multiplications of one image's forward pass, layer by layer, the first layer first:
 # output height x width x channels x (kernel height x width x input channels).
 FORWARD_PRODUCTS = {
@@ -31,9 +38,9 @@ FORWARD_PRODUCTS = {
     "resnet18": (
         32 * 32 * 64 * (3 * 3 * 3),
         *4 * (32 * 32 * 64 * (3 * 3 * 64),),
-        *(16 * 16 * 128 * inputs for inputs in (3 * 3 * 64, 64, *3 * (3 * 3 * 128,))),
-        *(8 * 8 * 256 * inputs for inputs in (3 * 3 * 128, 128, *3 * (3 * 3 * 256,))),
-        *(4 * 4 * 512 * inputs for inputs in (3 * 3 * 256, 256, *3 * (3 * 3 * 512,))),
+        *_stage(16 * 16, 64, 128),
+        *_stage(8 * 8, 128, 256),
+        *_stage(4 * 4, 256, 512),
         512 * 10,
     ),
 }

@@ -190,9 +190,9 @@ def eigenvalue(folder: Path, examples: int, tolerance: float) -> Run:
     return run
 
 
-def trial(folder: Path, overrides: list[str]) -> Run:
+def trial(folder: Path, overrides: list[str], model: str = "stdcnn") -> Run:
     """Whole trials: training with validation, figures on all splits, attacks, curvature, export, record."""
-    plan = experiment("stdcnn", *overrides)
+    plan = experiment(model, *overrides)
     trials = grid(plan)
     splits = cut_splits(folder, plan)
 
@@ -271,14 +271,14 @@ def load_split(folder: Path, name: str, examples: int) -> Split:
 
 
 def cut_splits(folder: Path, plan: Experiment) -> Splits:
-    """The images of an experiment."""
-    return Splits(
-        train=load_split(folder, "train", plan.examples("train")),
-        validation=load_split(folder, "validation", plan.examples("validation")),
-        test=load_split(folder, "test", plan.examples("test")),
-        sha256="",
-        source="",
-    )
+    """The images of an experiment; noise, where training is on noise."""
+    splits = {
+        name: load_split(
+            folder, name if images_of(plan.model) == "train" else images_of(plan.model), plan.examples(name)
+        )
+        for name in ("train", "validation", "test")
+    }
+    return Splits(**splits, sha256="0" * 64, source="")
 
 
 def start_vector(dimension: int) -> NDArray[np.float64]:

@@ -342,8 +342,10 @@ def eigenvalue(folder: Path, examples: int, tolerance: float) -> Run:
 
 
 def trial(folder: Path, points: list[dict[str, Any]], plan: dict[str, Any]) -> Run:
+    noise = images_of(plan["model"]) == "noise"
     images = {
-        name: load_images(folder, name, plan[f"{name}_examples"]) for name in ("train", "validation", "test")
+        name: load_images(folder, "noise" if noise else name, plan[f"{name}_examples"])
+        for name in ("train", "validation", "test")
     }
 
     def run() -> dict[str, Any]:
@@ -358,14 +360,15 @@ def run_trial(
     folder: Path, point: dict[str, Any], plan: dict[str, Any], images: dict[str, tuple[Tensor, Tensor]]
 ) -> dict[str, Any]:
     """What one of our trials measures: training with validation, all splits, attacks, curvature."""
-    network = load_network(folder, "stdcnn", "stdcnn")
+    network = load_network(folder, plan["model"], plan["model"])
+    augment = images_of(plan["model"]) == "noise"
     optimizer = sgd(network, point["learning_rate"], point["momentum"])
     history = []
     for epoch in range(plan["epochs"]):
         if point["halve_every_epochs"] and epoch and epoch % point["halve_every_epochs"] == 0:
             for group in optimizer.param_groups:
                 group["lr"] /= 2
-        running = train_epoch(network, optimizer, *images["train"], point["batch_size"], augment=False)
+        running = train_epoch(network, optimizer, *images["train"], point["batch_size"], augment)
         history.append((*running, *evaluate(network, *images["validation"])))
     figures = {name: evaluate(network, *pair) for name, pair in images.items()}
     test_images, test_labels = images["test"]

@@ -29,12 +29,20 @@ def _part(fraction: int) -> tuple[str, ...]:
 
 
 ONE_TRIAL = (*_part(10), "regimes={LR: {learning_rate: 0.01, momentum: [0.9]}}")
+C1_CONFIG = Path("configs/cifar10_c1.yaml")
+C1_TRIAL = (
+    "epochs=2", "batch_sizes=[128]", "seeds=[0]", "train_examples=1280", "validation_examples=500",
+    "test_examples=200", "hessian.examples=500", "attacks.pgd.epsilon=[0.02]", "attacks.fgsm.epsilon=[0.02]",
+    "regimes={LR: {learning_rate: 0.01, momentum: [0.9]}}",
+)  # fmt: skip
 FOUR_TRIALS = (*_part(5), "regimes={LR: {learning_rate: 0.01, momentum: [0.0, 0.2, 0.5, 0.9]}}")
 
 
-def their_arguments(overrides: Sequence[str], logs: str | None = None) -> dict[str, Any]:
+def their_arguments(
+    overrides: Sequence[str], logs: str | None = None, config: Path = CONFIG
+) -> dict[str, Any]:
     """What the peer must know of our experiment to do the same."""
-    experiment = load_experiment(CONFIG, tuple(overrides))
+    experiment = load_experiment(config, tuple(overrides))
     points = [
         {
             "batch_size": trial.settings.batch_size,
@@ -52,7 +60,8 @@ def _plan(experiment: Experiment) -> dict[str, Any]:
     assert isinstance(pgd, PGD)
     examples = {f"{name}_examples": experiment.examples(name) for name in ("train", "validation", "test")}
     return examples | {
-        "length": str(experiment.length),
+        "model": experiment.model,
+        "epochs": experiment.length.count,
         "epsilons": pgd.epsilon,
         "steps": pgd.steps,
         "hessian_examples": experiment.hessian.examples,

@@ -170,16 +170,21 @@ def wait_until_gone(pids: list[int]) -> None:
     assert not [pid for pid in pids if alive(pid)]
 
 
-def undisturbed(factory: pytest.TempPathFactory, workers: int) -> dict[str, Any]:
-    """What an uninterrupted sweep of so many workers finds; swept once, for all processes of a test run."""
+def undisturbed(factory: pytest.TempPathFactory, workers: int) -> tuple[dict[str, Any], float]:
+    """What an uninterrupted sweep of so many workers finds, and how many seconds it takes.
+
+    Swept once, for all processes of a test run.
+    """
     shared = factory.getbasetemp().parent if os.environ.get("PYTEST_XDIST_WORKER") else factory.getbasetemp()
     kept = shared / f"undisturbed-{workers}.json"
     with (shared / f"undisturbed-{workers}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.exists():
-            kept.write_text(json.dumps(_swept(factory.mktemp("undisturbed"), workers)))
-        found: dict[str, Any] = json.loads(kept.read_text())
-    return found
+            began = time.monotonic()
+            found = _swept(factory.mktemp("undisturbed"), workers)
+            kept.write_text(json.dumps({"records": found, "seconds": time.monotonic() - began}))
+        read = json.loads(kept.read_text())
+    return read["records"], read["seconds"]
 
 
 def _swept(root: Path, workers: int) -> dict[str, Any]:

@@ -30,7 +30,7 @@ LOOPBACK = {"127.0.0.1", "::1"}
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What an uninterrupted sweep finds whose workers have one thread each, as on hosts of one core."""
-    return undisturbed(tmp_path_factory, workers=len(os.sched_getaffinity(0)))
+    return undisturbed(tmp_path_factory, workers=len(os.sched_getaffinity(0)))[0]
 
 
 def test_addresses_are_read_or_refused() -> None:
