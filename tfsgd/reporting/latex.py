@@ -23,6 +23,9 @@ SPECIAL = {
 PATTERN = re.compile("|".join(re.escape(text) for text in sorted(SPECIAL, key=len, reverse=True)))
 
 
+OF_A_CELL = {"curve", "batch size", "what", "mean", "95 % interval"}  # the keys of a cell's value
+
+
 def escaped(text: str) -> str:
     """Text as LaTeX prints it."""
     return PATTERN.sub(lambda found: SPECIAL[found[0]], text)
@@ -61,7 +64,7 @@ def claims_table(judgements: Sequence[Judgement]) -> str:
 
 def figure_table(drawing: Drawing) -> str:
     """The values of a figure against the batch size; empty if it has none: a row a cell, a column a metric."""
-    means = [row for row in drawing.values if "95 % interval" in row]
+    means = [row for row in drawing.values if row.keys() >= OF_A_CELL]
     metrics = list(dict.fromkeys(row["what"] for row in means))
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for row in means:
