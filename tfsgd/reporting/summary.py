@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tfsgd.plan.shipped import FOLDER
@@ -119,7 +120,9 @@ def advice_of(study: Study, judgements: Sequence[Judgement]) -> Advice:
 def _advice(study: Study, lacking: str, what: str, options: list[str], trials: int) -> Advice:
     seconds = sum(study.trials[f"seconds_{key}"].mean() for key in ("train", "attacks", "hessian"))
     folder = study.folders[0]
-    logs = [] if folder.parent.name == "logs" else ["--logs", str(folder.parent)]
+    here = Path.cwd()
+    parent = folder.parent.relative_to(here) if folder.is_relative_to(here) else folder.parent
+    logs = [] if parent.name == "logs" else ["--logs", str(parent)]
     shipped = (FOLDER / f"{folder.name}.yaml").exists()
     command = shlex.join(
         ["python", "-m", "tfsgd.sweep", folder.name if shipped else "CONFIG", *logs, *options]
