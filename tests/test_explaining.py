@@ -203,7 +203,7 @@ def test_transfer_is_a_matrix(tmp_path: Path) -> None:
                 "name": "transfer",
                 "label": "transfer",
                 "settings": {"epsilon": 0.05, "source": "lr/b0064-m0.0-s0"},
-                "values": {"accuracy": 0.5 + number / 100},
+                "values": {"accuracy": 0.5 + number / 100, "clean_accuracy": 0.9},
                 "identity": f"{number:064d}",
             }
         )

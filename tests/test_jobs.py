@@ -89,7 +89,7 @@ def test_jobs_work_and_one_that_reaches_its_walltime_is_followed_by_another(
     stand_in = Path(slurm["STAND_IN"])
     assert not list((stand_in / "home").rglob("*dask*"))
     assert [path.name for path in (stand_in / "config").iterdir()] == ["jobqueue.yaml"]
-    alone = Sweep(tmp_path / "alone", "--workers", str(len(os.sched_getaffinity(0))), config=config)
+    alone = Sweep(tmp_path / "alone", "--workers", "1", config=config)  # as many threads as the job had
     assert alone.end()[0] == 0
     assert {name: r["history"] for name, r in numbers(sweep.logs).items()} == {
         name: r["history"] for name, r in numbers(alone.logs).items()

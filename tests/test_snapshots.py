@@ -127,7 +127,7 @@ def test_a_sweep_measures_them_like_the_end(
     [
         ({"train_loss": []}, "snapshots.train_loss: expected at least one entry"),
         ({"train_loss": [0.0]}, "snapshots.train_loss: expected greater than 0, received 0.0"),
-        ({"train_loss": [0.5, 0.5]}, "snapshots.train_loss: expected each value once"),
+        ({"train_loss": [0.5, 0.5]}, "snapshots.train_loss: expected values that differ"),
         ({"train_loss": [0.5, 0.50000001]}, "snapshots.train_loss: expected values that differ"),
         ({"train_los": [0.5]}, "snapshots.train_los: unknown key; did you mean 'train_loss'?"),
     ],
