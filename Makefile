@@ -28,7 +28,7 @@ tensorboard: setup
 	$(BIN)/tensorboard --logdir logs --host 127.0.0.1
 
 faults: setup
-	$(RUN)/python -m pytest -m faults -s tests/test_workers.py
+	$(RUN)/python -m pytest -m "faults or long" -s
 
 lint: setup
 	$(BIN)/ruff check

@@ -227,6 +227,7 @@ def test_tfds_gives_the_same_fashion_mnist(splits: Splits, fashion_copy: Path, t
     assert load._split("fashion_mnist", train, test, "tfds").sha256 == splits.sha256
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_tfds_gives_the_same_cifar10(cifar: Path, cifar_splits: Splits, tmp_path: Path) -> None:
     train, test = _from_tfds("cifar10", tmp_path, lambda url: str(cifar.parent))

@@ -63,6 +63,7 @@ def jobs(slurm: dict[str, str]) -> list[int]:
     return [int(word) for word in path.read_text().split()] if path.exists() else []
 
 
+@pytest.mark.long
 def test_jobs_work_and_one_that_reaches_its_walltime_is_followed_by_another(
     slurm: dict[str, str], tmp_path: Path
 ) -> None:
@@ -137,6 +138,7 @@ wait $first && exit $second
 """
 
 
+@pytest.mark.long
 def test_the_script_for_slurm_works_as_it_is(slurm: dict[str, str], tmp_path: Path) -> None:
     """On two machines that are one."""
     with socket.create_server(("127.0.0.1", 0)) as free:

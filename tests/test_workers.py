@@ -92,7 +92,11 @@ def test_a_trial_that_kills_its_workers_is_a_failure_and_the_others_go_on(
     assert numbers(sweep.logs) == reference
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda how: how.name)
+@pytest.mark.parametrize(
+    "how",
+    [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)],
+    ids=lambda how: how.name,
+)
 def test_an_interrupt_ends_all_and_keeps_what_is_finished(how: signal.Signals, tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, "--workers", "2", config=CONFIG | {"epochs": 2, "seeds": list(range(50))})
     sweep.wait_for(sweep.recorded)

@@ -21,6 +21,7 @@ from tfsgd.reporting.panels import Part, parts_of
 from tfsgd.reporting.ticks import label_axes, log_labels
 
 INK, GRID, PAPER = "#1f2328", "#dde1e6", "#ffffff"
+DPI = 300  # of PNG
 WIDTH = 7.2  # inches: at half of it, a column of a paper, the text is 6 to 7 points
 
 
@@ -117,7 +118,7 @@ class Drawing:
 
     def png(self) -> bytes:
         buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png", dpi=300, metadata={"Software": None})
+        self.figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
         return buffer.getvalue()
 
     def pdf(self) -> bytes:
