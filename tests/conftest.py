@@ -1,5 +1,6 @@
 """One thread and op determinism for every test, tiny real data, and sweeps called as a user calls them."""
 
+import subprocess
 import sys
 import textwrap
 import uuid
@@ -56,6 +57,18 @@ def float64() -> Iterator[None]:
     yield
     keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("float32")
+
+
+def mounted(folder: Path, size: str) -> Iterator[Path]:
+    """A real file system of its own, of a size in the words of `mount`, until it is no longer needed."""
+    folder.mkdir()
+    disk = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True
+    )
+    if disk.returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture(autouse=True)

@@ -110,7 +110,7 @@ def test_every_panel_and_every_item_of_the_key_is_a_part(drawings: list[Drawing]
         assert len(drawing.parts) == shown + items, drawing.name
         width, height = figure.get_size_inches() * 72
         for part in drawing.parts:
-            assert -15 < part.left < part.left + part.width < width + 15, drawing.name
+            assert -10 < part.left < part.left + part.width < width + 10, drawing.name
             assert -10 < part.top < part.top + part.height < height + 10, drawing.name
 
 

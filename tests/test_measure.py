@@ -134,6 +134,18 @@ def test_every_form_of_a_network_gives_foolboxs_accuracies_and_the_dense_hessian
     assert "λ1" in said or "hessian" in said
 
 
+def test_training_mode_needs_the_batch_size_of_a_trial(on_letters: Run, tmp_path: Path) -> None:
+    """A network from anywhere does not tell it: that measure is left out with the reason, the others are taken."""
+    out = tmp_path / "found.json"
+    trace = "curvature.trace={probes: 9, mode: training}"
+    code, _, _ = on_letters("net.keras", *FEW, "--set", trace, "--out", out)
+    assert code == 0
+    [one] = read(out)["networks"]
+    assert "trace" not in [m["label"] for m in one["measurements"]]
+    assert "hessian" in [m["label"] for m in one["measurements"]]
+    assert one["not_measured"]["trace"].startswith("mode: training: this network comes without a record")
+
+
 def test_evidence_and_picture(on_letters: Run, made: Path, tmp_path: Path) -> None:
     out = tmp_path / "found.json"
     code, said, _ = on_letters("net.keras", *FEW, "--set", "curvature.trace={probes: 9}", "--out", out)

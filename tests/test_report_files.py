@@ -81,6 +81,8 @@ def test_every_column_has_a_meaning_and_every_meaning_a_column(report: Path) -> 
     assert all(row["meaning"] for row in rows.values())
     assert "FGSM with epsilon = 0.3" in rows["fgsm_0.3"]["meaning"]
     assert rows["test_accuracy"]["unit"] == "0 to 1"
+    unexplained = {c for c, row in rows.items() if row["meaning"].startswith("value of the measure")}
+    assert not unexplained & {"budget", "descent_eigenvalue", "failed_checks", "updates"}
 
 
 # LaTeX

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Config, Run, Work
+from tests.conftest import Config, Run, Work, mounted
 from tfsgd.data.dataset import Splits
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import Trial, grid
@@ -417,15 +417,7 @@ def test_full_disk_fails_the_trial_and_loses_nothing(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of 300 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    yield from mounted(tmp_path / "disk", "300k")
 
 
 def test_really_full_disk_is_said_in_a_line(config: Config, run_sweep: Run, small_disk: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import mounted
 from tests.sweeps import (
     CONFIG,
     Sweep,
@@ -128,15 +129,7 @@ def test_a_second_sweep_in_the_folder_is_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of 3 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    yield from mounted(tmp_path / "disk", "3m")
 
 
 def test_a_full_disk_is_a_line_for_each_trial(small_disk: Path) -> None:

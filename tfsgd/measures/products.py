@@ -42,14 +42,30 @@ def product_of(
     """
     settings: dict[str, Any] = {"batch_size": batch_size} if spec.operator == "batches" else {}
     if spec.mode == "training":
-        size = getattr(spec, "batch_size", None) or batch_size
-        if size is None:
-            raise RequestError(
-                "mode: training: this network comes without a record, which would tell the batch size of its "
-                "training; expected mode: inference, or the folder of a trial"
-            )
+        size = _batch_size(spec, batch_size)
         full = len(labels) // size * size
         if spec.operator != "batches" and full:
             images, labels = images[:full], labels[:full]
         network, settings["chunk_size"] = TrainingMode(network), size
     return _PRODUCTS[spec.operator](network, images, labels, **settings)
+
+
+def check_mode(spec: CurvatureSpec, network: Any, batch_size: int | None) -> None:
+    """Refuses training mode where it cannot be had; arguments as of `product_of`.
+
+    Raises:
+        RequestError: as `product_of`.
+    """
+    if spec.mode == "training":
+        _batch_size(spec, batch_size)
+        TrainingMode(network)
+
+
+def _batch_size(spec: CurvatureSpec, of_training: int | None) -> int:
+    size: int | None = getattr(spec, "batch_size", None) or of_training
+    if size is None:
+        raise RequestError(
+            "mode: training: this network comes without a record, which would tell the batch size of its "
+            "training; expected mode: inference, or the folder of a trial"
+        )
+    return size

@@ -36,7 +36,9 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "residual": ("", "|Hv - lambda v| / |lambda| of that eigenvalue"),
     "iterations": ("products", "Hessian-vector products that it took"),
     "converged": ("", "whether the residual reached its tolerance"),
+    "budget": ("steps", "of SGD that were asked for in place of epochs; empty: whole epochs"),
     "updates": ("steps", "of SGD in all"),
+    "descent_eigenvalue": ("", "lambda1 of the loss that SGD descends: with BatchNorm that of training mode"),
     "effective_learning_rate": ("", "eta / (1 - gamma)"),
     "noise_scale": ("", "eta N / (b (1 - gamma))"),
     "stability_ratio": ("", "lambda1 eta / (2 (1 + gamma)) at the end; 1 is the edge of stability"),
@@ -56,6 +58,7 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "git_commit": ("", "of the code"),
     "data_sha256": ("", "hash of the data"),
     "training_hash": ("", "hash of all that determines the network"),
+    "failed_checks": ("", "signs that an accuracy under attack is too high, separated by semicolons"),
     "undertrained": (
         "",
         "whether the cell's train accuracy is 2 points or more below that of the best cell of its study",
@@ -84,4 +87,8 @@ def _meaning(column: str, attacks: Mapping[str, tuple[str, float]]) -> tuple[str
             f"share of attacked images that keep their true label under {attack_name(attack)} with epsilon = "
             f"{epsilon:g} (L-infinity, images in [0, 1])"
         )
+    at_the_end, at, train_loss = column.partition("@")
+    if at:
+        unit, meaning = _meaning(at_the_end, attacks)
+        return unit, f"{meaning}; at the end of the first epoch with a train loss of at most {train_loss}"
     return MEANINGS.get(column, ("", f"value of the measure {column}, as the record names it"))

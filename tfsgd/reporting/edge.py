@@ -32,7 +32,7 @@ from tfsgd.reporting.drawing import (
 )
 from tfsgd.reporting.studies import Study
 
-LAMBDA = View("descent_eigenvalue", "λ1")
+DESCENT = View("descent_eigenvalue", "λ1")
 CEILING, PLATEAU = "2(1+γ)/η", "2(1−γ)/η"
 THIN = 0.9
 
@@ -61,7 +61,7 @@ def edge_figures(study: Study) -> Made:
 
 def _against_ceiling(lines: Sequence[Line], name: str, title: str) -> Drawing:
     figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
-    caption = batch_caption(lines, [LAMBDA])
+    caption = batch_caption(lines, [DESCENT])
     bounded = [line for line in lines if line.rows["halve_every_epochs"].isna().all()]
     with_momentum = [line for line in bounded if (line.rows["momentum"] > 0).any()]
     if bounded:
@@ -76,7 +76,7 @@ def _against_ceiling(lines: Sequence[Line], name: str, title: str) -> Drawing:
     drawing = Drawing(name, title, caption, figure)
     axes = figure.subplots()
     for line, shift in set_apart(lines):
-        curve_of(drawing, axes, line, LAMBDA, shift)
+        curve_of(drawing, axes, line, DESCENT, shift)
     for line in bounded:
         _ceiling(drawing, axes, line)
     batch_axis(axes, lines)
@@ -84,7 +84,7 @@ def _against_ceiling(lines: Sequence[Line], name: str, title: str) -> Drawing:
     handles = [Line2D([], [], color=line.colour, marker=line.marker, label=line.label) for line in lines]
     handles += [Line2D([], [], color=INK, linewidth=THIN, label=CEILING)] if bounded else []
     handles += [Line2D([], [], color=INK, linestyle=":", label=PLATEAU)] if with_momentum else []
-    figure_key(figure, [*handles, *marks(pd.concat([line.rows for line in lines]))], 3)
+    figure_key(figure, [*handles, *marks(pd.concat([line.rows for line in lines]))], 2)
     return drawing
 
 

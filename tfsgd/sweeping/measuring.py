@@ -11,6 +11,7 @@ from tfsgd.errors import RequestError
 from tfsgd.measures.foreign import load_network, network_sha256
 from tfsgd.measures.measure import Subject, measure
 from tfsgd.measures.operator import CurvatureSpec
+from tfsgd.measures.products import check_mode
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.plan.config import Measuring
 from tfsgd.plan.wanted import wanted
@@ -105,7 +106,7 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
         warn: told what makes the numbers doubtful, as soon as it is known.
     """
     requests = [r for r in wanted(plan, 0) if r.spec.kind != "accuracy" or r.split == "test"]
-    reasons = [(r, _why_not(r, network.network["parameters"])) for r in requests]
+    reasons = [(r, _why_not(r, network)) for r in requests]
     possible = [r for r, why in reasons if not why]
     warnings: list[str] = []
     began, found = time.monotonic(), []
@@ -125,13 +126,18 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
     )
 
 
-def _why_not(request: Request, parameters: int) -> str:
-    """Why something cannot be measured on a network of so many parameters; empty where it can."""
-    if not isinstance(request.spec, CurvatureSpec):
+def _why_not(request: Request, network: Opened) -> str:
+    """Why something cannot be measured on a network; empty where it can."""
+    spec, parameters = request.spec, network.network["parameters"]
+    if not isinstance(spec, CurvatureSpec):
         return ""
-    if not parameters and request.spec.operator != "inputs":
+    if not parameters and spec.operator != "inputs":
         return "the network tells no trainable variables, so there is no Hessian to take"
-    return request.spec.unfit(parameters, None)
+    try:
+        check_mode(spec, network.subject.network, None)
+    except RequestError as error:
+        return str(error)
+    return spec.unfit(parameters, None)
 
 
 def _say(measurement: Measurement, done: int, of: int, seconds: float, say: Said) -> None:

@@ -177,16 +177,15 @@ def _refuse_unfit(experiment: Experiment, workers: int) -> None:
         "hessian": experiment.hessian,
         **{f"curvature.{k}": m for k, m in experiment.curvature.items()},
     }
-    in_training = [label for label, measure in measures.items() if measure.mode == "training"]
-    if not experiment.curvature and not in_training:
+    if not experiment.curvature and experiment.hessian.mode == "inference":
         return
-    from tfsgd.measures.training_mode import TrainingMode
+    from tfsgd.measures.products import check_mode
 
     network = experiment.build()
     refuse_unfit(experiment, sum(math.prod(v.shape) for v in network.trainable_variables), workers)
-    for label in in_training:
+    for label, spec in measures.items():
         try:
-            TrainingMode(network)
+            check_mode(spec, network, experiment.batch_sizes[0])
         except RequestError as error:
             raise RequestError(f"{label}.{error}") from None
 

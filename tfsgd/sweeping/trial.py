@@ -75,12 +75,13 @@ def run_trial(trial: Trial, job: Job) -> Record:
     if known and known.is_complete(requests):
         return known  # handed out again after its record was written
     record, network = (known, _stored(folder)) if known else train_trial(trial, job)
-    subject = Subject(network, job.splits, trial.settings.batch_size, sources_of(job.logs))
+    sources = sources_of(job.logs)
+    subject = Subject(network, job.splits, trial.settings.batch_size, sources)
     for part in record.networks:
         on = subject
         if isinstance(part, Snapshot) and part.missing(requests):
             network = _stored(folder, part.file)
-            on = Subject(network, job.splits, trial.settings.batch_size, sources_of(job.logs))
+            on = Subject(network, job.splits, trial.settings.batch_size, sources)
         for found in measure(on, part.missing(requests), lambda request: _say(request, trial, job)):
             record = record.with_measurements(_marked(found, record), of=part)
             if not record.is_complete(requests):
