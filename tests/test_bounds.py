@@ -68,6 +68,20 @@ def test_a_count_is_taken_up_to_its_bound_and_refused_beyond(config: Config, key
         assert "expected" in line
 
 
+@pytest.mark.parametrize(
+    "key", ["hessian", *(f"curvature.{kind}" for kind in ("extremes", "layers", "gauss_newton"))]
+)
+def test_a_tolerance_is_at_most_1(config: Config, key: str) -> None:
+    """A relative residual beyond 1 is no eigenvector's: anything would have converged."""
+    path = config(curvature={kind: {"examples": 64} for kind in ("extremes", "layers", "gauss_newton")})
+    load_experiment(path, (f"{key}.tolerance=1.0",))
+    for value in (1.01, 1e300, 0, -1):
+        line = said(
+            "counts beyond their bound", partial(load_experiment, path, (f"{key}.tolerance={value}",))
+        )
+        assert f"{key}.tolerance: expected" in line
+
+
 def every_integer(block: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     """The places of all integers in a resolved config."""
     if isinstance(block, bool) or block is None:

@@ -38,6 +38,15 @@ def test_signals_end_a_command_as_ctrl_c_does(name: str) -> None:
     SURVIVED["ends"] += 1
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_signals_end_a_command_that_is_still_imported(name: str, tmp_path: Path) -> None:
+    """A signal in the middle of an import, from a module that stands before the one it is called as."""
+    write(tmp_path / "typer.py", f"import os, signal\nos.kill(os.getpid(), signal.{name})\n")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"}
+    code, out, err = ran("ends", "tfsgd.sweep", "--help", env=environment)
+    assert (code, out, err) == (130, "", "interrupted\n")
+
+
 def test_what_nohup_ignores_stays_ignored() -> None:
     done = subprocess.run(["nohup", sys.executable, "-c", SCRIPT, "SIGHUP"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "went on\n")

@@ -189,6 +189,8 @@ def test_a_data_folder_that_cannot_be_one(name: str, tmp_path: Path) -> None:
         (["--data", "/dev/null"], "--data /dev/null: expected a folder with data sets, found none"),
         (["--workers", "0"], "'--workers'"),
         (["--workers", "1000000000"], "'--workers': expected less than or equal to 1024"),
+        (["--logs", ""], "--logs: expected a value, found an empty one"),
+        (["--data="], "--data: expected a value, found an empty one"),
         (["--logs", "/dev/null"], "cannot be written to"),
         (["--logs", "x" * 5_000], "cannot be written to: File name too long"),
     ],

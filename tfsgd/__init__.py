@@ -1,7 +1,11 @@
 """SGD hyperparameters, adversarial robustness and curvature, measured on a grid of settings."""
 
 import os
+import sys
+from pathlib import Path
 from typing import Any
+
+from tfsgd import interrupts
 
 __version__ = "0.2.0"
 
@@ -10,6 +14,12 @@ __version__ = "0.2.0"
 # 2.4 times faster. Log level 2 hides TensorFlow's start-up notes and keeps its errors.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# As a command (`python -m tfsgd.sweep` while this package is imported, or `tfsgd`) it ends in one line from here on:
+# what it imports takes a second or more.
+if sys.argv and (sys.argv[0] == "-m" or Path(sys.argv[0]).name == "tfsgd"):
+    interrupts.listen()
+    sys.excepthook = interrupts.end
 
 __all__ = ["attack", "load_network", "read_records", "top_eigenvalue"]
 

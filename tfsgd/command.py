@@ -43,6 +43,7 @@ def outcome(app: typer.Typer, prog: str, interrupted: str) -> int:
     """Runs an app; its exit code. What is wrong has then been said in one line."""
     _fill_closed_streams()
     try:
+        _refuse_empty(sys.argv[1:])
         code: Any = app(standalone_mode=False, prog_name=prog)
         _flush()
     except RequestError as error:
@@ -63,6 +64,14 @@ def outcome(app: typer.Typer, prog: str, interrupted: str) -> int:
     if code == INTERRUPTED:  # typer makes it of Ctrl-C
         _say(interrupted)
     return code or OK
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """`--logs ""` is what a shell makes of a variable that is not set; as a path it would be this folder."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option, equals, value = argument.partition("=")
+        if not argument or (option.startswith("--") and equals and not value):
+            raise RequestError(f"{option or before or 'argument 1'}: expected a value, found an empty one")
 
 
 def _refuse(message: str) -> int:

@@ -27,6 +27,7 @@ Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(strict=True, ge=1e-30, le=1e30)]
 Fraction = Annotated[float, Field(strict=True, gt=0, le=1)]
+Tolerance = Fraction  # on a residual relative to the value: beyond 1 any vector passes
 Epsilon = Annotated[float, Field(strict=True, ge=0, le=1)]  # images are in [0, 1]
 Momentum = Annotated[float, Field(strict=True, ge=0, lt=1), AfterValidator(_below_one_in_single_precision)]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]

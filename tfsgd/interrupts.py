@@ -1,7 +1,10 @@
 """Ctrl-C, TERM and HUP: heard once, and not forgotten where a library swallows the exception."""
 
+import os
 import signal
+import sys
 import threading
+from types import TracebackType
 from typing import Any
 
 _heard = threading.Event()
@@ -25,6 +28,15 @@ def check() -> None:
     """
     if _heard.is_set():
         raise KeyboardInterrupt
+
+
+def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A `sys.excepthook`: while a command is imported, nothing is open that would have to be closed."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    print("interrupted", file=sys.stderr, flush=True)
+    os._exit(130)
 
 
 def _raise(number: int, frame: Any) -> None:

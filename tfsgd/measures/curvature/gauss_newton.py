@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tfsgd.fields import Positive
+from tfsgd.fields import Tolerance
 from tfsgd.measures.eigen import top_eigenvalue
 from tfsgd.measures.operator import Curvature, CurvatureSpec, Matvec, Operator
 
@@ -26,7 +26,7 @@ class GaussNewton(CurvatureSpec):
     operator: ClassVar[Operator] = "gauss_newton"
 
     max_iterations: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 100
-    tolerance: Positive = 1e-2
+    tolerance: Tolerance = 1e-2
 
     def run(self, matvec: Matvec, dimension: int, seed: int = 0) -> Curvature:
         """As `CurvatureSpec.run`, with v -> Gv."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tfsgd.fields import Count, Positive
+from tfsgd.fields import Count, Tolerance
 from tfsgd.measures.eigen import ROUNDING
 from tfsgd.measures.operator import Curvature, CurvatureSpec, Inputs, Matvec, Operator
 
@@ -45,7 +45,7 @@ class InputEigenvalue(CurvatureSpec):
     mode: Literal["inference"] = "inference"  # in a batch an image has no loss of its own
     examples: Count = 1_000
     max_products: Annotated[int, Field(strict=True, ge=2, le=1_000)] = 30
-    tolerance: Positive = 1e-2
+    tolerance: Tolerance = 1e-2
 
     def run(self, matvec: Matvec, dimension: int, seed: int = 0) -> Curvature:
         """As `CurvatureSpec.run`, with products of images, see `Inputs`; the dimension is that of an image."""

@@ -5,7 +5,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from tfsgd.fields import Positive
+from tfsgd.fields import Tolerance
 from tfsgd.measures.curvature.trace import Trace
 from tfsgd.measures.eigen import top_eigenvalue
 from tfsgd.measures.operator import Curvature, CurvatureSpec, Matvec, Vector
@@ -32,7 +32,7 @@ class Layers(CurvatureSpec):
 
     probes: Annotated[int, Field(strict=True, ge=6, le=30_000)] = 30
     max_iterations: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 100
-    tolerance: Positive = 1e-2
+    tolerance: Tolerance = 1e-2
 
     def run(self, matvec: Matvec, dimension: int, seed: int = 0) -> Curvature:
         """As `CurvatureSpec.run`; the layers are those of the matvec, and one of all where it has none."""

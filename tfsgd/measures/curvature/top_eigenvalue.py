@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from tfsgd.fields import EpochsOrNever, Positive, Products
+from tfsgd.fields import EpochsOrNever, Products, Tolerance
 from tfsgd.measures.eigen import power_iteration, top_eigenvalue
 from tfsgd.measures.operator import Curvature, CurvatureSpec, Matvec
 
@@ -23,7 +23,7 @@ class TopEigenvalue(CurvatureSpec):
 
     method: Literal["rayleigh_ritz", "power"] = "rayleigh_ritz"
     max_iterations: Products = 100
-    tolerance: Positive = 1e-2
+    tolerance: Tolerance = 1e-2
     every_epochs: EpochsOrNever = 0
 
     def settings(self) -> dict[str, object]:
