@@ -152,7 +152,7 @@ def _attacks() -> list[Row]:
         ("art", "apgd-dlr", "apgd", {"loss": "dlr"}, 100),
         ("art", "square", "square", {"queries": 500}, 500),
         ("foolbox", "noise", "noise", {}, 10),
-        ("foolbox", "minimal", "minimal", {"tolerance": 0.0005}, 100),
+        ("foolbox", "minimal", "minimal", {"steps": 100}, 100),
     ):
         radius = 0.5 if kind == "minimal" else epsilon
         names = {"foolbox": "Foolbox", "art": "ART"}

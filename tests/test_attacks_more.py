@@ -38,7 +38,6 @@ QUICK = {
     "queries": 20,
     "draws": 3,
     "restarts": 2,
-    "tolerance": 0.02,
 }  # where a kind has the setting
 KINDS = [module.name for module in pkgutil.iter_modules(attacks.__path__)]
 
@@ -169,7 +168,7 @@ def test_every_attack_keeps_its_promises(
 def same_images(one: Outcome, other: Outcome) -> None:
     np.testing.assert_allclose(one.images, other.images, atol=1e-6)
     np.testing.assert_array_equal(one.correct, other.correct)
-    assert one.values == other.values
+    assert one.values == pytest.approx(other.values, rel=1e-5)  # a distance is single precision's
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -408,48 +407,63 @@ def minimal(
 
 
 def test_smallest_epsilon_of_a_linear_model_is_margin_over_norm(line: Victim) -> None:
-    """Exactly margin / |w|_1, and 0 where the label is wrong; the upper end of an interval of the tolerance."""
+    """Exactly margin / |w|_1, and 0 where the label is wrong."""
     images, labels = grey(60)
     exact = np.maximum(margins(line, images, labels), 0) / slope(line)
     quartiles = np.sort(exact)[[14, 29, 44]]
     assert 0 < quartiles[1] < quartiles[2] < 0.05
-    found = minimal(line, images, labels, 0.05, relative_step_size=0.2, tolerance=0.0005)
+    found = minimal(line, images, labels, 0.05)
     names = ("lower_quartile", "median", "upper_quartile")
     for name, expected in zip(names, quartiles, strict=True):
-        assert -1e-6 <= found.values[name] - expected <= 0.0005, name
+        assert found.values[name] == pytest.approx(expected, rel=2e-3, abs=1e-6), name
+        assert found.values[name] >= expected - 1e-6, name
     assert found.values["censored"] == 0
     assert not found.correct.any()
 
     bound = float(quartiles[1:].mean())
-    censored = minimal(line, images, labels, bound, relative_step_size=0.2, tolerance=0.0005)
+    censored = minimal(line, images, labels, bound)
     assert censored.values["upper_quartile"] is None
-    assert 0 <= censored.values["median"] - quartiles[1] <= 0.0005
+    assert censored.values["median"] == pytest.approx(quartiles[1], rel=2e-3)
     assert censored.values["censored"] == np.mean(exact > bound) == censored.correct.mean()
 
 
-def test_smallest_epsilon_at_the_bound_is_pgd(victim: Victim, images: np.ndarray, labels: np.ndarray) -> None:
-    for settings in ({"steps": 8}, {"steps": 8, "random_start": False, "loss": "dlr"}):
-        found = minimal(victim, images, labels, 0.05, tolerance=0.05, **settings)
-        same_settings: dict[str, Any] = {"epsilon": (0.05,), **settings}
-        pgd = PGD(**same_settings).run(victim, images, labels, 0.05, 0)
-        np.testing.assert_array_equal(found.correct, pgd.correct)
-        np.testing.assert_allclose(found.images, pgd.images, atol=1e-6)
-
-
-def test_pgd_breaks_at_the_median_as_many_as_it_says(
+def test_smallest_epsilon_is_that_of_misclassified_points(
     victim: Victim, images: np.ndarray, labels: np.ndarray
 ) -> None:
-    settings: dict[str, Any] = {"steps": 10, "relative_step_size": 0.2, "random_start": False}
-    median = minimal(victim, images, labels, 0.5, **settings).values["median"]
-    for epsilon, expected in ((median, 0.5), (median - 0.002, 0.5)):
+    found = minimal(victim, images, labels, 0.05)
+    np.testing.assert_array_equal(victim.predict(found.images) == labels, found.correct)
+    distance = np.abs(found.images - images).max((1, 2, 3))
+    assert found.values == summary(np.where(found.correct, np.inf, distance))
+    assert_in_ball(found.images, images, 0.05)
+    assert 0 < found.values["censored"] < 1
+
+
+def test_a_strong_pgd_breaks_at_the_median_no_more_than_it_says(
+    victim: Victim, images: np.ndarray, labels: np.ndarray
+) -> None:
+    """Within 2 % below the median, PGD with 5 restarts on the margin breaks less than half of the images."""
+    settings: dict[str, Any] = {"steps": 50, "relative_step_size": 0.1, "restarts": 5, "loss": "margin"}
+    median = minimal(victim, images, labels, 0.5).values["median"]
+    for epsilon, least, most in ((median * 1.02, 0.0, 0.5), (median * 0.98, 0.5, 1.0)):
         left = PGD(epsilon=(epsilon,), **settings).run(victim, images, labels, epsilon, 0).correct.mean()
-        assert left == pytest.approx(expected, abs=2.1 / len(labels))
+        assert least <= left <= most
 
 
-def test_smallest_epsilon_takes_one_bound_and_halves_as_often_as_it_must() -> None:
-    assert [Minimal(epsilon=(e,)).halvings(e) for e in (0.0, 0.0005, 0.001, 0.002, 0.3)] == [0, 0, 0, 1, 9]
-    short: dict[str, Any] = {"epsilon": (0.3,), "steps": 20, "random_start": False}
-    assert Minimal(**short).doubt() == PGD(**short).doubt() != ""
+def test_smallest_epsilon_where_there_is_no_gradient_or_no_room(
+    images: np.ndarray, labels: np.ndarray
+) -> None:
+    """A network of one answer: what it has right is never broken, and stays in the ball."""
+    constant = Victim(
+        lambda x: 0 * tf.reduce_sum(x, (1, 2, 3))[:, None] + [[9.0, *[0.0] * (CLASSES - 1)]], images.shape[1:]
+    )
+    found = minimal(constant, images, labels, 0.5)
+    np.testing.assert_array_equal(found.correct, labels == 0)
+    assert found.values["censored"] == (labels == 0).mean()
+    np.testing.assert_array_equal(found.images, images)
+    assert minimal(constant, images, labels, 0.0).values["censored"] == (labels == 0).mean()
+
+
+def test_smallest_epsilon_takes_one_bound() -> None:
     with pytest.raises(ValueError, match=r"^epsilon: expected one value"):
         attack_of("minimal", {"epsilon": [0.1, 0.2]}, None)
 
