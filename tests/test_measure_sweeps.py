@@ -234,8 +234,18 @@ def test_transfer_is_refused_where_it_has_no_meaning(run_measure: Run, logs: Pat
     assert "--transfer: expected LOGS/NAME" in err
     block = "{attack: transfer, source: lr/b0016-m0.5-s0, epsilon: [0.06]}"
     code, _, err = run_measure(logs, "--set", f"attacks.from={block}", *ALONE)
-    assert (code, err.count("\n")) == (1, 2)
-    assert err.startswith("failed: lr/b0016-m0.0-s0: source: lr/b0016-m0.5-s0: no trained trial of ")
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("error: attacks.from.source: lr/b0016-m0.5-s0: no trained trial of ")
+    assert err.endswith("train it first, then measure with this attack\n")
+    block = "{attack: transfer, source: gone.keras, epsilon: [0.06]}"
+    code, _, err = run_measure(logs, "--set", f"attacks.from={block}", *ALONE)
+    assert (code, err) == (
+        2,
+        f"error: attacks.from.source: {logs}/gone.keras: no such file; train it first, then measure with this attack\n",
+    )
+    network = logs / "trials/lr/b0016-m0.0-s0/model.keras"
+    code, _, err = run_measure(network, "--dataset", "fashion_mnist", "--set", f"attacks.from={block}")
+    assert (code, err) == (2, "error: attacks.from.source: gone.keras: no such file or folder\n")
     shutil.rmtree(logs / "trials/lr/b0016-m0.0-s0")
     code, _, err = run_measure(logs, "--transfer")
     assert (code, err.count("\n")) == (2, 1)

@@ -261,6 +261,9 @@ def _chosen(done: Done, folder: LogFolder, target: Path) -> Done:
 
 def _measure_files(targets: list[Path], asked: _Asked) -> _Result:
     plan = load_measuring(asked.config, asked.dataset, asked.overrides, (asked.data,))
+    for label, name in ((label, name) for label, spec in plan.attacks.items() for name in spec.others()):
+        if not Path(name).exists():
+            raise RequestError(f"attacks.{label}.source: {shown_path(name)}: no such file or folder")
     splits = plan.splits((asked.data, Path(plan.data_dir) if plan.data_dir else None))
     output = console()
     output.print(f"images: {plan.dataset} from {splits.source}", highlight=False, markup=False)

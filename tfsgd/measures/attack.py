@@ -95,6 +95,10 @@ class AttackSpec(Spec):
         """What makes these settings weaker than they look, in one line; empty where nothing does."""
         return ""
 
+    def others(self) -> tuple[str, ...]:
+        """The names of other networks that it needs."""
+        return ()
+
     def at(self, epsilon: float) -> dict[str, Any]:
         """What follows from the settings at an epsilon, for the record."""
         return {}

@@ -49,6 +49,23 @@ class LogFolder:
     def trial_path(self, trial: Trial) -> Path:
         return self.path / "trials" / trial.name
 
+    def network(self, name: str) -> Path:
+        """The file of another network: of a trained trial by its name, or a `.keras` file by its path from here on.
+
+        Raises:
+            RequestError: there is none.
+        """
+        if name.endswith(".keras"):
+            if not is_there(self.path / name):
+                raise RequestError(f"{self.path / name}: no such file")
+            return self.path / name
+        folder = self.path / "trials" / name
+        if ".." in Path(name).parts or not is_there(folder / "record.json"):
+            raise RequestError(
+                f"{name}: no trained trial of {self.path}; expected one such as lr/b0064-m0.0-s0, or a .keras file"
+            )
+        return stored_network(folder)
+
     def records(self) -> Iterator[Record]:
         """All records, in the order of their paths.
 

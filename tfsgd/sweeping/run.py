@@ -100,6 +100,7 @@ def prepared(
     Raises:
         RequestError: there are no images, others than the records', or nobody can work.
     """
+    _refuse_missing_sources(experiment, folder)
     folder.empty_scratch()
     folder.write_plan(experiment)
     send_native_logs_to(folder.tuner_path / "tensorflow.log")
@@ -133,6 +134,17 @@ def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["Engine | N
             yield engine
     finally:
         shutil.rmtree(folder.images_path, ignore_errors=True)
+
+
+def _refuse_missing_sources(experiment: Experiment, folder: LogFolder) -> None:
+    for label, spec in experiment.attacks.items():
+        for name in spec.others():
+            try:
+                folder.network(name)
+            except RequestError as error:
+                raise RequestError(
+                    f"attacks.{label}.source: {error}; train it first, then measure with this attack"
+                ) from None
 
 
 def run_trials(plan: Plan) -> dict[str, str]:

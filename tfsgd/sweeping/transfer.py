@@ -1,7 +1,6 @@
 """The networks of a sweep against each other's perturbations: every source on every victim, each pair once."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
@@ -25,18 +24,7 @@ LABEL = "transfer"
 
 def sources_of(logs: LogFolder) -> Sources:
     """The trials of a sweep by their names, and `.keras` files by their paths from its folder on."""
-
-    def find(name: str) -> Path:
-        if name.endswith(".keras"):
-            return logs.path / name
-        folder = logs.path / "trials" / name
-        if ".." in Path(name).parts or not (folder / "record.json").is_file():
-            raise RequestError(
-                f"{name}: no trained trial of {logs.path}; expected one such as lr/b0064-m0.0-s0, or a .keras file"
-            )
-        return stored_network(folder)
-
-    return Sources(find)
+    return Sources(logs.network)
 
 
 def one_of_each_cell(done: Done) -> Done:

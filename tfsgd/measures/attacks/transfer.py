@@ -57,6 +57,10 @@ class Transfer(AttackSpec):
         """As PGD's."""
         return self._pgd(self.epsilon[0]).doubt()
 
+    def others(self) -> tuple[str, ...]:
+        """The source."""
+        return (self.source,)
+
     def at(self, epsilon: float) -> dict[str, Any]:
         """The length of a step in pixel units."""
         return {"step_size": self.relative_step_size * epsilon}
