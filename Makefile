@@ -2,6 +2,7 @@
 #   make sweep   set-up, then the grid of configs/fmnist_stdcnn.yaml in its quick profile
 #   make test    set-up, then all tests, in three processes: some of them wait for machines that are gone
 # and for developers: make check (lint and the tests that train nothing), make lint, make faults (kills sweeps at random moments; TFSGD_FAULTS=8 of them),
+# make results (the reports of docs/results anew, and the tables of README.md and docs/ from their records),
 # make wheel-test (a fresh environment with the wheel, and a tiny sweep in it)
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := .venv/bin
 DATA := $(wildcard data)
 RUN := $(if $(DATA),TFSGD_DATA="$${TFSGD_DATA:-$(DATA)}" )$(BIN)
 
-.PHONY: sweep test check tensorboard faults lint wheel-test setup
+.PHONY: sweep test check tensorboard faults lint results wheel-test setup
 
 sweep: setup
 	$(RUN)/python -m tfsgd.sweep configs/fmnist_stdcnn.yaml --quick
@@ -34,6 +35,9 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+results: setup
+	$(BIN)/python -m scripts.results
 
 wheel-test: setup
 	$(if $(DATA),TFSGD_DATA="$${TFSGD_DATA:-$(abspath $(DATA))}" )sh scripts/test-wheel $(BIN)/python

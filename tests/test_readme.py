@@ -20,8 +20,13 @@ COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.S) for lin
 def test_sweep_commands_have_a_grid(command: str) -> None:
     words = shlex.split(command)
     config = next(word for word in words if word.endswith(".yaml"))
-    overrides = tuple(word for word, before in zip(words[1:], words, strict=False) if before == "--set")
-    assert grid(load_experiment(Path(config), overrides, quick="--quick" in words))
+    assert grid(load_experiment(Path(config), overrides_of(command), quick="--quick" in words))
+
+
+def overrides_of(command: str) -> tuple[str, ...]:
+    """What a command line says after each `--set`."""
+    words = shlex.split(command)
+    return tuple(word for word, before in zip(words[1:], words, strict=False) if before == "--set")
 
 
 def test_make_targets_exist() -> None:

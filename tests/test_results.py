@@ -1,0 +1,78 @@
+"""README's and docs' results are those of the committed records; no figure among them is typed by hand."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from scripts.results import BLOCK, PAGES, RESULTS, filled, span, unused_figures
+from tests.test_readme import overrides_of
+from tfsgd.plan.reading import load_experiment
+from tfsgd.plan.trials import grid
+from tfsgd.records.folder import LogFolder
+from tfsgd.reporting.studies import read_studies
+from tfsgd.reporting.verdicts import judge
+
+STUDIES = sorted(path.parent for path in RESULTS.glob("*/experiment.yaml"))
+TEXTS = {page: page.read_text() for page in PAGES}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_a_page_says_what_the_records_say(page: Path) -> None:
+    assert len(BLOCK.findall(TEXTS[page])) >= 3
+    assert filled(TEXTS[page]) == TEXTS[page]
+
+
+def test_a_page_notices_another_number() -> None:
+    page = RESULTS / "README.md"
+    changed = re.sub(r"\| 0\.(\d)(\d\d) \|", r"| 0.\g<2>\1 |", TEXTS[page], count=1)
+    assert changed != TEXTS[page]
+    assert filled(changed) == TEXTS[page]
+
+
+def test_no_result_is_typed_by_hand() -> None:
+    """Beside the blocks and commands no accuracy, percentage or λ1; ε and the version of a tool are no results."""
+    typed = BLOCK.sub("", TEXTS[RESULTS / "README.md"])
+    section = re.search(r"## What it has found so far\n(.*?)\n## ", TEXTS[Path("README.md")], re.S)
+    assert section
+    for text in (typed, BLOCK.sub("", section[1])):
+        prose = re.sub(r"```.*?```|ε = [\d.]+|0\.3\b|5 %|up to 0\.15 %", "", text, flags=re.S)
+        assert re.findall(r"\d+\.\d+|\d+ ?%", prose) == []
+
+
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+def test_the_command_of_a_study_has_its_trials(folder: Path) -> None:
+    """Every record is one of the grid that the page's command gives."""
+    text = re.search(rf"## {folder.name}: .*?```\n(.*?)```", TEXTS[RESULTS / "README.md"], re.S)
+    assert text
+    experiment = load_experiment(
+        Path("configs/fmnist_stdcnn.yaml"), overrides_of(text[1].replace("\\\n", " "))
+    )
+    names = {trial.name for trial in grid(experiment)}
+    assert {record.folder for record in LogFolder(folder).records()} <= names
+
+
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+def test_the_stored_verdicts_are_todays(folder: Path) -> None:
+    """The report beside the records is of these records and of this code."""
+    [study] = read_studies([folder])
+    [stored] = json.loads((folder / "report" / "claims.json").read_text())
+    judged = judge(study.trials, study.dataset, study.model, study.attacks, study.paper_epsilon, study.chance)
+    now = [(j.claim.key, j.claim.metric.attack, j.epsilon, j.verdict) for j in judged]
+    assert [(c["claim"], c["attack"], c["epsilon"], c["verdict"]) for c in stored["claims"]] == now
+    assert stored["recorded"] == len(study.trials)
+
+
+def test_no_figure_is_kept_that_no_page_shows() -> None:
+    assert unused_figures() == []
+    for page, text in TEXTS.items():
+        for name in re.findall(r"\]\(([\w/.-]+\.png)\)", text):
+            assert (page.parent / name).is_file(), name
+
+
+def test_a_span_is_its_ends() -> None:
+    assert span([0.5, 0.25, 0.75], ".2f") == "0.25–0.75"
+    assert span([0.5], ".1%") == "50.0 %"
+    assert span([0.5, 0.25], ".1%") == "25.0–50.0 %"
+    assert span([float("nan")], ".1f") == "(not measured)"
