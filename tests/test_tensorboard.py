@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import TINY
+from tfsgd.training.callbacks import EpochLog
+from tfsgd.training.scalars import EpochScalars
 
 
 @pytest.fixture(scope="module")
@@ -91,27 +95,62 @@ def measured(record: Any, label: str, value: str = "accuracy") -> float:
 
 def test_scalars_are_those_of_the_records(server: str, logs: Path) -> None:
     expected = records(logs)
-    runs = {f"trials/{name}{part}" for name in expected for part in ("", "/train", "/validation")}
+    runs = {f"trials/{name}" for name in expected}
     tags = ask_until(server + "data/plugin/scalars/tags", lambda answer: runs <= set(answer))
+    assert set(tags) - {"."} == runs  # one run a trial; the one above them has HParams' own
     for name, record in expected.items():
-        train = f"trials/{name}/train"
-        assert {"epoch_loss", "epoch_accuracy", "epoch_learning_rate", "epoch_top_hessian_eigenvalue"} <= set(
-            tags[train]
-        )
+        epochs = {
+            "epoch_loss",
+            "epoch_accuracy",
+            "epoch_val_loss",
+            "epoch_val_accuracy",
+            "epoch_learning_rate",
+        }
+        final = {
+            "train_accuracy",
+            "test_accuracy",
+            "fgsm_0.1_accuracy",
+            "pgd_0.1_accuracy",
+            "hessian_eigenvalue",
+        }
+        assert epochs | final <= set(tags[f"trials/{name}"])
+        assert not any("top_hessian" in tag for tag in tags[f"trials/{name}"])  # λ1 has one name
 
         def series(run: str, tag: str) -> list[float]:
             url = f"{server}data/plugin/scalars/scalars?run={run}&tag={tag}"
             return [value for _, _, value in ask_until(url, lambda answer: len(answer) > 0)]
 
-        for tag, key in (("epoch_loss", "loss"), ("epoch_top_hessian_eigenvalue", "top_hessian_eigenvalue")):
-            assert series(train, tag) == pytest.approx(record["history"][key], rel=1e-6)
-        assert series(f"trials/{name}/validation", "epoch_accuracy") == pytest.approx(
-            record["history"]["val_accuracy"]
-        )
-        final = f"trials/{name}"
-        assert series(final, "test_accuracy") == pytest.approx([measured(record, "test")])
-        assert series(final, "pgd_0.1_accuracy") == pytest.approx([measured(record, "pgd")])
-        assert series(final, "hessian_eigenvalue") == pytest.approx([measured(record, "hessian", "value")])
+        run, history = f"trials/{name}", record["history"]
+        assert series(run, "epoch_loss") == pytest.approx(history["loss"], rel=1e-6)
+        assert series(run, "epoch_val_accuracy") == pytest.approx(history["val_accuracy"])
+        assert series(run, "hessian_eigenvalue") == pytest.approx(history["top_hessian_eigenvalue"], rel=1e-6)
+        assert series(run, "test_accuracy") == pytest.approx([measured(record, "test")])
+        assert series(run, "pgd_0.1_accuracy") == pytest.approx([measured(record, "pgd")])
+
+
+def test_a_training_that_goes_on_has_each_epoch_once(tmp_path: Path) -> None:
+    """It was killed after its third epoch, with a checkpoint of the second."""
+
+    def fit(known: list[dict[str, float]], losses: list[float]) -> None:
+        log = EpochLog(lambda done, figures: None)
+        log.epochs = known
+        scalars = EpochScalars(tmp_path, log)
+        scalars.on_train_begin()
+        for loss in losses:
+            log.epochs.append({"loss": loss, "top_hessian_eigenvalue": 10 * loss})
+            scalars.on_epoch_end(len(log.epochs) - 1)
+
+    fit([], [3.0, 2.0, 1.0])
+    fit([{"loss": 3.0}, {"loss": 2.0}], [0.5, 0.25])
+    events = EventAccumulator(str(tmp_path)).Reload()
+    found = {
+        tag: [(e.step, float(tf.make_ndarray(e.tensor_proto))) for e in events.Tensors(tag)]
+        for tag in events.Tags()["tensors"]
+    }
+    assert found == {
+        "epoch_loss": [(1, 3.0), (2, 2.0), (3, 0.5), (4, 0.25)],
+        "hessian_eigenvalue": [(3, 5.0), (4, 2.5)],
+    }
 
 
 def test_attacks_are_shown_and_the_config_is_there(server: str, logs: Path) -> None:

@@ -35,14 +35,26 @@ def attacks_picture(subject: Subject, experiment: Experiment, seed: int) -> byte
     for label, spec in experiment.attacks.items():
         epsilon = sorted(spec.epsilon)[len(spec.epsilon) // 2]
         moved = spec.run(victim, images, labels, epsilon, seed).images
-        rows.append(Row(f"{label} {epsilon:g}", moved, victim.predict(moved)))
-        rows.append(Row("change x 10", np.clip(0.5 + 10 * (moved - images), 0, 1), None))
-    return as_png(rows, labels)
+        rows.append(Row(f"{label}\nε = {epsilon:g}", moved, victim.predict(moved)))
+        rows.append(Row("change\n× 10", np.clip(0.5 + 10 * (moved - images), 0, 1), None))
+    names = experiment.data.class_names or tuple(map(str, range(experiment.data.classes)))
+    return as_png(rows, labels, names)
 
 
-def as_png(rows: list[Row], labels: Labels) -> bytes:
-    """The rows as a PNG; a predicted class is green where it is the true one, else red."""
-    figure = Figure((1.1 * COLUMNS, 1.35 * len(rows)), layout="constrained")
+def as_png(rows: list[Row], labels: Labels, names: Sequence[str]) -> bytes:
+    """The rows as a PNG; a predicted class is green where it is the true one, else red with the true one below.
+
+    Args:
+        rows: images that belong together in each column.
+        labels: true class of each column.
+        names: of the classes.
+    """
+    figure = Figure((1.25 * COLUMNS, 1.55 * len(rows) + 0.4), layout="constrained")
+    figure.suptitle(
+        "Over each image the class that the network takes it for: green is right, red is wrong.\n"
+        "Change: perturbed minus clean, grey where there is none.",
+        fontsize=10,
+    )
     axes = figure.subplots(len(rows), COLUMNS, squeeze=False)
     for line, row in zip(axes, rows, strict=True):
         for i, axis in enumerate(line):
@@ -54,12 +66,13 @@ def as_png(rows: list[Row], labels: Labels) -> bytes:
             axis.imshow(row.images[i].squeeze(), cmap="gray", vmin=0, vmax=1)
             if row.predicted is not None:
                 right = row.predicted[i] == labels[i]
-                axis.set_title(
-                    str(row.predicted[i]), fontsize=9, color="#1a7f37" if right else "#c62828", pad=2
+                said = (
+                    names[row.predicted[i]] if right else f"{names[row.predicted[i]]}\nnot {names[labels[i]]}"
                 )
-        line[0].set_ylabel(row.title, fontsize=9)
+                axis.set_title(said, fontsize=9, color="#1a7f37" if right else "#c62828", pad=2)
+        line[0].set_ylabel(row.title, fontsize=10)
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=80)
+    figure.savefig(file, format="png", dpi=100)
     return file.getvalue()
 
 

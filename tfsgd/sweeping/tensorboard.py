@@ -1,4 +1,4 @@
-"""TensorBoard's view of a sweep: final scalars and HParams. The records are the truth."""
+"""TensorBoard's view of a sweep: one run a trial, and HParams. The records are the truth."""
 
 import re
 from pathlib import Path
@@ -7,11 +7,14 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hp
 
 from tfsgd.errors import RequestError
+from tfsgd.measures.attacks.minimal import Minimal
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial
 from tfsgd.plan.wanted import HESSIAN, wanted
-from tfsgd.records.record import Record
+from tfsgd.records.record import EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING, Record
+from tfsgd.training.scalars import EIGENVALUE, remove_events, write_epoch
 
+EIGENVALUES = (EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING)
 SETTINGS = ("regime", "batch_size", "momentum", "learning_rate", "seed")
 
 
@@ -21,8 +24,7 @@ def write_hparams_config(experiment: Experiment, trials: list[Trial], folder: Pa
     Raises:
         RequestError: it cannot be written.
     """
-    for stale in folder.glob("events.out.tfevents.*"):
-        stale.unlink()
+    remove_events(folder)
     values = [_settings(trial) for trial in trials]
     hparams = [hp.HParam(key, hp.Discrete(sorted({v[key] for v in values}))) for key in SETTINGS]
     # The largest epsilon, the paper's, comes first: the view shows five metrics until it is told otherwise.
@@ -30,6 +32,7 @@ def write_hparams_config(experiment: Experiment, trials: list[Trial], folder: Pa
     first = [request for request in asked if request.split == "test" and request.spec.kind == "accuracy"]
     first += [request for request in asked if request.spec.kind in ("attack", "curvature")]
     metrics = [hp.Metric(_tag(r.spec.kind, r.label, r.split, r.epsilon)) for r in first]
+    metrics += [hp.Metric(_median(r.label, r.epsilon)) for r in first if isinstance(r.spec, Minimal)]
     try:
         with tf.summary.create_file_writer(str(folder)).as_default():
             hp.hparams_config(hparams=hparams, metrics=metrics)
@@ -39,14 +42,27 @@ def write_hparams_config(experiment: Experiment, trials: list[Trial], folder: Pa
 
 
 def write_summary(record: Record, experiment: Experiment, picture: bytes | None, folder: Path) -> None:
-    """Writes a trial's hyperparameters, final measurements, config and picture of the attacks."""
+    """Writes a trial's hyperparameters, epochs, final measurements, config and picture of the attacks.
+
+    It takes the place of all that was written while the trial was trained and measured.
+    """
+    remove_events(folder)
     with tf.summary.create_file_writer(str(folder)).as_default():
         hp.hparams(_settings(record.trial), trial_id=record.folder)
+        for done in range(1, record.epochs + 1):
+            figures = {key: column[done - 1] for key, column in record.history.items() if done <= len(column)}
+            if done == record.epochs:  # λ1 of the end is a measurement
+                figures = {key: value for key, value in figures.items() if key not in EIGENVALUES}
+            write_epoch(figures, done)
         for found in record.measurements:
             value = found.values.get("value", found.accuracy)
             if value is not None:
                 tf.summary.scalar(
                     _tag(found.kind, found.label, found.split, found.epsilon), value, step=record.epochs
+                )
+            if found.values.get("median") is not None and found.kind == "attack":
+                tf.summary.scalar(
+                    _median(found.label, found.epsilon), found.values["median"], step=record.epochs
                 )
         tf.summary.text("config", _as_code(experiment), step=record.epochs)
         if picture is not None:
@@ -66,7 +82,12 @@ def _settings(trial: Trial) -> dict[str, str | float | int]:
     )
 
 
+def _median(label: str, epsilon: float | None) -> str:
+    """Of the smallest epsilons, at most this one."""
+    return f"{label}_{epsilon:g}_median_epsilon"
+
+
 def _tag(kind: str, label: str, split: str, epsilon: float | None) -> str:
     if kind == "attack":
         return f"{label}_{epsilon:g}_accuracy"
-    return f"{split}_accuracy" if kind == "accuracy" else f"{label}_eigenvalue" if label == HESSIAN else label
+    return f"{split}_accuracy" if kind == "accuracy" else EIGENVALUE if label == HESSIAN else label

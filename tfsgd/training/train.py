@@ -25,6 +25,7 @@ from tfsgd.training.callbacks import (
 from tfsgd.training.checkpoint import Checkpoints, Seen
 from tfsgd.training.devices import check_replicas, mirrored_strategy
 from tfsgd.training.model import compiled_model, plain_copy
+from tfsgd.training.scalars import EpochScalars
 from tfsgd.training.seeds import seeded
 from tfsgd.training.snapshots import KeepSnapshots
 
@@ -72,7 +73,8 @@ def train(
         model = compiled_model(experiment, settings, strategy, len(splits.train))
         spec, epochs = experiment.hessian, experiment.epochs_at(settings.batch_size)
         hessian = TopHessianEigenvalue(getattr(splits, spec.split), spec, epochs, settings.batch_size)
-        log, tensorboard = EpochLog(observe), keras.callbacks.TensorBoard(folder, write_graph=False)
+        log = EpochLog(observe)
+        tensorboard = EpochScalars(folder, log)
         snapshots = KeepSnapshots(experiment, splits.train, folder, log)
         every, seen = experiment.checkpoint_every_epochs, Seen(log, hessian, snapshots)
         checkpoints = Checkpoints(folder / "checkpoint", training_hash or "", every, seen)
