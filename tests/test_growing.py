@@ -83,7 +83,7 @@ def test_what_is_added_is_measured_and_what_was_measured_keeps_its_bytes(
     assert (code, err) == (0, "")
     assert work.trained == []
     assert work.measured == [("pgd", 0.2), ("bim", 0.1), ("trace", None)]
-    assert "tiny: 1 trials, 0 are complete, 0 to train, 1 to measure\n" in out
+    assert "tiny: 1 trial, 0 complete, 0 to train, 1 to measure\n" in out
     assert measurements_as_written(folder).startswith(before + ",")
     assert (folder / "model.keras").read_bytes() == network
     grown_record = (folder / "record.json").read_bytes()
@@ -99,7 +99,7 @@ def test_what_is_added_is_measured_and_what_was_measured_keeps_its_bytes(
     work.measured.clear()
     code, out, _ = run_sweep(one(), "--set", "attacks.fgsm=null")  # less is asked for
     assert (code, work.trained, work.measured) == (0, [], [])
-    assert "1 trials, 1 are complete, 0 to train\n" in out
+    assert "1 trial, 1 complete, 0 to train\n" in out
     assert (folder / "record.json").read_bytes() == grown_record
 
 

@@ -174,8 +174,8 @@ def test_the_page_needs_nothing_from_outside_and_its_links_exist(troubled: Path)
 
 def test_it_says_what_is_missing_failed_diverged_and_collapsed(troubled: Path) -> None:
     text = page(troubled)
-    assert "30 of 33 planned trials have a record" in text
-    assert "3 planned trials have no record yet" in text
+    assert "30 of 33 planned trials with a record" in text
+    assert "Without a record yet: 3 planned trials" in text
     assert "1 of them failed" in text
     assert "lr-bs/b4096-m0.0-s0</code>: diverged" in text
     assert "lr-bs/b0512-m0.0-s1</code>: collapsed" in text

@@ -60,7 +60,7 @@ def test_a_sweep_is_reported_where_its_model_is_not(
         folder = write_sweep(tmp_path / "a", experiment(**TINY | {"model": model}))
     text = write_report([folder]).read_text()
     assert f"<h2>{model.rpartition(':')[2]} on Fashion-MNIST" in text
-    assert "planned trials have a record" in text
+    assert "planned trials with a record" in text
     of = LogFolder(folder).read_experiment()
     if model == "mynet":
         with pytest.raises(RequestError, match="this installation has no 'mynet'"):

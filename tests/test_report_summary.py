@@ -73,7 +73,7 @@ def test_an_unfinished_sweep_is_to_be_finished(tmp_path: Path) -> None:
 
     study, judgements = judged(sweep(tmp_path, leave_out=missing, truth=realistic))
     advice = advice_of(study, judgements)
-    assert advice.lacking.endswith("and 6 planned trials have no record")
+    assert advice.lacking.endswith("and 6 planned trials without a record")
     assert advice.command == "python -m tfsgd.sweep CONFIG"
 
 

@@ -83,7 +83,7 @@ def test_the_grid_is_trained_once_and_a_grown_grid_only_where_it_grew(
     before = (trials / "lr/b0064-m0.0-s0/record.json").read_bytes()
     code, out, _ = run_sweep(config())
     assert (code, trained) == (0, [])
-    assert "tiny: 2 trials, 2 are complete, 0 to train\n" in out
+    assert "tiny: 2 trials, 2 complete, 0 to train\n" in out
 
     code, _, _ = run_sweep(config(), "--set", "batch_sizes=[64,100]", "--set", "seeds=[0]")
     assert code == 0

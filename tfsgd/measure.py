@@ -198,7 +198,8 @@ def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[i
         console().print(f"{experiment.name}: {len(done)} trained, {len(waiting)} to measure", highlight=False)
         failures = _run(waiting, done, experiment, folder, crew) if waiting else {}
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
-    console().print(results_table(done, experiment))
+    output = console()
+    output.print(results_table(done, experiment, output.width), crop=False)
     for name, reason in failures.items():
         print(f"failed: {name}: {reason}", file=sys.stderr)
     return (SOME_FAILED if failures else OK), _stored_result(done, experiment, folder)

@@ -11,7 +11,7 @@ from tfsgd import command
 from tfsgd.command import OK, SOME_FAILED
 from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.dialect import shown_path
+from tfsgd.plan.dialect import counted, shown_path
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.access import refuse_unusable, refuse_unusable_trials, refuse_unwritable
@@ -110,10 +110,12 @@ def sweep(
     if join:
         return _join(experiment, folder, crew)
     with locked(folder.path):
-        return _sweep(experiment, folder, crew, config, quick)
+        return _sweep(
+            experiment, folder, crew, _in_full(config, logs, data, overrides or []) if quick else ""
+        )
 
 
-def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, config: Path, quick: bool) -> int:
+def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, in_full: str) -> int:
     """Trains and measures what is missing, then shows all."""
     trials = grid(experiment)
     refuse_unusable(folder.path)
@@ -125,7 +127,7 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, config: Path, 
     also = f", {to_measure} to measure" if to_measure else ""
     output = console()
     output.print(
-        f"{experiment.name}: {len(trials)} trials, {len(complete)} are complete, "
+        f"{experiment.name}: {counted(len(trials), 'trial')}, {len(complete)} complete, "
         f"{len(waiting) - to_measure} to train{also}",
         highlight=False,
     )
@@ -147,8 +149,8 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, config: Path, 
         name_regimes(done, folder)
         folder.write_experiment(experiment)
     if done:
-        output.print(results_table(done, experiment))
-    _say_what_is_next(config, folder, quick)
+        output.print(results_table(done, experiment, output.width), crop=False)
+    _say_what_is_next(folder, in_full)
     complete = {trial for trial, record in done if is_complete(record, experiment)}
     return _exit_code([trial for trial in trials if trial not in complete], failures, folder)
 
@@ -202,15 +204,24 @@ def _say_how_to_join(address: str) -> None:
     console().print(f"Join:    {line}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _say_what_is_next(config: Path, folder: LogFolder, quick: bool) -> None:
+def _in_full(config: Path, logs: Path, data: Path | None, overrides: list[str]) -> str:
+    """The same command without `--quick`, to be pasted into a shell."""
+    words = [str(config)]
+    words += ["--logs", str(logs)] if logs != Path("logs") else []
+    words += ["--data", str(data)] if data is not None else []
+    words += [word for override in overrides for word in ("--set", override)]
+    return f"{command.spelled('sweep')} {shlex.join(words)}"
+
+
+def _say_what_is_next(folder: LogFolder, in_full: str) -> None:
     where = shlex.quote(str(folder.path))
     lines = [
         f"Records: {folder.path}/trials",
         f"Report:  {command.spelled('report')} {where}",
         f"Look:    tensorboard --logdir {where}",
     ]
-    if quick:
-        lines.append(f"In full: {command.spelled('sweep')} {shlex.quote(str(config))}")
+    if in_full:
+        lines.append(f"In full: {in_full}")
     for line in lines:
         console().print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -213,6 +213,11 @@ def shown_path(path: Path | str) -> str:
     return cut(str(path), 300)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 trial`, `2,000 trials`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def shown(value: Any) -> str:
     """A value as part of a one-line message."""
     return cut(repr(value))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from matplotlib.figure import Figure
 
+from tfsgd.plan.dialect import counted
 from tfsgd.reporting.curves import (
     LAMBDA,
     NATURAL,
@@ -96,5 +97,5 @@ def _never_reached(study: Study, loss: float) -> str:
     )
     if not counts:
         return ""
-    said = [f"{cell} ({count} {'trial' if count == 1 else 'trials'})" for cell, count in counts.items()]
+    said = [f"{cell} ({counted(count, 'trial')})" for cell, count in counts.items()]
     return f"Train loss {loss:g} was never reached by {', '.join(said)}."

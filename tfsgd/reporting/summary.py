@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfsgd.plan.dialect import counted
 from tfsgd.plan.shipped import FOLDER
 from tfsgd.reporting.claims import GROUPS, Claim
 from tfsgd.reporting.paper import MIN_SEEDS, PAPER_ATTACKS
@@ -101,7 +102,7 @@ def advice_of(study: Study, judgements: Sequence[Judgement]) -> Advice:
     if absent:
         return _advice(
             study,
-            f"{lacking}, and {absent} planned trials have no record",
+            f"{lacking}, and {counted(absent, 'planned trial')} without a record",
             "the rest of the sweep",
             [],
             absent,
@@ -112,9 +113,7 @@ def advice_of(study: Study, judgements: Sequence[Judgement]) -> Advice:
     more = [seed for seed in range(max(seeds) + count + 1) if seed not in seeds][:count]
     trials = round(len(study.trials) / len(seeds)) * count
     wanted = f"seeds=[{','.join(map(str, sorted([*seeds, *more])))}]"
-    return _advice(
-        study, lacking, f"{count} more {'seed' if count == 1 else 'seeds'}", ["--set", wanted], trials
-    )
+    return _advice(study, lacking, counted(count, "more seed"), ["--set", wanted], trials)
 
 
 def _advice(study: Study, lacking: str, what: str, options: list[str], trials: int) -> Advice:

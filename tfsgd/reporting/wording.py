@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tfsgd.measures.spec import Measurement
+from tfsgd.plan.dialect import counted
 from tfsgd.reporting.evidence import Evidence, Impossible, Tested
 from tfsgd.reporting.paper import (
     ENOUGH,
@@ -27,13 +28,13 @@ def _listed(values: Any, unit: str) -> str:
 def summary_of(study: Study) -> str:
     t = study.trials
     names = [regime.name for regime in regimes_of(t)]
-    trials = f"{len(t)} trials"
+    trials = counted(len(t), "trial")
     if study.planned is not None:
         done = study.planned - len(study.missing) - len(study.failures)
         others = f", and {len(t) - done} that are not planned any more," if len(t) > done else ""
-        trials = f"{done} of {study.planned} planned trials{others}"
+        trials = f"{done} of {counted(study.planned, 'planned trial')}{others}"
     return (
-        f"{trials} have a record: {study.length} each; "
+        f"{trials} with a record: {study.length} each; "
         f"{_listed(t['batch_size'].unique(), 'batch sizes')}; "
         f"{_listed(t['momentum'].unique(), 'momenta')}; {_listed(t['seed'].unique(), 'seeds')}; "
         f"regimes {'; '.join(names) if any(',' in name for name in names) else ', '.join(names)}."
@@ -77,22 +78,22 @@ def _notes_on_gaps(study: Study) -> Iterator[str]:
     if study.missing or study.failures:
         failed = f" {len(study.failures)} of them failed." if study.failures else ""
         yield (
-            f"{len(study.missing) + len(study.failures)} planned trials have no record yet; all numbers may "
+            f"Without a record yet: {counted(len(study.missing) + len(study.failures), 'planned trial')}; all numbers may "
             f"still change.{failed}"
         )
     if study.repeated:
-        yield f"{study.repeated} trials lie in more than one folder; each counts once."
+        yield f"In more than one folder: {counted(study.repeated, 'trial')}; each counts once."
 
 
 def _notes_on_troubles(study: Study) -> Iterator[str]:
     loose = int((~study.trials["converged"] & (study.trials["status"] == "completed")).sum())
     if loose:
-        yield f"λ1 did not converge in {loose} trials; the table marks them with ~."
+        yield f"λ1 did not converge in {counted(loose, 'trial')}; the table marks them with ~."
     under = int(study.trials["undertrained"].sum())
     if under:
         yield (
-            f"{under} trials are under-trained (train accuracy {points(UNDERTRAINED_MARGIN)} or more below "
-            "the best cell's); their markers are hollow."
+            f"Under-trained: {counted(under, 'trial')} (train accuracy {points(UNDERTRAINED_MARGIN)} or more below "
+            "the best cell's), with hollow markers."
         )
 
 

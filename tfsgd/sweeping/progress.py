@@ -22,6 +22,7 @@ from typing_extensions import Self
 
 from tfsgd.errors import OutputLost
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.dialect import counted
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 
@@ -134,7 +135,7 @@ class Display:
         if self._ended == 1 and self._trials > 1:
             size = sum(f.stat().st_size for f in self._logs.trial_path(trial).rglob("*") if f.is_file())
             self._line(
-                f"expect about {duration(self._seconds_left())} and {size * self._trials / 1e6:.0f} MB for the {self._trials} trials"
+                f"expect about {duration(self._seconds_left())} and {size * self._trials / 1e6:.0f} MB for the {counted(self._trials, 'trial')}"
             )
 
     def _epochs_of(self, trial: Trial) -> int:
@@ -142,7 +143,9 @@ class Display:
 
     def _count(self) -> None:
         self._bars.update(
-            self._all, completed=self._epochs_done(), doing=f"{self._ended} of {self._trials} trials"
+            self._all,
+            completed=self._epochs_done(),
+            doing=f"{self._ended} of {counted(self._trials, 'trial')}",
         )
 
     def _epochs_done(self) -> int:

@@ -22,7 +22,7 @@ from tfsgd.records.folder import LogFolder
 from tfsgd.records.ledger import Done, refuse_other_data, refuse_other_structure
 from tfsgd.sweeping.address import Address
 from tfsgd.sweeping.progress import Display, console, send_native_logs_to, warn
-from tfsgd.sweeping.shares import default_size, shares, visible_gpus
+from tfsgd.sweeping.shares import default_size, described, shares, unseen_gpu, visible_gpus
 
 if TYPE_CHECKING:
     from tfsgd.sweeping.engine import Engine
@@ -113,9 +113,11 @@ def prepared(
 @contextlib.contextmanager
 def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["Engine | None"]:
     workers = crew.shares(trials, folder)
+    alone = len(workers) == 1 and not crew.needs_cluster
     if crew.dashboard is not None and importlib.util.find_spec("bokeh") is None:
         raise RequestError("--dashboard: needs bokeh; pip install bokeh")
-    if len(workers) == 1 and not crew.needs_cluster:
+    _say_device(workers, alone)
+    if alone:
         yield None
         return
     from tfsgd.sweeping.cluster import log_to
@@ -134,6 +136,17 @@ def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["Engine | N
             yield engine
     finally:
         shutil.rmtree(folder.images_path, ignore_errors=True)
+
+
+def _say_device(workers: list[dict[str, Any]], alone: bool) -> None:
+    gpus = visible_gpus() if workers else []
+    console().print(f"device: {described(workers, gpus, alone)}", highlight=False, markup=False)
+    unseen = unseen_gpu() if workers and not gpus else ""
+    if unseen:
+        warn(
+            f"a GPU is here ({unseen}), and TensorFlow does not see it: the CPU trains; pip install 'tfsgd[gpu]', "
+            "or set CUDA_VISIBLE_DEVICES=-1 if that is meant"
+        )
 
 
 def _refuse_missing_sources(experiment: Experiment, folder: LogFolder) -> None:

@@ -4,19 +4,47 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tfsgd.plan.dialect import counted
+
+DEVICES, DRIVER = Path("/dev"), Path("/proc/driver/nvidia")
+
 
 def visible_gpus() -> list[str]:
     """The GPUs of this machine that TensorFlow can use, by what `CUDA_VISIBLE_DEVICES` calls them.
 
     TensorFlow is only asked, and imported, where there is a driver.
     """
-    if not list(Path("/dev").glob("nvidia[0-9]*")):
+    if not list(DEVICES.glob("nvidia[0-9]*")):
         return []
     import tensorflow as tf
 
     count = len(tf.config.list_physical_devices("GPU"))
     named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return named[:count] if named else [str(i) for i in range(count)]
+
+
+def unseen_gpu() -> str:
+    """What says that a GPU is here; empty where there is none, or it is hidden on purpose."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    found = [path for path in (*sorted(DEVICES.glob("nvidia[0-9]*")), DRIVER) if path.exists()]
+    return str(found[0]) if found and not hidden else ""
+
+
+def described(workers: list[dict[str, Any]], gpus: list[str], alone: bool) -> str:
+    """On what it is trained and by how many: `CPU, 2 workers with 1 thread each`.
+
+    Args:
+        workers: as `shares` gives them; none: they are jobs of a batch system.
+        gpus: as `visible_gpus` gives them.
+        alone: one process, without a cluster, which takes all there is.
+    """
+    if not workers:
+        return "those of the batch system's jobs"
+    what = f"GPU{'s' * (len(gpus) > 1)} {', '.join(gpus)}" if gpus else "CPU"
+    threads = counted(workers[0]["threads"], "thread")
+    if alone:
+        return f"{what}, this process" if gpus else f"{what}, this process with {threads}"
+    return f"{what}, {counted(len(workers), 'worker')}" + ("" if gpus else f" with {threads} each")
 
 
 def default_size(trials: int, gpus: list[str], per_gpu: int = 1) -> int:

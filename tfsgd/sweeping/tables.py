@@ -3,10 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement as Measured
 from rich.table import Table
 
-from tfsgd.measures.spec import Measurement
+from tfsgd.measures.spec import Measurement, Request
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.dialect import counted
 from tfsgd.plan.trials import Trial
 from tfsgd.plan.wanted import wanted
 from tfsgd.records.record import Record
@@ -17,10 +21,10 @@ MANY = 1_000  # rows: a table's columns take a millisecond a row to fit
 
 def plan_lines(trials: list[Trial], experiment: Experiment) -> Iterator[str]:
     """The trials with their SGD settings, a line each: as `plan_table`, for many."""
-    yield f"{experiment.name}: {len(trials):,} trials of {experiment.epochs} epochs"
+    yield f"{experiment.name}: {counted(len(trials), 'trial')} of {experiment.length}"
     for trial in trials:
         s = trial.settings
-        halving = f", halved every {s.halve_every_epochs} epochs" if s.halve_every_epochs else ""
+        halving = f", halved every {counted(s.halve_every_epochs, 'epoch')}" if s.halve_every_epochs else ""
         yield (
             f"{trial.name}  {' = '.join(trial.regimes)}  batch_size {s.batch_size}, momentum {s.momentum}, "
             f"learning_rate {s.learning_rate:g}{halving}, seed {trial.seed}"
@@ -30,7 +34,8 @@ def plan_lines(trials: list[Trial], experiment: Experiment) -> Iterator[str]:
 def plan_table(trials: list[Trial], experiment: Experiment) -> Table:
     """The trials with their SGD settings."""
     table = Table(
-        title=f"{experiment.name}: {len(trials)} trials of {experiment.length}", title_justify="left"
+        title=f"{experiment.name}: {counted(len(trials), 'trial')} of {experiment.length}",
+        title_justify="left",
     )
     for heading in ("trial", "regimes"):
         table.add_column(heading)
@@ -38,7 +43,7 @@ def plan_table(trials: list[Trial], experiment: Experiment) -> Table:
         table.add_column(heading, justify="right")
     for trial in trials:
         s = trial.settings
-        halving = f"{s.halve_every_epochs} epochs" if s.halve_every_epochs else "never"
+        halving = counted(s.halve_every_epochs, "epoch") if s.halve_every_epochs else "never"
         table.add_row(
             trial.name, " = ".join(trial.regimes), str(s.batch_size), str(s.momentum),
             f"{s.learning_rate:g}", halving, str(trial.seed),
@@ -49,20 +54,31 @@ def plan_table(trials: list[Trial], experiment: Experiment) -> Table:
 MOST_COLUMNS = 12  # of what is measured beside natural accuracy and λ1: more cannot be read
 
 
-def results_table(results: list[tuple[Trial, Record]], experiment: Experiment) -> Table:
-    """The trials with what was measured; of each attack the smallest and the largest epsilon."""
+def results_table(results: list[tuple[Trial, Record]], experiment: Experiment, width: int) -> Table:
+    """The trials with what was measured: each attack by its label, at all its epsilons, or at the smallest and the
+    largest where they are too many for a terminal of this width. No number is cut: print it with `crop=False`.
+    """
+    asked = [r for r in wanted(experiment, 0) if r.epsilon is not None or r.label in experiment.curvature]
+    ends = {(label, e) for label, a in experiment.attacks.items() for e in (min(a.epsilon), max(a.epsilon))}
+    few = [r for r in asked if r.epsilon is None or (r.label, r.epsilon) in ends]
+    for shown in (asked, few[:MOST_COLUMNS]):
+        table = _results(results, experiment, shown, len(asked) - len(shown))
+        wide = Console(width=1_000)
+        table.width = Measured.get(wide, wide.options, table).maximum
+        if len(shown) <= MOST_COLUMNS and table.width <= width:
+            break
+    return table
+
+
+def _results(
+    results: list[tuple[Trial, Record]], experiment: Experiment, shown: Sequence[Request], left_out: int
+) -> Table:
     table = Table(
         title=f"{experiment.name}: accuracies are fractions, λ1 is the top Hessian eigenvalue",
-        title_justify="left",
-    )
+        title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=0,
+    )  # fmt: skip
     table.add_column("regimes")
-    ends = {(label, e) for label, a in experiment.attacks.items() for e in (min(a.epsilon), max(a.epsilon))}
-    shown = [
-        r for r in wanted(experiment, 0) if (r.label, r.epsilon) in ends or r.label in experiment.curvature
-    ]
-    left_out = len(shown) - MOST_COLUMNS
-    shown = shown[:MOST_COLUMNS]
-    headings = [r.label if r.epsilon is None else f"{r.label} {r.epsilon:g}" for r in shown]
+    headings = [r.label if r.epsilon is None else f"{r.label}\n{r.epsilon:g}" for r in shown]
     for heading in ("batch", "momentum", "rate", "seed", "train", "test", *headings, "λ1", "time"):
         table.add_column(heading, justify="right")
     table.add_column("status")
@@ -76,11 +92,12 @@ def results_table(results: list[tuple[Trial, Record]], experiment: Experiment) -
             _number(record.accuracy("train")), _number(record.accuracy("test")), *map(_shown, found),
             _shown(top), duration(seconds), record.status,
         )  # fmt: skip
+    said = []
     if any(m.kind == "curvature" and not m.values["converged"] for _, r in results for m in r.measurements):
-        table.caption = "?: it ended before its error was below the tolerance"
-    if left_out > 0:
-        more = f"{left_out} more columns: python -m tfsgd.report writes all into records.csv"
-        table.caption = f"{table.caption}; {more}" if table.caption else more
+        said.append("?: it ended before its error was below the tolerance")
+    if left_out:
+        said.append(f"{counted(left_out, 'more column')}: python -m tfsgd.report writes all into records.csv")
+    table.caption = "; ".join(said) or None
     return table
 
 
