@@ -102,6 +102,24 @@ def test_round_ticks(low: float, high: float, expected: list[float]) -> None:
     assert round_ticks(low, high) == pytest.approx(expected)
 
 
+def test_accuracy_ends_at_0_and_100_percent(tmp_path: Path) -> None:
+    """Two seeds far apart have an interval of several hundred per cent."""
+
+    def apart(trial: Trial) -> dict[str, Any]:
+        left = {0.05: 0.05 + 0.9 * trial.seed, 0.3: 0.001}
+        return realistic(trial) | {"fgsm": left, "pgd": left}
+
+    folder = write_sweep(tmp_path / "sweep", experiment(**SMALL | {"seeds": [0, 1]}), apart)
+    (study,) = read_studies([folder])
+    ends = [
+        axes.get_ylim()
+        for name, axes in panels(draw(study)[0])
+        if name.startswith("regimes-") and axes.get_ylabel() == "accuracy (%)"
+    ]
+    assert len(ends) >= 2
+    assert all(low >= -0.05 and high <= 1.05 for low, high in ends), ends
+
+
 def test_every_panel_and_every_item_of_the_key_is_a_part(drawings: list[Drawing]) -> None:
     for drawing in drawings:
         figure = drawing.figure

@@ -273,7 +273,7 @@ def gap_figures(study: Study) -> Made:
             curve_of(drawing, axes, line, view, shift)
     for axes, label in ((left, "train accuracy"), (right, "train minus test")):
         batch_axis(axes, lines)
-        percent_axis(axes, label)
+        percent_axis(axes, label, share=label == "train accuracy")
     handles = [Line2D([], [], color=line.colour, marker=line.marker, label=line.label) for line in lines]
     figure_key(figure, handles, 3)
     yield drawing

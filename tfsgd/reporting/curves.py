@@ -310,7 +310,7 @@ def batch_caption(lines: Sequence[Line], views: Sequence[View]) -> str:
         logarithm = "; for λ1 on its logarithm" if any(view.is_log for view in views) else ""
         said.append(
             "Lines: mean over the seeds. Small points: single seeds, where they are few. Bars: 95 % interval of the mean "
-            f"(Student's t over seeds{logarithm})."
+            f"(Student's t over seeds{logarithm}), cut at 0 and 100 %."
         )
     if any(view.dashed for view in views):
         said.append("Dashed: adversarial accuracy.")

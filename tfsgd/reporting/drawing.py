@@ -61,6 +61,9 @@ DARK: Mapping[str, str] = {
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
+ROOM = 0.03  # beyond 0 and 100 %, for markers there
+
+
 CLOUD = 70  # small points on one curve: seven batch sizes under ten seeds
 
 
@@ -269,13 +272,16 @@ def _batch_ticks(axes: Axes, sizes: Sequence[int], crowded: bool = False) -> Non
         axes.tick_params(axis="x", labelrotation=45 if not crowded else 60)
 
 
-def percent_axis(axes: Axes, label: str) -> None:
+def percent_axis(axes: Axes, label: str, share: bool = True) -> None:
+    """In %; of a share it ends at 0 and 100 %, where intervals of few seeds reach beyond."""
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}"))
     axes.set_ylabel(f"{label} (%)")
     low, high = axes.get_ylim()
     if high - low < 0.04:
         middle = (low + high) / 2
         axes.set_ylim(middle - 0.02, middle + 0.02)
+    elif share:
+        axes.set_ylim(max(low, -ROOM), min(high, 1 + ROOM))
 
 
 def eigenvalue_axis(axes: Axes, along: str = "y") -> None:
