@@ -3,14 +3,14 @@
 #   make test    set-up, then all tests, in three processes: some of them wait for machines that are gone
 # and for developers: make check (lint and the tests that train nothing), make lint, make faults (kills sweeps at random moments; TFSGD_FAULTS=8 of them),
 # make results (the reports of docs/results anew, and the tables of README.md and docs/ from their records),
-# make wheel-test (a fresh environment with the wheel, and a tiny sweep in it)
+# make api (the page of the Python API, in build/api/), make wheel-test (a fresh environment with the wheel, and a tiny sweep in it)
 
 PYTHON ?= python3
 BIN := .venv/bin
 DATA := $(wildcard data)
 RUN := $(if $(DATA),TFSGD_DATA="$${TFSGD_DATA:-$(DATA)}" )$(BIN)
 
-.PHONY: sweep test check tensorboard faults lint results wheel-test setup
+.PHONY: sweep test check tensorboard faults lint api results wheel-test setup
 
 sweep: setup
 	$(RUN)/python -m tfsgd.sweep configs/fmnist_stdcnn.yaml --quick
@@ -35,6 +35,9 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+api: setup
+	$(BIN)/python -m scripts.api_page build/api
 
 results: setup
 	$(BIN)/python -m scripts.results

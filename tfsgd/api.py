@@ -26,13 +26,13 @@ def attack(
     seed: int = 0,
     **settings: Any,
 ) -> Outcome:
-    """Attacks images in the L-infinity ball.
+    """Attacks images in the L-infinity ball; the formula and source of each kind are in `docs/measures.md`.
 
     Args:
         model: a Keras model, images to logits `(N, classes)`; or what `load_network` returns.
         images: `(N, height, width, channels)`, floats in [0, 1].
-        labels: `(N,)`, the true classes as integers.
-        kind: `fgsm`, `pgd`, `bim`, or `module:Class`.
+        labels: `(N,)`, the true classes as integers from 0.
+        kind: `fgsm`, `pgd`, `bim`, `apgd`, `minimal`, `square`, `noise`, `transfer`, or `module:Class`.
         epsilon: radius of the ball around each image, in [0, 1].
         seed: of random starts.
         settings: of the attack, such as `steps=100`, as in a config's block.
@@ -43,6 +43,7 @@ def attack(
 
     Raises:
         RequestError: a setting, the images, the labels or the model do not fit; one line that says which.
+        ArithmeticError: an attack of one's own left the ball or [0, 1].
     """
     for key in ("attack", "examples"):
         if key in settings:
@@ -72,18 +73,22 @@ def top_eigenvalue(
     tolerance: float = 1e-2,
     seed: int = 0,
 ) -> Curvature:
-    """λ1: the top eigenvalue of the Hessian of the mean cross-entropy, in inference mode.
+    """λ1: the top eigenvalue of the Hessian of the mean cross-entropy (nats) with respect to all trainable parameters.
+
+    In inference mode. By power iteration on Hessian-vector products, the eigenvalue by Rayleigh-Ritz over the last three
+    vectors as in LOBPCG (Knyazev 2001); `docs/measures.md` has more.
 
     Args:
         model: a Keras model, images to logits `(N, classes)`; or what `load_network` returns.
         images: `(N, height, width, channels)`, floats in [0, 1]: they define the Hessian.
-        labels: `(N,)`, the true classes as integers.
+        labels: `(N,)`, the true classes as integers from 0.
         max_iterations: Hessian-vector products at most.
         tolerance: on the residual |Hv - λv| / |λ|.
         seed: of the start vector.
 
     Returns:
-        `value`: λ1; `error`: its residual; `products`: Hessian-vector products taken; `converged`.
+        `value`: λ1, NaN where the Hessian has non-finite entries; `error`: its residual; `products`: Hessian-vector
+        products taken; `converged`: whether the residual is within the tolerance.
 
     Raises:
         RequestError: a setting, the images, the labels or the model do not fit; one line that says which.
@@ -106,8 +111,11 @@ def read_records(folder: str | Path) -> "pd.DataFrame":
     """The records below `LOGS/NAME` as a table: one row a trial.
 
     Accuracies are fractions in [0, 1]: `train_accuracy`, `test_accuracy`, and one column for each attack and
-    epsilon, such as `pgd_0.1`. `eigenvalue` is λ1, `residual` its error. `docs/reading-the-report.md` has all
-    columns.
+    epsilon, such as `pgd_0.1`. `eigenvalue` is λ1, `residual` its error. The report writes the unit and meaning of every
+    column beside its `records.csv`, into `records-columns.csv`.
+
+    Args:
+        folder: of a sweep, finished or in progress.
 
     Raises:
         RequestError: there is no such folder, or something in it is no record.
@@ -119,7 +127,10 @@ def read_records(folder: str | Path) -> "pd.DataFrame":
 
 
 def load_network(path: str | Path) -> Any:
-    """A network from a `.keras` file or a SavedModel's folder, for the functions above.
+    """A network for `attack` and `top_eigenvalue`, float32 images `(N, height, width, channels)` to logits `(N, classes)`.
+
+    Args:
+        path: a `.keras` file, or a SavedModel's folder with an endpoint `serve` or `serving_default`.
 
     Raises:
         RequestError: it is no network with one image input.

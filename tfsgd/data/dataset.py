@@ -17,26 +17,43 @@ Labels = NDArray[np.int64]  # (N,)
 
 @dataclass(frozen=True)
 class Dataset:
-    """What is known of a data set before its images are loaded; sizes are those of the whole splits."""
+    """What is known of a data set before its images are loaded.
 
-    name: str  # as a config says it: `mnist`, `my_letters.npz`, `my_data:letters`
-    title: str  # for people
-    image_shape: tuple[int, int, int]  # (height, width, channels)
+    Attributes:
+        name: as a config says it: `mnist`, `my_letters.npz`, `my_data:letters`.
+        title: for people.
+        image_shape: `(height, width, channels)`.
+        classes: how many.
+        train: images of the whole split.
+        validation: likewise.
+        test: likewise.
+        augment: random crop (pad 4) and horizontal flip, in training only.
+        class_names: for figures and tables.
+        paper_epsilon: of the paper's attacks; L-infinity, images in [0, 1].
+        sha256: as `Splits.sha256`; `None`: shipped data, whose readers know the published files.
+    """
+
+    name: str
+    title: str
+    image_shape: tuple[int, int, int]
     classes: int
     train: int
     validation: int
     test: int
-    augment: bool = False  # random crop (pad 4) and horizontal flip, in training only
+    augment: bool = False
     class_names: tuple[str, ...] | None = None
-    paper_epsilon: float | None = None  # of the paper's attacks; L-infinity, images in [0, 1]
-    sha256: str | None = (
-        None  # as `Splits.sha256`; None: shipped data, whose readers know the published files
-    )
+    paper_epsilon: float | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images and their labels, in canonical order."""
+    """Images and their labels, in canonical order.
+
+    Attributes:
+        images: bytes 0..255, `(N, height, width, channels)`; `to_unit` scales them.
+        labels: true classes, integers from 0, `(N,)`.
+    """
 
     images: Images
     labels: Labels
@@ -51,13 +68,21 @@ class Split:
 
 @dataclass(frozen=True)
 class Splits:
-    """A data set as the paper splits it."""
+    """A data set as the paper splits it.
+
+    Attributes:
+        train: what SGD sees.
+        validation: held out of the published training images.
+        test: the published test images.
+        sha256: of all images and labels in canonical order.
+        source: where they came from, for people, and what is to be known of them.
+    """
 
     train: Split
     validation: Split
     test: Split
-    sha256: str  # of all images and labels in canonical order
-    source: str  # where they came from, for people, and what is to be known of them
+    sha256: str
+    source: str
 
     @property
     def note(self) -> str:
@@ -66,11 +91,12 @@ class Splits:
 
 
 def to_unit(images: Images) -> NDArray[np.float32]:
-    """Bytes 0..255 to float32 in [0, 1], the scale of every epsilon."""
+    """Bytes 0..255 to float32 in [0, 1], the scale of every epsilon; the shape stays."""
     return images.astype(np.float32) / np.float32(255)
 
 
 def as_split(arrays: dict[str, NDArray[np.generic]]) -> Split:
+    """A split from arrays `image`, `(N, height, width, channels)` in 0..255, and `label`, `(N,)`."""
     return Split(np.asarray(arrays["image"], np.uint8), np.asarray(arrays["label"], np.int64))
 
 

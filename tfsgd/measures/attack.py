@@ -26,7 +26,7 @@ class Outcome:
 
     Attributes:
         images: the perturbed images, `(N, height, width, channels)` in [0, 1].
-        correct: which of them still get their true label, `(N,)`.
+        correct: which of them still get their true label, bool `(N,)`; its mean is the adversarial accuracy.
         values: whatever else it found, for the record: numbers or lists of numbers.
     """
 
@@ -69,7 +69,7 @@ class AttackSpec(Spec):
 
     Attributes:
         attack: the kind: a file of `tfsgd.measures.attacks`, or `module:Class`; by default the block's label.
-        epsilon: radii at which it is run.
+        epsilon: radii at which it is run, each in [0, 1].
         examples: of the test images, from the first on; `None`: all.
     """
 
@@ -88,6 +88,9 @@ class AttackSpec(Spec):
             labels: their true labels.
             epsilon: radius of the ball around each image.
             seed: of whatever is drawn.
+
+        Returns:
+            Perturbed images in the ball and in [0, 1], which is checked, and which of them keep their label.
         """
         raise NotImplementedError
 

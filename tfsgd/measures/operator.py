@@ -104,6 +104,9 @@ class CurvatureSpec(Spec):
             matvec: v -> Hv, vectors of shape `(dimension,)`.
             dimension: number of trainable parameters.
             seed: of whatever is drawn.
+
+        Returns:
+            The number, its error, and the products that it took.
         """
         raise NotImplementedError
 

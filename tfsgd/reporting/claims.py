@@ -22,7 +22,18 @@ from tfsgd.reporting.paper import (
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the paper, in our words, and the test that judges it for one metric."""
+    """A sentence of the paper, in our words, and the test that judges it for one metric.
+
+    Attributes:
+        key: of `claims.json`.
+        group: the heading under which it stands.
+        statement: the sentence.
+        section: of the paper.
+        expected: what the paper expects.
+        test: the test, in words.
+        metric: what is judged: an accuracy, or λ1.
+        gather: takes the evidence from the cells of a study.
+    """
 
     key: str
     group: str

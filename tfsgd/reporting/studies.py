@@ -30,7 +30,12 @@ from tfsgd.reporting.rows import Row, table_of
 
 @dataclass(frozen=True)
 class Failure:
-    """A trial that has no record because its last try ended with an error."""
+    """A trial that has no record because its last try ended with an error.
+
+    Attributes:
+        trial: its folder below `trials/`.
+        error: in one line.
+    """
 
     trial: str
     error: str
@@ -40,32 +45,47 @@ class Failure:
 class Study:
     """Records that can be compared with each other.
 
-    `trials` has one row a trial (see `tfsgd.reporting.rows.trial_row`); a trial of two regimes is one row.
+    Attributes:
+        folders: where the records are.
+        dataset: as the config says it.
+        data: `None`: one's own, and there is no experiment.yaml.
+        model: as the config says it.
+        profile: `full` or `quick`.
+        length: of each training.
+        trials: one row a trial, with the columns of `records-columns.csv`; a trial of two regimes is one row.
+        records: one a trial.
+        planned: trials; `None`: there is no experiment.yaml.
+        missing: trials that are planned, neither recorded nor failed.
+        failures: trials that are planned, and whose last try failed.
+        repeated: how often the same trial is in more than one folder; it counts once.
     """
 
     folders: tuple[Path, ...]
     dataset: str
-    data: Dataset | None  # None: one's own, and there is no experiment.yaml
+    data: Dataset | None
     model: str
     profile: str
     length: Length
     trials: pd.DataFrame
     records: tuple[Record, ...]
-    planned: int | None  # None: there is no experiment.yaml
-    missing: tuple[str, ...]  # planned, neither recorded nor failed
-    failures: tuple[Failure, ...]  # planned, and the last try failed
-    repeated: int  # the same trial in more than one folder; it counts once
+    planned: int | None
+    missing: tuple[str, ...]
+    failures: tuple[Failure, ...]
+    repeated: int
 
     @property
     def title(self) -> str:
+        """Network and data set, for people."""
         return f"{self.model_title} on {self.dataset_title}"
 
     @property
     def dataset_title(self) -> str:
+        """The data set, for people."""
         return self.data.title if self.data else self.dataset
 
     @property
     def model_title(self) -> str:
+        """The network, for people."""
         return MODELS[self.model].title if self.model in MODELS else self.model.rpartition(":")[2]
 
     @property
@@ -75,7 +95,7 @@ class Study:
 
     @property
     def chance(self) -> float:
-        """The accuracy of guessing."""
+        """The accuracy of guessing, in [0, 1]."""
         return 1 / self.records[0].classes
 
     @property
