@@ -17,6 +17,7 @@ sweep: setup
 	$(BIN)/python -m tfsgd.report logs/fmnist_stdcnn-quick
 
 test: setup
+	@sh scripts/get-browser
 	$(RUN)/python -m pytest -n 3
 
 # Each without a network that is trained.
@@ -43,6 +44,7 @@ results: setup
 	$(BIN)/python -m scripts.results
 
 wheel-test: setup
+	@sh scripts/get-browser
 	$(if $(DATA),TFSGD_DATA="$${TFSGD_DATA:-$(abspath $(DATA))}" )sh scripts/test-wheel $(BIN)/python
 
 setup: .venv/.complete

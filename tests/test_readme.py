@@ -13,7 +13,10 @@ from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import grid
 
 TEXT = Path("README.md").read_text()
-COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.S) for line in block.splitlines()]
+CLUSTERS = Path("docs/clusters-and-gpus.md").read_text()
+COMMANDS = [
+    line for block in re.findall(r"```sh\n(.*?)```", TEXT + CLUSTERS, re.S) for line in block.splitlines()
+]
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if "tfsgd.sweep" in c])
