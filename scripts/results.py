@@ -7,6 +7,7 @@ A page says which: what stands between `<!-- networks of NAME -->` and `<!-- end
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from tfsgd.api import read_records
 from tfsgd.measures.spec import Measurement
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record
+from tfsgd.reporting.checks import SAID
 from tfsgd.reporting.page import write_report
 from tfsgd.reporting.studies import read_studies
 
@@ -138,6 +140,8 @@ def verdicts(folder: Path, chosen: Callable[[dict[str, Any]], bool] = lambda cla
             VERDICTS if "ection" in claim["section"] and not claim["section"].startswith("on ") else BEYOND
         )
         said = words.get(claim["verdict"], "cannot be told")
+        if claim["verdict"] == "contradicted" and "reports the opposite" in claim["expected"]:
+            said = "the opposite, as Section 3.2 says of this network"
         rows.append([f"{claim['statement']}{at}", claim["section"], said, effect(claim), claim["n"]])
     yield from table(["claim", "source", "verdict", "effect [95 % interval]", "n"], rows)
 
@@ -175,6 +179,19 @@ def findings(folder: Path) -> Iterator[str]:
     yield (
         f"- **At the paper's ε = {0.3} nothing can be told apart under PGD**: no network keeps more than "
         f"{100 * t[t.status == 'completed']['pgd_0.3'].max():.1f} % of the images."
+    )
+
+    failed = [
+        *{(i, check.name): check for i, checks in enumerate(t.failed_checks) for check in checks}.values()
+    ]
+    said = "; ".join(f"{SAID[n][1]} ({count})" for n, count in Counter(c.name for c in failed).most_common())
+    meaning = {
+        "weak attack": "A weak attack leaves more images than a stronger one would, so PGD's numbers are too high.",
+        "masked gradients": "Where gradients are masked no number under attack can be trusted.",
+    }
+    yield (
+        f"- **Is it real?** {int((t.failed_checks.map(len) > 0).sum())} of {len(t)} networks fail a check of their accuracy under "
+        f"attack{f': {said}' if said else ''}. {' '.join(meaning[sign] for sign in sorted({c.sign for c in failed}))}".rstrip()
     )
 
 
