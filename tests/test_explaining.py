@@ -189,7 +189,7 @@ def test_a_density_is_one_over_the_axis() -> None:
 def test_the_real_networks_are_drawn() -> None:
     [study] = read_studies([REAL])
     names = {drawing.name for drawing in draw(study)[0]}
-    assert {"edge", "edge-ratios", "eigenvalue-epochs", "certainty", "smallest-minimal-0.3"} <= names
+    assert {"edge", "edge-ratios", "eigenvalue-epochs", "certainty", "smallest-minimal-0.5"} <= names
     assert {"correlations", "correlations-equal-loss"} <= names
 
 
