@@ -150,10 +150,12 @@ def findings(folder: Path) -> Iterator[str]:
     """What the networks show beyond the claims."""
     t = trials(folder)
 
-    def over(regime: str, batch_size: int, column: str, digits: str = ".2f") -> str:
+    def over(regime: str, batch_size: int | None, column: str, digits: str = ".2f") -> str:
         if column not in t:
             return span([], digits)
-        member = t.regimes.map(lambda regimes: regime in regimes) & (t.batch_size == batch_size)
+        member = t.regimes.map(lambda regimes: regime in regimes) & (
+            t.batch_size == (batch_size or t.batch_size)
+        )
         return span(t[member & (t.status == "completed")][column], digits)
 
     small, large = int(t.batch_size.min()), int(t.batch_size.max())
@@ -170,7 +172,7 @@ def findings(folder: Path) -> Iterator[str]:
         "- **The more robust networks are the less sure ones**: under LR the median smallest ε rises from "
         f"{over('LR', small, SMALLEST, '.3f')} to {over('LR', large, SMALLEST, '.3f')} while the mean confidence falls from "
         f"{over('LR', small, 'confidence')} to {over('LR', large, 'confidence')}; under LR/BS, which trains every batch size to "
-        f"a confidence of {over('LR/BS', large, 'confidence')}, it is {over('LR/BS', large, SMALLEST, '.3f')} at {large}."
+        f"a confidence of {over('LR/BS', None, 'confidence')}, it is {over('LR/BS', None, SMALLEST, '.3f')} at all of them."
     )
     yield (
         f"- **PGD with 40 steps of ε/30 has not converged**: at ε = 0.1 it leaves LR's networks of batch size {large} "
@@ -204,16 +206,21 @@ SMALLEST = "minimal_0.5_median"
 
 @dataclass(frozen=True)
 class Column:
-    """A value of the measurement with a label, of most images where there are several."""
+    """A value of the measurement with a label; of most images where there are several, or of so many."""
 
     label: str
     key: str
     digits: str
     epsilon: float | None = None
     error: str = ""  # the key of what stands in brackets behind it
+    examples: int | None = None
 
     def found(self, record: Record) -> Measurement | None:
-        same = [m for m in record.measurements if (m.label, m.epsilon) == (self.label, self.epsilon)]
+        same = [
+            m
+            for m in record.measurements
+            if (m.label, m.epsilon) == (self.label, self.epsilon) and self.examples in (None, m.examples)
+        ]
         return max(
             (m for m in same if m.values.get(self.key) is not None), key=lambda m: m.examples, default=None
         )
@@ -235,7 +242,7 @@ MEASURES = {
     "PGD 0.05": Column("pgd-reference", "accuracy", ".3f", 0.05),
     "noise 0.05": Column("noise", "accuracy", ".3f", 0.05),
     "APGD 0.05": Column("apgd", "accuracy", ".3f", 0.05),
-    "Square 0.05": Column("square", "accuracy", ".3f", 0.05),
+    "Square 0.05": Column("square", "accuracy", ".3f", 0.05, examples=200),
     "tr H (s.e.)": Column("trace", "value", ".0f", error="error"),
     "lowest eigenvalue": Column("extremes", "lowest", ".1f"),
     "batch sharpness (s.e.)": Column("batch_sharpness", "value", ".1f", error="error"),
