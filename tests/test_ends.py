@@ -119,8 +119,8 @@ def test_a_closed_stream_is_nobodys_file(finished: list[Any], closed: int, tmp_p
     """Else the next file that is opened would have its number, and be written to by whatever prints."""
     code, out, err = ran("ends", *finished, preexec_fn=lambda: os.close(closed))
     assert code == 0
-    assert ("tiny: 1 trials" in out) == (closed != 1)
+    assert ("tiny: 1 trial," in out) == (closed != 1)
     assert err == ""
     for path in tmp_path.rglob("*"):
         if path.is_file():
-            assert "tiny: 1 trials" not in path.read_text(errors="replace")
+            assert "tiny: 1 trial," not in path.read_text(errors="replace")
