@@ -21,7 +21,7 @@ test: setup
 	$(RUN)/python -m pytest -n 3
 
 # Each without a network that is trained.
-FAST := checks claims cli config dialect identities models own_data paper ranges regimes statistics structure
+FAST := checks claims cli config dialect identities models own_data paper ranges regimes results statistics structure
 
 check: lint
 	$(RUN)/python -m pytest -n 2 $(FAST:%=tests/test_%.py)
