@@ -280,7 +280,7 @@ def percent_axis(axes: Axes, label: str, share: bool = True) -> None:
     if high - low < 0.04:
         middle = (low + high) / 2
         axes.set_ylim(middle - 0.02, middle + 0.02)
-    elif share:
+    elif share and (low < -ROOM or high > 1 + ROOM):
         axes.set_ylim(max(low, -ROOM), min(high, 1 + ROOM))
 
 
