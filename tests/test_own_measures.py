@@ -49,6 +49,7 @@ class Frobenius(CurvatureSpec):
 '''
 
 
+@pytest.mark.long  # README's recipes go the same way in tests/test_recipes.py
 def test_they_go_through_sweep_record_table_and_report(
     config: Config, run_sweep: Run, work: Work, splits: Splits, tmp_path: Path
 ) -> None:
