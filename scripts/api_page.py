@@ -41,10 +41,17 @@ def undocumented(holder: Any) -> Iterator[str]:
     """Classes, functions, methods and properties without a docstring; fields stand in the docstring of their class."""
     for member in holder.own_members:
         described = member.kind != "variable" or isinstance(vars(holder.obj).get(member.name), property)
-        if described and not member.name.startswith("_") and not member.docstring:
+        if described and not member.name.startswith("_") and not _own_docstring(member):
             yield member.fullname
         if member.kind == "class":
             yield from undocumented(member)
+
+
+def _own_docstring(member: Any) -> str | None:
+    """pdoc's is also that of a base class, such as Exception's."""
+    if member.kind == "class":
+        return vars(member.obj).get("__doc__")
+    return member.obj.__doc__ if member.kind == "function" else member.docstring
 
 
 def main(folder: Path) -> None:
