@@ -95,7 +95,7 @@ def test_a_trial_that_kills_its_workers_is_a_failure_and_the_others_go_on(
 
 @pytest.mark.parametrize(
     "how",
-    [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)],
+    [signal.SIGINT, *(pytest.param(how, marks=pytest.mark.long) for how in (signal.SIGTERM, signal.SIGHUP))],
     ids=lambda how: how.name,
 )
 def test_an_interrupt_ends_all_and_keeps_what_is_finished(how: signal.Signals, tmp_path: Path) -> None:
