@@ -1,9 +1,6 @@
 """The files beside the page: where they are written, the dictionary of columns, tables for LaTeX."""
 
 import csv
-import errno
-import multiprocessing
-import os
 import re
 from pathlib import Path
 
@@ -14,7 +11,6 @@ from tests.test_report import SMALL, TINY, with_troubles
 from tfsgd.errors import RequestError
 from tfsgd.models import MODELS
 from tfsgd.records.folder import LogFolder
-from tfsgd.reporting.drawing import Drawing
 from tfsgd.reporting.latex import escaped, table
 from tfsgd.reporting.page import write_report
 
@@ -125,25 +121,3 @@ def test_tables_are_those_of_the_claims_and_the_papers_figures(report: Path) -> 
         assert f"& {what} " in figure.splitlines()[3]
     claims = (report / "tables" / "claims.tex").read_text()
     assert r"Under LR, natural accuracy falls as the batch size grows. & supported" in claims
-
-
-def test_a_picture_that_cannot_be_written_is_a_line_and_leaves_no_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """PNG and PDF are written by processes beside the one that draws."""
-    folder = write_sweep(tmp_path / "synthetic", experiment(batch_sizes=[64, 256, 1024], seeds=[0]))
-
-    def full(self: Drawing) -> bytes:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(Drawing, "pdf", full)
-    with pytest.raises(RequestError, match=r"figures/[\w.-]+: cannot be written: No space left on device"):
-        write_report([folder])
-    assert multiprocessing.active_children() == []
-
-    def broken(self: Drawing) -> bytes:
-        raise ValueError("no such glyph")
-
-    monkeypatch.setattr(Drawing, "pdf", broken)
-    with pytest.raises(RuntimeError, match="cannot be drawn"):
-        write_report([folder])

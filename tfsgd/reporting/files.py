@@ -10,7 +10,6 @@ from tfsgd.records.files import write_atomically
 from tfsgd.reporting.columns import dictionary
 from tfsgd.reporting.drawing import Drawing
 from tfsgd.reporting.latex import claims_table, figure_table
-from tfsgd.reporting.prints import Prints
 from tfsgd.reporting.rows import attack_column
 from tfsgd.reporting.spreadsheet import without_formulas
 from tfsgd.reporting.studies import Study
@@ -28,13 +27,13 @@ def report_folder(folders: Sequence[Path], out: Path | None) -> Path:
     return first / name
 
 
-def save_figure(target: Path, drawing: Drawing, prints: Prints) -> str:
-    """Writes a figure as SVG, has PNG and PDF written, and lets it go; gives its SVG."""
-    path = target / "figures" / drawing.name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    prints.add(drawing, path)
+def save_figure(target: Path, drawing: Drawing) -> str:
+    """Writes a figure as SVG, PNG and PDF, and lets it go; gives its SVG."""
     svg = drawing.svg()
+    path = target / "figures" / drawing.name
     write_atomically(path.with_name(f"{drawing.name}.svg"), svg)
+    path.with_name(f"{drawing.name}.png").write_bytes(drawing.png())
+    path.with_name(f"{drawing.name}.pdf").write_bytes(drawing.pdf())
     drawing.figure.clear()  # many trials make many artists
     return svg
 

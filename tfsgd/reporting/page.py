@@ -20,7 +20,6 @@ from tfsgd.reporting.compare import compare
 from tfsgd.reporting.drawing import Drawing, inline, style_variables
 from tfsgd.reporting.figures import draw
 from tfsgd.reporting.files import earlier_files, remove_stale, report_folder, save_figure, save_tables
-from tfsgd.reporting.prints import Prints
 from tfsgd.reporting.studies import Study, read_studies
 from tfsgd.reporting.summary import summary_for
 from tfsgd.reporting.trial_table import trial_name, trial_table
@@ -62,10 +61,10 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
     try:
         stale = earlier_files(target)
         several = len(studies) > 1
-        with Prints() as prints:
-            save = partial(_drawn, target, prints)
-            drawn = [save(f"{i + 1}-" if several else "", partial(draw, s)) for i, s in enumerate(studies)]
-            compared = save("", partial(compare, studies)) if several else _Drawn([], [], [])
+        drawn = [
+            _drawn(target, f"{i + 1}-" if several else "", partial(draw, s)) for i, s in enumerate(studies)
+        ]
+        compared = _drawn(target, "", partial(compare, studies)) if several else _Drawn([], [], [])
         everything = [drawing for figures in (*drawn, compared) for drawing in figures.drawings]
         pages = [
             _study_page(i, study, judgements, of_study.shown, of_study.undrawn)
@@ -106,7 +105,6 @@ class _Drawn:
 
 def _drawn(
     target: Path,
-    prints: Prints,
     prefix: str,
     drawer: Callable[[Callable[[Drawing], None]], tuple[list[Drawing], list[str]]],
 ) -> _Drawn:
@@ -115,7 +113,7 @@ def _drawn(
 
     def save(drawing: Drawing) -> None:
         drawing.name = f"{prefix}{drawing.name}"
-        shown.append(_shown(drawing, save_figure(target, drawing, prints)))
+        shown.append(_shown(drawing, save_figure(target, drawing)))
 
     return _Drawn(shown, *drawer(save))
 
