@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -139,12 +140,13 @@ def test_a_full_disk_is_a_line_for_each_trial(small_disk: Path) -> None:
     (small_disk / "ballast").write_bytes(bytes(left))
     code, _, err = sweep.end()
     assert code == 1
+    assert "Traceback" not in err
+    assert all(re.match(r"[^:]+: [^:]+: ", line) for line in err.splitlines()), err
     failed = [line.split(": ")[1] for line in err.splitlines()]
     recorded = [f"{path.parent.parent.name}/{path.parent.name}" for path in sweep.recorded()]
     assert sorted(failed + recorded) == [f"{r}/b0064-m0.9-s{s}" for r in ("benchmark", "lr") for s in (0, 1)]
     assert failed
     assert "No space left" in err
-    assert "Traceback" not in err
 
 
 # Many faults: make faults
