@@ -1,6 +1,7 @@
 """The engine: trials go to workers once each, are sent again when a worker is lost, and are blamed when they kill."""
 
 import json
+import logging
 import os
 import threading
 import time
@@ -62,6 +63,16 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LogFolder]
     wait_until_gone(
         [child.pid for child in psutil.Process().children(recursive=True) if is_worker(child.pid)]
     )
+
+
+def test_a_log_on_a_full_disk_says_nothing_on_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    cluster.log_to(Path("/dev/full"))
+    log = logging.getLogger("distributed")
+    with pytest.raises(OSError, match="No space left"):
+        log.handlers[0].stream.write("x" * 100_000)  # type: ignore[attr-defined]
+    log.error("cannot be written")
+    assert capfd.readouterr().err == ""
+    log.handlers.clear()
 
 
 def script(logs: LogFolder, **steps: Any) -> None:

@@ -214,9 +214,16 @@ class LoopThread:
         self._thread.join(2)
 
 
+class LogFile(logging.FileHandler):
+    """A log whose lines are lost where its disk is full: what a full disk does to a sweep, its trials say."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """In place of a traceback on the terminal."""
+
+
 def log_to(path: Path) -> None:
     """Sends what Dask says to a file, and nothing of it to the terminal."""
-    handler = logging.FileHandler(path)
+    handler = LogFile(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     for name in LOGGERS:
         logger = logging.getLogger(name)
