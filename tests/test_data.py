@@ -135,8 +135,20 @@ def test_missing_file_and_missing_folder_are_named(fashion_copy: Path) -> None:
         load_splits("fashion_mnist", (Path("nowhere"),))
 
 
+def test_data_of_the_current_folder_is_found(
+    fashion_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "DEBIAN_FOLDER", Path("/nonexistent"))
+    monkeypatch.delenv("TFSGD_DATA", raising=False)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "fashion-mnist").symlink_to(fashion_copy)
+    monkeypatch.chdir(tmp_path)
+    assert load_splits("fashion_mnist").source == "data/fashion-mnist"
+
+
 def test_no_data_names_every_way_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(load, "DEBIAN_FOLDER", Path("/nonexistent"))
+    monkeypatch.setattr(load, "HERE", Path("/nonexistent"))
     monkeypatch.delenv("TFSGD_DATA", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(tfds, "_can_download", lambda: False)

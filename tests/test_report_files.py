@@ -2,6 +2,8 @@
 
 import csv
 import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from tfsgd.models import MODELS
 from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.latex import escaped, table
 from tfsgd.reporting.page import write_report
+from tfsgd.reporting.slim import PLACES, slim
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +124,39 @@ def test_tables_are_those_of_the_claims_and_the_papers_figures(report: Path) -> 
         assert f"& {what} " in figure.splitlines()[3]
     claims = (report / "tables" / "claims.tex").read_text()
     assert r"Under LR, natural accuracy falls as the batch size grows. & supported" in claims
+
+
+# Bytes
+
+
+def test_a_slim_figure_looks_the_same(report: Path) -> None:
+    text = (report / "figures" / "regimes-pgd.svg").read_text()
+    whole, root = ET.fromstring(text), ET.fromstring(text)
+    for figure in (whole, root):
+        figure.remove(figure[0])  # its metadata
+    slim(root)
+    assert len(ET.tostring(root)) < 0.8 * len(ET.tostring(whole))
+    pairs = list(zip(styled(whole), styled(root), strict=True))
+    assert len(pairs) > 500
+    for (before, style), (after, same) in pairs:
+        assert (before.tag, (before.text or "").strip()) == (after.tag, (after.text or "").strip())
+        drawn = before.tag.rpartition("}")[2] not in (
+            "g",
+            "defs",
+            "clipPath",
+        )  # these draw nothing themselves
+        assert not drawn or style.split(", 'Bitstream")[0] == same.split(", sans-serif")[0]
+        for name in set(PLACES) & set(before.attrib):
+            numbers = [[float(n) for n in re.findall(NUMBER, e.attrib[name])] for e in (before, after)]
+            assert numbers[1] == pytest.approx(numbers[0], abs=0.0051)
+
+
+NUMBER = r"-?\d+(?:\.\d+)?"
+
+
+def styled(element: ET.Element, inherited: str = "") -> Iterator[tuple[ET.Element, str]]:
+    """Every element with the style that it is drawn in."""
+    style = element.get("style", inherited)
+    yield element, style
+    for child in element:
+        yield from styled(child, style)

@@ -49,7 +49,7 @@ HOMES = {
     "dask_jobqueue": {"sweeping/jobs"},
     "tensorboard": {"sweeping/tensorboard"},
     "typer": {"cli", "command", "sweep", "measure", "report"},
-    "rich": {"sweeping/progress", "sweeping/tables"},
+    "rich": {"report", "sweeping/progress", "sweeping/tables"},
     "matplotlib": {"reporting", "sweeping/pictures"},
     "pandas": {"reporting", "api"},  # api: for types alone
     "jinja2": {"reporting/page"},

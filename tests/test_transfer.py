@@ -105,7 +105,7 @@ def test_sources_that_cannot_be_used_are_refused_in_one_line(networks: Path) -> 
         "gone.keras": "source: gone.keras: no such file or folder",
         "turned.keras": "source: turned.keras: it takes images of shape (5, 4, 1), these have (4, 5, 1)",
         "diverged.keras": "source: diverged.keras: its outputs are not finite: its training diverged",
-        "text.keras": "source: text.keras: cannot be loaded as a network",
+        "text.keras": "source: text.keras: expected a .keras file",
     }.items():
         assert message in refusal(functools.partial(run, "one", source))
     alone = Victim.of(line(DIRECTIONS["one"]))

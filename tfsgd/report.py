@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from tfsgd import command
 from tfsgd.reporting.page import write_report
@@ -27,7 +28,9 @@ def report(
     ] = None,
 ) -> None:
     """Draw the paper's figures from the records of a sweep and judge its claims, with statistics."""
-    print(f"report: {write_report(folders, out)}")
+    with Console(stderr=True).status("") as doing:  # nothing where there is no terminal
+        page = write_report(folders, out, doing.update)
+    print(f"report: {page}")
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from tfsgd.data.tfds import read_tfds
 from tfsgd.errors import RequestError
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+HERE = Path("data")  # of the current folder
 
 
 DATASETS = {
@@ -53,7 +54,7 @@ def load_splits(dataset: str, data_dirs: tuple[Path | None, ...] = ()) -> Splits
     Args:
         dataset: a key of `DATASETS`.
         data_dirs: folders to look in first, in this order; `None` entries are passed over. Then
-            come the environment's `TFSGD_DATA`, Debian's folder and TFDS.
+            come the environment's `TFSGD_DATA`, `data/` in the current folder, Debian's folder and TFDS.
 
     Returns:
         Train, validation and test split, images as bytes `(N, height, width, channels)`: 55,000, 5,000 and 10,000
@@ -89,7 +90,7 @@ def data_folders(data_dirs: tuple[Path | None, ...]) -> list[Path]:
 
 def _raw_folders(dataset: str, data_dirs: tuple[Path | None, ...]) -> list[Path]:
     """The first folder with the data set's raw files, as a list of one or none."""
-    roots = data_folders(data_dirs)
+    roots = [*data_folders(data_dirs), HERE]
     if dataset == "fashion_mnist":
         roots.append(DEBIAN_FOLDER)
     marker = CIFAR_TRAIN[0] if dataset == "cifar10" else IDX_FILES[0]

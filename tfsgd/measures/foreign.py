@@ -1,6 +1,7 @@
 """Networks from anywhere, as files: a `.keras` file or a SavedModel -> something that can be measured."""
 
 import hashlib
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,10 @@ def load_network(path: Path) -> Any:
     if path.is_dir() and not is_saved_model:
         raise RequestError(
             f"{path}: expected LOGS/NAME, a trial's folder or a SavedModel, found another folder"
+        )
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise RequestError(
+            f"{path}: expected a .keras file, found one of another kind, or one that is cut short; save or copy it anew"
         )
     try:
         network = SavedNetwork(path) if is_saved_model else keras.saving.load_model(path, compile=False)

@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from tfsgd.reporting.panels import Part, parts_of
+from tfsgd.reporting.slim import SVG, slim
 from tfsgd.reporting.ticks import label_axes, log_labels
 
 INK, GRID, PAPER = "#1f2328", "#dde1e6", "#ffffff"
@@ -156,7 +157,6 @@ class Drawing:
 # In the page
 
 
-SVG = "{http://www.w3.org/2000/svg}"
 COLOURED = ("style", "fill", "stroke")  # attributes of an SVG that hold colours
 
 ET.register_namespace("", SVG[1:-1])
@@ -172,6 +172,7 @@ def inline(drawing: Drawing, svg: str) -> str:
         for attribute in COLOURED:
             if attribute in element.attrib:
                 element.set(attribute, _with_variables(element.attrib[attribute], drawing.dark))
+    slim(root)
     groups = {group.get("id"): group for group in root.iter(f"{SVG}g")}
     for key, texts in drawing.hover.items():
         if key in groups:  # an artist without a visible part is not in the SVG

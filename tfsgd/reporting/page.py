@@ -41,13 +41,16 @@ FACTS = {  # for the template's prose
 }
 
 
-def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
+def write_report(
+    folders: Sequence[Path], out: Path | None = None, observe: Callable[[str], None] = lambda doing: None
+) -> Path:
     """Writes the report of one or more log folders.
 
     Args:
         folders: `LOGS/NAME` each, as a sweep writes it; the sweep may still be running.
         out: where the report is written. By default it is `report/` in a folder, or, of several, `report-with-...`
             in the first with the names of the others, so that each keeps the report of its own.
+        observe: is told what is being done, in a few words.
 
     Returns:
         The path of the page, `index.html`.
@@ -55,16 +58,19 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
     Raises:
         RequestError: a folder or a record is wrong, or the report cannot be written.
     """
+    observe("reading the records")
     studies = read_studies(folders)
+    observe("judging the claims")
     target = report_folder(folders, out)
     judged = [judge(s.trials, s.dataset, s.model, s.attacks, s.paper_epsilon, s.chance) for s in studies]
     try:
         stale = earlier_files(target)
         several = len(studies) > 1
         drawn = [
-            _drawn(target, f"{i + 1}-" if several else "", partial(draw, s)) for i, s in enumerate(studies)
+            _drawn(target, f"{i + 1}-" if several else "", partial(draw, s), observe)
+            for i, s in enumerate(studies)
         ]
-        compared = _drawn(target, "", partial(compare, studies)) if several else _Drawn([], [], [])
+        compared = _drawn(target, "", partial(compare, studies), observe) if several else _Drawn([], [], [])
         everything = [drawing for figures in (*drawn, compared) for drawing in figures.drawings]
         pages = [
             _study_page(i, study, judgements, of_study.shown, of_study.undrawn)
@@ -107,12 +113,14 @@ def _drawn(
     target: Path,
     prefix: str,
     drawer: Callable[[Callable[[Drawing], None]], tuple[list[Drawing], list[str]]],
+    observe: Callable[[str], None],
 ) -> _Drawn:
     """Draws and saves figures one by one; their names begin with the prefix."""
     shown: list[_Shown] = []
 
     def save(drawing: Drawing) -> None:
         drawing.name = f"{prefix}{drawing.name}"
+        observe(f"drawing {drawing.name}, figure {len(shown) + 1} of some 25")
         shown.append(_shown(drawing, save_figure(target, drawing)))
 
     return _Drawn(shown, *drawer(save))

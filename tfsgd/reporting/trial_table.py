@@ -18,7 +18,7 @@ from tfsgd.reporting.studies import Study
 @dataclass(frozen=True)
 class TableCell:
     text: str
-    number: float | str | None = None  # for sorting; "": there is no value
+    number: float | str | None = None  # for sorting, to six digits; "": there is no value
     link: str = ""
     title: str = ""  # on hover
 
@@ -64,7 +64,7 @@ def trial_name(row: dict[Any, Any]) -> str:
 
 
 def _plain(value: Any, mark: str = "") -> TableCell:
-    return TableCell("none", "") if pd.isna(value) else TableCell(f"{mark}{value:.4g}", float(value))
+    return TableCell("none", "") if pd.isna(value) else TableCell(f"{mark}{value:.4g}", float(f"{value:.6g}"))
 
 
 def _checks(failed: Sequence[Check]) -> TableCell:
@@ -75,4 +75,4 @@ def _checks(failed: Sequence[Check]) -> TableCell:
 def _percent(value: Any) -> TableCell:
     if value is None or pd.isna(value):
         return TableCell("none", "")
-    return TableCell(f"{100 * value:.1f}", float(value))
+    return TableCell(f"{100 * value:.1f}", float(f"{value:.6g}"))
