@@ -62,8 +62,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tfsgd.sweeping import run
 
     folder = tmp_path_factory.mktemp("home")
-    (folder / "configs").symlink_to(Path("configs").resolve())
-    few = ["epochs=1", "train_examples=500", "validation_examples=50", "test_examples=50", "batch_sizes=[32]"]
+    for name in ("configs", "docs"):
+        (folder / name).symlink_to(Path(name).resolve())
+    few = [
+        "epochs=1",
+        "train_examples=500",
+        "validation_examples=50",
+        "test_examples=200",
+        "batch_sizes=[32]",
+    ]
     few += ["attacks.fgsm.examples=50", "attacks.pgd.examples=50", "attacks.pgd.steps=2"]
     few += ["regimes={LR: {learning_rate: 0.01, momentum: [0.0, 0.9]}}", "hessian.examples=50"]
     words = ["sweep", "configs/fmnist_stdcnn.yaml", "--quick", "--workers", "1"]
@@ -91,7 +98,9 @@ def test_measure_commands_measure(command: str, home: Path, monkeypatch: pytest.
         monkeypatch.setattr(module, "send_native_logs_to", lambda path: None)
     words = shlex.split(command)[2:]
     few = ["test_examples=30", "hessian.examples=30"]
-    few += [f"attacks.{label}.examples=30" for label in ("fgsm", "pgd") if "--config" in words]
+    few += [
+        f"attacks.{label}.examples=30" for label in ("fgsm", "pgd") if "--config" in words or label in command
+    ]
     if not words[1].startswith("logs/"):
         words += [word for text in few for word in ("--set", text)]
     words += ["--set", "curvature.trace.probes=6"] if "trace" in command else []

@@ -32,6 +32,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return undisturbed(tmp_path_factory, workers=2)[0]
 
 
+@pytest.mark.long  # beside the frozen worker, whose trial another one goes on with
 def test_killed_worker_is_replaced_and_changes_no_number(reference: dict[str, Any], tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, "--workers", "2")
     sweep.wait_for_epoch(3)
