@@ -27,7 +27,7 @@ RESULTS = Path("docs/results")
 PAGES = (Path("README.md"), RESULTS / "README.md")
 BLOCK = re.compile(r"(<!-- (\w+) of ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
 VERDICTS = {"supported": "as in the paper", "contradicted": "not as in the paper"}
-MAIN = ("batch-", "constant-", "lower-", "counter-", "ceiling-lr")
+MAIN = ("batch-", "constant-", "lower-", "momentum-", "counter-", "ceiling-lr")
 BEYOND = {"supported": "holds", "contradicted": "does not hold"}
 SHOWN = {
     None: (None,),
@@ -142,25 +142,31 @@ def verdicts(folder: Path, chosen: Callable[[dict[str, Any]], bool] = lambda cla
         said = words.get(claim["verdict"], "cannot be told")
         if claim["verdict"] == "contradicted" and "reports the opposite" in claim["expected"]:
             said = "the opposite, as Section 3.2 says of this network"
-        rows.append([f"{claim['statement']}{at}", claim["section"], said, effect(claim), claim["n"]])
-    yield from table(["claim", "source", "verdict", "effect [95 % interval]", "n"], rows)
+        p = "" if claim["p_holm"] is None else f"{claim['p_holm']:.2g}"
+        rows.append([f"{claim['statement']}{at}", claim["section"], said, effect(claim), p, claim["n"]])
+    yield from table(["claim", "source", "verdict", "effect [95 % interval]", "p (Holm)", "n"], rows)
 
 
 def findings(folder: Path) -> Iterator[str]:
     """What the networks show beyond the claims."""
     t = trials(folder)
 
-    def over(regime: str, batch_size: int | None, column: str, digits: str = ".2f") -> str:
+    def over(
+        regime: str, batch_size: int | None, column: str, digits: str = ".2f", momentum: float = 0.0
+    ) -> str:
         if column not in t:
             return span([], digits)
-        member = t.regimes.map(lambda regimes: regime in regimes) & (
-            t.batch_size == (batch_size or t.batch_size)
-        )
-        return span(t[member & (t.status == "completed")][column], digits)
+        member = t.regimes.map(lambda regimes: regime in regimes) & (t.momentum == momentum)
+        sized = t.batch_size == (batch_size or t.batch_size)
+        return span(t[member & sized & (t.status == "completed")][column], digits)
+
+    def of_all(regime: str, batch_size: int, momentum: float, status: str) -> str:
+        cell = t[(t.regime == regime) & (t.batch_size == batch_size) & (t.momentum == momentum)]
+        return f"{int((cell.status == status).sum())} of {len(cell)}"
 
     small, large = int(t.batch_size.min()), int(t.batch_size.max())
     seeds = t.seed.nunique()
-    yield f"Ranges are over {seeds} seeds."
+    yield f"Ranges are over {seeds} seeds; where no momentum is named it is 0."
     yield ""
     yield (
         f"- **Under LR/BS the ceiling falls with the batch size, and λ1 with it**: from {over('LR/BS', small, 'eigenvalue', '.0f')} "
@@ -174,6 +180,21 @@ def findings(folder: Path) -> Iterator[str]:
         f"{over('LR', small, 'confidence')} to {over('LR', large, 'confidence')}; under LR/BS, which trains every batch size to "
         f"a confidence of {over('LR/BS', None, 'confidence')}, it is {over('LR/BS', None, SMALLEST, '.3f')} at all of them."
     )
+    if 0.9 in set(t[t.regime == "LR"].momentum):
+        middle = int(t.batch_size.median())
+        yield (
+            f"- **Momentum 0.9 flattens under LR, and under LR/BS where it trains**: under LR λ1 falls from "
+            f"{over('LR', small, 'eigenvalue', '.0f')} to {over('LR', small, 'eigenvalue', '.0f', 0.9)} at batch size {small} and from "
+            f"{over('LR', large, 'eigenvalue', '.0f')} to {over('LR', large, 'eigenvalue', '.0f', 0.9)} at {large}; under LR/BS from "
+            f"{over('LR/BS', middle, 'eigenvalue', '.0f')} to {over('LR/BS', middle, 'eigenvalue', '.0f', 0.9)} at {middle}, and at "
+            f"{large} {of_all('LR/BS', large, 0.9, 'collapsed')} networks collapsed. It also trains further: under LR at batch size "
+            f"{large} the train loss falls from {over('LR', large, 'train_loss')} to {over('LR', large, 'train_loss', '.2f', 0.9)}."
+        )
+        yield (
+            f"- **Flatter is not more robust here**: with momentum 0.9 PGD at ε = 0.1 leaves LR's networks "
+            f"{over('LR', small, 'pgd_0.1', '.1%', 0.9)} of the images at batch size {small} ({over('LR', small, 'pgd_0.1', '.1%')} "
+            f"without), but {over('LR', large, 'pgd_0.1', '.1%', 0.9)} at {large} ({over('LR', large, 'pgd_0.1', '.1%')} without)."
+        )
     yield (
         f"- **PGD with 40 steps of ε/30 has not converged**: at ε = 0.1 it leaves LR's networks of batch size {large} "
         f"{over('LR', large, 'pgd_0.1', '.1%')} of the images, Auto-PGD {over('LR', large, 'apgd_0.1', '.1%')} of the first 500."
