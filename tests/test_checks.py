@@ -1,5 +1,6 @@
 """Is it real? Records with known answers: honest ones pass, each kind of masking is caught by its check."""
 
+import math
 from typing import Any
 
 import pytest
@@ -155,6 +156,17 @@ def test_a_difference_of_one_standard_error_is_none() -> None:
     assert standard_error(0.0, 1_000) == pytest.approx(0.001)
 
 
+@pytest.mark.parametrize(("square", "passed"), [(0.01, False), (0.06, True)])
+def test_a_weaker_attack_on_fewer_images_counts_where_it_is_far_below(square: float, passed: bool) -> None:
+    """PGD leaves 10 % of 1,000 images: three standard errors of the difference to 1 % of 200 are 3.5 points, to 6 % 5.8."""
+    found = made(pgd={0.1: 0.1}, square={0.1: square})
+    few = [m.model_copy(update={"examples": 200}) if m.label == "square" else m for m in found.measurements]
+    told = check(found.model_copy(update={"measurements": tuple(few)}), "pgd_vs_square")
+    assert told.passed is passed
+    se = math.hypot(math.sqrt(0.1 * 0.9 / 1_000), math.sqrt(square * (1 - square) / 200))
+    assert passed or told.limit == pytest.approx(3 * se)
+
+
 def test_what_was_not_measured_neither_passes_nor_fails() -> None:
     some = made(("pgd",), pgd={})
     unknown = ["pgd_vs_fgsm", "pgd_vs_noise", "pgd_vs_square", "pgd_vs_transfer", "steps", "temperature"]
@@ -162,7 +174,6 @@ def test_what_was_not_measured_neither_passes_nor_fails() -> None:
     assert check(some, "steps") == Check("steps")
     few = experiment(attacks={"pgd": {"epsilon": [0.1]}, "fgsm": {"epsilon": [0.1], "examples": 500}})
     other_images = record(grid(few)[0], few, truth_of)
-    assert check(other_images, "pgd_vs_fgsm").passed is None
     assert check(other_images, "epsilon").passed is None
     assert check(other_images, "large_epsilon").passed is None
     diverged = record(grid(few)[0], few, lambda trial: {**truth_of(trial), "status": "diverged"})
