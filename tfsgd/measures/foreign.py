@@ -52,12 +52,8 @@ def load_network(path: Path) -> Any:
         raise RequestError(
             f"{path}: expected LOGS/NAME, a trial's folder or a SavedModel, found another folder"
         )
-    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
-        raise RequestError(
-            f"{path}: expected a .keras file, found one of another kind, or one that is cut short; save or copy it anew"
-        )
     try:
-        network = SavedNetwork(path) if is_saved_model else keras.saving.load_model(path, compile=False)
+        network = SavedNetwork(path) if is_saved_model else _from_file(path)
     except RequestError:
         raise
     except Exception as error:  # whatever Keras and TensorFlow raise at a file that is not theirs
@@ -69,6 +65,15 @@ def load_network(path: Path) -> Any:
             f"{path}: expected a network of one input of shape (None, height, width, channels), found {shape}"
         )
     return network
+
+
+def _from_file(path: Path) -> Any:
+    with path.open("rb") as file:
+        if path.suffix == ".keras" and not zipfile.is_zipfile(file):
+            raise RequestError(
+                f"{path}: expected a .keras file, found one of another kind, or one that is cut short; save or copy it anew"
+            )
+    return keras.saving.load_model(path, compile=False)
 
 
 def _endpoint(loaded: Any, path: Path) -> tuple[Callable[[tf.Tensor], tf.Tensor], tf.TensorSpec, Any]:

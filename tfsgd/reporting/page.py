@@ -120,7 +120,7 @@ def _drawn(
 
     def save(drawing: Drawing) -> None:
         drawing.name = f"{prefix}{drawing.name}"
-        observe(f"drawing {drawing.name}, figure {len(shown) + 1} of some 25")
+        observe(f"drawing {drawing.name}, figure {len(shown) + 1}")
         shown.append(_shown(drawing, save_figure(target, drawing)))
 
     return _Drawn(shown, *drawer(save))
