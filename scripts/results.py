@@ -4,6 +4,7 @@ A page says which: what stands between `<!-- networks of NAME -->` and `<!-- end
 `docs/results/NAME`. `tests/test_results.py` holds the pages to it.
 """
 
+import functools
 import json
 import math
 import re
@@ -150,15 +151,7 @@ def verdicts(folder: Path, chosen: Callable[[dict[str, Any]], bool] = lambda cla
 def findings(folder: Path) -> Iterator[str]:
     """What the networks show beyond the claims."""
     t = trials(folder)
-
-    def over(
-        regime: str, batch_size: int | None, column: str, digits: str = ".2f", momentum: float = 0.0
-    ) -> str:
-        if column not in t:
-            return span([], digits)
-        member = t.regimes.map(lambda regimes: regime in regimes) & (t.momentum == momentum)
-        sized = t.batch_size == (batch_size or t.batch_size)
-        return span(t[member & sized & (t.status == "completed")][column], digits)
+    over = functools.partial(over_seeds, t)
 
     def of_all(regime: str, batch_size: int, momentum: float, status: str) -> str:
         cell = t[(t.regime == regime) & (t.batch_size == batch_size) & (t.momentum == momentum)]
@@ -207,6 +200,39 @@ def findings(folder: Path) -> Iterator[str]:
         f"{100 * t[t.status == 'completed']['pgd_0.3'].max():.1f} % of the images."
     )
 
+    yield is_it_real(t)
+
+
+def contrast(folder: Path) -> Iterator[str]:
+    """What the same network shows on data where PGD at the paper's epsilon is no floor."""
+    t = trials(folder)
+    over = functools.partial(over_seeds, t)
+    small, large = int(t.batch_size.min()), int(t.batch_size.max())
+    paper = read_studies([folder])[0].paper_epsilon
+    yield f"Ranges are over {counted(t.seed, 'seed')}; momentum is 0 but for Benchmark's 0.9."
+    yield ""
+    for regime, momentum in (("LR", 0.0), ("LR/BS", 0.0), ("Benchmark", 0.9)):
+        ends = [
+            (
+                over(regime, size, f"pgd_{paper}", ".1%", momentum),
+                over(regime, size, "eigenvalue", ".1f", momentum),
+            )
+            for size in (small, large)
+        ]
+        yield (
+            f"- **{regime}**: from batch size {small} to {large} PGD accuracy at the paper's ε = {paper} goes from {ends[0][0]} to "
+            f"{ends[1][0]}, λ1 from {ends[0][1]} to {ends[1][1]}."
+        )
+    if SMALLEST in t:
+        yield (
+            f"- **The median smallest ε** goes from {over('LR', small, SMALLEST, '.3f')} to {over('LR', large, SMALLEST, '.3f')} under LR, "
+            f"from {over('LR/BS', small, SMALLEST, '.3f')} to {over('LR/BS', large, SMALLEST, '.3f')} under LR/BS."
+        )
+    yield is_it_real(t)
+
+
+def is_it_real(t: pd.DataFrame) -> str:
+    """How many networks fail a check of their accuracy under attack, and what that means."""
     failed = [
         *{(i, check.name): check for i, checks in enumerate(t.failed_checks) for check in checks}.values()
     ]
@@ -215,7 +241,7 @@ def findings(folder: Path) -> Iterator[str]:
         "weak attack": "A weak attack leaves more images than a stronger one would, so PGD's numbers are too high.",
         "masked gradients": "Where gradients are masked no number under attack can be trusted.",
     }
-    yield (
+    return (
         f"- **Is it real?** {int((t.failed_checks.map(len) > 0).sum())} of {len(t)} networks fail a check of their accuracy under "
         f"attack{f': {said}' if said else ''}. {' '.join(meaning[sign] for sign in sorted({c.sign for c in failed}))}".rstrip()
     )
@@ -282,6 +308,22 @@ def trials(folder: Path) -> pd.DataFrame:
     return t.sort_values(["order", "batch_size", "momentum", "seed"])
 
 
+def over_seeds(
+    t: pd.DataFrame,
+    regime: str,
+    batch_size: int | None,
+    column: str,
+    digits: str = ".2f",
+    momentum: float = 0.0,
+) -> str:
+    """The range of a column over the seeds of a cell, or of all of a regime's batch sizes."""
+    if column not in t:
+        return span([], digits)
+    member = t.regimes.map(lambda regimes: regime in regimes) & (t.momentum == momentum)
+    sized = t.batch_size == (batch_size or t.batch_size)
+    return span(t[member & sized & (t.status == "completed")][column], digits)
+
+
 def claims(folder: Path) -> list[dict[str, Any]]:
     """The judged claims of a report."""
     [study] = json.loads((folder / "report" / "claims.json").read_text())
@@ -331,6 +373,7 @@ WRITERS: dict[str, Callable[[Path], Iterator[str]]] = {
     "summary": summary,
     "verdicts": verdicts,
     "findings": findings,
+    "contrast": contrast,
 }
 
 if __name__ == "__main__":

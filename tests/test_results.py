@@ -46,9 +46,10 @@ def test_the_command_of_a_study_has_its_trials(folder: Path) -> None:
     """Every record is one of the grid that the page's command gives."""
     text = re.search(rf"## {folder.name}: .*?```\n(.*?)```", TEXTS[RESULTS / "README.md"], re.S)
     assert text
-    experiment = load_experiment(
-        Path("configs/fmnist_stdcnn.yaml"), overrides_of(text[1].replace("\\\n", " "))
-    )
+    command = text[1].replace("\\\n", " ")
+    config = re.search(r"configs/\w+\.yaml", command)
+    assert config
+    experiment = load_experiment(Path(config[0]), overrides_of(command))
     names = {trial.name for trial in grid(experiment)}
     assert {record.folder for record in LogFolder(folder).records()} <= names
 
