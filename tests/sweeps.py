@@ -128,11 +128,13 @@ class Sweep:
 
 
 def is_worker(pid: int) -> bool:
-    """Whether a process is one of Python's that another one has spawned to work."""
+    """Whether a process is one of Python's that another one has started to work: from scratch, or forked from a server."""
     try:
-        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        parent = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1]
+        command, above = (Path(f"/proc/{p}/cmdline").read_bytes() for p in (pid, parent))
     except OSError:
         return False
+    return b"spawn_main" in command or (b"forkserver" in command and b"forkserver" in above)
 
 
 def numbers(logs: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.sweeping import cluster, engine
 from tfsgd.sweeping.address import Address
+from tfsgd.sweeping.ahead import import_ahead
 from tfsgd.sweeping.engine import Engine
 from tfsgd.sweeping.hands import search_by_hands
 from tfsgd.sweeping.joining import Visit
@@ -249,6 +250,12 @@ def test_a_machine_is_shared_out_among_its_workers(tmp_path: Path) -> None:
     assert [each["CUDA_VISIBLE_DEVICES"] for each in pinned] == ["0", "3", "0", "3"]
     assert all(each["TF_FORCE_GPU_ALLOW_GROWTH"] == "true" for each in pinned)
     assert shares(2, ["0", "1"], tmp_path)[1]["environment"] == {"CUDA_VISIBLE_DEVICES": "1"}
+
+
+def test_workers_with_a_gpu_start_from_scratch(tmp_path: Path) -> None:
+    """What CUDA sees must be said before TensorFlow is imported."""
+    assert import_ahead(shares(2, ["0", "1"], tmp_path)) == "spawn"
+    assert import_ahead(shares(2, [], tmp_path)) == "forkserver"
 
 
 def test_the_log_of_a_worker_has_its_name(logs: LogFolder) -> None:

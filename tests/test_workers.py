@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.conftest import mounted
@@ -40,6 +41,20 @@ def test_killed_worker_is_replaced_and_changes_no_number(reference: dict[str, An
     code, _, err = sweep.end()
     assert (code, err) == (0, "")
     assert numbers(sweep.logs) == reference
+
+
+def test_the_process_that_workers_are_forked_from_may_die(reference: dict[str, Any], tmp_path: Path) -> None:
+    """They end with it, and come again from another one."""
+    sweep = Sweep(tmp_path, "--workers", "2")
+    sweep.wait_for_epoch(3)
+    workers = sweep.workers()
+    [server] = {psutil.Process(pid).ppid() for pid in workers}
+    assert server != sweep.process.pid
+    os.kill(server, signal.SIGKILL)
+    code, _, err = sweep.end()
+    assert (code, err) == (0, "")
+    assert numbers(sweep.logs) == reference
+    assert not any(map(alive, [server, *workers]))
 
 
 def test_killed_sweep_takes_its_workers_along_and_goes_on(reference: dict[str, Any], tmp_path: Path) -> None:

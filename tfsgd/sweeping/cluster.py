@@ -21,9 +21,11 @@ from typing import Any, TypeVar
 
 import dask
 from distributed import Nanny, Scheduler, Security, Worker
+from distributed.utils import get_mp_context
 
 from tfsgd.errors import RequestError
 from tfsgd.sweeping.address import Address
+from tfsgd.sweeping.ahead import import_ahead
 from tfsgd.sweeping.worker import ABOUT
 
 SETTINGS = {
@@ -130,6 +132,9 @@ class Nannies:
         self.names = [f"{machine}-{i}" for i in range(len(abouts))]
         self._scheduler, self._host, self._security = scheduler, host, security
         self._known = known
+        dask.config.set({"distributed.worker.multiprocessing-method": import_ahead(abouts)})
+        get_mp_context()  # at its first call Dask says what is to be imported ahead, so this goes before our word
+        import_ahead(abouts)
         self._is_over = False
         self._nannies: dict[str, KeptNanny] = {}
         self._kept = [

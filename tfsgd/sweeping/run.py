@@ -21,6 +21,7 @@ from tfsgd.plan.wanted import doubts
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.ledger import Done, refuse_other_data, refuse_other_structure
 from tfsgd.sweeping.address import Address
+from tfsgd.sweeping.ahead import import_ahead
 from tfsgd.sweeping.progress import Display, console, send_native_logs_to, warn
 from tfsgd.sweeping.shares import default_size, described, shares, unseen_gpu, visible_gpus
 
@@ -120,6 +121,7 @@ def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["Engine | N
     if alone:
         yield None
         return
+    import_ahead(workers)
     from tfsgd.sweeping.cluster import log_to
     from tfsgd.sweeping.engine import Engine
 
