@@ -275,6 +275,18 @@ def test_wrong_override_is_told_by_its_key(config: Config, override: str, messag
     assert len(str(refused.value)) < 400
 
 
+def test_a_regime_that_is_null_is_switched_off(config: Config) -> None:
+    path = config()
+    assert set(load_experiment(path).regimes) == {"LR", "LR/BS"}
+    assert set(load_experiment(path, ("regimes.LR/BS=null",)).regimes) == {"LR"}
+    with pytest.raises(RequestError, match="regimes: expected at least one entry"):
+        load_experiment(path, ("regimes.LR/BS=null", "regimes.LR=null"))
+    with pytest.raises(
+        RequestError, match=r"--set regimes.LR/SB=null: .* LR, LR/BS; did you mean 'LR/BS'\?$"
+    ):
+        load_experiment(path, ("regimes.LR/SB=null",))
+
+
 def test_an_override_mends_a_block_that_is_none(config: Config) -> None:
     path = config(regimes={"LR": 3})
     experiment = load_experiment(path, ("regimes.LR.ratio=0.1", "regimes.LR.momentum=[0.0]"))

@@ -66,10 +66,22 @@ def test_what_a_module_prints_leaves_standard_output_alone(
     [
         ("def smaller(): ...", "small", "has no 'small'; did you mean 'smaller'?"),
         ("small = 3", "small", "expected 'small' to be a function or a class, found int"),
-        ("x = 1\n1 / 0", "small", "cannot be imported: ZeroDivisionError: division by zero (FILE, line 2)"),
+        (
+            "small = 1\n1 / 0",
+            "small",
+            "cannot be imported: ZeroDivisionError: division by zero (FILE, line 2)",
+        ),
         ("def small(:", "small", "cannot be imported: SyntaxError: invalid syntax (FILE, line 1)"),
-        ("import nowhere_to_be_found", "small", "No module named 'nowhere_to_be_found' (FILE, line 1)"),
-        ("raise SystemExit('no\\nway')", "small", "cannot be imported: SystemExit: no way (FILE, line 1)"),
+        (
+            "import nowhere_to_be_found as small",
+            "small",
+            "No module named 'nowhere_to_be_found' (FILE, line 1)",
+        ),
+        (
+            "small = 1; raise SystemExit('no\\nway')",
+            "small",
+            "cannot be imported: SystemExit: no way (FILE, line 1)",
+        ),
     ],
 )
 def test_a_module_that_cannot_be_used_is_named(

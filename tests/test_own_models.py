@@ -102,6 +102,19 @@ def test_a_function_that_gives_no_network_is_named_with_its_file(
     assert message.replace("FILE", file) in told
 
 
+def test_a_mistyped_function_is_refused_before_anything_is_written(
+    module: Write, own_config: Config, run_sweep: Any, tmp_path: Path
+) -> None:
+    nets = module(NETS)
+    np.savez(tmp_path / "letters.npz", **arrays())
+    config = own_config(dataset="letters.npz", model=f"{nets}:funktional")
+    for options in (["--dry-run"], []):
+        code, out, err = run_sweep(config, *options)
+        assert (code, out) == (2, "")
+        assert err.endswith(f"{nets}.py has no 'funktional'; did you mean 'functional'?\n")
+    assert not (tmp_path / "logs").exists()
+
+
 @pytest.mark.parametrize("function", ["functional", "sequential"])
 def test_a_network_that_fits_passes(function: str, module: Write, tmp_path: Path) -> None:
     own = OwnModel(f"{module(NETS)}:{function}", tmp_path)

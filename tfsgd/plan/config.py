@@ -191,6 +191,14 @@ class Experiment(Measuring):
     checkpoint_every_epochs: Epochs = 1
     profile: Literal["full", "quick"] = "full"
 
+    @field_validator("regimes", mode="before")
+    @classmethod
+    def _asked(cls, regimes: Any) -> Any:
+        """A regime that is null is switched off."""
+        if not isinstance(regimes, dict):
+            return regimes
+        return {label: regime for label, regime in regimes.items() if regime is not None}
+
     @model_validator(mode="after")
     def _fits(self, info: ValidationInfo) -> Self:
         gone = not is_own_name(self.model) and self.model not in MODELS

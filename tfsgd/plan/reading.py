@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from tfsgd.errors import RequestError
 from tfsgd.fields import expectation
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
-from tfsgd.plan.config import Experiment, Measuring
+from tfsgd.plan.config import Experiment, Measuring, Regime
 from tfsgd.plan.dialect import DialectError, cut, parse_yaml, read_yaml, shown, to_yaml
 from tfsgd.plan.full import usual_epsilons, with_full
 from tfsgd.plan.own import SET_BY_THE_TOOL
@@ -94,6 +94,11 @@ def _parse_override(text: str) -> tuple[str, Any]:
 def _assign(raw: dict[str, Any], kind: Any, dotted: str, value: Any) -> None:
     """Sets a dotted key of a block of a kind. Labels may hold dots: the longest that is there wins."""
     key, rest = _first_key(raw, kind, dotted, value)
+    if value is None and Regime in get_args(kind) and key not in raw:
+        raise RequestError(
+            f"--set regimes.{cut(dotted)}=null: expected one that is there to be switched off: {', '.join(raw) or 'there is none'}"
+            f"{nearest(dotted, raw)}"
+        )
     if not rest:
         raw[key] = value
         return

@@ -5,6 +5,7 @@ import difflib
 import importlib
 import importlib.util
 import re
+import symtable
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -58,18 +59,19 @@ def resolve(name: str, code_dir: Path | None, key: str) -> Any:
 
 
 def locate(name: str, code_dir: Path | None, key: str) -> None:
-    """Looks for the module of `module:name` without importing it.
+    """Looks for the module of `module:name`, and for the name in its file, without importing it.
 
     Raises:
-        RequestError: the name has another form, there is no such module, or another one of the same
-            name has been imported.
+        RequestError: the name has another form, there is no such module, another one of the same name has been
+            imported, or its file gives nothing this name.
     """
     if not is_own_name(name):
         raise RequestError(
             f"{key}: expected module:name, such as my_nets:small for a function small in my_nets.py, "
             f"received '{name}'"
         )
-    top = name.partition(":")[0].partition(".")[0]
+    module, _, attribute = name.partition(":")
+    top = module.partition(".")[0]
     importlib.invalidate_caches()  # the file may be younger than Python's list of the folder
     beside = PathFinder.find_spec(top, [str(code_dir)]) if code_dir else None
     known = sys.modules.get(top)
@@ -84,6 +86,26 @@ def locate(name: str, code_dir: Path | None, key: str) -> None:
             f"{key}: {name}: no module '{top}' in {code_dir or 'no folder'} or on Python's path"
             f"{nearest(top, files)}"
         )
+    if beside and beside.origin and module == top:
+        names = _names_in(Path(beside.origin))
+        if names is not None and attribute not in names:
+            raise RequestError(
+                f"{key}: {name}: {beside.origin} has no '{attribute}'{nearest(attribute, names)}"
+            )
+
+
+def _names_in(file: Path) -> set[str] | None:
+    """What a module's file gives a name to; `None`: only its import can tell."""
+    try:
+        text = file.read_text()
+        table = symtable.symtable(text, str(file), "exec")
+    except (OSError, SyntaxError, ValueError):  # the import says what is wrong
+        return None
+    if re.search(r"import \*|\bglobals\b|\bglobal\b|\bexec\b|__getattr__", text):
+        return None
+    return {
+        s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()
+    }
 
 
 @contextlib.contextmanager

@@ -13,6 +13,11 @@ HESSIAN = "hessian"  # the label of λ1
 TOP_EIGENVALUE = "top_eigenvalue"
 
 
+def titled(label: str) -> str:
+    """A measurement's label as a person is shown it: λ1's is a config's key, and says little."""
+    return "λ1 (hessian)" if label == HESSIAN else label
+
+
 def wanted(experiment: Measuring, seed: int) -> list[Request]:
     """Everything that is to be measured on one network, in the order in which it is measured.
 

@@ -14,7 +14,7 @@ from tfsgd.measures.operator import CurvatureSpec
 from tfsgd.measures.products import check_mode
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.plan.config import Measuring
-from tfsgd.plan.wanted import wanted
+from tfsgd.plan.wanted import titled, wanted
 from tfsgd.sweeping.provenance import provenance
 
 Said = Callable[[str], None]
@@ -150,7 +150,7 @@ def in_a_line(found: Measurement) -> str:
     at = "" if found.epsilon is None else f" {found.epsilon:g}"
     first = ("accuracy", "value", "fraction", "confidence")  # each kind has one of them
     value = next(found.values[key] for key in first if key in found.values)
-    return f"{found.label}{at}: {'none' if value is None else format(value, '.4g')}"
+    return f"{titled(found.label)}{at}: {'none' if value is None else format(value, '.4g')}"
 
 
 def _warnings(clean: Measurement, plan: Measuring) -> list[str]:

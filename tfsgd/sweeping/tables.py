@@ -12,7 +12,7 @@ from tfsgd.measures.spec import Measurement, Request
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.dialect import counted
 from tfsgd.plan.trials import Trial
-from tfsgd.plan.wanted import wanted
+from tfsgd.plan.wanted import titled, wanted
 from tfsgd.records.record import Record
 from tfsgd.sweeping.progress import duration
 
@@ -119,11 +119,11 @@ def measurements_table(title: str, found: Sequence[Measurement], not_measured: M
     for heading in ("value", "evidence"):
         table.add_column(heading, justify="right" if heading == "value" else "left")
     for one in found:
-        what = f"accuracy on {one.split} images" if one.kind == "accuracy" else one.label
+        what = f"accuracy on {one.split} images" if one.kind == "accuracy" else titled(one.label)
         at = "" if one.epsilon is None else f"{one.epsilon:g}"
         table.add_row(what, at, f"{one.examples:,}", *_value_and_evidence(one))
     for label, why in not_measured.items():
-        table.add_row(label, "", "", "none", why)
+        table.add_row(titled(label), "", "", "none", why)
     return table
 
 
