@@ -1,6 +1,7 @@
 """Figures of the edge of stability: λ1 and what it cannot stay above for long."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -28,6 +29,7 @@ from tfsgd.reporting.drawing import (
     eigenvalue_axis,
     figure_key,
     log_axis,
+    markers,
     set_apart,
 )
 from tfsgd.reporting.studies import Study
@@ -139,6 +141,7 @@ def _ratios(study: Study) -> Made:
     for axes, column in zip(panels, ("batch_size", "effective_learning_rate"), strict=True):
         _ratio_points(drawing, axes, looks, trials, column)
         axes.axhline(1.0, color=INK, linewidth=THIN)
+    drawing.values += _ratio_values(trials)
     everything = Line("", INK, "o", trials)
     batch_axis(panels[0], [everything])
     log_axis(panels[1], "x")
@@ -150,19 +153,30 @@ def _ratios(study: Study) -> Made:
 
 
 def _ratio_points(drawing: Drawing, axes: Axes, looks: Looks, trials: pd.DataFrame, column: str) -> None:
-    for row in trials.to_dict("records"):
-        colour = looks.colours[row["regime"]]
-        who = f"{row['regime']}, batch size {row['batch_size']}, momentum {row['momentum']:g}, seed {row['seed']}"
-        axes.plot(
-            row[column],
-            row["ratio"],
-            looks.marker(row["momentum"]),
-            color=colour,
-            markerfacecolor=PAPER if row["undertrained"] else colour,
-            markersize=5,
-            linestyle="none",
-            gid=drawing.says(f"{who}: {row['ratio']:.3g} of its ceiling"),
-        )
-        if column == "batch_size":
-            when = "at the end" if row["at_end"] else "largest over the epochs"
-            drawing.values.append({"trial": who, "λ1 / ceiling": f"{row['ratio']:.3g}", "when": when})
+    for (regime, momentum, undertrained), rows in trials.groupby(
+        ["regime", "momentum", "undertrained"], sort=False
+    ):
+        line = Line(regime, looks.colours[regime], looks.marker(momentum), rows)
+        points = [
+            (row[column], row["ratio"], f"{_who(row)}: {row['ratio']:.3g} of its ceiling")
+            for row in rows.to_dict("records")
+        ]
+        face = PAPER if undertrained else line.colour
+        markers(drawing, axes, line, points, line.marker, markerfacecolor=face, markersize=5)
+
+
+def _ratio_values(trials: pd.DataFrame) -> list[dict[str, str]]:
+    return [
+        {
+            "trial": _who(row),
+            "λ1 / ceiling": f"{row['ratio']:.3g}",
+            "when": "at the end" if row["at_end"] else "largest over the epochs",
+        }
+        for row in trials.to_dict("records")
+    ]
+
+
+def _who(row: Mapping[Hashable, Any]) -> str:
+    return (
+        f"{row['regime']}, batch size {row['batch_size']}, momentum {row['momentum']:g}, seed {row['seed']}"
+    )
