@@ -1,5 +1,6 @@
 """Claims are judged on the largest range of batch sizes that trains: which it is, what is said, and how often it errs."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -182,6 +183,19 @@ def test_without_bad_trials_there_is_no_range_to_say() -> None:
 
 
 # How often it errs: `python -m tests.null_ranges 2000` is the same with more data sets
+
+
+def test_the_command_prints_a_line_for_each_null(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["null_ranges", "1"])
+    null_ranges.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 * len(null_ranges.KINDS)
+    assert all(
+        re.search(r"collapsed .*: any false [\d.]+ %, worst claim [\d.]+ %, at the margin", line)
+        for line in lines
+    )
 
 
 @pytest.mark.parametrize("kind", null_ranges.KINDS)

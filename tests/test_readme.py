@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,37 @@ def test_make_targets_exist() -> None:
 def test_files_that_it_names_exist() -> None:
     for name in re.findall(r"`((?:tfsgd|configs|tests|docs|bench)/[\w./-]*)`", TEXT):
         assert Path(name).exists(), name
+
+
+PAGES = [
+    Path("README.md"),
+    Path("CONTRIBUTING.md"),
+    *sorted(Path("docs").rglob("*.md")),
+    *Path("bench").glob("*.md"),
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_what_a_page_tells_to_run_is_there(page: Path) -> None:
+    """Modules, test files and make targets, in blocks and in the text."""
+    text = page.read_text()
+    makefile = Path("Makefile").read_text() + "".join(p.read_text() for p in Path().glob("*/*.mk"))
+    said = re.findall(r"```.*?```|`[^`\n]+`", text, re.S)
+    code = "\n".join(said)
+    for module in set(re.findall(r"python -m ((?:tfsgd|tests|bench|scripts)[\w.]*)", code)):
+        assert find_spec(module), module
+    for name in set(re.findall(r"\b(?:tests|configs|examples)/[\w/-]+\.\w+", code)):
+        assert Path(name).is_file(), name
+    for target in set(re.findall(r"(?:^|`)make ([a-z][\w-]*)", code, re.M)):
+        assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_a_page_of_other_commands_is_noticed(tmp_path: Path) -> None:
+    for wrong in ("`python -m tfsgd.sweeep x`", "```\nmake everything\n```", "`tests/test_nothing.py`"):
+        page = tmp_path / "page.md"
+        page.write_text(f"Type {wrong}.\n")
+        with pytest.raises(AssertionError):
+            test_what_a_page_tells_to_run_is_there(page)
 
 
 def test_the_regime_that_it_adds_is_one() -> None:
