@@ -225,8 +225,15 @@ def contrast(folder: Path) -> Iterator[str]:
         )
     if SMALLEST in t:
         yield (
-            f"- **The median smallest ε** goes from {over('LR', small, SMALLEST, '.3f')} to {over('LR', large, SMALLEST, '.3f')} under LR, "
-            f"from {over('LR/BS', small, SMALLEST, '.3f')} to {over('LR/BS', large, SMALLEST, '.3f')} under LR/BS."
+            f"- **The median smallest ε** of the first 1,000 images goes from {over('LR', small, SMALLEST, '.3f')} to "
+            f"{over('LR', large, SMALLEST, '.3f')} under LR, from {over('LR/BS', small, SMALLEST, '.3f')} to "
+            f"{over('LR/BS', large, SMALLEST, '.3f')} under LR/BS."
+        )
+    if f"apgd_{paper}" in t:
+        yield (
+            f"- **Stronger attacks leave less at ε = {paper}**: of LR/BS's networks, for which PGD leaves "
+            f"{over('LR/BS', None, f'pgd_{paper}', '.1%')}, Auto-PGD {over('LR/BS', None, f'apgd_{paper}', '.1%')} of the first 500 "
+            f"images and Square {over('LR/BS', None, f'square_{paper}', '.1%')} of the first 200."
         )
     yield is_it_real(t)
 
