@@ -153,15 +153,14 @@ def _ratios(study: Study) -> Made:
 
 
 def _ratio_points(drawing: Drawing, axes: Axes, looks: Looks, trials: pd.DataFrame, column: str) -> None:
-    for (regime, momentum, undertrained), rows in trials.groupby(
-        ["regime", "momentum", "undertrained"], sort=False
-    ):
-        line = Line(regime, looks.colours[regime], looks.marker(momentum), rows)
+    for _, rows in trials.groupby(["regime", "momentum", "undertrained"], sort=False):
+        like = rows.iloc[0]
+        line = Line(like["regime"], looks.colours[like["regime"]], looks.marker(like["momentum"]), rows)
         points = [
             (row[column], row["ratio"], f"{_who(row)}: {row['ratio']:.3g} of its ceiling")
             for row in rows.to_dict("records")
         ]
-        face = PAPER if undertrained else line.colour
+        face = PAPER if like["undertrained"] else line.colour
         markers(drawing, axes, line, points, line.marker, markerfacecolor=face, markersize=5)
 
 
