@@ -5,10 +5,17 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from tfsgd.plan.trials import Trial
 from tfsgd.sweeping.ended import Ended
 from tfsgd.sweeping.worker import ABOUT, Speaker
+
+
+def dask_setup(worker: Any) -> None:
+    """Where it is a worker's hook: it cannot start once a trial has spoilt it."""
+    if (Path(json.loads(os.environ[ABOUT])["logs"]) / "spoilt").exists():
+        os._exit(1)
 
 
 def work(trial: Trial) -> Ended | None:
@@ -24,6 +31,8 @@ def work(trial: Trial) -> Ended | None:
     ):
         if step == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        elif step == "spoil":
+            (logs / "spoilt").touch()
         elif step == "freeze":
             os.kill(os.getpid(), signal.SIGSTOP)
         elif step == "epoch":

@@ -241,6 +241,16 @@ def test_workers_that_cannot_start_are_said_in_a_line(
         searched(trials, logs)
 
 
+def test_workers_that_can_no_longer_start_are_said_in_a_line(
+    trials: list[Trial], logs: LogFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have come before, and die: the search does not wait for them for ever."""
+    monkeypatch.setattr(cluster, "PRELOAD", ["tests.quick_work"])
+    script(logs, s0={"1": ["spoil", "die"]})
+    with pytest.raises(RequestError, match="workers cannot start: "):
+        searched(trials, logs, workers=1)
+
+
 def test_a_machine_is_shared_out_among_its_workers(tmp_path: Path) -> None:
     cores = len(os.sched_getaffinity(0))
     found = shares(2, [], tmp_path)

@@ -15,7 +15,6 @@ import socket
 import threading
 import uuid
 from collections.abc import Awaitable, Coroutine, Mapping
-from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,9 +40,7 @@ SETTINGS = {
 }
 LOGGERS = ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application", "asyncio")
 CLOSE_SECONDS = 2.0
-STARTS_IN_VAIN = (
-    12  # of a worker that has never come and was killed each time; a quarter of it if it ended by itself
-)
+STARTS_IN_VAIN = 12  # of a worker in a row, if it was killed each time; a quarter of it if it ended by itself
 KEYS = ("key", "certificate")
 PRELOAD = ["tfsgd.sweeping.worker"]  # imported by a worker before it registers
 
@@ -80,7 +77,7 @@ class QuietWorker(Worker):
 
 
 class KeptNanny(Nanny):
-    """Dask's nanny, which starts a worker, and starts it again when it ends.
+    """Dask's nanny, which starts a worker, and starts it again when it ends, but gives up one that dies as it starts.
 
     Attributes:
         why: it has closed; empty until then.
@@ -93,6 +90,9 @@ class KeptNanny(Nanny):
     def _on_worker_exit_sync(self, exitcode: int) -> None:
         """Dask's method."""
         self.was_killed = exitcode < 0
+        if self.process is not None and self.process.worker_address is None:  # Dask would try for ever
+            self.why = self.why or "died as it started"
+            self.close_gracefully()
         super()._on_worker_exit_sync(exitcode)
 
     async def close(self, *arguments: Any, **options: Any) -> Any:
@@ -111,8 +111,7 @@ class Nannies:
         host: where the workers listen for the scheduler.
         security: the certificate.
         abouts: what each worker must know, see `tfsgd.sweeping.worker`; its `environment` is the process's besides.
-        known: names of workers that have come, kept up to date by whoever knows; `None`: these are visitors,
-            who leave when they are told to, or cannot start.
+        leave: whether they do when they are told to, as visitors; else another one comes.
         machine: with which their names begin, unlike any other's.
 
     Attributes:
@@ -125,13 +124,13 @@ class Nannies:
         host: str,
         security: Security,
         abouts: list[dict[str, Any]],
-        known: AbstractSet[str] | None,
+        leave: bool = False,
         machine: str = "",
     ) -> None:
         machine = machine or f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
         self.names = [f"{machine}-{i}" for i in range(len(abouts))]
         self._scheduler, self._host, self._security = scheduler, host, security
-        self._known = known
+        self._leave = leave
         dask.config.set({"distributed.worker.multiprocessing-method": import_ahead(abouts)})
         get_mp_context()  # at its first call Dask says what is to be imported ahead, so this goes before our word
         import_ahead(abouts)
@@ -163,12 +162,13 @@ class Nannies:
     async def _keep(self, name: str, about: dict[str, Any]) -> None:
         """A nanny, and another one where that gives up: it does if its worker dies as it starts."""
         in_vain = 0
-        while not self._is_over and (in_vain < STARTS_IN_VAIN or name in (self._known or ())):
+        while not self._is_over and in_vain < STARTS_IN_VAIN:
             nanny = self._nannies[name] = self._nanny(name, about)
             with contextlib.suppress(Exception):  # Dask's log and the worker's own have it
                 await nanny
+                in_vain = 0
                 await nanny.finished()
-            if self._known is None and nanny.why == "nanny-close-gracefully":
+            if self._leave and nanny.why == "nanny-close-gracefully":
                 return
             in_vain += 1 if nanny.was_killed else STARTS_IN_VAIN // 4
             await nanny.close()

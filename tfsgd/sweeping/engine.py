@@ -157,7 +157,7 @@ class Engine:
         if self._listen:
             write_certificate(self._folder.certificate_path, certificate)
         address = self._scheduler.address
-        self._nannies = Nannies(address, "127.0.0.1", security, self._workers, self._roster.known)
+        self._nannies = Nannies(address, "127.0.0.1", security, self._workers)
         if self._asked_jobs:
             count, make = self._asked_jobs
             self._jobs = Jobs(make, address, count, self._roster)

@@ -32,7 +32,7 @@ async def _work(scheduler: str, name: str, folder: LogFolder, workers: int) -> N
     security = security_of(read_certificate(folder.certificate_path, scheduler))
     host = address_towards(Address.parse(scheduler.removeprefix("tls://"), "scheduler"))
     abouts = shares(workers, visible_gpus(), folder.path)
-    nannies = Nannies(scheduler, host, security, abouts, known=None, machine=name)
+    nannies = Nannies(scheduler, host, security, abouts, leave=True, machine=name)
     while not nannies.have_left:
         await asyncio.sleep(0.5)
 

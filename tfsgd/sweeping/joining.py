@@ -88,7 +88,7 @@ class Visit:
         )
         self._client.subscribe_topic(TOPIC, self._hear)
         self._nannies = Nannies(
-            scheduler, address_towards(self._address), security, self._workers, known=None
+            scheduler, address_towards(self._address), security, self._workers, leave=True
         )
 
     async def _close(self) -> None:
