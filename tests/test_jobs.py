@@ -122,6 +122,7 @@ def test_every_batch_system_starts_our_workers(
     queue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import dask
+    import dask_jobqueue  # noqa: F401  # what it adds to Dask's configuration stays, then
 
     job_told = {"cores": 4, "memory": "8GB", "processes": 2}
     with dask.config.set({f"jobqueue.{queue}.{key}": value for key, value in job_told.items()}):

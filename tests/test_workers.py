@@ -43,6 +43,7 @@ def test_killed_worker_is_replaced_and_changes_no_number(reference: dict[str, An
     assert numbers(sweep.logs) == reference
 
 
+@pytest.mark.long
 def test_the_process_that_workers_are_forked_from_may_die(reference: dict[str, Any], tmp_path: Path) -> None:
     """They end with it, and come again from another one."""
     sweep = Sweep(tmp_path, "--workers", "2")
