@@ -24,7 +24,7 @@ FLOORS = (
     ("structure",),
     ("errors", "fields"),
     ("",),  # the package itself: its version, what must be in the environment, how a command's start is ended
-    ("interrupts",),
+    ("interrupts", "imports"),
 )
 
 # Package -> the only folders and files that import it, also inside functions.

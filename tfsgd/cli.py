@@ -25,7 +25,7 @@ def main() -> None:
     app.callback(invoke_without_command=True)(tfsgd)
     for name, text in COMMANDS.items():
         app.command(name, help=text)(lambda: None)
-    sys.exit(command.outcome(app, "tfsgd", "interrupted"))
+    command.leave(command.outcome(app, "tfsgd", "interrupted"))
 
 
 def tfsgd(

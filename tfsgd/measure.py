@@ -15,6 +15,7 @@ import typer
 from tfsgd import command
 from tfsgd.command import OK, SOME_FAILED
 from tfsgd.errors import RequestError
+from tfsgd.imports import quickly
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.dialect import shown_path
@@ -226,8 +227,9 @@ def _measure_transfer(done: Done, experiment: Experiment, folder: LogFolder, cre
     splits = experiment.splits(crew.data_dirs)
     refuse_other_data(done, splits.sha256, splits.source, folder)
     send_native_logs_to(Path(os.devnull))
-    from tfsgd.sweeping.transfer import measure_transfer, one_of_each_cell, transfer_requests
-    from tfsgd.training.devices import configure_tensorflow
+    with quickly():
+        from tfsgd.sweeping.transfer import measure_transfer, one_of_each_cell, transfer_requests
+        from tfsgd.training.devices import configure_tensorflow
 
     configure_tensorflow()
     chosen = one_of_each_cell(done)
@@ -271,8 +273,9 @@ def _measure_files(targets: list[Path], asked: _Asked) -> _Result:
     for doubt in doubts(plan):
         warn(doubt)
     send_native_logs_to(Path(os.devnull))
-    from tfsgd.sweeping.measuring import evidence, measured, opened
-    from tfsgd.training.devices import configure_tensorflow
+    with quickly():
+        from tfsgd.sweeping.measuring import evidence, measured, opened
+        from tfsgd.training.devices import configure_tensorflow
 
     configure_tensorflow()
     networks = {str(target): opened(_network_in(target), plan, splits) for target in targets}

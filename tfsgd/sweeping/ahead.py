@@ -8,9 +8,6 @@ import multiprocessing
 from multiprocessing import forkserver
 from typing import Any
 
-# What cannot be imported there, each worker imports, and says why it cannot.
-IMPORTED = ["distributed", "tfsgd.sweep", "tfsgd.sweeping.worker", "tfsgd.sweeping.attempt"]
-
 
 def import_ahead(workers: list[dict[str, Any]]) -> str:
     """Starts that process, unless it is there; it goes on beside this one, and ends with it.
@@ -25,6 +22,6 @@ def import_ahead(workers: list[dict[str, Any]]) -> str:
     """
     if any("environment" in about for about in workers):
         return "spawn"
-    multiprocessing.get_context("forkserver").set_forkserver_preload(IMPORTED)
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["tfsgd.sweeping.imported"])
     forkserver.ensure_running()
     return "forkserver"

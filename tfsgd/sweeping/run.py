@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tfsgd.data.dataset import Splits
 from tfsgd.data.shared import write_shared
 from tfsgd.errors import RequestError
+from tfsgd.imports import quickly
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.fit import refuse_unfit
 from tfsgd.plan.trials import Trial, grid
@@ -177,10 +178,11 @@ def run_trials(plan: Plan) -> dict[str, str]:
         warn(doubt)
     if engine:
         _share(plan.splits, folder)
-    from tfsgd.sweeping.tensorboard import write_hparams_config
-    from tfsgd.sweeping.trial import Job, structure_of
-    from tfsgd.sweeping.tuner import search
-    from tfsgd.training.devices import check_replicas, configure_tensorflow, mirrored_strategy
+    with quickly():
+        from tfsgd.sweeping.tensorboard import write_hparams_config
+        from tfsgd.sweeping.trial import Job, structure_of
+        from tfsgd.sweeping.tuner import search
+        from tfsgd.training.devices import check_replicas, configure_tensorflow, mirrored_strategy
 
     configure_tensorflow()
     experiment.architecture.check(experiment.data.image_shape, experiment.data.classes)

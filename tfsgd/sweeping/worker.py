@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tfsgd.data.shared import read_shared
+from tfsgd.imports import quickly
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
@@ -29,8 +30,9 @@ def dask_setup(worker: Any) -> None:
     _speak_into(log_of(LogFolder(Path(about["logs"])), about["name"]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's, which ends its workers
 
-    from tfsgd.sweeping import attempt  # noqa: F401  # TensorFlow
-    from tfsgd.training.devices import configure_tensorflow
+    with quickly():
+        from tfsgd.sweeping import attempt  # noqa: F401  # TensorFlow
+        from tfsgd.training.devices import configure_tensorflow
 
     configure_tensorflow(about["threads"] or None)
 
