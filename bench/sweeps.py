@@ -1,5 +1,7 @@
 """Whole trials and whole sweeps: ten epochs on a tenth or a fifth of the images of configs/fmnist_stdcnn.yaml."""
 
+import contextlib
+import ctypes
 import json
 import os
 import resource
@@ -98,6 +100,7 @@ def their_sweep(processes: int, folder: Path) -> dict[str, Any]:
 
 def _run(commands: list[list[str]], threads: int | None, on: Sequence[int]) -> dict[str, Any]:
     """Runs commands at the same time; CPU seconds of all their processes, wall seconds of the whole."""
+    adopt_orphans()
     environment = dict(os.environ)
     if threads is not None:
         environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
@@ -111,7 +114,21 @@ def _run(commands: list[list[str]], threads: int | None, on: Sequence[int]) -> d
     for command, process, error in zip(commands, running, errors, strict=True):
         if process.returncode:
             raise RuntimeError(f"{command[:4]}: exit code {process.returncode}\n{error[-2000:]}")
-    return {"cpu": _children_cpu() - cpu, "wall": time.perf_counter() - wall, "result": {}}
+    wall = time.perf_counter() - wall
+    with contextlib.suppress(ChildProcessError):
+        while True:  # until there is none: then all have been counted
+            os.waitpid(-1, 0)
+    return {"cpu": _children_cpu() - cpu, "wall": wall, "result": {}}
+
+
+def adopt_orphans() -> None:
+    """From now on what a child leaves behind is this process's child, whose CPU seconds are known when it ends.
+
+    Our workers are children of a process that the sweep does not wait for.
+    """
+    PR_SET_CHILD_SUBREAPER = 36  # noqa: N806  # Linux, prctl(2)
+    if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1):
+        raise OSError("prctl: this system gives orphans to nobody; CPU seconds would lack them")
 
 
 def _children_cpu() -> float:

@@ -1,5 +1,7 @@
 """The benchmark's arithmetic; what it times is never timed here."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,26 @@ def test_tables_replace_only_their_part_of_the_page(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match="markers"):
         write(page, "train", lines, "")
+
+
+ORPHAN = """
+import os, sys, time
+if os.fork() == 0:
+    if os.fork() == 0:
+        while time.process_time() < 0.5: pass
+        print("done", file=sys.stderr, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_seconds_of_a_process_that_its_parent_left_are_counted() -> None:
+    code = (
+        "import sys; from bench.sweeps import _run; from bench.machine import cores; "
+        f"print(_run([[sys.executable, '-c', {ORPHAN!r}]], None, cores())['cpu'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) > 0.5
 
 
 def test_the_page_has_a_place_for_every_part() -> None:
