@@ -1,6 +1,6 @@
 """Workers that start in no time: one process imports TensorFlow ahead of them, and each is forked from it.
 
-The import takes 3 to 6 seconds of a core, and memory that forked processes share. Nothing has run in that process when
+The import takes 2 to 4 seconds of a core, and memory that forked processes share. Nothing has run in that process when
 it forks: there is no session, no device and no lock that is held.
 """
 
