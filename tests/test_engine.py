@@ -266,6 +266,7 @@ def test_workers_with_a_gpu_start_from_scratch(tmp_path: Path) -> None:
     """What CUDA sees must be said before TensorFlow is imported."""
     assert import_ahead(shares(2, ["0", "1"], tmp_path)) == "spawn"
     assert import_ahead(shares(2, [], tmp_path)) == "forkserver"
+    assert import_ahead([]) == "spawn"
 
 
 def test_the_log_of_a_worker_has_its_name(logs: LogFolder) -> None:

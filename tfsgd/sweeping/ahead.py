@@ -12,7 +12,8 @@ from typing import Any
 def import_ahead(workers: list[dict[str, Any]]) -> str:
     """Starts that process, unless it is there; it goes on beside this one, and ends with it.
 
-    Workers with an environment of their own, which must be there before TensorFlow is imported, start from scratch.
+    Workers with an environment of their own, which must be there before TensorFlow is imported, start from scratch;
+    where there are none here, none is started.
 
     Args:
         workers: what each must know, see `tfsgd.sweeping.worker`.
@@ -20,7 +21,7 @@ def import_ahead(workers: list[dict[str, Any]]) -> str:
     Returns:
         How Python's `multiprocessing` is to start them: `forkserver` or `spawn`.
     """
-    if any("environment" in about for about in workers):
+    if not workers or any("environment" in about for about in workers):
         return "spawn"
     multiprocessing.get_context("forkserver").set_forkserver_preload(["tfsgd.sweeping.imported"])
     forkserver.ensure_running()
