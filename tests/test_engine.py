@@ -246,7 +246,7 @@ def test_workers_that_can_no_longer_start_are_said_in_a_line(
 ) -> None:
     """They have come before, and die: the search does not wait for them for ever."""
     monkeypatch.setattr(cluster, "PRELOAD", ["tests.quick_work"])
-    script(logs, s0={"1": ["spoil", "die"]})
+    script(logs, s0={"1": ["spoil", "epoch", "die"]})  # its nanny has seen it by then
     with pytest.raises(RequestError, match="workers cannot start: "):
         searched(trials, logs, workers=1)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import dask
-from distributed import Nanny, Scheduler, Security, Worker
+from distributed import Nanny, Scheduler, Security, Status, Worker
 from distributed.utils import get_mp_context
 
 from tfsgd.errors import RequestError
@@ -86,11 +86,19 @@ class KeptNanny(Nanny):
 
     why = ""
     was_killed = False
+    _is_up = False
+
+    async def instantiate(self) -> Status:
+        """Dask's method: starts a worker, for the first time or again."""
+        self._is_up = False
+        status = await super().instantiate()
+        self._is_up = status == Status.running
+        return status
 
     def _on_worker_exit_sync(self, exitcode: int) -> None:
         """Dask's method."""
         self.was_killed = exitcode < 0
-        if self.process is not None and self.process.worker_address is None:  # Dask would try for ever
+        if not self._is_up:  # Dask would try for ever
             self.why = self.why or "died as it started"
             self.close_gracefully()
         super()._on_worker_exit_sync(exitcode)
