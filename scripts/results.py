@@ -227,7 +227,7 @@ def contrast(folder: Path) -> Iterator[str]:
         yield (
             f"- **The median smallest ε** of the first 1,000 images goes from {over('LR', small, SMALLEST, '.3f')} to "
             f"{over('LR', large, SMALLEST, '.3f')} under LR, from {over('LR/BS', small, SMALLEST, '.3f')} to "
-            f"{over('LR/BS', large, SMALLEST, '.3f')} under LR/BS."
+            f"{over('LR/BS', large, SMALLEST, '.3f')} under LR/BS.{disagreement(t, f'pgd_{paper}')}"
         )
     if f"apgd_{paper}" in t:
         yield (
@@ -236,6 +236,16 @@ def contrast(folder: Path) -> Iterator[str]:
             f"images and Square {over('LR/BS', None, f'square_{paper}', '.1%')} of the first 200."
         )
     yield is_it_real(t)
+
+
+def disagreement(t: pd.DataFrame, pgd: str) -> str:
+    """Whether PGD and the smallest epsilon order LR's batch sizes in opposite ways."""
+    means = t[(t.regime == "LR") & (t.momentum == 0)].groupby("batch_size")[[SMALLEST, pgd]].mean()
+    rise = means.iloc[-1] - means.iloc[0]
+    if rise[SMALLEST] * rise[pgd] >= 0:
+        return ""
+    says = "rises where PGD falls" if rise[SMALLEST] > 0 else "falls where PGD rises"
+    return f" Under LR it {says}: the two disagree on which networks are the more robust ones."
 
 
 def is_it_real(t: pd.DataFrame) -> str:

@@ -1,7 +1,11 @@
 """The files beside the page: where they are written, the dictionary of columns, tables for LaTeX."""
 
 import csv
+import errno
+import multiprocessing
+import os
 import re
+import signal
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +17,8 @@ from tests.test_report import SMALL, TINY, with_troubles
 from tfsgd.errors import RequestError
 from tfsgd.models import MODELS
 from tfsgd.records.folder import LogFolder
+from tfsgd.reporting import files
+from tfsgd.reporting.drawing import Drawing
 from tfsgd.reporting.latex import escaped, table
 from tfsgd.reporting.page import write_report
 from tfsgd.reporting.slim import PLACES, slim
@@ -52,6 +58,50 @@ def test_out_says_where_and_other_files_there_stay(tmp_path: Path) -> None:
     assert (out / "figures" / "mine.png").exists()
     text = (out / "index.html").read_text()
     assert 'href="../../a/trials/' in text
+
+
+@pytest.mark.parametrize("trouble", ["no fork", "its process fails", "its process is killed"])
+def test_figures_are_the_same_whoever_writes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], trouble: str
+) -> None:
+    folder = write_sweep(tmp_path / "a", experiment(**TINY))
+    expected = contents(write_report([folder]).parent)
+    here, pdf, met = os.getpid(), Drawing.pdf, tmp_path / "met"
+
+    def troubled(drawing: Drawing) -> bytes:
+        if os.getpid() != here:
+            met.touch()
+            if trouble == "its process is killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise OSError(errno.EIO, "read error")
+        return pdf(drawing)
+
+    monkeypatch.setattr(Drawing, "pdf", troubled)
+    if trouble == "no fork":
+        monkeypatch.setattr(files, "CAN_FORK", False)
+    assert contents(write_report([folder]).parent) == expected
+    assert met.exists() == (trouble != "no fork")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_figure_that_cannot_be_written_is_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_sweep(tmp_path / "a", experiment(**TINY))
+    written: list[bytes] = []
+    pdf = Drawing.pdf
+
+    def on_a_full_disk(drawing: Drawing) -> bytes:
+        if written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(pdf(drawing))
+        return written[0]
+
+    monkeypatch.setattr(Drawing, "pdf", on_a_full_disk)
+    with pytest.raises(RequestError, match="report: cannot be written: No space left on device"):
+        write_report([folder])
+    assert capfd.readouterr().err == ""
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("model", ["mynet", "gone_nets:small"])

@@ -4,6 +4,7 @@ Example:
     python -m tfsgd.report logs/fmnist_stdcnn
 """
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,8 @@ def report(
     ] = None,
 ) -> None:
     """Draw the paper's figures from the records of a sweep and judge its claims, with statistics."""
+    gc.freeze()  # what is imported stays
+    gc.set_threshold(100_000, 50, 100)  # figures are many objects that live for a moment
     with Console(stderr=True).status("") as doing:  # nothing where there is no terminal
         page = write_report(folders, out, doing.update)
     print(f"report: {page}")

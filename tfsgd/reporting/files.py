@@ -1,7 +1,10 @@
 """The files beside the page: where they lie, figures, tables, and what an earlier report left."""
 
+import multiprocessing
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +18,7 @@ from tfsgd.reporting.spreadsheet import without_formulas
 from tfsgd.reporting.studies import Study
 from tfsgd.reporting.verdicts import Judgement
 
+CAN_FORK = sys.platform == "linux"  # where it can elsewhere, the system's own libraries may not bear it
 FOLDERS = {"figures": ("*.png", "*.svg", "*.pdf"), "tables": ("*.tex",)}
 
 
@@ -27,15 +31,62 @@ def report_folder(folders: Sequence[Path], out: Path | None) -> Path:
     return first / name
 
 
-def save_figure(target: Path, drawing: Drawing) -> str:
-    """Writes a figure as SVG, PNG and PDF, and lets it go; gives its SVG."""
-    svg = drawing.svg()
-    path = target / "figures" / drawing.name
-    write_atomically(path.with_name(f"{drawing.name}.svg"), svg)
-    path.with_name(f"{drawing.name}.png").write_bytes(drawing.png())
-    path.with_name(f"{drawing.name}.pdf").write_bytes(drawing.pdf())
-    drawing.figure.clear()  # many trials make many artists
-    return svg
+class Figures:
+    """Writes figures as SVG, PNG and PDF, and lets each go: many trials make many artists.
+
+    PNG and PDF take two fifths of a report's time. Where a process can be forked they are written by one, while the
+    next figure is drawn here; the files are the same. Used as a context, which ends when all are written.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self._folder = target / "figures"
+        self._warm = False
+        self._writing: tuple[Drawing, BaseProcess] | None = None
+
+    def save(self, drawing: Drawing) -> str:
+        """Gives the figure's SVG."""
+        svg = drawing.svg()
+        write_atomically(self._folder / f"{drawing.name}.svg", svg)
+        self._wait()
+        if self._warm and CAN_FORK:
+            process = multiprocessing.get_context("fork").Process(
+                target=_quietly, args=(self._write_images, drawing), daemon=True
+            )
+            process.start()
+            self._writing = drawing, process
+        else:  # the first one loads fonts and modules, which are then there in each process
+            self._write_images(drawing)
+            drawing.figure.clear()
+            self._warm = True
+        return svg
+
+    def __enter__(self) -> "Figures":
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            self._wait()
+
+    def _wait(self) -> None:
+        if self._writing is None:
+            return
+        (drawing, process), self._writing = self._writing, None
+        process.join()
+        if process.exitcode != 0:
+            self._write_images(drawing)  # fails here as it did there, so that the error is seen
+        drawing.figure.clear()
+
+    def _write_images(self, drawing: Drawing) -> None:
+        (self._folder / f"{drawing.name}.png").write_bytes(drawing.png())
+        (self._folder / f"{drawing.name}.pdf").write_bytes(drawing.pdf())
+
+
+def _quietly(write: Callable[[Drawing], None], drawing: Drawing) -> None:
+    """In a process of its own: its exit code says whether it is done."""
+    try:
+        write(drawing)
+    except BaseException:
+        sys.exit(1)
 
 
 def save_tables(

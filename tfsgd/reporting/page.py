@@ -19,7 +19,7 @@ from tfsgd.reporting.claims import GROUPS
 from tfsgd.reporting.compare import compare
 from tfsgd.reporting.drawing import Drawing, inline, style_variables
 from tfsgd.reporting.figures import draw
-from tfsgd.reporting.files import earlier_files, remove_stale, report_folder, save_figure, save_tables
+from tfsgd.reporting.files import Figures, earlier_files, remove_stale, report_folder, save_tables
 from tfsgd.reporting.studies import Study, read_studies
 from tfsgd.reporting.summary import summary_for
 from tfsgd.reporting.trial_table import trial_name, trial_table
@@ -66,12 +66,15 @@ def write_report(
     try:
         stale = earlier_files(target)
         several = len(studies) > 1
-        drawn = [
-            _drawn(target, f"{i + 1}-" if several else "", partial(draw, s), observe)
-            for i, s in enumerate(studies)
-        ]
-        compared = _drawn(target, "", partial(compare, studies), observe) if several else _Drawn([], [], [])
-        everything = [drawing for figures in (*drawn, compared) for drawing in figures.drawings]
+        with Figures(target) as figures:
+            drawn = [
+                _drawn(figures, f"{i + 1}-" if several else "", partial(draw, s), observe)
+                for i, s in enumerate(studies)
+            ]
+            compared = (
+                _drawn(figures, "", partial(compare, studies), observe) if several else _Drawn([], [], [])
+            )
+        everything = [drawing for of_study in (*drawn, compared) for drawing in of_study.drawings]
         pages = [
             _study_page(i, study, judgements, of_study.shown, of_study.undrawn)
             for i, (study, judgements, of_study) in enumerate(zip(studies, judged, drawn, strict=True))
@@ -110,7 +113,7 @@ class _Drawn:
 
 
 def _drawn(
-    target: Path,
+    figures: Figures,
     prefix: str,
     drawer: Callable[[Callable[[Drawing], None]], tuple[list[Drawing], list[str]]],
     observe: Callable[[str], None],
@@ -121,7 +124,7 @@ def _drawn(
     def save(drawing: Drawing) -> None:
         drawing.name = f"{prefix}{drawing.name}"
         observe(f"drawing {drawing.name}, figure {len(shown) + 1}")
-        shown.append(_shown(drawing, save_figure(target, drawing)))
+        shown.append(_shown(drawing, figures.save(drawing)))
 
     return _Drawn(shown, *drawer(save))
 
