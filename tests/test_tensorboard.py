@@ -1,5 +1,6 @@
 """The real TensorBoard, asked over HTTP what it shows of a sweep."""
 
+import io
 import json
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib.colors
+import matplotlib.image
+import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
@@ -17,6 +21,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.conftest import TINY
 from tfsgd.training.callbacks import EpochLog
 from tfsgd.training.scalars import EpochScalars
+
+RIGHT, WRONG = matplotlib.colors.to_rgb("#1a7f37"), matplotlib.colors.to_rgb("#c62828")
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +168,9 @@ def test_attacks_are_shown_and_the_config_is_there(server: str, logs: Path) -> N
         picture = urllib.request.urlopen(
             f"{server}data/plugin/images/individualImage?{found[0]['query']}", timeout=30
         )
-        assert picture.read(8) == b"\x89PNG\r\n\x1a\n"
+        pixels = matplotlib.image.imread(io.BytesIO(picture.read()))[..., :3]
+        said = [np.isclose(pixels, colour, atol=0.1).all(axis=2).sum() for colour in (RIGHT, WRONG)]
+        assert sum(said) > 20  # the classes over the images
         texts = ask(server + f"data/plugin/text/text?run=trials/{name}&tag=config")
         assert "relative_step_size" in texts[0]["text"]
 
