@@ -88,6 +88,7 @@ def test_a_figure_that_cannot_be_written_is_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_sweep(tmp_path / "a", experiment(**TINY))
+    others = {*multiprocessing.active_children()}  # of tests before it
     written: list[bytes] = []
     pdf = Drawing.pdf
 
@@ -101,7 +102,7 @@ def test_a_figure_that_cannot_be_written_is_a_line(
     with pytest.raises(RequestError, match="report: cannot be written: No space left on device"):
         write_report([folder])
     assert capfd.readouterr().err == ""
-    assert not multiprocessing.active_children()
+    assert {*multiprocessing.active_children()} <= others
 
 
 @pytest.mark.parametrize("model", ["mynet", "gone_nets:small"])
