@@ -189,7 +189,7 @@ def findings(folder: Path) -> Iterator[str]:
             f"{over('LR', large, SMALLEST, '.3f')} to {over('LR', large, SMALLEST, '.3f', 0.9)} at {large}. At batch size {small} "
             f"PGD at ε = 0.05 leaves {over('LR', small, 'pgd_0.05', '.1%', 0.9)} of the images, but Square, which needs no gradient, "
             f"{over('LR', small, 'square_0.05', '.1%', 0.9)} of the first 200 and Auto-PGD {over('LR', small, 'apgd_0.05', '.1%', 0.9)} "
-            "of the first 500, where they were measured: the gradients of these networks are masked."
+            "of the first 500: the gradients of these networks are masked."
         )
     yield (
         f"- **PGD with 40 steps of ε/30 has not converged**: at ε = 0.1 it leaves LR's networks of batch size {large} "

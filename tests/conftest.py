@@ -16,12 +16,16 @@ from tfsgd.data.dataset import Splits
 from tfsgd.data.load import load_splits
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.reading import to_yaml
+from tfsgd.reporting import drawing
 from tfsgd.training.devices import configure_tensorflow
 
 configure_tensorflow(threads=1)
 
 Run = Callable[..., tuple[int, str, str]]
 Config = Callable[..., Path]
+
+PICTURES = {"DPI": drawing.DPI, "PDF_FONTS": drawing.PDF_FONTS}
+WAITING = [f"tests/test_{name}.py" for name in ("workers", "machines", "engine", "ends")]
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -71,10 +75,20 @@ def mounted(folder: Path, size: str) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.fixture(autouse=True)
-def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A third of a report's time is in pixels that no test looks at."""
-    monkeypatch.setattr("tfsgd.reporting.drawing.DPI", 50)
+@pytest.fixture(autouse=True, scope="session")
+def _small_pictures() -> Iterator[None]:
+    """Half of a report's time is in pixels and fonts that no test looks at."""
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(drawing, "DPI", 50)
+        small.setattr(drawing, "PDF_FONTS", 3)
+        yield
+
+
+@pytest.fixture
+def real_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a report has them."""
+    for name, value in PICTURES.items():
+        monkeypatch.setattr(drawing, name, value)
 
 
 @pytest.fixture
@@ -188,6 +202,11 @@ def run_measure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
         return int(ended.value.code or 0), out, err
 
     return call
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that wait for what is gone come first, so that others have the cores meanwhile."""
+    items.sort(key=lambda item: item.nodeid.partition("::")[0] not in WAITING)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

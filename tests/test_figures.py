@@ -159,8 +159,8 @@ def test_colours_of_batch_sizes_stand_out_from_the_background(count: int) -> Non
         assert contrast(dark, "#16191d") >= 3
 
 
-def test_a_report_has_each_figure_as_png_svg_and_pdf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()  # pictures as large as they are
+@pytest.mark.usefixtures("real_pictures")
+def test_a_report_has_each_figure_as_png_svg_and_pdf(tmp_path: Path) -> None:
     folder = write_sweep(tmp_path / "sweep", experiment(**SMALL | {"seeds": [0]}))
     (study,) = read_studies([folder])
     drawing = draw(study)[0][0]

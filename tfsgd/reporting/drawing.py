@@ -23,6 +23,7 @@ from tfsgd.reporting.ticks import label_axes, log_labels
 
 INK, GRID, PAPER = "#1f2328", "#dde1e6", "#ffffff"
 DPI = 300  # of PNG
+PDF_FONTS = 42  # TrueType, which a journal accepts
 WIDTH = 7.2  # inches: at half of it, a column of a paper, the text is 6 to 7 points
 
 
@@ -127,10 +128,10 @@ class Drawing:
         return buffer.getvalue()
 
     def pdf(self) -> bytes:
-        """With fonts that a journal accepts. Equal records give equal bytes."""
+        """Equal records give equal bytes."""
         buffer = io.BytesIO()
         nothing = dict.fromkeys(("CreationDate", "Creator", "Producer"))
-        with matplotlib.rc_context({**STYLE, "pdf.fonttype": 42}):
+        with matplotlib.rc_context({**STYLE, "pdf.fonttype": PDF_FONTS}):
             self.figure.savefig(buffer, format="pdf", metadata=nothing)
         return buffer.getvalue()
 

@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pandas as pd
 
 from tfsgd.records.files import write_atomically
 from tfsgd.reporting.columns import dictionary
-from tfsgd.reporting.drawing import Drawing
+from tfsgd.reporting.drawing import Drawing, inline
 from tfsgd.reporting.latex import claims_table, figure_table
 from tfsgd.reporting.rows import attack_column
 from tfsgd.reporting.spreadsheet import without_formulas
@@ -19,6 +21,7 @@ from tfsgd.reporting.studies import Study
 from tfsgd.reporting.verdicts import Judgement
 
 CAN_FORK = sys.platform == "linux"  # where it can elsewhere, the system's own libraries may not bear it
+AT_A_TIME = 2  # figures: on two cores all are busy
 FOLDERS = {"figures": ("*.png", "*.svg", "*.pdf"), "tables": ("*.tex",)}
 
 
@@ -34,57 +37,71 @@ def report_folder(folders: Sequence[Path], out: Path | None) -> Path:
 class Figures:
     """Writes figures as SVG, PNG and PDF, and lets each go: many trials make many artists.
 
-    PNG and PDF take two fifths of a report's time. Where a process can be forked they are written by one, while the
-    next figure is drawn here; the files are the same. Used as a context, which ends when all are written.
+    That takes more than half of a report's time. Where a process can be forked each figure is written by one, while the
+    next ones are drawn here; the files are the same. Used as a context, which ends when all are written.
+
+    Attributes:
+        inlined: of each figure that is written, by name, the SVG as it stands in the page.
     """
 
     def __init__(self, target: Path) -> None:
+        self.inlined: dict[str, str] = {}
         self._folder = target / "figures"
-        self._warm = False
-        self._writing: tuple[Drawing, BaseProcess] | None = None
+        self._writing: deque[tuple[Drawing, BaseProcess, Connection]] = deque()
 
-    def save(self, drawing: Drawing) -> str:
-        """Gives the figure's SVG."""
-        svg = drawing.svg()
-        write_atomically(self._folder / f"{drawing.name}.svg", svg)
-        self._wait()
-        if self._warm and CAN_FORK:
-            process = multiprocessing.get_context("fork").Process(
-                target=_quietly, args=(self._write_images, drawing), daemon=True
-            )
-            process.start()
-            self._writing = drawing, process
-        else:  # the first one loads fonts and modules, which are then there in each process
-            self._write_images(drawing)
-            drawing.figure.clear()
-            self._warm = True
-        return svg
+    def save(self, drawing: Drawing) -> None:
+        """Writes a figure, or has it written; it must not be drawn on any more."""
+        if not CAN_FORK or not self.inlined:  # the first loads fonts and modules, which each process has then
+            self._written(drawing, self._write(drawing))
+            return
+        if len(self._writing) == AT_A_TIME:
+            self._wait()
+        fork = multiprocessing.get_context("fork")
+        receiver, sender = fork.Pipe(duplex=False)
+        process = fork.Process(target=_quietly, args=(self._write, drawing, sender), daemon=True)
+        process.start()
+        sender.close()
+        self._writing.append((drawing, process, receiver))
 
     def __enter__(self) -> "Figures":
         return self
 
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        if error is None:
-            self._wait()
+    def __exit__(self, error: type[BaseException] | None, *rest: object) -> None:
+        try:
+            while self._writing and error is None:
+                self._wait()
+        finally:
+            for _, process, _ in self._writing:
+                process.kill()
+                process.join()
 
     def _wait(self) -> None:
-        if self._writing is None:
-            return
-        (drawing, process), self._writing = self._writing, None
+        """For the figure that was begun first."""
+        drawing, process, receiver = self._writing.popleft()
+        try:
+            with receiver:
+                inlined = receiver.recv()
+        except EOFError:
+            inlined = self._write(drawing)  # fails here as it did there, so that the error is seen
         process.join()
-        if process.exitcode != 0:
-            self._write_images(drawing)  # fails here as it did there, so that the error is seen
+        self._written(drawing, inlined)
+
+    def _written(self, drawing: Drawing, inlined: str) -> None:
+        self.inlined[drawing.name] = inlined
         drawing.figure.clear()
 
-    def _write_images(self, drawing: Drawing) -> None:
+    def _write(self, drawing: Drawing) -> str:
+        svg = drawing.svg()
+        write_atomically(self._folder / f"{drawing.name}.svg", svg)
         (self._folder / f"{drawing.name}.png").write_bytes(drawing.png())
         (self._folder / f"{drawing.name}.pdf").write_bytes(drawing.pdf())
+        return inline(drawing, svg)
 
 
-def _quietly(write: Callable[[Drawing], None], drawing: Drawing) -> None:
-    """In a process of its own: its exit code says whether it is done."""
+def _quietly(write: Callable[[Drawing], str], drawing: Drawing, sender: Connection) -> None:
+    """In a process of its own, which sends nothing where it fails."""
     try:
-        write(drawing)
+        sender.send(write(drawing))
     except BaseException:
         sys.exit(1)
 

@@ -1,8 +1,9 @@
 """The page, the files beside it, and everything on it in words."""
 
+import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from tfsgd.reporting import paper
 from tfsgd.reporting.beyond_claims import BEYOND
 from tfsgd.reporting.claims import GROUPS
 from tfsgd.reporting.compare import compare
-from tfsgd.reporting.drawing import Drawing, inline, style_variables
+from tfsgd.reporting.drawing import Drawing, style_variables
 from tfsgd.reporting.figures import draw
 from tfsgd.reporting.files import Figures, earlier_files, remove_stale, report_folder, save_tables
 from tfsgd.reporting.studies import Study, read_studies
@@ -71,18 +72,18 @@ def write_report(
                 _drawn(figures, f"{i + 1}-" if several else "", partial(draw, s), observe)
                 for i, s in enumerate(studies)
             ]
-            compared = (
-                _drawn(figures, "", partial(compare, studies), observe) if several else _Drawn([], [], [])
-            )
+            compared = _drawn(figures, "", partial(compare, studies), observe) if several else _Drawn([], [])
         everything = [drawing for of_study in (*drawn, compared) for drawing in of_study.drawings]
         pages = [
-            _study_page(i, study, judgements, of_study.shown, of_study.undrawn)
+            _study_page(i, study, judgements) | of_study.shown(figures.inlined)
             for i, (study, judgements, of_study) in enumerate(zip(studies, judged, drawn, strict=True))
         ]
         tables = save_tables(target, studies, judged, [of_study.drawings for of_study in drawn])
         remove_stale(target, stale, {drawing.name for drawing in everything}, tables)
         write_atomically(target / "claims.json", to_json(_claims_json(studies, judged, target)))
-        content = _render(studies, pages, compared, target, style_variables(everything))
+        content = _render(
+            studies, pages, compared.shown(figures.inlined), target, style_variables(everything)
+        )
         write_atomically(target / "index.html", content)
     except OSError as error:
         raise RequestError(f"{error.filename or target}: cannot be written: {error.strerror}") from None
@@ -105,11 +106,15 @@ class _Shown:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A study's figures, saved: as the page needs them, what they are without their artists, and what is lacking."""
+    """A study's figures, saved and without their artists, and in words those that are lacking."""
 
-    shown: list[_Shown]
     drawings: list[Drawing]
     undrawn: list[str]
+
+    def shown(self, inlined: Mapping[str, str]) -> dict[str, Any]:
+        """As the page needs them; the SVG of each by its name."""
+        figures = [_shown(drawing, inlined[drawing.name]) for drawing in self.drawings]
+        return {"figures": figures, "extra": sum(f.extra for f in figures), "undrawn": self.undrawn}
 
 
 def _drawn(
@@ -119,17 +124,17 @@ def _drawn(
     observe: Callable[[str], None],
 ) -> _Drawn:
     """Draws and saves figures one by one; their names begin with the prefix."""
-    shown: list[_Shown] = []
+    count = itertools.count(1)
 
     def save(drawing: Drawing) -> None:
         drawing.name = f"{prefix}{drawing.name}"
-        observe(f"drawing {drawing.name}, figure {len(shown) + 1}")
-        shown.append(_shown(drawing, figures.save(drawing)))
+        observe(f"drawing {drawing.name}, figure {next(count)}")
+        figures.save(drawing)
 
-    return _Drawn(shown, *drawer(save))
+    return _Drawn(*drawer(save))
 
 
-def _shown(drawing: Drawing, svg: str) -> _Shown:
+def _shown(drawing: Drawing, inlined: str) -> _Shown:
     return _Shown(
         id=f"figure-{drawing.name}",
         name=drawing.name,
@@ -137,7 +142,7 @@ def _shown(drawing: Drawing, svg: str) -> _Shown:
         caption=drawing.caption,
         extra=drawing.extra,
         first=drawing.first,
-        svg=Markup(inline(drawing, svg)),  # drawn here, its texts are escaped
+        svg=Markup(inlined),  # drawn here, its texts are escaped
         values=drawing.values,
     )
 
@@ -167,7 +172,7 @@ def _claims_json(
 def _render(
     studies: Sequence[Study],
     pages: list[dict[str, Any]],
-    compared: _Drawn,
+    compared: dict[str, Any],
     target: Path,
     style: tuple[dict[str, str], dict[str, str]],
 ) -> str:
@@ -192,9 +197,7 @@ def _render(
     )
 
 
-def _study_page(
-    index: int, study: Study, judgements: Sequence[Judgement], figures: list[_Shown], undrawn: list[str]
-) -> dict[str, Any]:
+def _study_page(index: int, study: Study, judgements: Sequence[Judgement]) -> dict[str, Any]:
     tally: Counter[str] = Counter(j.verdict for j in judgements if j.primary and j.claim.group != BEYOND)
     bad = study.trials[study.trials["status"] != "completed"]
     return {
@@ -208,9 +211,6 @@ def _study_page(
         "paper_epsilon": study.paper_epsilon,
         "absent": [(f.trial, f.error) for f in study.failures] + [(name, "") for name in study.missing],
         "bad": [(trial_name(row), row["status"]) for row in bad.to_dict("records")],
-        "figures": figures,
-        "extra": sum(figure.extra for figure in figures),
-        "undrawn": undrawn,
         "claims_note": (
             "Every claim is judged at the paper's ε and at the others that were measured. Holm's correction "
             "runs over the claims at the paper's ε together with those without an attack, and over the "
