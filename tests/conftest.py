@@ -1,5 +1,6 @@
 """One thread and op determinism for every test, tiny real data, and sweeps called as a user calls them."""
 
+import gc
 import subprocess
 import sys
 import textwrap
@@ -20,6 +21,8 @@ from tfsgd.reporting import drawing
 from tfsgd.training.devices import configure_tensorflow
 
 configure_tensorflow(threads=1)
+gc.freeze()  # what is imported stays; looking at it again and again is a part of every test's time
+gc.set_threshold(100_000, 50, 100)
 
 Run = Callable[..., tuple[int, str, str]]
 Config = Callable[..., Path]

@@ -14,6 +14,12 @@ from tfsgd.measures.victim import Images, Labels
 from tfsgd.plan.config import Experiment
 
 COLUMNS = 8
+CELL, SIDE, GAP = (
+    (1.2, 1.5),
+    1.1,
+    0.06,
+)  # inches: of an image with what is said of it, of the image, between things
+TOP = 0.5  # inches for the title
 
 
 @dataclass(frozen=True)
@@ -49,28 +55,33 @@ def as_png(rows: list[Row], labels: Labels, names: Sequence[str]) -> bytes:
         labels: true class of each column.
         names: of the classes.
     """
-    figure = Figure((1.25 * COLUMNS, 1.55 * len(rows) + 0.4), layout="constrained")
-    figure.suptitle(
+    left = 0.2 + 0.09 * max(len(line) for row in rows for line in row.title.splitlines())
+    width, height = left + CELL[0] * COLUMNS, TOP + CELL[1] * len(rows) + GAP
+    figure = Figure((width, height))
+    axes = figure.add_axes((0, 0, 1, 1))  # one for all, in inches: one for each image takes a second
+    axes.set_axis_off()
+    axes.text(
+        width / 2, 0.1,
         "Over each image the class that the network takes it for: green is right, red is wrong.\n"
         "Change: perturbed minus clean, grey where there is none.",
-        fontsize=10,
-    )
-    axes = figure.subplots(len(rows), COLUMNS, squeeze=False)
-    for line, row in zip(axes, rows, strict=True):
-        for i, axis in enumerate(line):
-            axis.set_xticks([])
-            axis.set_yticks([])
-            if i >= len(row.images):
-                axis.set_axis_off()
-                continue
-            axis.imshow(row.images[i].squeeze(), cmap="gray", vmin=0, vmax=1)
+        fontsize=10, ha="center", va="top",
+    )  # fmt: skip
+    for j, row in enumerate(rows):
+        bottom = TOP + CELL[1] * (j + 1) - GAP
+        axes.text(left - GAP, bottom - SIDE / 2, row.title, fontsize=10, ha="right", va="center")
+        for i, image in enumerate(row.images):
+            high, wide = (SIDE * n / max(image.shape[:2]) for n in image.shape[:2])
+            middle = left + CELL[0] * (i + 0.5)
+            place = (middle - wide / 2, middle + wide / 2, bottom, bottom - high)
+            axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1, extent=place, aspect="auto")
             if row.predicted is not None:
                 right = row.predicted[i] == labels[i]
-                said = (
-                    names[row.predicted[i]] if right else f"{names[row.predicted[i]]}\nnot {names[labels[i]]}"
+                said = names[row.predicted[i]] + ("" if right else f"\nnot {names[labels[i]]}")
+                colour = "#1a7f37" if right else "#c62828"
+                axes.text(
+                    middle, bottom - high - GAP / 2, said, fontsize=9, color=colour, ha="center", va="bottom"
                 )
-                axis.set_title(said, fontsize=9, color="#1a7f37" if right else "#c62828", pad=2)
-        line[0].set_ylabel(row.title, fontsize=10)
+    axes.set(xlim=(0, width), ylim=(height, 0))
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=100)
     return file.getvalue()
