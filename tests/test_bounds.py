@@ -162,7 +162,7 @@ def test_the_largest_grid_is_shown_a_line_a_trial(config: Config, tmp_path: Path
         tmp_path / "logs",
     )
     assert (code, err) == (0, "")
-    assert out.count("\n") == LARGEST_GRID + 1
+    assert out.count("\n") == 1 + LARGEST_GRID + 1  # how many, each, and how many have a record
     assert "tiny: 100,000 trials of 1 epoch\n" in out
     assert "lr/b0100-m0.9-s99  LR  batch_size 100, momentum 0.9, learning_rate 0.01, seed 99\n" in out
 

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import Config, Run, Work, mounted
+from tests.synthetic import experiment, write_sweep
 from tfsgd.data.dataset import Splits
-from tfsgd.plan.reading import load_experiment
+from tfsgd.plan.reading import load_experiment, to_yaml
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder, read_record
 from tfsgd.sweeping import attempt, tuner
@@ -335,7 +336,33 @@ def test_dry_run_shows_the_trials_and_needs_no_data(config: Config, run_sweep: R
     code, out, _ = run_sweep(config(dataset="mnist", data_dir="/nonexistent"), "--dry-run")
     assert code == 0
     assert "lr/b0064-m0.9-s0" in out
+    assert out.endswith(f"none of 2 trials has a record in {tmp_path}/logs/tiny yet\n")
     assert not (tmp_path / "logs").exists()
+
+
+def test_dry_run_says_how_much_is_left_and_refuses_what_training_would(
+    run_sweep: Run, tmp_path: Path
+) -> None:
+    of = experiment(name="tiny", batch_sizes=[64, 128], seeds=[0])
+    done = next(iter(grid(of))).name
+    folder = write_sweep(tmp_path / "logs" / "tiny", of, leave_out=lambda trial: trial.name != done)
+    [record] = LogFolder(folder).records()
+    hours = (sum(record.seconds.values()) + sum(m.seconds or 0 for m in record.measurements)) / 3600
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(of.model_dump(exclude_defaults=True)))
+    left = len(grid(of)) - 1
+    code, out, err = run_sweep(path, "--dry-run")
+    assert (code, err) == (0, "")
+    assert out.endswith(
+        f"1 of {left + 1} trials have a record in {tmp_path}/logs/tiny; the other {left} take one worker about "
+        f"{hours * left:.1f} h, as those did\n"
+    )
+    code, out, err = run_sweep(path, "--dry-run", "--set", "epochs=7")
+    assert (code, out) == (2, "")
+    assert (
+        f"epochs: {tmp_path}/logs/tiny holds trials trained with '100 epochs', this config says '7 epochs'"
+        in err
+    )
 
 
 @pytest.mark.parametrize(

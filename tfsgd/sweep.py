@@ -20,7 +20,7 @@ from tfsgd.records.lease import locked
 from tfsgd.records.ledger import is_complete, name_regimes, trained
 from tfsgd.sweeping.progress import Display, console
 from tfsgd.sweeping.run import Crew, bring_workers, prepared, run_trials
-from tfsgd.sweeping.tables import MANY, plan_lines, plan_table, results_table
+from tfsgd.sweeping.tables import MANY, plan_lines, plan_table, results_table, what_is_left
 
 
 def sweep(
@@ -96,8 +96,7 @@ def sweep(
     if data is not None and not data.is_dir():
         raise RequestError(f"--data {shown_path(data)}: expected a folder with data sets, found none")
     if dry_run:
-        refuse_unwritable(logs / experiment.name)
-        _show_plan(experiment)
+        _show_plan(experiment, _named(logs, experiment))
         return OK
     if join and (listen or jobqueue):
         raise RequestError(
@@ -155,17 +154,23 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, in_full: str) 
     return _exit_code([trial for trial in trials if trial not in complete], failures, folder)
 
 
-def _show_plan(experiment: Experiment) -> None:
+def _show_plan(experiment: Experiment, folder: LogFolder) -> None:
     trials = grid(experiment)
+    refuse_unwritable(folder.path)
+    done = [record for _, record in trained(trials, experiment, folder)]
     if len(trials) <= MANY:
         console().print(plan_table(trials, experiment))
     else:
         print("\n".join(plan_lines(trials, experiment)))
+    print(what_is_left(trials, done, str(folder.path)))
+
+
+def _named(logs: Path, experiment: Experiment) -> LogFolder:
+    return LogFolder(logs / (experiment.name + ("-quick" if experiment.profile == "quick" else "")))
 
 
 def _log_folder(logs: Path, experiment: Experiment) -> LogFolder:
-    name = experiment.name + ("-quick" if experiment.profile == "quick" else "")
-    folder = LogFolder(logs / name)
+    folder = _named(logs, experiment)
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
         probe = folder.path / ".writable"

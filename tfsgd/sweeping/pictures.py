@@ -14,12 +14,10 @@ from tfsgd.measures.victim import Images, Labels
 from tfsgd.plan.config import Experiment
 
 COLUMNS = 8
-CELL, SIDE, GAP = (
-    (1.2, 1.5),
-    1.1,
-    0.06,
-)  # inches: of an image with what is said of it, of the image, between things
-TOP = 0.5  # inches for the title
+# Inches
+CELL = (1.2, 1.5)  # of an image with what is said of it
+SIDE, GAP = 1.1, 0.06  # of the image, and between things
+TOP = 0.5  # of the title
 
 
 @dataclass(frozen=True)

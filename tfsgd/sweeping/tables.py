@@ -51,6 +51,17 @@ def plan_table(trials: list[Trial], experiment: Experiment) -> Table:
     return table
 
 
+def what_is_left(trials: Sequence[Trial], done: Sequence[Record], where: str) -> str:
+    """How many trials have a record there, and how long the others may take."""
+    if not done:
+        return f"none of {counted(len(trials), 'trial')} has a record in {where} yet"
+    left, seconds = len(trials) - len(done), sum(map(_seconds, done)) / len(done)
+    more = (
+        f"; the other {left} take one worker about {duration(left * seconds)}, as those did" if left else ""
+    )
+    return f"{len(done)} of {counted(len(trials), 'trial')} have a record in {where}{more}"
+
+
 MOST_COLUMNS = 12  # of what is measured beside natural accuracy and λ1: more cannot be read
 
 
@@ -86,11 +97,10 @@ def _results(
         s = trial.settings
         found = [record.find(replace(r, seed=trial.seed if r.epsilon is not None else r.seed)) for r in shown]
         top = record.top_eigenvalue
-        seconds = sum(record.seconds.values()) + sum(m.seconds or 0 for m in record.measurements)
         table.add_row(
             " = ".join(record.regimes), str(s.batch_size), str(s.momentum), f"{s.learning_rate:g}", str(trial.seed),
             _number(record.accuracy("train")), _number(record.accuracy("test")), *map(_shown, found),
-            _shown(top), duration(seconds), record.status,
+            _shown(top), duration(_seconds(record)), record.status,
         )  # fmt: skip
     said = []
     if any(m.kind == "curvature" and not m.values["converged"] for _, r in results for m in r.measurements):
@@ -99,6 +109,11 @@ def _results(
         said.append(f"{counted(left_out, 'more column')}: python -m tfsgd.report writes all into records.csv")
     table.caption = "; ".join(said) or None
     return table
+
+
+def _seconds(record: Record) -> float:
+    """What a trial has taken."""
+    return sum(record.seconds.values()) + sum(m.seconds or 0 for m in record.measurements)
 
 
 def _shown(found: Measurement | None) -> str:
