@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy import stats
 
 from tfsgd.reporting.drawing import (
     INK,
@@ -29,6 +28,7 @@ from tfsgd.reporting.drawing import (
 from tfsgd.reporting.paper import BAD, BASE_MOMENTUM, attack_name, is_eigenvalue
 from tfsgd.reporting.regimes import Regime, curves, paper_regimes, regimes_of
 from tfsgd.reporting.rows import attack_column
+from tfsgd.reporting.statistics import t_quantile
 from tfsgd.reporting.studies import Study
 
 
@@ -239,7 +239,7 @@ class _Mean:
         numbers = np.log(values) if view.is_log else values
         mean, half, count = float(numbers.mean()), 0.0, len(numbers)
         if count > 1:
-            half = float(stats.t.ppf(0.975, count - 1)) * float(numbers.std(ddof=1)) / math.sqrt(count)
+            half = t_quantile(0.975, count - 1) * float(numbers.std(ddof=1)) / math.sqrt(count)
         ends = [mean, mean - half, mean + half]
         mean, low, high = [math.exp(end) for end in ends] if view.is_log else ends
         size = int(cell["batch_size"].iloc[0])
