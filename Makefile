@@ -8,7 +8,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DATA := $(wildcard data)
-RUN := $(if $(DATA),TFSGD_DATA="$${TFSGD_DATA:-$(DATA)}" )$(BIN)
+RUN := $(if $(DATA),TFSGD_DATA="$${TFSGD_DATA:-$(abspath $(DATA))}" )$(BIN)
 
 .PHONY: sweep test check tensorboard faults lint api results wheel-test setup
 

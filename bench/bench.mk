@@ -9,7 +9,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 bench: .venv-bench/.complete
 	@sh scripts/get-fashion-mnist
-	$(if $(DATA),TFSGD_DATA="$${TFSGD_DATA:-$(DATA)}" ).venv-bench/bin/python -m bench --page docs/performance.md $(BENCH)
+	$(if $(DATA),TFSGD_DATA="$${TFSGD_DATA:-$(abspath $(DATA))}" ).venv-bench/bin/python -m bench --page docs/performance.md $(BENCH)
 
 .venv-bench/.complete: setup.cfg pyproject.toml constraints.txt bench/requirements.txt
 	"$(PYTHON)" -m venv .venv-bench
