@@ -60,28 +60,43 @@ def test_out_says_where_and_other_files_there_stay(tmp_path: Path) -> None:
     assert 'href="../../a/trials/' in text
 
 
-@pytest.mark.parametrize("trouble", ["no fork", "its process fails", "its process is killed"])
-def test_figures_are_the_same_whoever_writes_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], trouble: str
-) -> None:
+def test_figures_are_the_same_whoever_writes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_sweep(tmp_path / "a", experiment(**TINY))
-    expected = contents(write_report([folder]).parent)
-    here, pdf, met = os.getpid(), Drawing.pdf, tmp_path / "met"
+    here, pdf, elsewhere = os.getpid(), Drawing.pdf, tmp_path / "elsewhere"
 
-    def troubled(drawing: Drawing) -> bytes:
+    def noticed(drawing: Drawing) -> bytes:
         if os.getpid() != here:
-            met.touch()
-            if trouble == "its process is killed":
-                os.kill(os.getpid(), signal.SIGKILL)
-            raise OSError(errno.EIO, "read error")
+            elsewhere.touch()
         return pdf(drawing)
 
-    monkeypatch.setattr(Drawing, "pdf", troubled)
-    if trouble == "no fork":
-        monkeypatch.setattr(files, "CAN_FORK", False)
+    monkeypatch.setattr(Drawing, "pdf", noticed)
+    expected = contents(write_report([folder]).parent)
+    assert elsewhere.exists()
+    elsewhere.unlink()
+    monkeypatch.setattr(files, "CAN_FORK", False)
     assert contents(write_report([folder]).parent) == expected
-    assert met.exists() == (trouble != "no fork")
+    assert not elsewhere.exists()
+
+
+def test_a_figure_whose_process_is_killed_is_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_sweep(tmp_path / "a", experiment(**TINY))
+    others = {*multiprocessing.active_children()}  # of tests before it
+    here, pdf = os.getpid(), Drawing.pdf
+
+    def killed(drawing: Drawing) -> bytes:
+        if os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return pdf(drawing)
+
+    monkeypatch.setattr(Drawing, "pdf", killed)
+    with pytest.raises(
+        RequestError, match=r"figures/.*: cannot be written: the process that wrote it was killed"
+    ):
+        write_report([folder])
     assert capfd.readouterr().err == ""
+    assert {*multiprocessing.active_children()} <= others
 
 
 def test_a_figure_that_cannot_be_written_is_a_line(

@@ -1,10 +1,11 @@
 """The files beside the page: where they lie, figures, tables, and what an earlier report left."""
 
+import errno
 import multiprocessing
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -47,63 +48,69 @@ class Figures:
     def __init__(self, target: Path) -> None:
         self.inlined: dict[str, str] = {}
         self._folder = target / "figures"
-        self._writing: deque[tuple[Drawing, BaseProcess, Connection]] = deque()
+        self._writing: deque[tuple[Path, BaseProcess, Connection]] = deque()
 
     def save(self, drawing: Drawing) -> None:
-        """Writes a figure, or has it written; it must not be drawn on any more."""
-        if not CAN_FORK or not self.inlined:  # the first loads fonts and modules, which each process has then
-            self._written(drawing, self._write(drawing))
-            return
-        if len(self._writing) == AT_A_TIME:
-            self._wait()
-        fork = multiprocessing.get_context("fork")
-        receiver, sender = fork.Pipe(duplex=False)
-        process = fork.Process(target=_quietly, args=(self._write, drawing, sender), daemon=True)
-        process.start()
-        sender.close()
-        self._writing.append((drawing, process, receiver))
+        """Writes a figure, or has it written, and clears it.
+
+        Raises:
+            OSError: it, or one before it, cannot be written.
+        """
+        path = self._folder / drawing.name
+        if CAN_FORK and self.inlined:
+            self._wait(AT_A_TIME - 1)
+            fork = multiprocessing.get_context("fork")
+            receiver, sender = fork.Pipe(duplex=False)
+            process = fork.Process(target=_send, args=(sender, path, drawing), daemon=True)
+            process.start()
+            sender.close()
+            self._writing.append((path, process, receiver))
+        else:  # the first loads fonts and modules, which each process has then
+            self.inlined[drawing.name] = _write(path, drawing)
+        drawing.figure.clear()
 
     def __enter__(self) -> "Figures":
         return self
 
     def __exit__(self, error: type[BaseException] | None, *rest: object) -> None:
         try:
-            while self._writing and error is None:
-                self._wait()
+            if error is None:
+                self._wait(0)
         finally:
             for _, process, _ in self._writing:
                 process.kill()
                 process.join()
 
-    def _wait(self) -> None:
-        """For the figure that was begun first."""
-        drawing, process, receiver = self._writing.popleft()
-        try:
+    def _wait(self, most: int) -> None:
+        """Until so many are not written yet, at most."""
+        while len(self._writing) > most:
+            path, process, receiver = self._writing.popleft()
             with receiver:
-                inlined = receiver.recv()
-        except EOFError:
-            inlined = self._write(drawing)  # fails here as it did there, so that the error is seen
-        process.join()
-        self._written(drawing, inlined)
-
-    def _written(self, drawing: Drawing, inlined: str) -> None:
-        self.inlined[drawing.name] = inlined
-        drawing.figure.clear()
-
-    def _write(self, drawing: Drawing) -> str:
-        svg = drawing.svg()
-        write_atomically(self._folder / f"{drawing.name}.svg", svg)
-        (self._folder / f"{drawing.name}.png").write_bytes(drawing.png())
-        (self._folder / f"{drawing.name}.pdf").write_bytes(drawing.pdf())
-        return inline(drawing, svg)
+                try:
+                    sent = receiver.recv()
+                except EOFError:
+                    sent = OSError(errno.EIO, "the process that wrote it was killed", str(path))
+            process.join()
+            if isinstance(sent, Exception):
+                raise sent
+            self.inlined[path.name] = sent
 
 
-def _quietly(write: Callable[[Drawing], str], drawing: Drawing, sender: Connection) -> None:
-    """In a process of its own, which sends nothing where it fails."""
+def _send(sender: Connection, path: Path, drawing: Drawing) -> None:
+    """In a process of its own: sends the figure as it stands in the page, or why it could not be written."""
     try:
-        sender.send(write(drawing))
-    except BaseException:
-        sys.exit(1)
+        sender.send(_write(path, drawing))
+    except Exception as error:
+        sender.send(error)
+
+
+def _write(path: Path, drawing: Drawing) -> str:
+    """Writes a figure's files; gives its SVG as it stands in the page."""
+    svg = drawing.svg()
+    write_atomically(path.with_name(f"{path.name}.svg"), svg)
+    path.with_name(f"{path.name}.png").write_bytes(drawing.png())
+    path.with_name(f"{path.name}.pdf").write_bytes(drawing.pdf())
+    return inline(drawing, svg)
 
 
 def save_tables(

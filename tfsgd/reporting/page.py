@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -175,7 +175,8 @@ def _render(
     compared: dict[str, Any],
     target: Path,
     style: tuple[dict[str, str], dict[str, str]],
-) -> str:
+) -> Iterator[str]:
+    """The page in pieces: it is large."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tfsgd.reporting", "."),
         autoescape=True,
@@ -184,7 +185,7 @@ def _render(
     )
     light, dark = style
     columns, trials = trial_table(studies, target)
-    return environment.get_template("page.html.j2").render(
+    return environment.get_template("page.html.j2").generate(
         titles=list(dict.fromkeys(study.title for study in studies)),
         studies=pages,
         compared=compared,
