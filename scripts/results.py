@@ -30,11 +30,7 @@ BLOCK = re.compile(r"(<!-- (\w+) of ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
 VERDICTS = {"supported": "as in the paper", "contradicted": "not as in the paper"}
 MAIN = ("batch-", "constant-", "lower-", "momentum-", "counter-", "ceiling-lr")
 BEYOND = {"supported": "holds", "contradicted": "does not hold"}
-SHOWN = {
-    None: (None,),
-    "fgsm": (0.1, 0.3),
-    "pgd": (0.1, 0.3),
-}  # attack -> epsilons whose claims are in the tables
+SHOWN = {None: (None,), "fgsm": (0.1, 0.3), "pgd": (0.1, 0.3)}  # the epsilons in the tables
 
 
 def main() -> None:
@@ -175,10 +171,11 @@ def findings(folder: Path) -> Iterator[str]:
     )
     if 0.9 in set(t[t.regime == "LR"].momentum):
         middle = int(t.batch_size.median())
+        momenta = sorted(t[t.regime == "LR"].momentum.unique())
+        flat = [", ".join(over("LR", b, "eigenvalue", ".0f", m) for m in momenta) for b in (small, large)]
         yield (
-            f"- **Momentum 0.9 flattens under LR, and under LR/BS where it trains**: under LR λ1 falls from "
-            f"{over('LR', small, 'eigenvalue', '.0f')} to {over('LR', small, 'eigenvalue', '.0f', 0.9)} at batch size {small} and from "
-            f"{over('LR', large, 'eigenvalue', '.0f')} to {over('LR', large, 'eigenvalue', '.0f', 0.9)} at {large}; under LR/BS from "
+            "- **Momentum flattens under LR, and under LR/BS where it trains**: under LR λ1 is, at momenta "
+            f"{', '.join(f'{m:g}' for m in momenta)}, {flat[0]} at batch size {small} and {flat[1]} at {large}; under LR/BS momentum 0.9 lowers it from "
             f"{over('LR/BS', middle, 'eigenvalue', '.0f')} to {over('LR/BS', middle, 'eigenvalue', '.0f', 0.9)} at {middle}, and at "
             f"{large} {of_all('LR/BS', large, 0.9, 'collapsed')} networks collapsed. It also trains further: under LR at batch size "
             f"{large} the train loss falls from {over('LR', large, 'train_loss')} to {over('LR', large, 'train_loss', '.2f', 0.9)}."
