@@ -190,7 +190,9 @@ def undisturbed(factory: pytest.TempPathFactory, workers: int) -> tuple[dict[str
 
 
 def _swept(root: Path, workers: int) -> dict[str, Any]:
-    sweep = Sweep(root, "--workers", str(workers))
+    temporary = root / "tmp"
+    temporary.mkdir()
+    sweep = Sweep(root, "--workers", str(workers), environment={"TMPDIR": str(temporary)})
     family = sweep.wait_for(lambda: len(sweep.workers()) == workers and sweep.family())
     code, out, err = sweep.end()
     assert (code, err) == (0, ""), out + err
@@ -198,6 +200,8 @@ def _swept(root: Path, workers: int) -> dict[str, Any]:
     assert len(found) == TRIALS
     assert sorted(ended(out)) == sorted(found)
     assert not list(sweep.logs.glob("trials/*/*/checkpoint"))
-    assert not sweep.folder.images_path.exists()
     wait_until_gone(family)
+    assert not sweep.folder.images_path.exists()
+    assert not sweep.folder.temporary_path.exists()
+    assert {path.name for path in temporary.iterdir()} <= {"dask-scratch-space"}
     return found

@@ -42,6 +42,11 @@ class LogFolder:
         return self.tuner_path / "images"
 
     @property
+    def temporary_path(self) -> Path:
+        """Temporary files of a running sweep's workers, which are ended at once and clear nothing away."""
+        return self.tuner_path / "tmp"
+
+    @property
     def certificate_path(self) -> Path:
         """What workers of other machines need to join a sweep that is running; its user alone can read it."""
         return self.tuner_path / "certificate.json"

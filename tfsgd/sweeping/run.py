@@ -138,7 +138,8 @@ def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["Engine | N
         with Engine(folder, workers, listen, crew.dashboard, jobs) as engine:
             yield engine
     finally:
-        shutil.rmtree(folder.images_path, ignore_errors=True)
+        for path in (folder.images_path, folder.temporary_path):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _say_device(workers: list[dict[str, Any]], alone: bool) -> None:

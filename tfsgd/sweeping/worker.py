@@ -9,6 +9,7 @@ import functools
 import json
 import os
 import signal
+import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ TOPIC = "tfsgd"  # under which it says how trials go on
 def dask_setup(worker: Any) -> None:
     """Dask's hook, before a worker registers: TensorFlow is there and set up when the first trial comes."""
     about = json.loads(os.environ[ABOUT])
-    _speak_into(log_of(LogFolder(Path(about["logs"])), about["name"]))
+    folder = LogFolder(Path(about["logs"]))
+    _speak_into(log_of(folder, about["name"]))
+    folder.temporary_path.mkdir(exist_ok=True)
+    tempfile.tempdir = str(folder.temporary_path)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's, which ends its workers
 
     with quickly():
