@@ -1,5 +1,6 @@
 """However a command ends, it says so in one line: signals, a reader that has gone, a full disk, closed streams."""
 
+import io
 import os
 import signal
 import subprocess
@@ -9,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from tests.conftest import TINY
 from tests.hostile import SURVIVED, ran, write
 from tests.synthetic import write_sweep
+from tfsgd import command
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.dialect import to_yaml
 from tfsgd.records.folder import LogFolder, read_record
+from tfsgd.sweeping.progress import console
 
 SCRIPT = """
 import os, signal, sys, time
@@ -27,6 +31,7 @@ def work() -> None:
     print("went on")
 command.run(work, "sweep", interrupted="interrupted; the same command goes on from here")
 """
+REFUSED = b": expected ASCII or UTF-8, in a locale that has it; rename it, or set LC_ALL=C.UTF-8\n"
 GOES_ON = "interrupted; the same command goes on from here\n"
 
 
@@ -124,3 +129,38 @@ def test_a_closed_stream_is_nobodys_file(finished: list[Any], closed: int, tmp_p
     for path in tmp_path.rglob("*"):
         if path.is_file():
             assert "tiny: 1 trial," not in path.read_text(errors="replace")
+
+
+# Locales
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_a_locale_lacks_is_said_in_other_words(
+    encoding: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    app = typer.Typer()
+    app.command()(lambda: console().print("λ1 at ε ≤ 0.3 of 日"))
+    shown = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setattr(sys, "argv", ["sweep"])
+    assert command.outcome(app, "sweep", "interrupted") == 0
+    assert shown.buffer.getvalue() == b"lambda1 at epsilon <= 0.3 of ?\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "locale"),
+    [
+        (b"logs\xff", {}),
+        ("größe".encode(), {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}),
+    ],
+    ids=["no UTF-8", "ASCII alone"],
+)
+def test_a_name_that_tensorflow_would_take_for_another_is_refused(
+    name: bytes, locale: dict[str, str]
+) -> None:
+    called = [sys.executable.encode(), b"-m", b"tfsgd.report", name]
+    done = subprocess.run(called, capture_output=True, env=os.environ | locale)
+    assert (done.returncode, done.stdout) == (2, b"")
+    shown = name.decode("ascii", "surrogateescape").encode("ascii", "backslashreplace")
+    assert done.stderr == b"error: " + shown + REFUSED
+    SURVIVED["ends"] += 1

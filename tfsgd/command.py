@@ -1,5 +1,6 @@
 """What all commands have in common: how they are spelled, how they refuse, and what they exit with."""
 
+import codecs
 import contextlib
 import errno
 import functools
@@ -17,6 +18,7 @@ from tfsgd.errors import OutputLost, RequestError
 from tfsgd.plan.dialect import shown_path
 
 OK, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
+IN_OTHER_WORDS = {"λ": "lambda", "ε": "epsilon", "γ": "gamma", "η": "eta", "×": "x", "≤": "<=", "−": "-", "…": "..."}  # fmt: skip
 
 
 def spelled(name: str) -> str:
@@ -49,8 +51,10 @@ def leave(code: int) -> NoReturn:
 def outcome(app: typer.Typer, prog: str, interrupted: str) -> int:
     """Runs an app; its exit code. What is wrong has then been said in one line."""
     _fill_closed_streams()
+    _say_what_a_locale_lacks_in_other_words()
     try:
         _refuse_empty(sys.argv[1:])
+        _refuse_other_encodings(sys.argv[1:])
         code: Any = app(standalone_mode=False, prog_name=prog)
         _flush()
     except RequestError as error:
@@ -81,6 +85,15 @@ def _refuse_empty(arguments: list[str]) -> None:
             raise RequestError(f"{option or before or 'argument 1'}: expected a value, found an empty one")
 
 
+def _refuse_other_encodings(arguments: list[str]) -> None:
+    """TensorFlow takes every path for UTF-8: with another one it writes beside the folder that is meant, or fails."""
+    for argument in arguments:
+        if os.fsencode(argument) != argument.encode("utf-8", "replace"):
+            raise RequestError(
+                f"{shown_path(argument)}: expected ASCII or UTF-8, in a locale that has it; rename it, or set LC_ALL=C.UTF-8"
+            )
+
+
 def _refuse(message: str) -> int:
     _say("error: " + " ".join(message.splitlines()))
     return WRONG_REQUEST
@@ -103,6 +116,19 @@ def _fill_closed_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+def _say_what_a_locale_lacks_in_other_words() -> None:
+    """On a terminal that is not set to UTF-8: `lambda1`."""
+    codecs.register_error("tfsgd.in_other_words", _in_other_words)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="tfsgd.in_other_words")
+
+
+def _in_other_words(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return IN_OTHER_WORDS.get(error.object[error.start], "?"), error.start + 1
 
 
 def _noticing_lost_output(command: Callable[..., int | None]) -> Callable[..., int | None]:

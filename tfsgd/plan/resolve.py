@@ -97,7 +97,7 @@ def locate(name: str, code_dir: Path | None, key: str) -> None:
 def _names_in(file: Path) -> set[str] | None:
     """What a module's file gives a name to; `None`: only its import can tell."""
     try:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         table = symtable.symtable(text, str(file), "exec")
     except (OSError, SyntaxError, ValueError):  # the import says what is wrong
         return None

@@ -11,7 +11,7 @@ from typing import Any
 
 def text_of(path: Path) -> str | None:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except OSError:
         return None
 
