@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import ndtr
 
 from tests.synthetic import PAPER_REGIMES, Table, experiment
 from tfsgd.reporting import evidence
@@ -13,9 +14,10 @@ from tfsgd.reporting.beyond_claims import BEYOND, LARGEST_RATIO, RATIO, beyond_c
 from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric, attacked
 from tfsgd.reporting.claims import claims
 from tfsgd.reporting.edge_evidence import below_ceiling, ceiling_falls, momentum_is_rate
+from tfsgd.reporting.eigen_evidence import explains
 from tfsgd.reporting.evidence import Described, Evidence, Impossible
 from tfsgd.reporting.loss_evidence import both_rise_at_equal_loss, follows_confidence
-from tfsgd.reporting.statistics import difference_of_correlations
+from tfsgd.reporting.statistics import flipped_signs
 from tfsgd.reporting.verdicts import Judgement, holm, judge
 
 NULL_SETS = 400
@@ -261,11 +263,36 @@ def test_two_causes_of_equal_strength_are_rarely_told_apart(strength: float) -> 
     assert_rarely(found, "for", "against")
 
 
-def test_the_difference_of_two_correlations_by_hand() -> None:
-    """Meng, Rosenthal and Rubin 1992, their example: r = 0.63 and -0.03, between -0.19, N = 15, Z = 1.68."""
-    difference, error = difference_of_correlations(0.63, -0.03, -0.19, 15)
-    assert difference == pytest.approx(np.arctanh(0.63) - np.arctanh(-0.03))
-    assert difference / error * np.sqrt(1 + (0.63**2 + 0.03**2) / 4) == pytest.approx(1.68, abs=0.01)
+@pytest.mark.parametrize("kind", ["confidence", "within"])
+def test_few_cells_in_a_steady_order_by_chance_are_rarely_decided(kind: str) -> None:
+    """8 cells whose seeds agree on them: nothing but the cells themselves is drawn anew."""
+    regimes = {
+        "LR": {"learning_rate": 0.01, "momentum": [0.0]},
+        "LR/BS": {"ratio": 0.00015625, "momentum": [0.0]},
+    }
+    of = table(regimes=regimes | {"Benchmark": PAPER_REGIMES["Benchmark"]}, batch_sizes=[64, 256, 1024])
+    cell = pd.factorize(pd.MultiIndex.from_frame(of.base[["regime", "batch_size", "momentum"]]))[0]
+    assert cell.max() + 1 == 8
+    evidence_of = follows_confidence if kind == "confidence" else explains(within=True, given_loss=False)
+    generator, found = rng(23), Counter[str]()
+    for _ in range(NULL_SETS):
+        first, second, third = generator.normal(size=(3, 8))
+        made = of.filled(generator, 0.05 * third[cell], first[cell], spread=0.05)
+        trials = of.explained(made, 0.8 + 0.01 * second[cell])
+        e = evidence_of(Cells(trials, 0.1), FGSM)
+        found[decides(e)] += 1
+        assert isinstance(e, evidence.Tested)
+        assert e.p >= (2 / 256 if kind == "confidence" else 2 / 72)
+    assert found["for"] + found["against"] <= 0.07 * NULL_SETS, found
+
+
+def test_flipped_signs_by_hand() -> None:
+    assert flipped_signs(np.array([1.0, 2.0, 3.0])) == (1 / 8, 1.0)
+    assert flipped_signs(np.array([3.0, -2.0])) == (2 / 4, 3 / 4)
+    many = rng(24).normal(size=30)
+    greater, less = flipped_signs(many + 0.3)
+    assert greater + less == pytest.approx(1, abs=1e-3)
+    assert greater == pytest.approx(1 - ndtr((many + 0.3).sum() / np.linalg.norm(many + 0.3)), abs=0.02)
 
 
 # Beside the paper's

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tfsgd.reporting.statistics import contrast, rank_correlation
+from tfsgd.reporting.statistics import contrast, orders_within, permuted_correlation, rank_correlation
 
 
 def test_contrast_of_two_cells_is_the_paired_t_test() -> None:
@@ -52,3 +52,37 @@ def test_rank_correlation_within_regimes_ignores_differences_between_them() -> N
     y = np.array([4.0, 3, 2, 1, 14, 13, 12, 11])
     assert rank_correlation(x, y, [""] * 8)[0] > 0
     assert rank_correlation(x, y, list("aaaabbbb"))[0] == pytest.approx(-1)
+
+
+def test_the_p_values_of_a_rank_correlation_are_those_of_all_orders() -> None:
+    """SciPy's exact permutation test over all 720 orders of 6 values."""
+    x, y = np.array([1.0, 5.0, 2.0, 4.0, 3.0, 6.0]), np.array([2.0, 6.0, 1.0, 4.0, 5.0, 3.0])
+    found = permuted_correlation(x, y, [""] * 6)
+    for p, side in ((found.p_greater, "greater"), (found.p_less, "less")):
+        theirs = stats.permutation_test(
+            (x,), lambda a: stats.spearmanr(a, y).statistic, permutation_type="pairings", alternative=side
+        )
+        assert p == pytest.approx(theirs.pvalue)
+
+
+def test_orders_within_strata_keep_to_them() -> None:
+    strata = tuple("abbacb")
+    orders = orders_within(strata)
+    assert len({tuple(order) for order in orders}) == len(orders) == 2 * 6
+    assert (np.array(strata)[orders] == np.array(strata)).all()
+    drawn = orders_within(tuple("a" * 10 + "b" * 3))
+    assert (drawn[0] == np.arange(13)).all()
+    assert (np.sort(drawn[:, 10:]) == [10, 11, 12]).all()
+    assert len(drawn) == 10_000
+
+
+def test_with_many_observations_both_ways_to_a_p_value_agree() -> None:
+    x, noise, z = np.random.default_rng(3).normal(size=(3, 41))
+    y = 0.3 * x + noise + z
+    for given in (None, z):
+        student = permuted_correlation(x, y, [""] * 41, given)
+        permuted = permuted_correlation(x[:40], y[:40], [""] * 40, None if given is None else given[:40])
+        freedom = permuted.freedom
+        statistic = permuted.rho * np.sqrt(freedom / (1 - permuted.rho**2))
+        assert permuted.p_greater == pytest.approx(stats.t.sf(statistic, freedom), abs=0.01)
+        assert student.p_greater + student.p_less == pytest.approx(1)

@@ -40,9 +40,9 @@ RATE_TEST = (
     "are paired blocks."
 )
 FOLLOWS_TEST = (
-    "Sizes of two Spearman correlations over the same cell means, of accuracy with mean confidence and with λ1: "
-    "difference of their Fisher transforms, for dependent correlations (Meng, Rosenthal and Rubin 1992). The seeds' "
-    "own differences must agree, by Student's t."
+    "Sizes of two Spearman correlations over the same cell means, of accuracy with mean confidence and with λ1. The "
+    "p-value is the share of all exchanges of the two, cell by cell, that differ as much. The seeds' own differences, "
+    "whose mean and interval are shown, must agree by Student's t."
 )
 
 

@@ -58,6 +58,7 @@ NATURAL = Metric("test_accuracy", "natural accuracy")
 
 
 EIGENVALUE = Metric("eigenvalue", "λ1")
+DESCENT = ("stability_ratio", "stability_ratio_max")  # of λ1 of the loss that SGD descends
 
 
 def adversarial(attack: str) -> Metric:
@@ -67,6 +68,11 @@ def adversarial(attack: str) -> Metric:
 
 def attacked(attack: str, epsilon: float) -> Metric:
     return Metric(attack_column(attack, epsilon), f"{attack_name(attack)} accuracy", attack, epsilon)
+
+
+def with_enough_seeds(rows: pd.DataFrame, keys: list[str], seeds: int) -> pd.DataFrame:
+    """The rows of cells that were measured under 3 seeds, or under all where there are fewer."""
+    return rows[rows.groupby(keys)["seed"].transform("nunique") >= min(MIN_SEEDS, seeds)]
 
 
 class Cells:
@@ -160,7 +166,12 @@ class Cells:
 
     def spoilt(self, metric: Metric, wanted: Callable[[Cell], bool] = lambda _: True) -> str:
         """What in a claim's range forbids a definite verdict, in words; empty if nothing does."""
-        found = {(folder, what): what for key, folder, what in self._troubles if wanted(key)}
+        of = DESCENT if metric.column in DESCENT else (EIGENVALUE.column,)
+        found = {
+            (folder, what): what
+            for key, folder, what, column in self._troubles
+            if wanted(key) and (column is None or column in of)
+        }
         counts = Counter(found.values())
         kinds = (*BAD, *(DOUBTFUL if metric.is_eigenvalue else ()))
         return ", ".join(f"{counts[what]} {what}" for what in kinds if counts[what])
@@ -181,18 +192,25 @@ class Cells:
         ]
         return f"trials that fail a check: {'; '.join(said)}" if said else ""
 
-    def _find_troubles(self) -> Iterator[tuple[Cell, str, str]]:
-        columns = ["folder", "status", "eigenvalue", "residual", "converged"]
-        for key, row in zip(
-            self.all_cells, self.rows[columns].itertuples(index=False, name=None), strict=True
-        ):
-            folder, status, eigenvalue, residual, converged = row
-            if status != "completed":
-                yield key, folder, status
-            elif not converged and not residual <= RESIDUAL_LIMIT:
-                yield key, folder, DOUBTFUL[0]
-            elif eigenvalue <= 0:
-                yield key, folder, DOUBTFUL[1]
+    def _find_troubles(self) -> Iterator[tuple[Cell, str, str, str | None]]:
+        """Cell, trial, what is wrong with it, and the column that alone is concerned; `None`: all are."""
+        rows = self.rows
+        residual = rows["residual"].where(~rows["converged"].astype(bool), 0.0).fillna(math.inf)
+        known = {
+            EIGENVALUE.column: (rows["eigenvalue"], residual),
+            DESCENT[0]: (
+                rows.get("descent_eigenvalue", rows["eigenvalue"]),
+                rows.get("descent_residual", residual),
+            ),
+        }
+        for column, (values, errors) in known.items():
+            for (key, folder, status), value, error in zip(self._fates, values, errors, strict=True):
+                if status != "completed":
+                    yield key, folder, status, None
+                elif error > RESIDUAL_LIMIT:
+                    yield key, folder, DOUBTFUL[0], column
+                elif value <= 0:
+                    yield key, folder, DOUBTFUL[1], column
 
     def points(self, metric: Metric) -> Points:
         """log2 of the eigenvalue against a metric, for completed trials of all regimes."""
@@ -203,6 +221,7 @@ class Cells:
             table = (
                 rows[[*keys, "seed", "train_loss"]].assign(x=x, y=y).dropna(subset=["x", "y", "train_loss"])
             )
+            table = with_enough_seeds(table, keys, len(self.all_seeds))
             means = table.groupby(keys, as_index=False)[["x", "y", "train_loss"]].mean()
             self._points[metric.column] = means, [of_seed for _, of_seed in table.groupby("seed")]
         return self._points[metric.column]

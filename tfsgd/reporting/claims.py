@@ -67,9 +67,9 @@ BOTH_TEST = (
     "Both slopes against log2 of the batch size must be above zero: the larger of the two p-values counts."
 )
 RANK_TEST = (
-    "Spearman's rank correlation of log2 λ1 and accuracy over cell means; the interval is Fisher's. The "
-    "seeds' own correlations must agree. Within regimes: ranks within each regime. At equal train loss: "
-    "partial correlation."
+    "Spearman's rank correlation of log2 λ1 and accuracy over cell means; the interval is Fisher's, the p-value "
+    "that of a permutation test. The seeds' own correlations must agree. Within regimes: ranks, and "
+    "permutations, within each regime. At equal train loss: partial correlation."
 )
 
 GROUPS = (

@@ -39,6 +39,7 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "budget": ("steps", "of SGD that were asked for in place of epochs; empty: whole epochs"),
     "updates": ("steps", "of SGD in all"),
     "descent_eigenvalue": ("", "lambda1 of the loss that SGD descends: with BatchNorm that of training mode"),
+    "descent_residual": ("", "of that eigenvalue; 0 where it has converged"),
     "effective_learning_rate": ("", "eta / (1 - gamma)"),
     "noise_scale": ("", "eta N / (b (1 - gamma))"),
     "stability_ratio": ("", "lambda1 eta / (2 (1 + gamma)) at the end; 1 is the edge of stability"),

@@ -206,7 +206,8 @@ def _n(seeds: int, cells: Sequence[Cell]) -> str:
     parts = [f"{seeds} {'seed' if seeds == 1 else 'seeds'}", span]
     parts += [f"{len(momenta)} momenta"] if len(momenta) > 1 else []
     parts += [f"{len(regimes)} regimes"] if len(regimes) > 1 else []
-    return " x ".join(parts)
+    is_full = len(set(cells)) == len(sizes) * len(momenta) * len(regimes)
+    return " x ".join(parts) + ("" if is_full else f" ({len(set(cells))} cells)")
 
 
 def _sizes_of(cells: Sequence[Cell]) -> int:

@@ -15,6 +15,7 @@ def derived(record: Record, top: Measurement | None) -> dict[str, Any]:
     - `effective_learning_rate`: eta / (1 - gamma), what momentum makes of the rate of the first epoch.
     - `noise_scale`: eta N / (b (1 - gamma)), the scale of SGD's noise (Smith and Le 2018, section 4; with momentum).
     - `descent_eigenvalue`: lambda1 of the loss that SGD descends: with BatchNorm that of training mode.
+    - `descent_residual`: of that eigenvalue; 0 where it has converged.
     - `stability_ratio`: lambda1 eta / (2 (1 + gamma)) at the end: 1 is the edge of stability of gradient descent
       with momentum (Cohen et al. 2021, equation 2). NaN where the rate decays, so that the last one means nothing.
     - `stability_ratio_max`: the largest over the epochs in which lambda1 was recorded, each with its own rate.
@@ -33,6 +34,7 @@ def derived(record: Record, top: Measurement | None) -> dict[str, Any]:
         "effective_learning_rate": effective,
         "noise_scale": effective * record.train_examples / s.batch_size,
         "descent_eigenvalue": eigenvalue,
+        "descent_residual": _descent_residual(record, top),
         "stability_ratio": math.nan if s.halve_every_epochs else eigenvalue / ceiling(s, 0),
         "stability_ratio_max": max(ratios, default=math.nan),
     }
@@ -48,3 +50,11 @@ def _descent_eigenvalue(record: Record, top: Measurement | None) -> float:
     found = record.stability_eigenvalue if record.batch_norm else top
     value = found.values.get("value") if found else None
     return math.nan if value is None else float(value)
+
+
+def _descent_residual(record: Record, top: Measurement | None) -> float:
+    found = record.stability_eigenvalue if record.batch_norm else top
+    if found is None or found.values.get("converged"):
+        return 0.0
+    error = found.values.get("error")
+    return math.inf if error is None else float(error)

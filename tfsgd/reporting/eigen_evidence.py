@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
 from tfsgd.reporting.batch_evidence import at_base_momentum, trend_over_all
 from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric
@@ -17,7 +16,14 @@ from tfsgd.reporting.contrasts import nothing, on_floor, shortfall_of
 from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested
 from tfsgd.reporting.paper import MIN_CELLS, MIN_SEEDS
 from tfsgd.reporting.ranges import Gather, where_it_trains
-from tfsgd.reporting.statistics import correlation_statistic, fisher_interval, rank_correlation, t_quantile
+from tfsgd.reporting.statistics import (
+    Array,
+    Correlation,
+    fisher_interval,
+    permuted_correlation,
+    rank_correlation,
+    t_quantile,
+)
 
 
 def both_rise(regime: str) -> Gather:
@@ -68,20 +74,19 @@ def explains(within: bool, given_loss: bool) -> Gather:
         }
         if len(means) < MIN_CELLS:
             return Impossible(reason=f"{len(means)} of at least {MIN_CELLS} cells", **basis)
-        rho, freedom = _correlation(means, within, given_loss)
-        if freedom < 3:
+        found = _tested(means, within, given_loss)
+        if found.freedom < 3:
             return Impossible(reason="too few cells in each regime", **basis)
         floor = on_floor(means["y"].to_numpy()[None], metric, cells.chance)
-        basis |= {"effect": rho, "floor": floor}
+        basis |= {"effect": found.rho, "floor": floor}
         shortfall = shortfall_of(len(seeds), basis["batch_sizes"])
         if shortfall:
             return Described(reason=shortfall, **basis)
-        p_less = float(special.stdtr(freedom, correlation_statistic(rho, freedom)))
         down, up = _seeds_agree(seeds, within, given_loss)
         return Tested(
-            interval=fisher_interval(rho, freedom),
-            p_for=p_less,
-            p_against=1 - p_less,
+            interval=fisher_interval(found.rho, found.freedom),
+            p_for=found.p_less,
+            p_against=found.p_greater,
             agrees_for=down,
             agrees_against=up,
             **basis,
@@ -90,15 +95,23 @@ def explains(within: bool, given_loss: bool) -> Gather:
     return where_it_trains(evidence, lambda _: True)
 
 
-def _correlation(rows: pd.DataFrame, within: bool, given_loss: bool) -> tuple[float, int]:
+def _tested(rows: pd.DataFrame, within: bool, given_loss: bool) -> Correlation:
+    return permuted_correlation(*_columns(rows, within, given_loss))
+
+
+def _columns(
+    rows: pd.DataFrame, within: bool, given_loss: bool
+) -> tuple[Array, Array, list[str], Array | None]:
     strata = list(rows["regime"]) if within else [""] * len(rows)
     given = rows["train_loss"].to_numpy() if given_loss else None
-    return rank_correlation(rows["x"].to_numpy(), rows["y"].to_numpy(), strata, given)
+    return rows["x"].to_numpy(), rows["y"].to_numpy(), strata, given
 
 
 def _seeds_agree(seeds: Sequence[pd.DataFrame], within: bool, given_loss: bool) -> tuple[bool, bool]:
     """Whether the correlation is below zero, or above, by Student's t over one correlation a seed."""
-    found = [_correlation(rows, within, given_loss) for rows in seeds if len(rows) >= MIN_CELLS]
+    found = [
+        rank_correlation(*_columns(rows, within, given_loss)) for rows in seeds if len(rows) >= MIN_CELLS
+    ]
     of_seed = np.arctanh(np.clip([rho for rho, freedom in found if freedom >= 3], -0.999, 0.999))
     if len(of_seed) < MIN_SEEDS:
         return False, False

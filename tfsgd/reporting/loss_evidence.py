@@ -9,20 +9,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import special
+from scipy import stats
 
-from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric
+from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric, with_enough_seeds
 from tfsgd.reporting.contrasts import nothing, on_floor, shortfall_of
 from tfsgd.reporting.eigen_evidence import both_rise
 from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested
-from tfsgd.reporting.paper import BASE_MOMENTUM, MIN_CELLS, MIN_SEEDS
+from tfsgd.reporting.paper import BASE_MOMENTUM, MIN_CELLS, MIN_SEEDS, ZERO
 from tfsgd.reporting.ranges import where_it_trains
 from tfsgd.reporting.rows import at_loss
 from tfsgd.reporting.statistics import (
     Array,
-    correlation_statistic,
-    difference_of_correlations,
     fisher_interval,
+    flipped_signs,
+    permuted_correlation,
     rank_correlation,
     t_quantile,
 )
@@ -82,7 +82,7 @@ def _given_loss(cells: Cells, metric: Metric, regime: str) -> Evidence:
         return nothing(cells, metric, "it needs an attack")
     rows = cells.rows[(cells.rows["regime"] == regime) & (cells.rows["status"] == "completed")]
     table = _table(
-        rows, {"y": metric.scaled(rows[metric.column]), "c": EIGENVALUE.scaled(rows["eigenvalue"])}
+        cells, rows, {"y": metric.scaled(rows[metric.column]), "c": EIGENVALUE.scaled(rows["eigenvalue"])}
     )
     means = table.groupby(SETTINGS, as_index=False)[["y", "c", "train_loss"]].mean()
     seeds = [of_seed for _, of_seed in table.groupby("seed")]
@@ -95,18 +95,21 @@ def _given_loss(cells: Cells, metric: Metric, regime: str) -> Evidence:
         return Impossible(
             reason=f"no snapshots, and {len(means)} of at least {MIN_CELLS} cells under {regime}", **basis
         )
-    (robust, freedom), (curved, _) = _with_size(means, "y"), _with_size(means, "c")
+    robust, curved = (permuted_correlation(*_with_size(means, column)) for column in ("y", "c"))
     floor = on_floor(means["y"].to_numpy()[None], metric, cells.chance)
-    detail = f"partial rank correlation given the train loss; of λ1 {curved:.2f}"
-    basis |= {"effect": robust, "floor": floor, "detail": detail}
+    detail = f"partial rank correlation given the train loss; of λ1 {curved.rho:.2f}"
+    basis |= {"effect": robust.rho, "floor": floor, "detail": detail}
     shortfall = shortfall_of(len(seeds), means["batch_size"].nunique())
     if shortfall:
         return Described(reason=shortfall, **basis)
-    p_less = [float(special.stdtr(freedom, correlation_statistic(r, freedom))) for r in (robust, curved)]
-    signs = [_signs([_with_size(rows, column) for rows in _enough(seeds)]) for column in ("y", "c")]
+    signs = [
+        _signs([rank_correlation(*_with_size(rows, column)) for rows in _enough(seeds)])
+        for column in ("y", "c")
+    ]
+    p_less = [robust.p_less, curved.p_less]
     return Tested(
-        interval=fisher_interval(robust, freedom),
-        p_for=1 - min(p_less),
+        interval=fisher_interval(robust.rho, robust.freedom),
+        p_for=max(robust.p_greater, curved.p_greater),
         p_against=min(1.0, 2 * min(p_less)),
         agrees_for=signs[0].up and signs[1].up,
         agrees_against=signs[int(np.argmin(p_less))].down,
@@ -114,11 +117,9 @@ def _given_loss(cells: Cells, metric: Metric, regime: str) -> Evidence:
     )
 
 
-def _with_size(rows: pd.DataFrame, column: str) -> tuple[float, int]:
+def _with_size(rows: pd.DataFrame, column: str) -> tuple[Array, Array, list[str], Array]:
     sizes = np.log2(rows["batch_size"].to_numpy(dtype=float))
-    return rank_correlation(
-        sizes, rows[column].to_numpy(), [""] * len(rows), rows["train_loss"].to_numpy(dtype=float)
-    )
+    return sizes, rows[column].to_numpy(), [""] * len(rows), rows["train_loss"].to_numpy(dtype=float)
 
 
 # Confidence
@@ -127,8 +128,9 @@ def _with_size(rows: pd.DataFrame, column: str) -> tuple[float, int]:
 def follows_confidence(cells: Cells, metric: Metric) -> Evidence:
     """The adversarial accuracy is ordered by confidence more than by λ1: |Spearman's correlation| is larger.
 
-    Both correlations are over the same cell means, so they are dependent: their Fisher transforms are compared after
-    Meng, Rosenthal and Rubin (1992), with the variance of Spearman's.
+    If both did as well, each cell's ranks of confidence and of λ1 could as well be exchanged: the p-values are the
+    shares of all such exchanges that favour one as much. The effect and its interval are Student's over the seeds' own
+    differences.
     """
     if metric.column not in cells.trials:
         return nothing(cells, metric, "it needs an attack")
@@ -140,30 +142,28 @@ def follows_confidence(cells: Cells, metric: Metric) -> Evidence:
         "curvature": EIGENVALUE.scaled(rows["eigenvalue"]),
         "confidence": rows["confidence"].astype(float),
     }
-    table = _table(rows, columns)
+    table = _table(cells, rows, columns)
     means = table.groupby(SETTINGS, as_index=False)[[*columns]].mean()
     seeds = [of_seed for _, of_seed in table.groupby("seed")]
     basis = _basis_of(means, seeds) | {
-        "unit": "more of Fisher's z with confidence than with λ1",
+        "unit": "more rank correlation with confidence than with λ1",
         "spoilt": cells.spoilt(EIGENVALUE),
         "doubts": cells.doubts(metric),
     }
     if len(means) < MIN_CELLS:
         return Impossible(reason=f"{len(means)} of at least {MIN_CELLS} cells", **basis)
-    found = _compared(means)
+    found, own = _compared(means), np.array([_compared(rows).difference for rows in _enough(seeds)])
     floor = on_floor(means["y"].to_numpy()[None], metric, cells.chance)
     detail = f"rank correlation {found.first:.2f} with confidence, {found.second:.2f} with λ1"
-    basis |= {"effect": found.difference, "floor": floor, "detail": detail}
-    shortfall = shortfall_of(len(seeds), means["batch_size"].nunique())
+    basis |= {"effect": float(own.mean()) if len(own) else found.difference, "floor": floor, "detail": detail}
+    shortfall = shortfall_of(min(len(seeds), len(own)), means["batch_size"].nunique())
     if shortfall:
         return Described(reason=shortfall, **basis)
-    of_seeds = [_compared(rows).difference for rows in _enough(seeds)]
-    signs = _signs_of(np.array(of_seeds))
-    statistic = found.difference / found.error
+    signs = _signs_of(own)
     return Tested(
-        interval=(found.difference - 1.96 * found.error, found.difference + 1.96 * found.error),
-        p_for=float(special.ndtr(-statistic)),
-        p_against=float(special.ndtr(statistic)),
+        interval=(signs.low, signs.high),
+        p_for=found.p_for,
+        p_against=found.p_against,
         agrees_for=signs.up,
         agrees_against=signs.down,
         **basis,
@@ -172,22 +172,25 @@ def follows_confidence(cells: Cells, metric: Metric) -> Evidence:
 
 @dataclass(frozen=True)
 class _Compared:
-    """Rank correlations of the accuracy with confidence and with λ1, and the difference of their sizes in Fisher's z."""
+    """Rank correlations of the accuracy with confidence and with λ1, and by how much the first is the larger in size."""
 
     first: float
     second: float
-    difference: float
-    error: float
+    p_for: float  # one-sided, that it is
+    p_against: float
+
+    @property
+    def difference(self) -> float:
+        return abs(self.first) - abs(self.second)
 
 
 def _compared(rows: pd.DataFrame) -> _Compared:
-    y, confidence, curvature = (rows[c].to_numpy(dtype=float) for c in ("y", "confidence", "curvature"))
-    alone = [""] * len(rows)
-    first, _ = rank_correlation(confidence, y, alone)
-    second, _ = rank_correlation(curvature, y, alone)
-    between, _ = rank_correlation(confidence, curvature, alone)
-    between *= math.copysign(1, first) * math.copysign(1, second)
-    return _Compared(first, second, *difference_of_correlations(abs(first), abs(second), between, len(rows)))
+    y, *both = (stats.rankdata(rows[c].to_numpy(dtype=float)) for c in ("y", "confidence", "curvature"))
+    y = (y - y.mean()) / max(float(y.std()), ZERO)
+    parts = [y * (ranks - ranks.mean()) / max(float(ranks.std()), ZERO) for ranks in both]
+    first, second = (float(part.mean()) for part in parts)
+    aligned = math.copysign(1, first) * parts[0] - math.copysign(1, second) * parts[1]
+    return _Compared(first, second, *flipped_signs(aligned))
 
 
 # Seeds and cells
@@ -195,10 +198,18 @@ def _compared(rows: pd.DataFrame) -> _Compared:
 
 @dataclass(frozen=True)
 class _Signs:
-    """Whether the seeds' own values lie above zero, or below, by Student's t over them."""
+    """Student's 95 % interval over the seeds' own values."""
 
-    up: bool
-    down: bool
+    low: float
+    high: float
+
+    @property
+    def up(self) -> bool:
+        return self.low > 0
+
+    @property
+    def down(self) -> bool:
+        return self.high < 0
 
 
 def _signs(correlations: Sequence[tuple[float, int]]) -> _Signs:
@@ -209,18 +220,19 @@ def _signs(correlations: Sequence[tuple[float, int]]) -> _Signs:
 
 def _signs_of(values: Array) -> _Signs:
     if len(values) < MIN_SEEDS:
-        return _Signs(False, False)
+        return _Signs(-math.inf, math.inf)
     half = t_quantile(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-    return _Signs(bool(values.mean() - half > 0), bool(values.mean() + half < 0))
+    return _Signs(float(values.mean() - half), float(values.mean() + half))
 
 
 def _enough(seeds: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
     return [rows for rows in seeds if len(rows) >= MIN_CELLS]
 
 
-def _table(rows: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
-    """Settings, seed, train loss and these columns, of the trials that have all of them."""
-    return rows[[*SETTINGS, "seed", "train_loss"]].assign(**columns).dropna(subset=[*columns, "train_loss"])
+def _table(cells: Cells, rows: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
+    """Settings, seed, train loss and these columns, of the trials that have all of them in cells with enough seeds."""
+    found = rows[[*SETTINGS, "seed", "train_loss"]].assign(**columns).dropna(subset=[*columns, "train_loss"])
+    return with_enough_seeds(found, SETTINGS, len(cells.all_seeds))
 
 
 def _basis_of(means: pd.DataFrame, seeds: Sequence[pd.DataFrame]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +15,9 @@ from scipy import special, stats
 from tfsgd.reporting.paper import ALPHA, ZERO
 
 Array = NDArray[np.float64]
+
+ORDERS = 10_000  # permutations that a p-value rests on, or all where there are fewer
+MOST_PERMUTED = 40  # cells; with more Student's t says the same
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,16 @@ def is_ordered(table: Array, sign: int) -> bool:
     return bool(stats.page_trend_test(sign * table).pvalue < ALPHA)
 
 
+@dataclass(frozen=True)
+class Correlation:
+    """A rank correlation, its degrees of freedom, and one-sided p-values."""
+
+    rho: float
+    freedom: int
+    p_greater: float  # for "it is above zero"
+    p_less: float
+
+
 def rank_correlation(
     x: Array, y: Array, strata: Sequence[str], given: Array | None = None
 ) -> tuple[float, int]:
@@ -81,15 +96,65 @@ def rank_correlation(
     Ranks are taken within each stratum and scaled to its size; with `given`, what its ranks explain
     linearly is removed from both (the partial rank correlation).
     """
+    a, b, rest = _ranked(x, y, strata, given)
+    scale = math.sqrt(float((a @ a) * (b @ b)))
+    freedom = len(x) - len(set(strata)) - 1 - len(rest)
+    return (float(a @ b) / scale if scale > ZERO else 0.0), freedom
+
+
+def permuted_correlation(
+    x: Array, y: Array, strata: Sequence[str], given: Array | None = None
+) -> Correlation:
+    """`rank_correlation` with its p-values: the share of the orders of y within strata that do as much.
+
+    Of a partial correlation what `given` does not explain is reordered (Freedman and Lane 1983). The orders are all
+    there are, or 10,000 drawn ones; of more than 40 observations the p-values are Student's.
+    """
+    rho, freedom = rank_correlation(x, y, strata, given)
+    if len(x) > MOST_PERMUTED:
+        statistic = rho * math.sqrt(freedom / max(1 - rho**2, ZERO))
+        return Correlation(
+            rho, freedom, float(special.stdtr(freedom, -statistic)), float(special.stdtr(freedom, statistic))
+        )
+    a, b, rest = _ranked(x, y, strata, given)
+    reordered = b[orders_within(tuple(strata))]
+    size = np.full(len(reordered), float(b @ b))
+    for z in rest:
+        if (z @ z) > 0:
+            size -= (reordered @ z) ** 2 / (z @ z)
+    scale = np.sqrt(np.maximum(size * float(a @ a), 0.0))
+    found = np.divide(reordered @ a, scale, out=np.zeros(len(scale)), where=scale > ZERO)
+    return Correlation(rho, freedom, float((found >= rho - ZERO).mean()), float((found <= rho + ZERO).mean()))
+
+
+def _ranked(
+    x: Array, y: Array, strata: Sequence[str], given: Array | None
+) -> tuple[Array, Array, list[Array]]:
+    """Ranks of x and y without what those of `given` explain, and these."""
     labels = np.array(strata)
     columns = [_ranks_within(values, labels) for values in (x, y, *([] if given is None else [given]))]
     a, b, *rest = columns
     for z in rest:
         if (z @ z) > 0:
             a, b = a - z * (a @ z) / (z @ z), b - z * (b @ z) / (z @ z)
-    scale = math.sqrt(float((a @ a) * (b @ b)))
-    freedom = len(x) - len(set(strata)) - 1 - len(rest)
-    return (float(a @ b) / scale if scale > ZERO else 0.0), freedom
+    return a, b, rest
+
+
+@functools.lru_cache(maxsize=16)
+def orders_within(strata: tuple[str, ...]) -> NDArray[np.intp]:
+    """Orders `(n, len(strata))` that keep every stratum's members in its places; the first changes nothing."""
+    labels = np.array(strata)
+    places = [np.flatnonzero(labels == label) for label in dict.fromkeys(strata)]
+    if math.prod(math.factorial(len(place)) for place in places) <= ORDERS:
+        each = [[*itertools.permutations(place)] for place in places]
+        orders = np.empty((math.prod(map(len, each)), len(strata)), np.intp)
+        orders[:, np.concatenate(places)] = [np.concatenate(order) for order in itertools.product(*each)]
+        return orders
+    orders = np.tile(np.arange(len(strata)), (ORDERS, 1))
+    generator = np.random.default_rng(0)
+    for place in places:
+        orders[1:, place] = place[generator.random((ORDERS - 1, len(place))).argsort(1)]
+    return orders
 
 
 def _ranks_within(values: Array, labels: NDArray[np.str_]) -> Array:
@@ -101,26 +166,24 @@ def _ranks_within(values: Array, labels: NDArray[np.str_]) -> Array:
     return ranks
 
 
-def difference_of_correlations(first: float, second: float, between: float, n: int) -> tuple[float, float]:
-    """Fisher's z of one correlation minus that of another with the same variable, and its standard error.
+def flipped_signs(differences: Array) -> tuple[float, float]:
+    """One-sided p-values that the sum is above, and below, zero: the share of all ways to flip signs that do as much.
 
-    Meng, Rosenthal and Rubin 1992 (Psychological Bulletin 111, equations 1 to 3), with the variance of Spearman's rho,
-    1 + rho²/2 times that of Pearson's (Bonett and Wright 2000).
-
-    Args:
-        between: the correlation of the two other variables.
-        n: observations, more than 3.
+    Of each pair that is compared either could have been the first if both were alike. The ways are all there are, or
+    10,000 drawn ones.
     """
-    first, second = (max(-1 + ZERO, min(1 - ZERO, r)) for r in (first, second))
-    mean = (first**2 + second**2) / 2
-    f = min(1.0, (1 - between) / (2 * (1 - mean)))
-    h = (1 - f * mean) / (1 - mean)
-    error = math.sqrt((1 + mean / 2) * 2 * max(1 - between, ZERO) * h / (n - 3))
-    return math.atanh(first) - math.atanh(second), error
+    sums = _signs(len(differences)) @ differences
+    total, tolerance = float(differences.sum()), ZERO * float(np.abs(differences).sum())
+    return float((sums >= total - tolerance).mean()), float((sums <= total + tolerance).mean())
 
 
-def correlation_statistic(rho: float, freedom: int) -> float:
-    return rho * math.sqrt(freedom / max(1 - rho**2, ZERO))
+@functools.lru_cache(maxsize=16)
+def _signs(count: int) -> Array:
+    if 2**count <= ORDERS:
+        return np.array([*itertools.product((1.0, -1.0), repeat=count)])
+    signs = np.random.default_rng(0).choice((1.0, -1.0), (ORDERS, count))
+    signs[0] = 1.0
+    return signs
 
 
 def fisher_interval(rho: float, freedom: int) -> tuple[float, float]:

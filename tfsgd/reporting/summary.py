@@ -48,7 +48,7 @@ def lines_of(judgements: Sequence[Judgement]) -> list[Line]:
             batch = claim.group in GROUPS[:3] and not claim.metric.is_eigenvalue
             statement = claim.statement.replace(claim.metric.name, "accuracy" if batch else name)
             line = lines.setdefault(statement, Line(statement, [], shown.evidence.n))
-            line.found.append(_found(shown))
+            line.found.append(_found(shown, judgement))
     return list(lines.values())
 
 
@@ -64,11 +64,12 @@ def _telling(asked: Judgement, judgements: Sequence[Judgement]) -> Judgement:
     return min(others, key=lambda j: (j.p_holm is None, j.p_holm or 0.0), default=asked)
 
 
-def _found(judgement: Judgement) -> Found:
+def _found(judgement: Judgement, asked: Judgement) -> Found:
     e, claim = judgement.evidence, judgement.claim
+    why = "a floor" if getattr(asked.evidence, "floor", False) else "not tested"
     where = [e.range] if e.range else []
     if judgement.epsilon is not None:
-        where.append(f"ε = {judgement.epsilon:g}" + ("" if judgement.primary else ", at the paper's a floor"))
+        where.append(f"ε = {judgement.epsilon:g}" + ("" if judgement.primary else f", at the paper's {why}"))
     return Found(
         claim.metric.name,
         judgement.verdict,

@@ -81,9 +81,7 @@ def judge(
 
     Returns:
         One judgement for each claim and epsilon; claims without an attack have one, with epsilon None.
-        Holm's correction runs over the claims that could be tested: over all of those without an attack
-        or at the paper's epsilon together, and over those at each other epsilon by itself; of the claims
-        beyond the paper likewise, and apart from these.
+        Holm's correction runs over the claims that could be tested, family by family, see `_family`.
     """
     cells = Cells(trials, chance)
     labels = list(dict.fromkeys([*PAPER_ATTACKS, *(label for label, _ in attacks)]))
@@ -119,8 +117,7 @@ def _corrected(asked: Sequence[_Asked]) -> list[Judgement]:
     families: dict[Any, dict[int, float]] = {}
     for i, a in enumerate(asked):
         if isinstance(a.evidence, Tested) and not a.evidence.floor:
-            family = a.claim.group == BEYOND, "primary" if a.primary else a.epsilon
-            families.setdefault(family, {})[i] = a.evidence.p
+            families.setdefault(_family(a), {})[i] = a.evidence.p
     adjusted: dict[int, float] = {}
     for p_values in families.values():
         adjusted |= dict(zip(p_values, holm([*p_values.values()]), strict=True))
@@ -130,6 +127,18 @@ def _corrected(asked: Sequence[_Asked]) -> list[Judgement]:
         )
         for i, a in enumerate(asked)
     ]
+
+
+def _family(asked: _Asked) -> tuple[bool, bool, float | None]:
+    """Claims that Holm's correction weighs together.
+
+    Those of the paper without an attack, or about its attacks at its epsilon, are one family; at every other epsilon
+    another one. What is measured besides changes no verdict on them: claims about other attacks, and claims beyond
+    the paper, have families of their own.
+    """
+    of_the_paper = asked.claim.metric.attack in (None, *PAPER_ATTACKS)
+    epsilon = None if asked.primary and of_the_paper else asked.epsilon
+    return asked.claim.group == BEYOND, of_the_paper, epsilon
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
