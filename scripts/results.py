@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from scripts.words import effect, elsewhere, said
 from tfsgd.api import read_records
 from tfsgd.measures.spec import Measurement
 from tfsgd.records.folder import LogFolder
@@ -27,9 +28,7 @@ from tfsgd.reporting.studies import read_studies
 RESULTS = Path("docs/results")
 PAGES = (Path("README.md"), RESULTS / "README.md")
 BLOCK = re.compile(r"(<!-- (\w+) of ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
-VERDICTS = {"supported": "as in the paper", "contradicted": "not as in the paper"}
 MAIN = ("batch-", "constant-", "lower-", "momentum-", "counter-", "ceiling-lr")
-BEYOND = {"supported": "holds", "contradicted": "does not hold"}
 SHOWN = {None: (None,), "fgsm": (0.1, 0.3), "pgd": (0.1, 0.3)}  # the epsilons in the tables
 
 
@@ -115,32 +114,26 @@ def measures(folder: Path) -> Iterator[str]:
 
 
 def summary(folder: Path) -> Iterator[str]:
-    """The claims about each regime, under PGD at the epsilon that tells the networks apart."""
+    """The claims about each regime, under FGSM at the paper's epsilon and under PGD at one that is no floor."""
 
     def main(claim: dict[str, Any]) -> bool:
-        return claim["claim"].startswith(MAIN) and (claim["attack"], claim["epsilon"]) in (
-            (None, None),
-            ("pgd", 0.1),
-        )
+        under = claim["attack"], claim["epsilon"]
+        return claim["claim"].startswith(MAIN) and under in ((None, None), ("fgsm", 0.3), ("pgd", 0.1))
 
     yield from verdicts(folder, main)
 
 
 def verdicts(folder: Path, chosen: Callable[[dict[str, Any]], bool] = lambda claim: True) -> Iterator[str]:
-    """The claims that were tested or can be described, one row each."""
-    rows = []
-    for claim in filter(chosen, claims(folder)):
-        if claim["effect"] is None or claim["epsilon"] not in SHOWN.get(claim["attack"], ()):
+    """The claims, one row each."""
+    judged, rows = claims(folder), []
+    for claim in filter(chosen, judged):
+        if claim["epsilon"] not in SHOWN.get(claim["attack"], ()):
             continue
         at = f" (ε = {claim['epsilon']:g})" if claim["epsilon"] else ""
-        words = (
-            VERDICTS if "ection" in claim["section"] and not claim["section"].startswith("on ") else BEYOND
+        why = claim["why"].replace(" after Holm's correction", "") + elsewhere(claim, judged)
+        rows.append(
+            [f"{claim['statement']}{at}", claim["section"], said(claim), effect(claim), why, claim["n"]]
         )
-        said = words.get(claim["verdict"], "cannot be told")
-        if claim["verdict"] == "contradicted" and "reports the opposite" in claim["expected"]:
-            said = "the opposite, as Section 3.2 says of this network"
-        why = claim["why"].replace(" after Holm's correction", "")
-        rows.append([f"{claim['statement']}{at}", claim["section"], said, effect(claim), why, claim["n"]])
     yield from table(["claim", "source", "verdict", "effect [95 % interval]", "why", "n"], rows)
 
 
@@ -172,12 +165,12 @@ def findings(folder: Path) -> Iterator[str]:
     if 0.9 in set(t[t.regime == "LR"].momentum):
         middle = int(t.batch_size.median())
         momenta = sorted(t[t.regime == "LR"].momentum.unique())
-        flat = [", ".join(over("LR", b, "eigenvalue", ".0f", m) for m in momenta) for b in (small, large)]
+        places = (("LR", small), ("LR", large), ("LR/BS", middle), ("LR/BS", large))
+        flat = [", ".join(over(r, b, "eigenvalue", ".0f", m) for m in momenta) for r, b in places]
         yield (
             "- **Momentum flattens under LR, and under LR/BS where it trains**: under LR λ1 is, at momenta "
-            f"{', '.join(f'{m:g}' for m in momenta)}, {flat[0]} at batch size {small} and {flat[1]} at {large}; under LR/BS momentum 0.9 lowers it from "
-            f"{over('LR/BS', middle, 'eigenvalue', '.0f')} to {over('LR/BS', middle, 'eigenvalue', '.0f', 0.9)} at {middle}, and at "
-            f"{large} {of_all('LR/BS', large, 0.9, 'collapsed')} networks collapsed. It also trains further: under LR at batch size "
+            f"{', '.join(f'{m:g}' for m in momenta)}, {flat[0]} at batch size {small} and {flat[1]} at {large}; under LR/BS {flat[2]} at {middle} and "
+            f"{flat[3]} at {large}, where at 0.9 {of_all('LR/BS', large, 0.9, 'collapsed')} networks collapsed. It also trains further: under LR at batch size "
             f"{large} the train loss falls from {over('LR', large, 'train_loss')} to {over('LR', large, 'train_loss', '.2f', 0.9)}."
         )
         yield (
@@ -186,7 +179,7 @@ def findings(folder: Path) -> Iterator[str]:
             f"{over('LR', large, SMALLEST, '.3f')} to {over('LR', large, SMALLEST, '.3f', 0.9)} at {large}. At batch size {small} "
             f"PGD at ε = 0.05 leaves {over('LR', small, 'pgd_0.05', '.1%', 0.9)} of the images, but Square, which needs no gradient, "
             f"{over('LR', small, 'square_0.05', '.1%', 0.9)} of the first 200 and Auto-PGD {over('LR', small, 'apgd_0.05', '.1%', 0.9)} "
-            "of the first 500: the gradients of these networks are masked."
+            "of the first 500: PGD is too weak for these networks."
         )
     yield (
         f"- **PGD with 40 steps of ε/30 has not converged**: at ε = 0.1 it leaves LR's networks of batch size {large} "
@@ -246,7 +239,8 @@ def disagreement(t: pd.DataFrame, pgd: str) -> str:
 
 
 def is_it_real(t: pd.DataFrame) -> str:
-    """How many networks fail a check of their accuracy under attack, and what that means."""
+    """How many networks that were trained fail a check of their accuracy under attack, and what that means."""
+    t = t[t.status == "completed"]
     failed = [
         *{(i, check.name): check for i, checks in enumerate(t.failed_checks) for check in checks}.values()
     ]
@@ -355,15 +349,6 @@ def counted(values: Iterable[Any], what: str) -> str:
 
 def setting(row: Any) -> list[str]:
     return [" = ".join(row.regimes), str(row.batch_size), f"{row.momentum:g}", str(row.seed)]
-
-
-def effect(claim: dict[str, Any]) -> str:
-    """`+5.48 [3.1, 7.9] points per doubling`, `× 1.37 [1.2, 1.6] per doubling`."""
-    factor = claim["unit"].startswith("factor")
-    sign, unit = ("", claim["unit"].removeprefix("factor ")) if factor else ("+", claim["unit"])
-    interval = claim["interval"]
-    ends = f" [{interval[0]:{sign}.3g}, {interval[1]:{sign}.3g}]" if interval else ""
-    return f"{'× ' * factor}{claim['effect']:{sign}.3g}{ends} {unit}"
 
 
 def span(values: Iterable[float], digits: str) -> str:

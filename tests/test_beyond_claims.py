@@ -139,6 +139,21 @@ def test_what_the_ceiling_needs() -> None:
     assert found["ceiling-lr"].verdict == found["ceiling-falls-lr-bs"].verdict == "descriptive"
 
 
+def test_a_descent_eigenvalue_that_is_hardly_known_decides_nothing_about_the_ceiling_and_all_else_stays() -> (
+    None
+):
+    """With BatchNorm the ceiling is that of training mode's λ1, the paper's claims are about inference mode's."""
+    of = table(seeds=[0, 1, 2, 3, 4])
+    made = of.explained(
+        of.filled(rng(9), log2_eigenvalue=of.at_ceiling(0.5) + 0.05 * of.doublings, spread=0.1)
+    )
+    known, unknown = (judged(made.assign(descent_residual=r)) for r in (0.0, 0.5))
+    assert known["ceiling-lr"].verdict == "supported"
+    assert unknown["ceiling-lr"].verdict == "undecided"
+    assert "not converged" in unknown["ceiling-lr"].why
+    assert unknown["batch-lr-eigenvalue"].as_json() == known["batch-lr-eigenvalue"].as_json()
+
+
 # Equal train loss
 
 MANY: dict[str, Any] = {"batch_sizes": [64, 128, 256, 512, 1024, 2048, 4096], "seeds": [0, 1, 2, 3, 4]}

@@ -138,6 +138,20 @@ def test_a_failure_is_said_with_its_figure_and_in_which_attack_it_sheds_doubt() 
     assert {c.name for c in checks(made())} == set(SAID)
 
 
+def test_every_attack_that_fails_a_check_is_doubted() -> None:
+    record = made(square={0.05: 0.1, 0.1: 0.05})
+    besides = [
+        m.model_copy(update={"label": "pgd-again", "identity": f"again{i}"})
+        for i, m in enumerate(record.attacks)
+        if m.label == "pgd"
+    ]
+    found = check(
+        record.model_copy(update={"measurements": (*record.measurements, *besides)}), "pgd_vs_square"
+    )
+    assert {"pgd", "pgd-again"} < {*found.attacks}
+    assert found.concerns("pgd-again")
+
+
 def test_at_a_large_epsilon_more_than_chance_fails() -> None:
     """1,000 images of 10 classes: 0.1 and a standard error of 0.0095."""
     labels = ("pgd",)

@@ -11,6 +11,7 @@ import pytest
 from tests.synthetic import PAPER_REGIMES, Table, experiment
 from tfsgd.reporting import evidence
 from tfsgd.reporting.batch_evidence import batch_trend
+from tfsgd.reporting.beyond_claims import BEYOND
 from tfsgd.reporting.cells import NATURAL, Cells, attacked
 from tfsgd.reporting.claims import claims
 from tfsgd.reporting.regimes import paper_regimes, regimes_of
@@ -380,3 +381,45 @@ def test_holm_corrects_the_claims_at_an_epsilon_together() -> None:
     p_values = [j.evidence.p for j in found if isinstance(j.evidence, evidence.Tested)]
     assert [j.p_holm for j in found] == pytest.approx(holm(p_values))
     assert len(found) == 42
+
+
+def test_attacks_that_are_measured_besides_change_no_verdict_on_the_papers() -> None:
+    of = table()
+    trials = of.filled(np.random.default_rng(26), -0.004 * of.doublings)
+    besides = trials.assign(**{"apgd_0.3": trials["pgd_0.3"], "noise_0.3": trials["fgsm_0.3"]})
+    more = [*of.attacks, ("apgd", 0.3), ("noise", 0.3)]
+    alone = [j.as_json() for j in judge(trials, "mnist", "stdcnn", of.attacks, 0.3)]
+    both = judge(besides, "mnist", "stdcnn", more, 0.3)
+    assert [j.as_json() for j in both if j.claim.metric.attack not in ("apgd", "noise")] == alone
+    others = [j for j in both if j.claim.metric.attack in ("apgd", "noise") and j.claim.group != BEYOND]
+    tested = [j for j in others if isinstance(j.evidence, evidence.Tested)]
+    p_values = [j.evidence.p for j in tested if isinstance(j.evidence, evidence.Tested)]
+    assert [j.p_holm for j in tested] == pytest.approx(holm(p_values))
+
+
+def test_a_cell_of_too_few_seeds_takes_no_part_in_a_correlation() -> None:
+    of = table()
+    trials = of.filled(np.random.default_rng(27))
+    lost = (of.batch_size == of.batch_size.max()) & (of.regime == "LR") & (of.momentum == 0) & (of.seed > 0)
+    key = "curvature-across-plain-fgsm-accuracy"
+    full, fewer = (judged(t)[key].evidence for t in (trials, trials[~lost]))
+    assert fewer.cells == full.cells - 1
+    assert fewer.n == f"{full.cells - 1} cells, 3 seeds"
+
+
+def test_n_says_how_many_cells_there_are_where_it_is_not_their_product() -> None:
+    of = table()
+    found = judged(of.filled(np.random.default_rng(28)))
+    assert found["lower-lrbs-benchmark"].evidence.n.endswith("x 2 momenta x 2 regimes (4 cells)")
+    assert "cells" not in found["batch-lr-natural-accuracy"].evidence.n
+
+
+def test_what_the_paper_expects_of_its_counter_example() -> None:
+    for dataset, expected in (
+        ("fashion_mnist", {"batch": False, "counter": True}),
+        ("mnist", {"batch": True, "counter": False}),
+    ):
+        of = claims(dataset, "stdcnn")
+        for start, expects in expected.items():
+            assert {c.expects for c in of if c.key.startswith(start) and c.metric.attack} == {expects}
+        assert all(c.expects for c in of if c.metric.attack is None)

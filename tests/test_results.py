@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts.results import BLOCK, PAGES, RESULTS, filled, span, unused_figures
+from scripts.words import said
 from tests.test_readme import overrides_of
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import grid
@@ -37,8 +38,44 @@ def test_no_result_is_typed_by_hand() -> None:
     section = re.search(r"## What it has found so far\n(.*?)\n## ", TEXTS[Path("README.md")], re.S)
     assert section
     for text in (typed, BLOCK.sub("", section[1])):
-        prose = re.sub(r"```.*?```|ε = [\d.]+|0\.3\b|5 %|up to 0\.15 %", "", text, flags=re.S)
+        prose = re.sub(r"```.*?```|ε = [\d.]+|Section 3\.2|0\.3\b|5 %|up to 0\.15 %", "", text, flags=re.S)
         assert re.findall(r"\d+\.\d+|\d+ ?%", prose) == []
+
+
+@pytest.mark.parametrize(
+    ("verdict", "expects", "expected", "words"),
+    [
+        ("supported", True, "", "as in the paper"),
+        ("contradicted", True, "", "not as in the paper"),
+        (
+            "contradicted",
+            False,
+            "no: the paper reports it for another network",
+            "as in the paper: not so here",
+        ),
+        (
+            "supported",
+            False,
+            "no: the paper reports it for another network",
+            "not as in the paper: so here too",
+        ),
+        (
+            "contradicted",
+            False,
+            "Section 3.2 reports the opposite",
+            "the opposite, as Section 3.2 says of this network",
+        ),
+        ("supported", False, "Section 3.2 reports the opposite", "not as Section 3.2 says of this network"),
+        ("supported", None, "", "holds"),
+        ("contradicted", None, "", "does not hold"),
+        ("not testable", True, "", "cannot be told"),
+    ],
+)
+def test_a_verdict_is_said_beside_what_the_paper_says(
+    verdict: str, expects: bool | None, expected: str, words: str
+) -> None:
+    claim = {"verdict": verdict, "paper_expects": expects, "expected": expected}
+    assert said(claim) == words
 
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)

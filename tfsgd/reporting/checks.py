@@ -53,7 +53,7 @@ class Check:
         figure: the worst one, in accuracy or as a share of the images.
         limit: what the figure may be at most, where it is the worst.
         where: the measurements that gave it.
-        attack: the label of the attack whose accuracy is in doubt; empty: of every attack.
+        attacks: the labels of those whose accuracy is in doubt; none: of every attack.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Check:
     figure: float | None = None
     limit: float | None = None
     where: str = ""
-    attack: str = ""
+    attacks: tuple[str, ...] = ()
 
     @property
     def sign(self) -> Sign:
@@ -83,7 +83,7 @@ class Check:
 
     def concerns(self, attack: str) -> bool:
         """Whether the accuracy under an attack, by its label, is in doubt where this fails."""
-        return self.sign == "masked gradients" or self.attack == attack
+        return self.sign == "masked gradients" or attack in self.attacks
 
 
 @dataclass(frozen=True)
@@ -141,10 +141,13 @@ def standard_error(accuracy: float, images: int) -> float:
 
 
 def _worst(name: str, found: Iterable[_Found]) -> Check:
-    worst = max(found, key=lambda f: f.figure - f.limit, default=None)
+    """The worst figure of a check, and every attack that fails it."""
+    figures = list(found)
+    worst = max(figures, key=lambda f: f.figure - f.limit, default=None)
     if worst is None:
         return Check(name)
-    return Check(name, worst.figure <= worst.limit, worst.figure, worst.limit, worst.where, worst.attack)
+    failed = dict.fromkeys(f.attack for f in figures if f.attack and f.figure > f.limit)
+    return Check(name, worst.figure <= worst.limit, worst.figure, worst.limit, worst.where, tuple(failed))
 
 
 def _against(attacks: list[Measurement], name: str) -> Iterator[_Found]:

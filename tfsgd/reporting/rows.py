@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ class Row:
     record: Record
     path: Path
     experiment: Experiment | None
+    usual: Mapping[tuple[str, float | None], tuple[str, int]] = field(default_factory=dict)  # see `alike`
 
     def natural(self, split: Split) -> Measurement | None:
         if self.experiment is None:
@@ -56,16 +59,30 @@ class Row:
 
     @property
     def attacks(self) -> dict[tuple[str, float], Measurement | None]:
-        """By label and epsilon, those that are asked for first; then what was measured besides, each the last time.
+        """By label and epsilon, those that are asked for first; then what was measured besides, see `alike`.
 
         Perturbations of many sources are a matrix, no attack of one number: of these only what is asked for is here.
         """
-        requests = wanted(self.experiment, self.record.seed) if self.experiment else []
-        asked = {(r.label, r.epsilon): self.record.find(r) for r in requests if r.epsilon is not None}
-        used = {found.identity for found in asked.values() if found}
-        others = [m for m in self.record.attacks if m.identity not in used and m.name != "transfer"]
-        besides = {(m.label, m.epsilon): m for m in others}
+        asked = self._asked
+        besides: dict[tuple[str, float | None], Measurement] = {}
+        for m in self.besides:
+            usual = self.usual.get((m.label, m.epsilon))
+            if usual is None or _settings(m) == usual[0]:
+                known = besides.get((m.label, m.epsilon))
+                if usual is None or known is None or known.examples != usual[1]:
+                    besides[m.label, m.epsilon] = m
         return {key: found for key, found in (besides | asked).items() if key[1] is not None}  # type: ignore[misc]
+
+    @property
+    def besides(self) -> list[Measurement]:
+        """Attacks that the folder's config does not ask for."""
+        used = {found.identity for found in self._asked.values() if found}
+        return [m for m in self.record.attacks if m.identity not in used and m.name != "transfer"]
+
+    @property
+    def _asked(self) -> dict[tuple[str, float | None], Measurement | None]:
+        requests = wanted(self.experiment, self.record.seed) if self.experiment else []
+        return {(r.label, r.epsilon): self.record.find(r) for r in requests if r.epsilon is not None}
 
     @property
     def snapshots(self) -> dict[float, Row]:
@@ -75,10 +92,29 @@ class Row:
                 self.record.model_copy(update={"measurements": snapshot.measurements, "snapshots": ()}),
                 self.path,
                 self.experiment,
+                self.usual,
             )
             for snapshot in self.record.snapshots
             if snapshot.epoch is not None
         }
+
+
+def alike(rows: Sequence[Row]) -> list[Row]:
+    """Rows whose columns hold numbers with the same settings.
+
+    Of an attack that the config does not ask for, measured with several settings under one label, the settings and the
+    number of images count that most trials have, of equally many the first ones; a trial without these settings has no number.
+    """
+    found: dict[tuple[str, float | None], Counter[tuple[str, int]]] = defaultdict(Counter)
+    for row in rows:
+        for m in row.besides:
+            found[m.label, m.epsilon][_settings(m), m.examples] += 1
+    usual = {key: count.most_common(1)[0][0] for key, count in found.items() if len(count) > 1}
+    return [replace(row, usual=usual) for row in rows]
+
+
+def _settings(measured: Measurement) -> str:
+    return json.dumps([measured.name, measured.settings, measured.split], sort_keys=True)
 
 
 def trial_row(row: Row) -> dict[str, Any]:

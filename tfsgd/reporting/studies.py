@@ -25,7 +25,7 @@ from tfsgd.records.access import folders_in, is_there, read_text
 from tfsgd.records.files import from_json
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record
-from tfsgd.reporting.rows import Row, table_of
+from tfsgd.reporting.rows import Row, alike, table_of
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ def _study(folders: list[_Folder]) -> Study:
         model=first.model,
         profile=first.profile,
         length=first.length,
-        trials=table_of(rows),
+        trials=table_of(alike(rows)),
         records=records,
         planned=len(planned) if all(folder.experiment for folder in folders) else None,
         missing=tuple(missing),

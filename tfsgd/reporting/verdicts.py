@@ -40,6 +40,7 @@ class Judgement:
             "statement": self.claim.statement,
             "section": self.claim.section,
             "expected": self.claim.expected,
+            "paper_expects": None if self.claim.group == BEYOND else self.claim.expects,
             "test": self.claim.test,
             "metric": self.claim.metric.name,
             "attack": self.claim.metric.attack,

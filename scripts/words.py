@@ -1,0 +1,38 @@
+"""A judged claim of `claims.json` in the words of README.md and docs/results."""
+
+from collections.abc import Iterable
+from typing import Any
+
+VERDICTS = {  # by what the paper expects of the claim for this data set and network; None: it does not make it
+    True: {"supported": "as in the paper", "contradicted": "not as in the paper"},
+    False: {"supported": "not as in the paper: so here too", "contradicted": "as in the paper: not so here"},
+    None: {"supported": "holds", "contradicted": "does not hold"},
+}
+COUNTER = {"supported": "not as Section 3.2 says of this network", "contradicted": "the opposite, as Section 3.2 says of this network"}  # fmt: skip
+
+
+def said(claim: dict[str, Any]) -> str:
+    """A verdict beside what the paper says."""
+    words = COUNTER if "reports the opposite" in claim["expected"] else VERDICTS[claim["paper_expects"]]
+    return words.get(claim["verdict"], "cannot be told")
+
+
+def elsewhere(claim: dict[str, Any], judged: Iterable[dict[str, Any]]) -> str:
+    """The other epsilons at which the claim is decided otherwise."""
+    found: dict[str, list[str]] = {}
+    for other in judged:
+        decided = other["verdict"] in ("supported", "contradicted")
+        if other["claim"] == claim["claim"] and decided and other["verdict"] != claim["verdict"]:
+            found.setdefault(other["verdict"], []).append(f"{other['epsilon']:g}")
+    return "".join(f"; {verdict} at ε = {', '.join(epsilons)}" for verdict, epsilons in found.items())
+
+
+def effect(claim: dict[str, Any]) -> str:
+    """`+5.48 [3.1, 7.9] points per doubling`, `× 1.37 [1.2, 1.6] per doubling`."""
+    factor = claim["unit"].startswith("factor")
+    if claim["effect"] is None:
+        return ""
+    sign, unit = ("", claim["unit"].removeprefix("factor ")) if factor else ("+", claim["unit"])
+    interval = claim["interval"]
+    ends = f" [{interval[0]:{sign}.3g}, {interval[1]:{sign}.3g}]" if interval else ""
+    return f"{'× ' * factor}{claim['effect']:{sign}.3g}{ends} {unit}"

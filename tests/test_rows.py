@@ -1,0 +1,46 @@
+"""The table of trials: a column holds numbers of one kind."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tests.test_checks import made
+from tfsgd.records.record import Record
+from tfsgd.reporting.rows import Row, alike, table_of
+
+
+def with_square(*measured: tuple[int, int, float]) -> Row:
+    """A trial with Square at ε = 0.05 under one label: queries, images, accuracy."""
+    record = made()
+    [some] = [m for m in record.attacks if m.label == "pgd" and m.epsilon == 0.05]
+    found = [
+        some.model_copy(
+            update={
+                "name": "square", "label": "square", "examples": images, "identity": f"{queries}-{images}",
+                "settings": {"epsilon": 0.05, "queries": queries}, "values": {"accuracy": accuracy},
+            }
+        )
+        for queries, images, accuracy in measured
+    ]  # fmt: skip
+    kept = tuple(m for m in record.measurements if m.label != "square")
+    return Row(record.model_copy(update={"measurements": (*kept, *found)}), Path("x"), None)
+
+
+def column(*rows: Row) -> list[float]:
+    return [float(x) for x in table_of(alike(rows))["square_0.05"]]
+
+
+def test_the_settings_that_most_trials_have_make_the_column() -> None:
+    """The last measured does not, nor one with other settings in a trial that lacks these."""
+    rows = [
+        with_square((500, 200, 0.1), (200, 300, 0.3)),
+        with_square((500, 200, 0.2)),
+        with_square((200, 300, 0.4)),
+    ]
+    rows += [with_square((500, 200, 0.15)), with_square((500, 100, 0.16))]
+    assert np.array_equal(column(*rows), [0.1, 0.2, np.nan, 0.15, 0.16], equal_nan=True)
+
+
+def test_one_setting_is_what_was_measured_last_as_before() -> None:
+    assert column(with_square((500, 200, 0.1)), with_square((500, 200, 0.2))) == [0.1, 0.2]
+    assert isinstance(alike([with_square((500, 200, 0.1))])[0].record, Record)
