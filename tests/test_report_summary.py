@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from tests.synthetic import experiment, realistic, write_sweep
+from tests.test_readme import overrides_of
 from tests.test_report import SMALL
-from tfsgd.plan.trials import Trial
+from tfsgd.plan.reading import load_experiment
+from tfsgd.plan.trials import Trial, grid
 from tfsgd.reporting import evidence
 from tfsgd.reporting.beyond_claims import BEYOND
 from tfsgd.reporting.studies import Study, read_studies
@@ -51,18 +53,28 @@ def test_a_claim_on_the_floor_is_told_where_it_is_not(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "seeds", "expected"),
-    [
-        ("mine", 1, "CONFIG --set 'seeds=[0,1,2]'"),
-        ("fmnist_stdcnn", 3, "fmnist_stdcnn --set 'seeds=[0,1,2,3,4]'"),
-    ],
+    [("mine", 1, [0, 1, 2]), ("fmnist_stdcnn", 3, [0, 1, 2, 3, 4])],
 )
 def test_it_names_the_command_that_would_decide_more(
-    tmp_path: Path, name: str, seeds: int, expected: str
+    tmp_path: Path, name: str, seeds: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study, judgements = judged(sweep(tmp_path, name, seeds))
+    """The command is the sweep's own with more seeds, wherever its folder lies and whatever was set."""
+    folder = sweep(tmp_path, name, seeds)
+    moved = folder.rename(folder.parent / "moved")
+    study, judgements = judged(moved)
     advice = advice_of(study, judgements)
     assert advice.what == "2 more seeds"
-    assert advice.command == f"python -m tfsgd.sweep {expected}"
+    words = f"{moved}/experiment.yaml --logs {moved.parent} --set name=moved --set 'seeds=[{','.join(map(str, expected))}]'"
+    assert advice.command == f"python -m tfsgd.sweep {words}"
+    found = load_experiment(moved / "experiment.yaml", overrides_of(advice.command))
+    assert (found.name, found.seeds) == ("moved", tuple(expected))
+    assert {r.folder for r in study.records} < {trial.name for trial in grid(found)}
+    monkeypatch.chdir(tmp_path)
+    moved.parent.rename("logs")
+    study, judgements = judged(Path("logs/moved"))
+    assert advice_of(study, judgements).command.startswith(
+        "python -m tfsgd.sweep logs/moved/experiment.yaml --set name=moved --set 'seeds="
+    )
     a_trial = study.trials[["seconds_train", "seconds_attacks", "seconds_hessian"]].sum(axis=1).mean()
     assert advice.hours == f"{a_trial * 2 * 11 / 3600:.0f} h"
 
@@ -74,7 +86,8 @@ def test_an_unfinished_sweep_is_to_be_finished(tmp_path: Path) -> None:
     study, judgements = judged(sweep(tmp_path, leave_out=missing, truth=realistic))
     advice = advice_of(study, judgements)
     assert advice.lacking.endswith("and 6 planned trials without a record")
-    assert advice.command == "python -m tfsgd.sweep CONFIG"
+    assert advice.command.startswith("python -m tfsgd.sweep /")
+    assert "seeds" not in advice.command
 
 
 def test_where_two_things_are_claimed_to_rise_both_slopes_are_shown(tmp_path: Path) -> None:

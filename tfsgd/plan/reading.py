@@ -34,7 +34,7 @@ def load_experiment(
     """Reads a config: the file, then its `quick` block if asked for, then the overrides.
 
     Args:
-        path: a YAML file, or the name of a shipped config.
+        path: a YAML file, the name of a shipped config, or the `experiment.yaml` of a sweep.
         overrides: `key=value` each; the key is dotted, the value is YAML.
         quick: cut down by the `quick` block; the profile is then "quick".
         data_dirs: where an `.npz` that the config names may lie, besides the config's own folder.
@@ -44,6 +44,10 @@ def load_experiment(
     """
     path = find_config(path)
     raw = read_yaml(path)
+    if all(key in raw for key in SET_BY_THE_TOOL):  # a sweep's own `experiment.yaml`
+        if quick:
+            raise RequestError(f"{path}: --quick: expected a config, found what a sweep made of one")
+        return regrown(path, None, overrides, data_dirs)
     assignments = [_parse_override(text) for text in overrides]
     for_quick = [key == "quick" or key.startswith("quick.") for key, _ in assignments]
     for (key, value), so in zip(assignments, for_quick, strict=True):

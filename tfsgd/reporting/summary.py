@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from tfsgd.plan.dialect import counted
-from tfsgd.plan.shipped import FOLDER
 from tfsgd.reporting.claims import GROUPS, Claim
 from tfsgd.reporting.paper import MIN_SEEDS, PAPER_ATTACKS
 from tfsgd.reporting.studies import Study
@@ -119,14 +118,12 @@ def advice_of(study: Study, judgements: Sequence[Judgement]) -> Advice:
 
 def _advice(study: Study, lacking: str, what: str, options: list[str], trials: int) -> Advice:
     seconds = sum(study.trials[f"seconds_{key}"].mean() for key in ("train", "attacks", "hessian"))
-    folder = study.folders[0]
-    here = Path.cwd()
-    parent = folder.parent.relative_to(here) if folder.is_relative_to(here) else folder.parent
-    logs = [] if parent.name == "logs" else ["--logs", str(parent)]
-    shipped = (FOLDER / f"{folder.name}.yaml").exists()
-    command = shlex.join(
-        ["python", "-m", "tfsgd.sweep", folder.name if shipped else "CONFIG", *logs, *options]
-    )
+    folder, here = study.folders[0], Path.cwd()
+    folder = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    logs = [] if folder.parent == Path("logs") else ["--logs", str(folder.parent)]
+    name = [] if study.records[0].name == folder.name else ["--set", f"name={folder.name}"]
+    config = str(folder / "experiment.yaml") if study.planned is not None else "CONFIG"
+    command = shlex.join(["python", "-m", "tfsgd.sweep", config, *logs, *name, *options])
     return Advice(lacking, what, command, _time(seconds * trials))
 
 
