@@ -540,3 +540,24 @@ def test_masked_gradients_are_caught_and_an_honest_network_passes(network: Any, 
     trial = blank.model_copy(update={"measurements": found, "classes": CLASSES})
     failed = {"pgd_vs_square", "large_epsilon", "zero_gradients"}
     assert failed <= set(doubts(trial)) if masked else doubts(trial) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"steps": 40, "relative_step_size": 0.0333}, ""),
+        (
+            {"steps": 10},
+            "10 steps of 0.0333 epsilon from a random start move no pixel by more than 0.333 epsilon",
+        ),
+        (
+            {"steps": 10, "random_start": False},
+            "from the image itself move no pixel by more than 0.333 epsilon",
+        ),
+        ({"steps": 10, "relative_step_size": 0.25}, ""),
+    ],
+)
+def test_steps_that_end_near_where_they_begin_are_doubted(settings: dict[str, Any], said: str) -> None:
+    doubt = PGD(epsilon=(0.1,), **settings).doubt()
+    assert said in doubt
+    assert bool(doubt) == bool(said)

@@ -353,10 +353,17 @@ def test_dry_run_says_how_much_is_left_and_refuses_what_training_would(
     left = len(grid(of)) - 1
     code, out, err = run_sweep(path, "--dry-run")
     assert (code, err) == (0, "")
-    assert out.endswith(
+    said = (
         f"1 of {left + 1} trials have a record in {tmp_path}/logs/tiny; the other {left} take one worker about "
-        f"{hours * left:.1f} h, as those did\n"
+        f"{hours * left:.1f} h, as those did"
     )
+    assert out.splitlines()[-1].startswith(said)
+    more = ["--set", "attacks.noise={epsilon: [0.1]}", "--set", "curvature.trace={examples: 100}"]
+    code, out, err = run_sweep(path, "--dry-run", *more)
+    assert (code, err) == (0, "")
+    assert "to be measured on 1 of them: " in out
+    assert "noise 0.1" in out
+    assert "trace" in out
     code, out, err = run_sweep(path, "--dry-run", "--set", "epochs=7")
     assert (code, out) == (2, "")
     assert (

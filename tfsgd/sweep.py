@@ -162,7 +162,7 @@ def _show_plan(experiment: Experiment, folder: LogFolder) -> None:
         console().print(plan_table(trials, experiment))
     else:
         print("\n".join(plan_lines(trials, experiment)))
-    print(what_is_left(trials, done, str(folder.path)))
+    print(what_is_left(trials, done, experiment, str(folder.path)))
 
 
 def _named(logs: Path, experiment: Experiment) -> LogFolder:

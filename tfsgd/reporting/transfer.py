@@ -28,13 +28,14 @@ def transfer_figures(study: Study) -> Made:
 
 
 def _matrix(study: Study, epsilon: float, accuracies: Mapping[tuple[str, str], float]) -> Drawing:
-    sources = list(dict.fromkeys(source for source, _ in accuracies))
     victims = list(dict.fromkeys(victim for _, victim in accuracies))
+    made_on = {source for source, _ in accuracies}
+    sources = [*(v for v in victims if v in made_on), *sorted(made_on - {*victims})]  # one order on both axes
     figure = Figure(figsize=(WIDTH, 2.2 + 0.3 * len(sources)), layout="constrained")
     title = f"Accuracy on perturbations of another network, {place(study)}, ε = {epsilon:g}"
     caption = (
         "In %. Rows: the network that the perturbations were made on; columns: the network that is attacked with "
-        "them. A victim whose own PGD leaves more than a source's perturbations has not met its strongest attack."
+        "them. Bold: a network's own perturbations; where another's leave less, it has not met its strongest attack."
     )
     drawing = Drawing(f"transfer-{epsilon:g}", title, caption, figure)
     axes = figure.subplots()
@@ -47,6 +48,7 @@ def _matrix(study: Study, epsilon: float, accuracies: Mapping[tuple[str, str], f
             accuracy > 0.6,
             f"{100 * accuracy:.0f}" if numbered else "",
             f"{source} on {victim}: {100 * accuracy:.1f} %",
+            bold=source == victim,
         )
         tile(drawing, axes, drawn)
         row = {"source": source, "victim": victim}

@@ -51,15 +51,26 @@ def plan_table(trials: list[Trial], experiment: Experiment) -> Table:
     return table
 
 
-def what_is_left(trials: Sequence[Trial], done: Sequence[Record], where: str) -> str:
-    """How many trials have a record there, and how long the others may take."""
+def what_is_left(trials: Sequence[Trial], done: Sequence[Record], experiment: Experiment, where: str) -> str:
+    """How many trials have a record there, how long the others may take, and what is to be measured on those."""
     if not done:
         return f"none of {counted(len(trials), 'trial')} has a record in {where} yet"
     left, seconds = len(trials) - len(done), sum(map(_seconds, done)) / len(done)
     more = (
         f"; the other {left} take one worker about {duration(left * seconds)}, as those did" if left else ""
     )
-    return f"{len(done)} of {counted(len(trials), 'trial')} have a record in {where}{more}"
+    return f"{len(done)} of {counted(len(trials), 'trial')} have a record in {where}{more}{_to_measure(done, experiment)}"
+
+
+def _to_measure(done: Sequence[Record], experiment: Experiment) -> str:
+    missing = [record.missing(wanted(experiment, record.seed)) for record in done]
+    count = sum(map(bool, missing))
+    if not count:
+        return ""
+    what = dict.fromkeys(
+        r.label if r.epsilon is None else f"{r.label} {r.epsilon:g}" for m in missing for r in m
+    )
+    return f"; to be measured on {count} of them: {', '.join([*what][:6])}{', ...' if len(what) > 6 else ''}"
 
 
 MOST_COLUMNS = 12  # of what is measured beside natural accuracy and λ1: more cannot be read

@@ -78,13 +78,18 @@ class PGD(AttackSpec):
         return {key: value for key, value in told.items() if (key, value) != ("temperature", 1.0)}
 
     def doubt(self) -> str:
-        """From the image itself, too few or too short steps end inside the ball."""
+        """Too few or too short steps end near where they begin."""
         reach = self.steps * self.relative_step_size
-        if self.random_start or reach >= 1:
+        if reach >= 1:
             return ""
+        start, missed = (
+            ("a random start", "most of the ball")
+            if self.random_start
+            else ("the image itself", "the surface of the ball")
+        )
         return (
-            f"{self.steps} steps of {self.relative_step_size:g} epsilon from the image itself move no pixel by more "
-            f"than {reach:.3g} epsilon: the surface of the ball is never reached; take more or longer steps"
+            f"{self.steps} steps of {self.relative_step_size:g} epsilon from {start} move no pixel by more "
+            f"than {reach:.3g} epsilon: {missed} is never reached; take more or longer steps"
         )
 
     def at(self, epsilon: float) -> dict[str, Any]:
