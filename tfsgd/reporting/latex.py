@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 
 from tfsgd.reporting.drawing import Drawing
+from tfsgd.reporting.paper import PAPER_ATTACKS
+from tfsgd.reporting.summary import telling
 from tfsgd.reporting.verdicts import Judgement
 from tfsgd.reporting.wording import numbers_of
 
@@ -32,35 +34,41 @@ def escaped(text: str) -> str:
     return PATTERN.sub(lambda found: SPECIAL[found[0]], text)
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]], layout: str) -> str:
+def table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], layout: str, environment: str = "tabular"
+) -> str:
     """A tabular between booktabs rules, for `\\input`; `layout` has a column of LaTeX's a heading."""
     lines = [" & ".join(escaped(text) for text in row) + r" \\" for row in rows]
     return "\n".join(
         [
-            "% needs \\usepackage{booktabs}",
-            f"\\begin{{tabular}}{{{layout}}}",
+            f"% needs \\usepackage{{booktabs{',longtable' * (environment == 'longtable')}}}",
+            f"\\begin{{{environment}}}{{{layout}}}",
             "\\toprule",
             " & ".join(escaped(heading) for heading in headings) + r" \\",
             "\\midrule",
             *lines,
             "\\bottomrule",
-            "\\end{tabular}\n",
+            f"\\end{{{environment}}}\n",
         ]
     )
 
 
 def claims_table(judgements: Sequence[Judgement]) -> str:
-    """Every claim at the paper's epsilon, or without one."""
+    """Every claim about natural accuracy, λ1 and the paper's attacks that has numbers, on as many pages as it takes.
+
+    At the paper's epsilon, or where nothing can be told there at the one with the strongest evidence.
+    """
     rows = []
-    for j in judgements:
-        if j.primary:
-            e = j.evidence
-            effect = numbers_of(e)
-            p = "" if j.p_holm is None else f"{j.p_holm:.2g}"
-            verdict = f"{j.verdict} {e.range}".strip()
-            rows.append([j.claim.statement, verdict, effect, e.n, p])
-    headings = ["Claim", "Verdict", "Effect [95 % interval]", "n", "p (Holm)"]
-    return table(headings, rows, "p{0.34\\linewidth}p{0.14\\linewidth}p{0.2\\linewidth}p{0.16\\linewidth}r")
+    for asked in judgements:
+        if asked.primary and asked.claim.metric.attack in (None, *PAPER_ATTACKS):
+            j = telling(asked, judgements)
+            if j.verdict != "not testable":
+                p = "" if j.p_holm is None else f"{j.p_holm:.2g}"
+                verdict, at = f"{j.verdict} {j.evidence.range}".strip(), f"{j.epsilon:g}" if j.epsilon else ""
+                rows.append([j.claim.statement, at, verdict, numbers_of(j.evidence), j.evidence.n, p])
+    headings = ["Claim", "ε", "Verdict", "Effect [95 % interval]", "n", "p (Holm)"]
+    widths = [f"p{{{width}\\linewidth}}" for width in (0.3, 0.12, 0.2, 0.15)]
+    return table(headings, rows, f"{widths[0]}r{''.join(widths[1:])}r", "longtable")
 
 
 def figure_table(drawing: Drawing) -> str:

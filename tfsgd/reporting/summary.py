@@ -41,7 +41,7 @@ def lines_of(judgements: Sequence[Judgement]) -> list[Line]:
     for judgement in judgements:
         claim = judgement.claim
         if judgement.primary and _is_of_the_paper(claim):
-            shown = _telling(judgement, judgements)
+            shown = telling(judgement, judgements)
             general = "accuracy" if claim.metric.attack is None else "accuracy under attack"
             name = "λ1" if claim.metric.is_eigenvalue else general
             batch = claim.group in GROUPS[:3] and not claim.metric.is_eigenvalue
@@ -55,7 +55,7 @@ def _is_of_the_paper(claim: Claim) -> bool:
     return claim.group in GROUPS and claim.metric.attack in (None, *PAPER_ATTACKS)
 
 
-def _telling(asked: Judgement, judgements: Sequence[Judgement]) -> Judgement:
+def telling(asked: Judgement, judgements: Sequence[Judgement]) -> Judgement:
     """The judgement itself, or, where it could not be tested, the one at the epsilon with the strongest evidence."""
     if asked.epsilon is None or asked.verdict != "not testable":
         return asked
