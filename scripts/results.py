@@ -164,12 +164,13 @@ def findings(folder: Path) -> Iterator[str]:
     )
     if 0.9 in set(t[t.regime == "LR"].momentum):
         middle = int(t.batch_size.median())
-        momenta = sorted(t[t.regime == "LR"].momentum.unique())
+        momenta = {r: sorted(t[t.regime == r].momentum.unique()) for r in ("LR", "LR/BS")}
         places = (("LR", small), ("LR", large), ("LR/BS", middle), ("LR/BS", large))
-        flat = [", ".join(over(r, b, "eigenvalue", ".0f", m) for m in momenta) for r, b in places]
+        flat = [", ".join(over(r, b, "eigenvalue", ".0f", m) for m in momenta[r]) for r, b in places]
+        at = {r: ", ".join(f"{m:g}" for m in found) for r, found in momenta.items()}
         yield (
             "- **Momentum flattens under LR, and under LR/BS where it trains**: under LR λ1 is, at momenta "
-            f"{', '.join(f'{m:g}' for m in momenta)}, {flat[0]} at batch size {small} and {flat[1]} at {large}; under LR/BS {flat[2]} at {middle} and "
+            f"{at['LR']}, {flat[0]} at batch size {small} and {flat[1]} at {large}; under LR/BS at momenta {at['LR/BS']}, {flat[2]} at {middle} and "
             f"{flat[3]} at {large}, where at 0.9 {of_all('LR/BS', large, 0.9, 'collapsed')} networks collapsed. It also trains further: under LR at batch size "
             f"{large} the train loss falls from {over('LR', large, 'train_loss')} to {over('LR', large, 'train_loss', '.2f', 0.9)}."
         )
