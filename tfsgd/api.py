@@ -55,13 +55,11 @@ def attack(
         raise RequestError(f"{kind}: {error}") from None
     pixels, classes = checked(model, images, labels)
     from tfsgd.measures.source import Sources
-    from tfsgd.measures.victim import Victim, assert_in_ball
+    from tfsgd.measures.victim import Victim, run_checked
 
     victim = Victim.of(model)
     victim.beside = Sources()
-    outcome = spec.run(victim, pixels, classes, float(epsilon), seed)
-    assert_in_ball(outcome.images, pixels, float(epsilon))
-    return outcome
+    return run_checked(spec, victim, pixels, classes, float(epsilon), seed)
 
 
 def top_eigenvalue(

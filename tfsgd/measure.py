@@ -94,7 +94,7 @@ def measure(
     Exit code: 0 everything was measured, 1 some network was not, 2 the request is wrong, 130 interrupted.
     """
     asked = _Asked(config, dataset, tuple(overrides or ()), data, transfer)
-    if out and (out.suffix != ".json" or not out.parent.is_dir()):
+    if out and (out.suffix != ".json" or not out.parent.is_dir() or out.is_dir()):
         raise RequestError(f"--out {out}: expected a file .json in a folder that is there")
     if data is not None and not data.is_dir():
         raise RequestError(f"--data {shown_path(data)}: expected a folder with data sets, found none")
@@ -117,7 +117,9 @@ def measure(
         code = max(code, failed)
         results.append(found)
     if others:
-        results.append(_measure_files(others, asked))
+        found = _measure_files(others, asked)
+        code = max(code, SOME_FAILED if found.has_failures else OK)
+        results.append(found)
     if out:
         _write(out, results)
     return code
@@ -136,6 +138,7 @@ class _Result:
     evidence: list[Any]
     measured: dict[str, tuple[Measurement, ...]]
     title: str
+    has_failures: bool = False
 
 
 def _refuse_unclear_images(others: list[Path], asked: _Asked) -> None:
@@ -289,6 +292,7 @@ def _measure_files(targets: list[Path], asked: _Asked) -> _Result:
         [evidence(list(found.values()), plan, splits)],
         {target: one.measurements for target, one in found.items()},
         plan.data.title,
+        has_failures=any(one.has_failures for one in found.values()),
     )
 
 

@@ -17,7 +17,7 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.access import refuse_unusable, refuse_unusable_trials, refuse_unwritable
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
-from tfsgd.records.ledger import is_complete, name_regimes, trained
+from tfsgd.records.ledger import as_recorded, is_complete, name_regimes, trained
 from tfsgd.sweeping.progress import Display, console
 from tfsgd.sweeping.run import Crew, bring_workers, prepared, run_trials
 from tfsgd.sweeping.tables import MANY, plan_lines, plan_table, results_table, what_is_left
@@ -116,9 +116,9 @@ def sweep(
 
 def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, in_full: str) -> int:
     """Trains and measures what is missing, then shows all."""
-    trials = grid(experiment)
     refuse_unusable(folder.path)
-    done = trained(trials, experiment, folder)
+    done = trained(grid(experiment), experiment, folder)
+    trials = as_recorded(grid(experiment), done)
     complete = {trial for trial, record in done if is_complete(record, experiment)}
     waiting = [trial for trial in trials if trial not in complete]
     refuse_unusable_trials(map(folder.trial_path, waiting))
@@ -192,7 +192,7 @@ def _join(experiment: Experiment, folder: LogFolder, crew: Crew) -> int:
         raise RequestError(
             f"{folder.path}: the sweep there has another config; join it with the same CONFIG, --quick and --set"
         )
-    trials = grid(experiment)
+    trials = as_recorded(grid(experiment), trained(grid(experiment), experiment, folder))
     with Display(trials, experiment, folder, console()) as display:
         failures = bring_workers(trials, folder, crew, display)
     for name, reason in failures.items():

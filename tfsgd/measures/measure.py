@@ -15,7 +15,7 @@ from tfsgd.measures.products import product_of
 from tfsgd.measures.source import Sources
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.measures.steepness import steepness
-from tfsgd.measures.victim import Images, Labels, Mask, Victim, assert_in_ball
+from tfsgd.measures.victim import Images, Labels, Mask, Victim, run_checked
 
 
 class Subject:
@@ -109,8 +109,7 @@ def _attack(subject: Subject, request: Request) -> Mapping[str, Any]:
     assert isinstance(request.spec, AttackSpec)
     assert request.epsilon is not None
     images, labels = subject.images(request.split, request.examples)
-    outcome = request.spec.run(subject.victim, images, labels, request.epsilon, request.seed)
-    assert_in_ball(outcome.images, images, request.epsilon)
+    outcome = run_checked(request.spec, subject.victim, images, labels, request.epsilon, request.seed)
     clean = subject.clean(request.split, request.examples)
     return {
         "accuracy": float(outcome.correct.mean()),

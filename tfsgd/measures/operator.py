@@ -74,6 +74,8 @@ class Curvature:
             "products": self.products,
             "converged": self.converged,
         }
+        if taken := found.keys() & self.more.keys():
+            raise TypeError(f"the measure returned `more` with {min(taken)}, which Curvature has already")
         return {**found, **self.more}
 
 

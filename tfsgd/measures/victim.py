@@ -13,7 +13,7 @@ from cleverhans.tf2.utils import clip_eta, optimize_linear
 from numpy.typing import NDArray
 
 from tfsgd.errors import RequestError
-from tfsgd.measures.attack import Ascent
+from tfsgd.measures.attack import Ascent, AttackSpec, Outcome
 from tfsgd.measures.loss import LOSSES
 
 Images = NDArray[np.float32]  # (N, height, width, channels) in [0, 1]
@@ -267,7 +267,7 @@ def check_logits(logits: Callable[[Images], NDArray[np.float32]], images: Images
 
     Raises:
         RequestError: outputs are no table of logits, are probabilities (their loss has no gradient where it
-            saturates), or differ between two calls.
+            saturates), differ between two calls, or depend on the other images of a batch.
     """
     first, second = logits(images), logits(images)
     if first.ndim != 2 or first.shape[0] != len(images) or first.shape[1] < 2:
@@ -279,8 +279,44 @@ def check_logits(logits: Callable[[Images], NDArray[np.float32]], images: Images
             f"{name}: expected the same outputs for the same images, received different ones; "
             "switch off what is random in it (dropout, noise)"
         )
+    some = logits(images[: len(images) // 2])
+    if np.isfinite(first).all() and not np.allclose(
+        some, first[: len(some)], rtol=1e-3, atol=1e-3 * float(np.abs(first).max())
+    ):
+        raise RequestError(
+            f"{name}: expected outputs of an image that do not depend on the others of its batch, received other ones; "
+            "let BatchNorm use its running statistics"
+        )
     if (first >= 0).all() and np.allclose(first.sum(1), 1, atol=1e-4):
         raise RequestError(f"{name}: expected logits, received probabilities; leave the softmax out")
+
+
+def run_checked(
+    spec: AttackSpec, victim: Victim, images: Images, labels: Labels, epsilon: float, seed: int
+) -> Outcome:
+    """Runs an attack on images and labels that it cannot change, and holds it to what it promises.
+
+    Raises:
+        ValueError: it writes into its images or labels.
+        TypeError: it returns something else than perturbed images, and which of them keep their label.
+        ArithmeticError: a perturbed image is outside the ball, or outside [0, 1].
+    """
+    given = [images.view(), labels.view()]
+    for array in given:
+        array.flags.writeable = False
+    outcome = spec.run(victim, given[0], given[1], epsilon, seed)
+    if not isinstance(outcome, Outcome) or outcome.images.shape != images.shape:
+        raise TypeError("the attack returned no Outcome with images of the shape that it was given")
+    if outcome.correct.shape != labels.shape or outcome.correct.dtype != np.bool_:
+        raise TypeError(
+            f"the attack returned `correct` of {outcome.correct.dtype}, shape {outcome.correct.shape}; expected bool, "
+            f"shape {labels.shape}"
+        )
+    taken = {"accuracy", "clean_accuracy"} & outcome.values.keys()
+    if taken:
+        raise TypeError(f"the attack returned a value called {min(taken)}, which is not its to say")
+    assert_in_ball(outcome.images, images, epsilon)
+    return outcome
 
 
 def assert_in_ball(perturbed: Images, images: Images, epsilon: float) -> None:

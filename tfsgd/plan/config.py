@@ -114,6 +114,13 @@ class Measuring(Block):
                 raise ValueError(f"{label}{'.' if ': ' in str(error) else ': '}{error}") from None
         return typed
 
+    @field_validator("curvature")
+    @classmethod
+    def _labels(cls, blocks: dict[str, CurvatureSpec]) -> dict[str, CurvatureSpec]:
+        if "hessian" in blocks:
+            raise ValueError("hessian: expected another label: λ1 has this one, and a block of its own")
+        return blocks
+
     @model_validator(mode="after")
     def _images_suffice(self) -> Self:
         if not is_own_dataset(self.dataset):

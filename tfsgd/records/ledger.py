@@ -1,6 +1,6 @@
 """What is done, what is left, and whether a folder's records mean what a config asks for."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
@@ -14,6 +14,8 @@ Done = list[tuple[Trial, Record]]
 
 def trained(trials: list[Trial], experiment: Experiment, logs: LogFolder) -> Done:
     """The trials whose network is trained, each with its record, in the order of the grid.
+
+    Such a trial is called what its record is, whatever labels its regimes have now, so that its folder is found.
 
     Raises:
         RequestError: a record in the folder was trained with another config; the line names the key.
@@ -34,7 +36,13 @@ def trained(trials: list[Trial], experiment: Experiment, logs: LogFolder) -> Don
                 f"{another_name(experiment)}"
             )
     pairs = ((trial, known.get((trial.settings, trial.seed))) for trial in trials)
-    return [(trial, record) for trial, record in pairs if record is not None]
+    return [(replace(trial, regime=record.regime), record) for trial, record in pairs if record is not None]
+
+
+def as_recorded(trials: list[Trial], done: Done) -> list[Trial]:
+    """The trials, those that are trained by the names of their records."""
+    named = {(trial.settings, trial.seed): trial for trial, _ in done}
+    return [named.get((trial.settings, trial.seed), trial) for trial in trials]
 
 
 def is_complete(record: Record, experiment: Experiment, also_free: bool = False) -> bool:

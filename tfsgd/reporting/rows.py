@@ -16,6 +16,7 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.wanted import HESSIAN, SPLITS, natural, top_eigenvalue, wanted
 from tfsgd.records.record import Record
 from tfsgd.reporting.checks import failed
+from tfsgd.reporting.columns import MEANINGS
 from tfsgd.reporting.derived import derived
 from tfsgd.reporting.paper import RESIDUAL_LIMIT, UNDERTRAINED_MARGIN
 
@@ -181,9 +182,10 @@ def _other_columns(record: Record) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for m in record.measurements:
         if m.kind == "gradient" or (m.kind == "curvature" and m.label != HESSIAN):
-            columns[m.label] = m.values.get("value", m.values.get("fraction"))
+            label = f"{m.kind}_{m.label}" if m.label in MEANINGS else m.label  # no other column's place
+            columns[label] = m.values.get("value", m.values.get("fraction"))
             if "radius" in m.values:
-                columns[f"{m.label}_radius"] = m.values["radius"]
+                columns[f"{label}_radius"] = m.values["radius"]
     return columns
 
 

@@ -15,6 +15,7 @@ from tfsgd.measures.products import check_mode
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.plan.config import Measuring
 from tfsgd.plan.wanted import titled, wanted
+from tfsgd.sweeping.ended import in_a_line as in_one_line
 from tfsgd.sweeping.provenance import provenance
 
 Said = Callable[[str], None]
@@ -30,6 +31,7 @@ class Found:
         measurements: in the order in which they were made.
         not_measured: label -> why not.
         warnings: what makes the numbers doubtful.
+        has_failures: something that could be measured ended in an error.
     """
 
     target: str
@@ -37,6 +39,7 @@ class Found:
     measurements: tuple[Measurement, ...]
     not_measured: dict[str, str]
     warnings: tuple[str, ...]
+    has_failures: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """With everything that is needed to believe it."""
@@ -83,7 +86,14 @@ def opened(path: Path, plan: Measuring, splits: Splits) -> Opened:
             "choose the data set that it was trained on"
         )
     subject = Subject(network, splits)
-    classes = subject.victim.logits(subject.images("test", 1)[0]).shape[1]
+    try:
+        classes = subject.victim.logits(subject.images("test", 1)[0]).shape[1]
+    except RequestError:
+        raise
+    except Exception as error:  # whatever a network of one's own may do
+        raise RequestError(
+            f"{path}: expected images to one table of logits, received an error: {in_one_line(error)}"
+        ) from None
     if classes != plan.data.classes:
         raise RequestError(
             f"{path}: it has {classes} outputs, {plan.dataset} has {plan.data.classes} classes"
@@ -109,8 +119,16 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
     reasons = [(r, _why_not(r, network)) for r in requests]
     possible = [r for r, why in reasons if not why]
     warnings: list[str] = []
-    began, found = time.monotonic(), []
-    for measurement in measure(network.subject, possible):
+    began, found = time.monotonic(), list[Measurement]()
+    failed: dict[str, str] = {}
+    for request in possible:
+        try:
+            [measurement] = measure(network.subject, [request])
+        except Exception as error:  # of a network or an attack of one's own: the others are measured
+            at = "" if request.epsilon is None else f" {request.epsilon:g}"
+            failed[f"{request.label}{at}"] = in_one_line(error)
+            warn(f"{network.target}: {request.label}{at} failed: {in_one_line(error)}")
+            continue
         found.append(measurement)
         if measurement.kind == "accuracy":
             warnings += _warnings(measurement, plan)
@@ -121,8 +139,9 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
         target=network.target,
         network=network.network,
         measurements=tuple(found),
-        not_measured={r.label: why for r, why in reasons if why},
+        not_measured={r.label: why for r, why in reasons if why} | failed,
         warnings=tuple(warnings),
+        has_failures=bool(failed),
     )
 
 

@@ -75,17 +75,24 @@ def run_trial(trial: Trial, job: Job) -> Record:
     if known and known.is_complete(requests):
         return known  # handed out again after its record was written
     record, network = (known, _stored(folder)) if known else train_trial(trial, job)
-    sources = sources_of(job.logs)
+    sources, failures = sources_of(job.logs), list[Exception]()
     subject = Subject(network, job.splits, trial.settings.batch_size, sources)
     for part in record.networks:
         on = subject
         if isinstance(part, Snapshot) and part.missing(requests):
             network = _stored(folder, part.file)
             on = Subject(network, job.splits, trial.settings.batch_size, sources)
-        for found in measure(on, part.missing(requests), lambda request: _say(request, trial, job)):
+        for request in part.missing(requests):
+            try:
+                [found] = measure(on, [request], lambda request: _say(request, trial, job))
+            except Exception as error:  # what comes after it is measured all the same
+                failures.append(error)
+                continue
             record = record.with_measurements(_marked(found, record), of=part)
             if not record.is_complete(requests):
                 job.logs.write_record(record)
+    if failures:
+        raise failures[0]
     job.progress(trial, record.epochs, "record")
     picture = None if record.status == "diverged" else attacks_picture(subject, job.experiment, trial.seed)
     write_summary(record, job.experiment, picture, folder)

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import model_validator
 from typing_extensions import Self
 
-from tfsgd.fields import Flag, Fraction, Positive
+from tfsgd.fields import Flag, Fraction, Temperature
 from tfsgd.measures.attack import Ascent, AttackSpec, Outcome, Restarts, Steps
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class PGD(AttackSpec):
     restarts: Restarts = 1
     early_stop: Flag = True
     loss: Literal["cross_entropy", "margin", "dlr"] = "cross_entropy"
-    temperature: Positive = 1.0
+    temperature: Temperature = 1.0
 
     @model_validator(mode="after")
     def _restarts_differ(self) -> Self:

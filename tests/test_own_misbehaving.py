@@ -1,0 +1,167 @@
+"""Attacks and measures of one's own that break their promises are held to them, and spoil nothing else."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import tfsgd
+from tests.conftest import TINY
+from tfsgd.errors import RequestError
+from tfsgd.measures.attack import AttackSpec, Outcome
+from tfsgd.measures.attacks.fgsm import FGSM
+from tfsgd.measures.operator import Curvature
+from tfsgd.measures.victim import Victim, run_checked
+from tfsgd.plan.config import Measuring
+from tfsgd.plan.dialect import to_yaml
+from tfsgd.records.folder import LogFolder
+
+IMAGES = np.random.default_rng(0).random((12, 4, 4, 1), np.float32)
+LABELS = np.arange(12) % 3
+
+
+def network(*layers: Any) -> Any:
+    keras.utils.set_random_seed(0)
+    image = keras.Input((4, 4, 1))
+    x = image
+    for layer in layers:
+        x = layer(x)
+    return keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
+
+
+class Changes(AttackSpec):
+    what: str
+
+    def run(self, victim: Any, images: Any, labels: Any, epsilon: float, seed: int) -> Outcome:
+        correct = victim.predict(images) == labels
+        if self.what == "images":
+            images[:] = 1 - images
+        if self.what == "labels":
+            labels += 1
+        honest = Outcome(images.copy(), correct)
+        return {
+            "few": replace(honest, correct=correct[:5]),
+            "integers": replace(honest, correct=correct.astype(int)),
+            "square": replace(honest, correct=correct[:, None] == correct[None]),
+            "value": replace(honest, values={"accuracy": 0.123}),
+            "shape": replace(honest, images=images[:5]),
+        }.get(self.what, honest)
+
+
+@pytest.mark.parametrize(
+    ("what", "error"),
+    [
+        ("images", "read-only"), ("labels", "read-only"), ("few", "`correct` of bool, shape \\(5,\\)"),
+        ("integers", "`correct` of int64"), ("square", "shape \\(12, 12\\)"), ("value", "a value called accuracy"),
+        ("shape", "images of the shape"),
+    ],
+)  # fmt: skip
+def test_an_attack_is_held_to_its_promises(what: str, error: str) -> None:
+    images, labels = IMAGES.copy(), LABELS.copy()
+    spec = Changes(what=what, epsilon=(0.1,))
+    with pytest.raises((TypeError, ValueError), match=error):
+        run_checked(spec, Victim.of(network()), images, labels, 0.1, 0)
+    assert np.array_equal(images, IMAGES)
+    assert np.array_equal(labels, LABELS)
+    images[:], labels[:] = 0, 0  # the caller's own arrays may be written to as before
+
+
+def test_an_honest_attack_passes() -> None:
+    outcome = run_checked(FGSM(epsilon=(0.1,)), Victim.of(network()), IMAGES, LABELS, 0.1, 0)
+    assert outcome.correct.shape == (12,)
+    assert np.array_equal(
+        run_checked(Changes(what="", epsilon=(0.1,)), Victim.of(network()), IMAGES, LABELS, 0.1, 0).images,
+        IMAGES,
+    )
+
+
+def test_a_measure_cannot_take_the_place_of_its_own_number() -> None:
+    with pytest.raises(TypeError, match="`more` with value"):
+        Curvature(1.0, 0.1, 3, True, {"value": 99.0}).values()
+
+
+class Centred(keras.layers.Layer):
+    """As BatchNorm does with the moments of the batch at hand."""
+
+    def call(self, x: Any) -> Any:
+        return x - keras.ops.mean(x, axis=0)
+
+
+def test_a_network_whose_outputs_depend_on_the_batch_is_refused() -> None:
+    with pytest.raises(RequestError, match="do not depend on the others of its batch"):
+        tfsgd.attack(network(Centred()), IMAGES, LABELS, "fgsm", epsilon=0.1)
+    usual = network(keras.layers.BatchNormalization())
+    assert tfsgd.attack(usual, IMAGES, LABELS, "fgsm", epsilon=0.1).correct.shape == (12,)
+
+
+def test_the_label_of_lambda_1_is_its_own() -> None:
+    with pytest.raises(ValueError, match="hessian: expected another label"):
+        Measuring.model_validate(
+            {
+                "dataset": "mnist",
+                "attacks": {"fgsm": {"epsilon": [0.1]}},
+                "curvature": {"hessian": {"measure": "trace"}},
+            }
+        )
+
+
+RAISES = """
+from tfsgd.measures.attack import AttackSpec
+class Raises(AttackSpec):
+    def run(self, victim, images, labels, epsilon, seed):
+        raise ValueError("not today")
+"""
+
+
+def images_file(folder: Path) -> Path:
+    rng = np.random.default_rng(1)
+    arrays: dict[str, Any] = {
+        f"{split}_images": rng.integers(0, 256, (30, 4, 4, 1)).astype(np.uint8) for split in ("train", "test")
+    }
+    np.savez(folder / "d.npz", **arrays, train_labels=np.arange(30) % 3, test_labels=np.arange(30) % 3)
+    return folder / "d.npz"
+
+
+def test_what_cannot_be_measured_on_one_network_leaves_the_others_numbers(
+    run_measure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images_file(tmp_path)
+    (tmp_path / "raises.py").write_text(RAISES)
+    attacks = "attacks={mine: {attack: 'raises:Raises', epsilon: [0.1]}, fgsm: {epsilon: [0.1]}}"
+    curvature = "hessian={examples: 20, max_iterations: 2, tolerance: 0.9}"
+    good, broken = network(keras.layers.Conv2D(2, 3)), network(keras.layers.Conv2D(2, 3))
+    broken.set_weights([np.full_like(w, np.nan) for w in broken.get_weights()])
+    good.save(tmp_path / "good.keras")
+    broken.save(tmp_path / "broken.keras")
+    monkeypatch.chdir(tmp_path)
+    asked = ["--dataset", "d.npz", "--set", attacks, "--set", curvature, "--out", "o.json"]
+    code, _, err = run_measure("good.keras", "broken.keras", *asked)
+    assert code == 1, err
+    assert "mine 0.1 failed: ValueError: not today" in err
+    assert "Traceback" not in err
+    text = Path("o.json").read_text()
+    assert '"fgsm"' in text
+    assert "ValueError: not today" in text
+    Path("o.json").unlink()
+    Path("o.json").mkdir()
+    code, said, err = run_measure("good.keras", *asked)
+    assert (code, said) == (2, "")
+    assert "--out" in err
+
+
+def test_an_attack_that_fails_in_a_sweep_stands_in_no_others_way(run_sweep: Any, tmp_path: Path) -> None:
+    (tmp_path / "raising.py").write_text(RAISES)
+    attacks = {"mine": {"attack": "raising:Raises", "epsilon": [0.1]}, "fgsm": {"epsilon": [0.1]}}
+    one = {"regimes": {"LR": {"learning_rate": 0.01, "momentum": [0.0]}}, "export": True, "attacks": attacks}
+    (tmp_path / "c.yaml").write_text(to_yaml(TINY | one))
+    code, _, err = run_sweep(tmp_path / "c.yaml")
+    assert code == 1, err
+    assert "ValueError: not today" in err
+    [record] = LogFolder(tmp_path / "logs" / "tiny").records()
+    assert [m.label for m in record.attacks] == ["fgsm"]
+    code, out, _ = run_sweep(tmp_path / "c.yaml", "--set", "attacks.mine=null")
+    assert code == 0
+    assert "0 to train" in out

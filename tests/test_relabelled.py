@@ -1,0 +1,42 @@
+"""A trained network is found by what it was trained with, whatever its regime is called now."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import TINY
+from tests.hostile import write
+from tfsgd.plan.dialect import to_yaml
+from tfsgd.records.folder import LogFolder
+
+LR = {"learning_rate": 0.01, "momentum": [0.0]}
+SAME = {"ratio": 0.00015625, "momentum": [0.0]}  # 0.01 at batch size 64
+
+
+@pytest.mark.parametrize(
+    "now",
+    [{"LR/BS": SAME}, {"LR/BS": SAME, "LR": LR}, {"Constant": LR}],
+    ids=["switched off", "swapped", "renamed"],
+)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_no_label_has_a_network_trained_again(
+    now: dict[str, Any], workers: str, tmp_path: Path, run_sweep: Any
+) -> None:
+    config = TINY | {"export": True, "regimes": {"LR": LR, "LR/BS": SAME}}
+    options = ("--logs", tmp_path, "--workers", workers)
+    assert run_sweep(write(tmp_path / "a.yaml", to_yaml(config)), *options)[0] == 0
+    logs = LogFolder(tmp_path / "tiny")
+    [before] = logs.records()
+    more = config | {"regimes": now, "attacks": {"fgsm": {"epsilon": [0.1, 0.2]}}}
+    code, out, err = run_sweep(write(tmp_path / "b.yaml", to_yaml(more)), *options)
+    assert (code, err) == (0, ""), out
+    assert "0 to train, 1 to measure" in out
+    [after] = logs.records()
+    assert {m.epsilon for m in after.attacks if m.label == "fgsm"} == {0.1, 0.2}
+    assert after.provenance == before.provenance
+    assert after.history == before.history
+    assert after.folder == before.folder
+    code, out, _ = run_sweep(tmp_path / "b.yaml", *options)
+    assert code == 0
+    assert "1 complete, 0 to train" in out
