@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.conftest import TINY
 from tfsgd.errors import RequestError
 from tfsgd.measures.attacks.bim import BIM
 from tfsgd.measures.attacks.pgd import PGD
@@ -346,3 +347,11 @@ def test_a_block_is_what_it_says_or_what_its_label_says(config: Config) -> None:
     }
     dumped = yaml.safe_dump(experiment.model_dump(mode="json"))
     assert type(experiment).model_validate(yaml.safe_load(dumped)) == experiment
+
+
+def test_a_negative_zero_is_zero(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(to_yaml(TINY | {"regimes": {"LR": {"learning_rate": 0.01, "momentum": [-0.0]}}}))
+    found = load_experiment(path, ("attacks.fgsm.epsilon=[-0.0, 0.1]",))
+    assert [trial.name for trial in grid(found)] == ["lr/b0064-m0.0-s0"]
+    assert str(found.attacks["fgsm"].epsilon[0]) == "0.0"

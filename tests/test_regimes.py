@@ -76,6 +76,7 @@ def test_training_is_algorithm_1(
 def test_the_velocity_is_rescaled_only_where_the_rate_changes() -> None:
     import keras
 
+    keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "mse")
     model.fit(np.ones((4, 1)), np.ones((4, 1)), verbose=0)

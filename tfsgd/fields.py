@@ -12,6 +12,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from typing_extensions import Self
 
 
+def _without_sign(value: float) -> float:
+    """-0.0 is 0.0, also in the name of a folder."""
+    return value + 0.0
+
+
 def _below_one_in_single_precision(momentum: float) -> float:
     if momentum > 0.9999999:
         raise ValueError(f"expected at most 0.9999999, received {momentum!r}")
@@ -29,8 +34,15 @@ Rate = Annotated[float, Field(strict=True, ge=1e-30, le=1e30)]
 Temperature = Annotated[float, Field(strict=True, ge=1e-6, le=1e6)]  # what float32's logits can be divided by
 Fraction = Annotated[float, Field(strict=True, gt=0, le=1)]
 Tolerance = Fraction  # on a residual relative to the value: beyond 1 any vector passes
-Epsilon = Annotated[float, Field(strict=True, ge=0, le=1)]  # images are in [0, 1]
-Momentum = Annotated[float, Field(strict=True, ge=0, lt=1), AfterValidator(_below_one_in_single_precision)]
+Epsilon = Annotated[
+    float, Field(strict=True, ge=0, le=1), AfterValidator(_without_sign)
+]  # images are in [0, 1]
+Momentum = Annotated[
+    float,
+    Field(strict=True, ge=0, lt=1),
+    AfterValidator(_below_one_in_single_precision),
+    AfterValidator(_without_sign),
+]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
