@@ -116,8 +116,8 @@ class Measuring(Block):
 
     @field_validator("curvature")
     @classmethod
-    def _labels(cls, blocks: dict[str, CurvatureSpec]) -> dict[str, CurvatureSpec]:
-        if "hessian" in blocks:
+    def _labels(cls, blocks: dict[str, CurvatureSpec], info: ValidationInfo) -> dict[str, CurvatureSpec]:
+        if "hessian" in blocks and not (info.context or {}).get("recorded"):
             raise ValueError("hessian: expected another label: λ1 has this one, and a block of its own")
         return blocks
 
