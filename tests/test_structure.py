@@ -22,6 +22,7 @@ FLOORS = (
     ("measures",),
     ("data", "models"),
     ("structure",),
+    ("code",),
     ("errors", "fields"),
     ("",),  # the package itself: its version, what must be in the environment, how a command's start is ended
     ("interrupts", "imports"),
@@ -37,7 +38,6 @@ HOMES = {
         "structure",
         "training",
         "sweeping/export",
-        "sweeping/trial",
     },
     "ruamel": {"plan/dialect"},
     "pydantic": {"fields", "measures", "plan", "records"},

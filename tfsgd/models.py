@@ -12,15 +12,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tfsgd.structure import PAPER_STRUCTURES, refuse_losses, refuse_unfit, structure_sha256
+from tfsgd.structure import (
+    PAPER_STRUCTURES,
+    make_known,
+    refuse_losses,
+    refuse_unfit,
+    refuse_unstorable,
+    structure_sha256,
+)
 
 __all__ = [
     "MODELS",
     "PAPER_STRUCTURES",
     "Architecture",
     "build_model",
+    "make_known",
     "refuse_losses",
     "refuse_unfit",
+    "refuse_unstorable",
     "structure_sha256",
 ]
 

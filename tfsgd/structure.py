@@ -4,8 +4,12 @@ import hashlib
 import inspect
 import json
 import random
+from types import FunctionType, ModuleType
 from typing import Any
 
+import numpy as np
+
+from tfsgd.code import code_sha256
 from tfsgd.errors import RequestError
 
 # `structure_sha256` of the networks of Table 1, with 10 classes.
@@ -21,7 +25,8 @@ def structure_sha256(model: Any) -> str:
     """SHA-256 of a network's layers in order: class, settings, weight shapes, and what feeds each.
 
     Names do not count, nor settings at their default: a later Keras with a new optional argument
-    gives the same hash. Python's random state, from which Keras draws default seeds, stays as it was.
+    gives the same hash. Of a layer, an initializer or a function of one's own its code counts, see
+    `tfsgd.code.code_sha256`. Python's random state, from which Keras draws default seeds, stays as it was.
 
     Args:
         model: a functional or `Sequential` `keras.Model`.
@@ -60,7 +65,13 @@ def _layer(layer: dict[str, Any], operation: Any) -> list[Any]:
     weights = [[list(weight.shape), str(weight.dtype)] for weight in getattr(operation, "weights", [])]
     if "layers" in config and getattr(operation, "layers", None):
         return [layer["class_name"], _model(operation), weights]
-    return [layer["class_name"], _settings(type(operation), config), weights]
+    return [layer["class_name"], _settings(type(operation), config), weights, *_code(type(operation))]
+
+
+def _code(thing: Any) -> list[str]:
+    """What tells code of one's own from what it was; nothing for all else."""
+    code = code_sha256(thing)
+    return [code] if code else []
 
 
 def _settings(kind: type, config: dict[str, Any]) -> dict[str, Any]:
@@ -96,10 +107,11 @@ def _value(value: Any) -> Any:
         return value
     if not {"class_name", "config"} <= set(value):
         return {key: _value(item) for key, item in value.items()}
-    if not isinstance(value["config"], dict):
-        return [value["class_name"], value["config"]]
-    kind = type(keras.saving.deserialize_keras_object(value))
-    return [value["class_name"], _settings(kind, value["config"])]
+    made = keras.saving.deserialize_keras_object(value)
+    if not isinstance(value["config"], dict):  # a function
+        name = str(value["config"]).rpartition(">")[2]  # a registered one has its package before it
+        return [value["class_name"], name, *_code(made)]
+    return [value["class_name"], _settings(type(made), value["config"]), *_code(type(made))]
 
 
 def _without_names(value: Any, number: dict[str, int]) -> Any:
@@ -113,6 +125,61 @@ def _without_names(value: Any, number: dict[str, int]) -> Any:
         rest = value if first is None else value[1:]
         return [*([] if first is None else [first]), *(_without_names(item, number) for item in rest)]
     return value
+
+
+# What a file gives back
+
+
+def make_known(module: ModuleType) -> None:
+    """Tells Keras the classes and functions of a module of one's own, by whose names it finds what it loads.
+
+    A function that is called as one of Keras's is not told: Keras would take it for its own.
+    """
+    import keras
+
+    known = keras.saving.get_custom_objects()
+    for name, thing in vars(module).items():
+        if isinstance(thing, type | FunctionType) and code_sha256(thing) and not _is_keras(name):
+            known[name] = thing
+
+
+def _is_keras(name: str) -> bool:
+    import keras
+
+    return hasattr(keras.ops, name) or hasattr(keras.activations, name)
+
+
+def refuse_unstorable(model: Any, what: str) -> None:
+    """Refuses a network whose file would not give it back: it could never be measured again.
+
+    Args:
+        model: as it was built.
+        what: the function and its file, to begin the refusal with.
+
+    Raises:
+        RequestError: a layer cannot be made from its `get_config`, or computes something else then.
+    """
+    import keras
+
+    advice = "its get_config must give every argument of its __init__"
+    for layer in _all_layers(model):
+        try:
+            keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+        except Exception as error:  # whatever Keras, or a class of the user's, raises
+            said = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            raise RequestError(
+                f"{what}: layer '{layer.name}' cannot be loaded from a file again: {said[0][:200]}; {advice}"
+            ) from None
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
+    images = np.random.default_rng(0).random((2, *model.inputs[0].shape[1:]), np.float32)
+    same_weights = [weight.shape for weight in again.weights] == [weight.shape for weight in model.weights]
+    if same_weights:
+        again.set_weights(model.get_weights())
+    if not same_weights or not np.allclose(again(images), model(images), atol=1e-5, equal_nan=True):
+        raise RequestError(
+            f"{what}: loaded from a file it would compute something else: the get_config of a layer must give every "
+            "argument of its __init__, and no function may have the name of one of Keras's"
+        )
 
 
 # What no study can use

@@ -1,6 +1,7 @@
 """Networks from anywhere, as files: a `.keras` file or a SavedModel -> something that can be measured."""
 
 import hashlib
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -57,8 +58,7 @@ def load_network(path: Path) -> Any:
     except RequestError:
         raise
     except Exception as error:  # whatever Keras and TensorFlow raise at a file that is not theirs
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise RequestError(f"{path}: cannot be loaded as a network: {said}") from None
+        raise RequestError(f"{path}: cannot be loaded as a network: {_said(error)}") from None
     shape = network.input_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or shape[0] is not None or None in shape[1:]:
         raise RequestError(
@@ -74,6 +74,16 @@ def _from_file(path: Path) -> Any:
                 f"{path}: expected a .keras file, found one of another kind, or one that is cut short; save or copy it anew"
             )
     return keras.saving.load_model(path, compile=False)
+
+
+def _said(error: Exception) -> str:
+    unknown = re.search(r"Could not locate (class|function) '[^']*'", str(error))
+    if unknown:
+        return (
+            f"{unknown[0]}, which is one's own; give --config with `model: MODULE:FUNCTION`, whose module has it, or "
+            "in Python import it before"
+        )
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _endpoint(loaded: Any, path: Path) -> tuple[Callable[[tf.Tensor], tf.Tensor], tf.TensorSpec, Any]:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
+from tfsgd.code import code_sha256
 from tfsgd.fields import Block, Count, Finite, Flag, Seconds, Seed, Text
 
 Kind = Literal["accuracy", "confidence", "attack", "gradient", "curvature"]
@@ -115,7 +116,7 @@ class Request:
     @property
     def identity(self) -> str:
         """SHA-256 of what determines the number on a given network; not of the label."""
-        what = [
+        what: list[Any] = [
             self.spec.kind,
             self.name,
             self.spec.unusual(),
@@ -123,15 +124,22 @@ class Request:
             self.examples,
             self.seed,
             self.epsilon,
+            *self._code.values(),
         ]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def _code(self) -> dict[str, str]:
+        """Of a class of one's own: what it computes, see `tfsgd.code.code_sha256`."""
+        code = code_sha256(type(self.spec)) if ":" in self.name else ""
+        return {"code_sha256": code} if code else {}
 
     def measured(self, values: Mapping[str, Any], seconds: float | None) -> "Measurement":
         """The result, as a record keeps it."""
         at = {} if self.epsilon is None else {"epsilon": self.epsilon}
         return Measurement(
             kind=self.spec.kind, name=self.name, label=self.label,
-            settings={**at, **self.spec.settings(), **self.more},
+            settings={**at, **self.spec.settings(), **self.more, **self._code},
             split=self.split, examples=self.examples, seed=self.seed,
             values=dict(values), seconds=seconds, identity=self.identity,
         )  # fmt: skip

@@ -7,7 +7,9 @@ A data set is an `.npz` file, or a function without arguments, named `module:fun
 the same arrays as a dict; `tfsgd/data/own.py` says which.
 """
 
+import contextlib
 import functools
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +20,7 @@ from tfsgd.data.files import is_file
 from tfsgd.data.load import data_folders
 from tfsgd.data.own import own_data, read_npz
 from tfsgd.errors import RequestError
-from tfsgd.models import refuse_losses, refuse_unfit, structure_sha256
+from tfsgd.models import make_known, refuse_losses, refuse_unfit, refuse_unstorable, structure_sha256
 from tfsgd.plan.resolve import file_of, is_own_name, locate, one_line, own_code, resolve
 
 SET_BY_THE_TOOL = ("profile", "code_dir", "own_data")  # fields of an `Experiment` that no config has
@@ -47,7 +49,7 @@ def with_own(
         for key in SET_BY_THE_TOOL[1:]:
             if key in raw:
                 raise ValueError(f"{key}: it is set by the tool, not by hand")
-        if _holds_own_name(raw):
+        if holds_own_name(raw):
             raw = raw | {"code_dir": str(folder.resolve())}
     code_dir = Path(raw["code_dir"]) if isinstance(raw.get("code_dir"), str) else None
     try:
@@ -62,10 +64,11 @@ def with_own(
     return raw
 
 
-def _holds_own_name(value: Any) -> bool:
+def holds_own_name(value: Any) -> bool:
+    """Whether something in a config stands for code or data of one's own."""
     if isinstance(value, dict):
-        return is_own_dataset(value.get("dataset")) or any(map(_holds_own_name, value.values()))
-    return any(map(_holds_own_name, value)) if isinstance(value, list) else is_own_name(value)
+        return is_own_dataset(value.get("dataset")) or any(map(holds_own_name, value.values()))
+    return any(map(holds_own_name, value)) if isinstance(value, list) else is_own_name(value)
 
 
 # Data
@@ -172,7 +175,7 @@ class OwnModel:
         Raises:
             RequestError: the function is not there, raises, or returns no such network.
         """
-        function = resolve(self.name, self.code_dir, "model")
+        function = self._resolve()
         what = self._what(function)
         try:
             with own_code(self.code_dir):
@@ -189,7 +192,8 @@ class OwnModel:
             RequestError: as `build`, or the network is another each time, or has losses of its own.
         """
         first, second = (self.build(image_shape, classes) for _ in range(2))
-        what = self._what(resolve(self.name, self.code_dir, "model"))
+        what = self._what(self._resolve())
+        refuse_unstorable(first, what)
         if structure_sha256(first) != structure_sha256(second):
             raise RequestError(
                 f"{what}: built twice, it has two structures; layers and settings must be the same each time"
@@ -200,6 +204,16 @@ class OwnModel:
             raise
         except Exception as error:  # of a layer of the user's
             raise RequestError(f"{what}: on two black images it raised {one_line(error)}") from None
+
+    def import_if_there(self) -> None:
+        """Imports its module, so that Keras finds the layers of a stored network in it; most networks need none."""
+        with contextlib.suppress(RequestError):
+            self._resolve()
+
+    def _resolve(self) -> Any:
+        function = resolve(self.name, self.code_dir, "model")
+        make_known(sys.modules[self.name.partition(":")[0]])
+        return function
 
     def _what(self, function: Any) -> str:
         """The function and its file, to begin a refusal with."""

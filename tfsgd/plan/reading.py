@@ -14,7 +14,7 @@ from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.plan.config import Experiment, Measuring, Regime
 from tfsgd.plan.dialect import DialectError, cut, parse_yaml, read_yaml, shown, to_yaml
 from tfsgd.plan.full import usual_epsilons, with_full
-from tfsgd.plan.own import SET_BY_THE_TOOL
+from tfsgd.plan.own import SET_BY_THE_TOOL, holds_own_name
 from tfsgd.plan.resolve import nearest
 from tfsgd.plan.shipped import find_config
 
@@ -293,12 +293,18 @@ def regrown(
     Raises:
         RequestError: something in them is wrong.
     """
-    raw = read_yaml(stored)
-    raw["code_dir"] = raw.get("code_dir") or str(Path.cwd())
+    raw, code_dir = read_yaml(stored), None
     if config:
         more = load_experiment(config, (), raw.get("profile") == "quick", data_dirs).model_dump(mode="json")
-        for key in ("attacks", "curvature"):
-            raw[key] = {**(raw.get(key) or {}), **more[key]}
+        added = {key: more[key] for key in ("attacks", "curvature")}
+        code_dir = more["code_dir"] if holds_own_name(added) else None
+        for key, blocks in added.items():
+            raw[key] = {**(raw.get(key) or {}), **blocks}
+    if code_dir and raw.get("code_dir") not in (None, code_dir):
+        raise RequestError(
+            f"--config {config}: its own code lies in {code_dir}, that of {stored} in {raw['code_dir']}; put it there"
+        )
+    raw["code_dir"] = raw.get("code_dir") or code_dir or str(Path.cwd())
     for key, value in _without_quick(overrides):
         _assign(raw, Experiment, key, value)
     return _validated(stored, raw, data_dirs, resolved=True)

@@ -13,7 +13,8 @@ from tfsgd.measures.measure import Subject, measure
 from tfsgd.measures.operator import CurvatureSpec
 from tfsgd.measures.products import check_mode
 from tfsgd.measures.spec import Measurement, Request
-from tfsgd.plan.config import Measuring
+from tfsgd.plan.config import Experiment, Measuring
+from tfsgd.plan.own import OwnModel
 from tfsgd.plan.wanted import titled, wanted
 from tfsgd.sweeping.ended import in_a_line as in_one_line
 from tfsgd.sweeping.provenance import provenance
@@ -78,6 +79,8 @@ def opened(path: Path, plan: Measuring, splits: Splits) -> Opened:
     Raises:
         RequestError: it is no network that can be measured on these images; one line.
     """
+    if isinstance(plan, Experiment) and isinstance(plan.architecture, OwnModel):
+        plan.architecture.import_if_there()  # the network may be one of this config's
     network = load_network(path)
     shape = tuple(network.input_shape[1:])
     if shape != plan.data.image_shape:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
 from tfsgd.measures.attacks.transfer import Transfer
-from tfsgd.measures.foreign import load_network
 from tfsgd.measures.measure import Subject, measure
 from tfsgd.measures.source import Sources
 from tfsgd.measures.spec import Request
@@ -16,6 +15,7 @@ from tfsgd.plan.wanted import attacks
 from tfsgd.records.folder import LogFolder, stored_network
 from tfsgd.records.ledger import Done
 from tfsgd.sweeping.provenance import provenance
+from tfsgd.sweeping.stored import load_stored
 
 MOST = 64  # networks: the pairs are their square
 EXAMPLES = 1_000  # test images, at most
@@ -73,14 +73,21 @@ def measure_transfer(
     Raises:
         RequestError: a network is gone, or is not the one that was trained; before any is measured.
     """
-    paths = {trial: stored_network(logs.trial_path(trial)) for trial, _ in done}
+    trials = [trial for trial, _ in done]
+    for trial in trials:
+        stored_network(logs.trial_path(trial))
     sources, here, found = sources_of(logs), provenance(), []
     for number, (trial, known) in enumerate(done, 1):
         record = known
-        missing = record.missing(transfer_requests(experiment, [*paths], trial.seed))
+        missing = record.missing(transfer_requests(experiment, trials, trial.seed))
         if missing:
             say(f"[{number} of {len(done)}] {trial.name}: {len(missing)} perturbations to try")
-            subject = Subject(load_network(paths[trial]), splits, trial.settings.batch_size, sources)
+            subject = Subject(
+                load_stored(record, experiment, logs.trial_path(trial)),
+                splits,
+                trial.settings.batch_size,
+                sources,
+            )
             for one in measure(subject, missing):
                 elsewhere = None if here == record.provenance else here
                 record = record.with_measurements(one.model_copy(update={"provenance": elsewhere}))

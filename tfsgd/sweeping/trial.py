@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from tfsgd import interrupts
 from tfsgd.data.dataset import Splits
 from tfsgd.measures.measure import Subject, measure
@@ -17,13 +15,14 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.own import OwnModel
 from tfsgd.plan.trials import Trial, training_of
 from tfsgd.plan.wanted import SPLITS, natural, top_eigenvalue, wanted
-from tfsgd.records.folder import LogFolder, stored_network
+from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import Lease
 from tfsgd.records.record import Record, Snapshot
 from tfsgd.sweeping.ended import Observer
 from tfsgd.sweeping.export import forget_network, keep_network, write_manifest
 from tfsgd.sweeping.pictures import attacks_picture
 from tfsgd.sweeping.provenance import provenance
+from tfsgd.sweeping.stored import load_stored
 from tfsgd.sweeping.tensorboard import write_summary
 from tfsgd.sweeping.transfer import sources_of
 from tfsgd.training.checkpoint import remove_checkpoints
@@ -74,13 +73,15 @@ def run_trial(trial: Trial, job: Job) -> Record:
     known = job.logs.record(trial)
     if known and known.is_complete(requests):
         return known  # handed out again after its record was written
-    record, network = (known, _stored(folder)) if known else train_trial(trial, job)
+    record, network = (
+        (known, load_stored(known, job.experiment, folder)) if known else train_trial(trial, job)
+    )
     sources, failures = sources_of(job.logs), list[Exception]()
     subject = Subject(network, job.splits, trial.settings.batch_size, sources)
     for part in record.networks:
         on = subject
         if isinstance(part, Snapshot) and part.missing(requests):
-            network = _stored(folder, part.file)
+            network = load_stored(record, job.experiment, folder, part.file)
             on = Subject(network, job.splits, trial.settings.batch_size, sources)
         for request in part.missing(requests):
             try:
@@ -160,10 +161,6 @@ def _structure(architecture: Architecture | OwnModel, image_shape: tuple[int, in
 def structure_of(experiment: Experiment) -> str:
     """SHA-256 of how an experiment's network is built."""
     return _structure(experiment.architecture, experiment.data.image_shape, experiment.data.classes)
-
-
-def _stored(folder: Path, name: str = "model.keras") -> Any:
-    return keras.saving.load_model(stored_network(folder, name), compile=False)
 
 
 def outcome(record: Record) -> str:
