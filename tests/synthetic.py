@@ -70,11 +70,11 @@ def realistic(trial: Trial) -> dict[str, Any]:
 
 
 def record(trial: Trial, of: Experiment, truth: Truth = realistic) -> Record:
-    """A trial's record; `truth` gives the numbers, and may give a `status`, `snapshots` and `batch_norm` too."""
+    """A trial's record; `truth` gives the numbers, and may give a `status`, `snapshots`, `batch_norm` and `data_sha256` too."""
     numbers = truth(trial)
     status = numbers.get("status", "completed")
     diverged = status == "diverged"
-    training = training_of(trial, of, DATA_SHA256, MODEL_SHA256)
+    training = training_of(trial, of, numbers.get("data_sha256", DATA_SHA256), MODEL_SHA256)
     return Record(
         schema=2,
         name=of.name,

@@ -39,6 +39,10 @@ def refusal(do: Callable[[], Any]) -> str:
     return str(refused.value)
 
 
+def ending_in(model: Any, *layers: Any) -> Any:
+    return keras.Sequential([keras.Input(SHAPE), model, *layers])
+
+
 @pytest.mark.parametrize("epsilon", [0.04, 0.08])
 def test_attacks_are_foolboxs(model: Any, images: np.ndarray, labels: np.ndarray, epsilon: float) -> None:
     victim = foolbox.TensorFlowModel(lambda x: model(x, training=False), bounds=(0, 1))
@@ -83,7 +87,11 @@ def test_float64_images_and_a_network_from_a_file_give_the_same(
         ({"stepz": 3}, "pgd: stepz: unknown key; did you mean 'steps'?"),
         ({"steps": 0}, "pgd: steps: expected greater than or equal to 1"),
         ({"epsilon": 8}, "pgd: epsilon: expected less than or equal to 1"),
-        ({"epsilon": None}, "pgd: "),
+        ({"epsilon": None}, "pgd: epsilon: expected a number in [0, 1], received None"),
+        ({"epsilon": "big"}, "pgd: epsilon: expected a number in [0, 1], received 'big'"),
+        ({"seed": "one"}, "seed: expected a whole number from 0 to 4,294,967,295, received 'one'"),
+        ({"seed": -1}, "seed: expected a whole number from 0"),
+        ({"seed": 1.0}, "seed: expected a whole number from 0"),
         ({"examples": 3}, "pgd: examples: not a setting here; give so many images"),
         ({"images": lambda x: x[..., :1]}, "images: expected shape (N, 8, 10, 3), received (60, 8, 10, 1)"),
         ({"images": lambda x: x[0]}, "images: expected shape (N, 8, 10, 3), received (8, 10, 3)"),
@@ -100,7 +108,20 @@ def test_float64_images_and_a_network_from_a_file_give_the_same(
             {"labels": lambda y: y + 1},
             "labels: expected 0 to 2, since the model has 3 outputs; received 1 to 3",
         ),
-        ({"model": lambda m: keras.Sequential([m, keras.layers.Softmax()])}, "leave the softmax out"),
+        ({"model": lambda m: ending_in(m, keras.layers.Softmax())}, "leave the softmax out"),
+        ({"model": lambda m: ending_in(m, keras.layers.Dense(3, "sigmoid"))}, "leave the sigmoid out"),
+        (
+            {"model": lambda m: ending_in(m, keras.layers.Rescaling(np.nan)), "kind": "square"},
+            "its outputs are not finite",
+        ),
+        (
+            {
+                "model": lambda m: ending_in(
+                    m, keras.layers.Softmax(dtype="float16"), keras.layers.Identity(dtype="float16")
+                )
+            },
+            "expected logits, received probabilities; leave the softmax out",
+        ),
         (
             {"model": lambda m: keras.Sequential([keras.layers.Dense(3)])},
             "model: expected a built network of one",
@@ -121,7 +142,7 @@ def test_what_has_no_hessian_is_refused(model: Any, images: np.ndarray, labels: 
     frozen = keras.models.clone_model(model)
     frozen.trainable = False
     assert "has no trainable variables" in refusal(lambda: tfsgd.top_eigenvalue(frozen, images, labels))
-    softmax = keras.Sequential([keras.Input(SHAPE), model, keras.layers.Softmax()])
+    softmax = ending_in(model, keras.layers.Softmax())
     assert "leave the softmax out" in refusal(lambda: tfsgd.top_eigenvalue(softmax, images, labels))
     told = refusal(lambda: tfsgd.top_eigenvalue(model, images, labels, max_iterations=0))
     assert told.startswith("top_eigenvalue: max_iterations: expected greater than or equal to 1")

@@ -243,7 +243,10 @@ def test_pgd_that_cannot_reach_the_surface_is_warned_of(on_letters: Run) -> None
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("softmax.keras", "expected logits, received probabilities; leave the softmax out"),
+        (
+            "softmax.keras",
+            "expected logits, found a softmax in the last layer; attacks on its output see no gradient",
+        ),
         ("noisy", "expected the same outputs for the same images, received different ones"),
         ("turned.keras", "turned.keras: it takes images of shape (10, 8, 3), letters.npz has (8, 10, 3)"),
         ("four.keras", "four.keras: it has 4 outputs, letters.npz has 3 classes"),

@@ -66,6 +66,16 @@ def test_other_data_sets_are_not_compared(tmp_path: Path) -> None:
     ]
 
 
+def test_other_images_under_one_name_are_not_compared(tmp_path: Path) -> None:
+    other = write_sweep(
+        tmp_path / "other", experiment(**TINY), lambda trial: realistic(trial) | {"data_sha256": "f" * 64}
+    )
+    studies = read_studies([other, sweep(tmp_path / "a"), sweep(tmp_path / "b", epochs=50)])
+    (drawing,), missing = compare(studies, lambda drawing: None)
+    assert missing == [f"StdCNN on Fashion-MNIST ({other}): other images under the same name"]
+    assert {row["curve"].partition(", ")[2] for row in drawing.values} == {"100 epochs", "50 epochs"}
+
+
 def test_the_page_shows_them_first(tmp_path: Path) -> None:
     page = write_report([sweep(tmp_path / "a"), sweep(tmp_path / "b", epochs=50)])
     text = page.read_text()

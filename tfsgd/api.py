@@ -50,16 +50,23 @@ def attack(
             instead = "kind" if key == "attack" else "so many images"
             raise RequestError(f"{kind}: {key}: not a setting here; give {instead}")
     try:
-        spec = attack_spec(kind, {**settings, "epsilon": [float(epsilon)]}, None)
+        radius = float(epsilon)
+    except (ValueError, TypeError):
+        raise RequestError(
+            f"{kind}: epsilon: expected a number in [0, 1], received {epsilon!r:.60}"
+        ) from None
+    try:
+        spec = attack_spec(kind, {**settings, "epsilon": [radius]}, None)
     except (ValueError, TypeError) as error:
         raise RequestError(f"{kind}: {error}") from None
+    _refuse_no_seed(seed)
     pixels, classes = checked(model, images, labels)
     from tfsgd.measures.source import Sources
     from tfsgd.measures.victim import Victim, run_checked
 
     victim = Victim.of(model)
     victim.beside = Sources()
-    return run_checked(spec, victim, pixels, classes, float(epsilon), seed)
+    return run_checked(spec, victim, pixels, classes, radius, seed)
 
 
 def top_eigenvalue(
@@ -96,6 +103,7 @@ def top_eigenvalue(
         spec = curvature_measure("top_eigenvalue", settings, None)
     except ValueError as error:
         raise RequestError(f"top_eigenvalue: {error}") from None
+    _refuse_no_seed(seed)
     pixels, classes = checked(model, images, labels)
     if not model.trainable_variables:
         raise RequestError(f"{model.name}: it has no trainable variables, so there is no Hessian to take")
@@ -138,6 +146,11 @@ def load_network(path: str | Path) -> Any:
     return foreign.load_network(Path(path))
 
 
+def _refuse_no_seed(seed: Any) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise RequestError(f"seed: expected a whole number from 0 to 4,294,967,295, received {seed!r:.60}")
+
+
 def checked(
     model: Any, images: "NDArray[Any]", labels: "NDArray[Any]"
 ) -> "tuple[NDArray[np.float32], NDArray[np.int64]]":
@@ -166,10 +179,17 @@ def checked(
             f"labels: expected {len(images)} integers, received {labels.dtype} of shape {labels.shape}"
         )
     from tfsgd.measures.victim import check_logits
+    from tfsgd.models import refuse_probabilities
 
+    refuse_probabilities(model, f"model {model.name}")
     first = images[:8].astype(np.float32)
     check_logits(lambda x: np.asarray(model(x, training=False)), first, f"model {model.name}")
-    classes = int(model(first, training=False).shape[-1])
+    logits = np.asarray(model(first, training=False))
+    if not np.isfinite(logits).all():
+        raise RequestError(
+            f"model {model.name}: its outputs are not finite, as of a network whose training diverged"
+        )
+    classes = logits.shape[-1]
     if labels.min() < 0 or labels.max() >= classes:
         raise RequestError(
             f"labels: expected 0 to {classes - 1}, since the model has {classes} outputs; "

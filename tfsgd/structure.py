@@ -215,18 +215,29 @@ def refuse_unfit(model: Any, image_shape: tuple[int, int, int], classes: int, wh
         raise RequestError(
             f"{what}: expected one output of {classes} logits, shape ({classes},), found {found}"
         )
-    last = _last_operation(model)
-    activation = getattr(getattr(last, "activation", None), "__name__", type(last).__name__).lower()
-    if activation in ("softmax", "sigmoid"):
-        raise RequestError(
-            f"{what}: expected logits, found a {activation} in the last layer; attacks on its output see no "
-            "gradient, leave it out"
-        )
+    refuse_probabilities(model, what)
     if not model.trainable_variables:
         raise RequestError(f"{what}: expected weights to train, found none")
     if any(isinstance(layer, keras.layers.Lambda) for layer in _all_layers(model)):
         raise RequestError(
             f"{what}: a Lambda layer cannot be stored and loaded safely; write keras.ops or a Layer class"
+        )
+
+
+def refuse_probabilities(model: Any, what: str) -> None:
+    """Refuses a functional or `Sequential` network that ends in a softmax or in sigmoids; of others it cannot tell.
+
+    Raises:
+        RequestError: in one line.
+    """
+    if not getattr(model, "inputs", None):
+        return
+    last = _last_operation(model)
+    activation = getattr(getattr(last, "activation", None), "__name__", type(last).__name__).lower()
+    if activation in ("softmax", "sigmoid"):
+        raise RequestError(
+            f"{what}: expected logits, found a {activation} in the last layer; attacks on its output see no "
+            f"gradient, leave the {activation} out"
         )
 
 

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfsgd.errors import RequestError
+from tfsgd.models import refuse_probabilities
 
 
 class SavedNetwork:
@@ -73,7 +74,9 @@ def _from_file(path: Path) -> Any:
             raise RequestError(
                 f"{path}: expected a .keras file, found one of another kind, or one that is cut short; save or copy it anew"
             )
-    return keras.saving.load_model(path, compile=False)
+    network = keras.saving.load_model(path, compile=False)
+    refuse_probabilities(network, str(path))
+    return network
 
 
 def _said(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """Several studies of one data set in common figures: other epochs, another network, another learning rate."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 
@@ -39,7 +40,13 @@ def compare(studies: Sequence[Study], done: Callable[[Drawing], None]) -> tuple[
     missing: list[str] = []
     with matplotlib.rc_context(STYLE):
         for dataset in dict.fromkeys(study.dataset for study in studies):
-            group = [study for study in studies if study.dataset == dataset]
+            named = [study for study in studies if study.dataset == dataset]
+            usual = Counter(map(_images, named)).most_common(1)[0][0]
+            group = [study for study in named if _images(study) == usual]
+            for study in named:
+                if study not in group:
+                    folders = ", ".join(map(str, study.folders))
+                    missing.append(f"{study.title} ({folders}): other images under the same name")
             if len(group) < 2:
                 missing.append(f"{group[0].title}: no other study has this data set")
                 continue
@@ -51,6 +58,10 @@ def compare(studies: Sequence[Study], done: Callable[[Drawing], None]) -> tuple[
                 done(drawing)
                 drawings.append(drawing)
     return drawings, missing
+
+
+def _images(study: Study) -> str:
+    return study.records[0].data_sha256
 
 
 def labels_of(studies: Sequence[Study]) -> list[str]:
