@@ -197,6 +197,9 @@ def test_points_say_their_values(troubled: Path) -> None:
     expected = f"LR (momentum 0), batch size 4096, seed 0: natural accuracy {100 * (record.accuracy('test') or 0):.1f} %"
     assert f"<title>{expected}</title>" in page(troubled)
     assert "seed 0: diverged, natural accuracy has no value" in page(troubled)
+    assert re.search(
+        r"LR/BS \(momentum 0\), batch size 512: natural accuracy [^<]*, 2 of 3 seeds", page(troubled)
+    )
 
 
 def test_labels_are_escaped_everywhere(tmp_path: Path) -> None:

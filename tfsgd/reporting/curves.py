@@ -134,7 +134,8 @@ def curve_of(drawing: Drawing, axes: Axes, line: Line, view: View, shift: float 
         (rows["status"] == "completed") & rows["value"].notna() & ((rows["value"] > 0) | (not view.is_log))
     ]
     style = (0, (4, 2)) if view.dashed else "-"
-    means = [_Mean.of(cell, view) for _, cell in good.groupby("batch_size")]
+    trained = rows.groupby("batch_size").size()
+    means = [_Mean.of(cell, view, int(trained[size])) for size, cell in good.groupby("batch_size")]
     several = [mean for mean in means if mean.seeds > 1]
     axes.plot(
         [m.batch_size * shift for m in means], [m.mean for m in means], color=line.colour, linestyle=style
@@ -156,6 +157,12 @@ def curve_of(drawing: Drawing, axes: Axes, line: Line, view: View, shift: float 
         face = PAPER if hollow else line.colour
         markers(drawing, axes, line, points, line.marker, markerfacecolor=face)
     ring(axes, [(m.batch_size * shift, m.mean) for m in means if m.ringed])
+    for m in means:
+        if m.seeds < m.trained:
+            axes.annotate(
+                f"{m.seeds} of {m.trained}", (m.batch_size * shift, m.mean), (0, 8), textcoords="offset points",
+                color=line.colour, fontsize=8, ha="center",
+            )  # fmt: skip
     drawing.values += [_value_row(line.label, mean, view) for mean in means]
     _bad_trials(drawing, axes, line, rows, view, shift)
 
@@ -230,11 +237,12 @@ class _Mean:
     low: float
     high: float
     seeds: int
+    trained: int  # of the seeds, and those that diverged or collapsed
     undertrained: bool
     ringed: bool  # a trial of it fails a check
 
     @classmethod
-    def of(cls, cell: pd.DataFrame, view: View) -> "_Mean":
+    def of(cls, cell: pd.DataFrame, view: View, trained: int) -> "_Mean":
         values = cell["value"].to_numpy(dtype=float)
         numbers = np.log(values) if view.is_log else values
         mean, half, count = float(numbers.mean()), 0.0, len(numbers)
@@ -244,13 +252,18 @@ class _Mean:
         mean, low, high = [math.exp(end) for end in ends] if view.is_log else ends
         size = int(cell["batch_size"].iloc[0])
         undertrained, ringed = bool(cell["undertrained"].any()), bool(cell["ringed"].any())
-        return cls(view, size, mean, low, high, count, undertrained, ringed)
+        return cls(view, size, mean, low, high, count, trained, undertrained, ringed)
 
     @property
     def words(self) -> str:
         interval = f" [{self.view.words(self.low)}, {self.view.words(self.high)}]" if self.seeds > 1 else ""
-        seeds = f"{self.seeds} {'seed' if self.seeds == 1 else 'seeds'}"
+        seeds = f"{self.count} {'seed' if self.trained == 1 else 'seeds'}"
         return f"{self.view.words(self.mean)}{interval}, {seeds}{self.notes}"
+
+    @property
+    def count(self) -> str:
+        """Of how many seeds it is the mean; with those that were trained, where some have learnt nothing."""
+        return str(self.seeds) if self.seeds == self.trained else f"{self.seeds} of {self.trained}"
 
     @property
     def notes(self) -> str:
@@ -265,7 +278,7 @@ def _value_row(label: str, mean: _Mean, view: View) -> dict[str, str]:
         "what": view.what,
         "mean": view.words(mean.mean) + mean.notes,
         "95 % interval": interval,
-        "seeds": str(mean.seeds),
+        "seeds": mean.count,
     }
 
 
@@ -318,7 +331,9 @@ def batch_caption(lines: Sequence[Line], views: Sequence[View]) -> str:
         said.append("Hollow markers: under-trained cells.")
     if rows["status"].isin(BAD).any():
         where = ", for λ1 at the bottom whatever its value" if any(view.is_log for view in views) else ""
-        said.append(f"Crosses: diverged or collapsed trials, not in the mean{where}.")
+        said.append(
+            f"Crosses: diverged or collapsed trials, not in the mean{where}; numbers: how many of a cell's networks are in it."
+        )
     if any_fails(rows, [view.attack for view in views]):
         said.append("Rings: a trial of the cell fails a check of its robustness (see the table of trials).")
     if len(lines) > 1:

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from tfsgd.records.record import Record
 from tfsgd.reporting.curves import View, batch_caption, curve_of, legend, place, regime_lines
 from tfsgd.reporting.drawing import (
+    INK,
     PAPER,
     WIDTH,
     Drawing,
@@ -169,11 +170,12 @@ def _smallest(study: Study, lines: Sequence[Line], attack: str, bound: float) ->
     title = f"Smallest ε that breaks an image, {place(study)}, {attack_name(attack)} up to ε = {bound:g}"
     drawing = Drawing(f"smallest-{file_name(attack)}-{bound:g}", title, "", figure)
     axes = figure.subplots()
-    censored = False
+    censored = hollow = False
     for line, shift in set_apart(lines):
         rows = line.rows[(line.rows["status"] == "completed") & line.rows[f"{stem}_censored"].notna()]
         cells = [_Quartiles.of(cell, stem) for _, cell in rows.groupby("batch_size")]
         censored |= any(None in (q.lower, q.median, q.upper) for q in cells)
+        hollow |= any(q.median is None for q in cells)
         _quartile_curve(drawing, axes, line, cells, (shift, bound))
     drawing.caption = (
         "Markers: the median over the images, mean over the seeds; bars: from the lower to the upper quartile. An "
@@ -188,6 +190,11 @@ def _smallest(study: Study, lines: Sequence[Line], attack: str, bound: float) ->
     axes.set_ylim(bottom=0)
     axes.set_ylabel("smallest ε")
     handles = [Line2D([], [], color=line.colour, marker=line.marker, label=line.label) for line in lines]
+    if hollow:
+        label = f"median above {bound:g}"
+        handles.append(
+            Line2D([], [], color=INK, marker="o", markerfacecolor=PAPER, linestyle="none", label=label)
+        )
     figure_key(figure, handles, 3)
     return drawing
 
