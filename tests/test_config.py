@@ -355,3 +355,13 @@ def test_a_negative_zero_is_zero(tmp_path: Path) -> None:
     found = load_experiment(path, ("attacks.fgsm.epsilon=[-0.0, 0.1]",))
     assert [trial.name for trial in grid(found)] == ["lr/b0064-m0.0-s0"]
     assert str(found.attacks["fgsm"].epsilon[0]) == "0.0"
+
+
+def test_a_default_number_of_images_fits_the_data_and_an_asked_one_must(config: Config) -> None:
+    curvature = {"trace": {"probes": 6}, "spectrum": {"split": "test"}, "input_eigenvalue": {}}
+    found = load_experiment(config(hessian={"max_iterations": 3}, curvature=curvature))
+    assert (found.hessian.examples, found.hessian.max_iterations) == (200, 3)
+    assert {label: spec.examples for label, spec in found.curvature.items()} == {
+        "trace": 200, "spectrum": 50, "input_eigenvalue": 200,
+    }  # fmt: skip
+    assert load_experiment(config(hessian={"examples": 100})).hessian.examples == 100

@@ -6,7 +6,7 @@ one line that names the key. From here on everything is typed and valid.
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 from typing_extensions import Self
@@ -77,6 +77,9 @@ class Snapshots(Block):
         return values
 
 
+C = TypeVar("C", bound=CurvatureSpec)
+
+
 class Measuring(Block):
     """A data set, and what is measured on networks for it."""
 
@@ -131,6 +134,9 @@ class Measuring(Block):
                 raise ValueError(
                     f"{split}_examples: expected at most {getattr(self.data, split):,}, received {asked:,}"
                 )
+        hessian, curvature = self._fitted(self.hessian), map(self._fitted, self.curvature.values())
+        object.__setattr__(self, "hessian", hessian)
+        object.__setattr__(self, "curvature", dict(zip(self.curvature, curvature, strict=True)))
         self._has("hessian.examples", self.hessian.examples, self.hessian.split)
         for label, measure in self.curvature.items():
             self._has(f"curvature.{label}.examples", measure.examples, measure.split)
@@ -175,6 +181,13 @@ class Measuring(Block):
             sha256=splits.sha256,
             source=splits.source,
         )
+
+    def _fitted(self, spec: C) -> C:
+        """With as many images as its split has, where it asks for its default and there are fewer."""
+        most = self.examples(spec.split)
+        if "examples" in spec.model_fields_set or spec.examples <= most:
+            return spec
+        return spec.model_copy(update={"examples": most})
 
     def _has(self, key: str, examples: int, split: str) -> None:
         if examples > self.examples(split):

@@ -1,7 +1,6 @@
 """A YAML file, its quick block and the overrides of a command line -> a valid `Experiment`."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -10,7 +9,6 @@ from pydantic import BaseModel, ValidationError
 
 from tfsgd.errors import RequestError
 from tfsgd.fields import expectation
-from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.plan.config import Experiment, Measuring, Regime
 from tfsgd.plan.dialect import DialectError, cut, parse_yaml, read_yaml, shown, to_yaml
 from tfsgd.plan.full import usual_epsilons, with_full
@@ -246,10 +244,7 @@ def load_measuring(
     }
     for key, value in _without_quick(overrides):
         _assign(raw, Measuring, key, value)
-    few = _validated(Path("--dataset"), _with_examples(raw, lambda split: 1), data_dirs, Measuring)
-    usual = TopEigenvalue().examples
-    fitting = _with_examples(raw, lambda split: min(usual, few.examples(split)))
-    return _validated(Path("--dataset"), fitting, data_dirs, Measuring)
+    return _validated(Path("--dataset"), raw, data_dirs, Measuring)
 
 
 def _without_quick(overrides: tuple[str, ...]) -> list[tuple[str, Any]]:
@@ -260,23 +255,6 @@ def _without_quick(overrides: tuple[str, ...]) -> list[tuple[str, Any]]:
                 f"--set {cut(key)}: only the config of a sweep has a quick block; leave it out"
             )
     return assignments
-
-
-def _with_examples(raw: dict[str, Any], examples: Callable[[str], int]) -> dict[str, Any]:
-    """Every block of the Hessian says on how many images of its split it is taken."""
-
-    def told(block: Any) -> Any:
-        if not isinstance(block, dict):
-            return block
-        return {"examples": examples("test" if block.get("split") == "test" else "train"), **block}
-
-    curvature = raw.get("curvature") or {}
-    measures = (
-        {label: told(block) for label, block in curvature.items()}
-        if isinstance(curvature, dict)
-        else curvature
-    )
-    return raw | {"hessian": told(raw.get("hessian", {})), "curvature": measures}
 
 
 def regrown(
