@@ -45,8 +45,11 @@ def test_addresses_are_read_or_refused() -> None:
 
 
 def test_who_joins_where_nobody_listens_is_refused(tmp_path: Path) -> None:
-    code, _, err = Sweep(tmp_path, "--join", "127.0.0.1:7070").end()
+    joining = Sweep(tmp_path, "--join", "127.0.0.1:7070")
+    code, _, err = joining.end()
     assert (code, err.count("\n")) == (2, 1), err
+    assert "no sweep has begun here; --join needs the folder of logs that both machines share" in err
+    assert not joining.logs.exists()
     lonely = Sweep(tmp_path, "--workers", "1", "--listen", "256.0.0.1:7070")
     code, _, err = lonely.end()
     assert (code, err.count("\n")) == (2, 1)

@@ -61,6 +61,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     first, second = keras.Input(SHAPE), keras.Input(SHAPE)
     outputs = keras.layers.Dense(CLASSES)(keras.layers.Flatten()(first + second))
     keras.Model([first, second], outputs).save(folder / "two.keras")
+    sigmoids = network(keras.layers.Rescaling(0.5))
+    sigmoids = keras.Sequential([keras.Input(SHAPE), sigmoids, keras.layers.Activation("sigmoid")])
+    sigmoids.export(str(folder / "sigmoids"), verbose=False)
     (folder / "text.keras").write_text("no network\n")
     (folder / "empty").mkdir()
     return folder
@@ -235,6 +238,15 @@ def test_pgd_that_cannot_reach_the_surface_is_warned_of(on_letters: Run) -> None
     assert code == 0
     assert err.startswith("warning: attacks.pgd: 3 steps of 0.25 epsilon from the image itself")
     assert err.count("\n") == 1
+
+
+def test_outputs_that_look_like_sigmoids_are_warned_of(on_letters: Run) -> None:
+    code, _, err = on_letters("sigmoids", *FEW)
+    assert code == 0
+    assert (
+        "sigmoids: all outputs on the first 60 test images are in [0, 1]: if they are sigmoids, leave those out"
+        in err
+    )
 
 
 # Refusals

@@ -103,11 +103,11 @@ def sweep(
             f"{'--listen' if listen else '--jobqueue'}, --join: expected one of them; the sweep that deals out "
             "the trials is not the one that joins"
         )
-    folder = _log_folder(logs, experiment)
     own = Path(experiment.data_dir) if experiment.data_dir else None
     crew = Crew(workers, workers_per_gpu, listen, join, jobqueue, dashboard, (data, own))
     if join:
-        return _join(experiment, folder, crew)
+        return _join(experiment, _named(logs, experiment), crew)
+    folder = _log_folder(logs, experiment)
     with locked(folder.path):
         return _sweep(
             experiment, folder, crew, _in_full(config, logs, data, overrides or []) if quick else ""
@@ -187,6 +187,10 @@ def _join(experiment: Experiment, folder: LogFolder, crew: Crew) -> int:
     """Brings workers to a sweep that runs on another machine."""
     assert crew.join is not None
     same = {"data_dir": None, "code_dir": None, "export": True}
+    if not folder.experiment_path.exists():
+        raise RequestError(
+            f"{folder.path}: no sweep has begun here; --join needs the folder of logs that both machines share (--logs)"
+        )
     theirs = folder.read_experiment()
     if theirs.model_copy(update=same) != experiment.model_copy(update=same):
         raise RequestError(

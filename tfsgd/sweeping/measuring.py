@@ -20,6 +20,7 @@ from tfsgd.sweeping.ended import in_a_line as in_one_line
 from tfsgd.sweeping.provenance import provenance
 
 Said = Callable[[str], None]
+LOOKED_AT = 256  # test images, one pass
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,9 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
     requests = [r for r in wanted(plan, 0) if r.spec.kind != "accuracy" or r.split == "test"]
     reasons = [(r, _why_not(r, network)) for r in requests]
     possible = [r for r, why in reasons if not why]
-    warnings: list[str] = []
+    warnings = _doubts(network)
+    for warning in warnings:
+        warn(f"{network.target}: {warning}")
     began, found = time.monotonic(), list[Measurement]()
     failed: dict[str, str] = {}
     for request in possible:
@@ -134,9 +137,10 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
             continue
         found.append(measurement)
         if measurement.kind == "accuracy":
-            warnings += _warnings(measurement, plan)
-            for warning in warnings:
+            more = _warnings(measurement, plan)
+            for warning in more:
                 warn(f"{network.target}: {warning}")
+            warnings += more
         _say(measurement, len(found), len(possible), time.monotonic() - began, say)
     return Found(
         target=network.target,
@@ -173,6 +177,17 @@ def in_a_line(found: Measurement) -> str:
     first = ("accuracy", "value", "fraction", "confidence")  # each kind has one of them
     value = next(found.values[key] for key in first if key in found.values)
     return f"{titled(found.label)}{at}: {'none' if value is None else format(value, '.4g')}"
+
+
+def _doubts(network: Opened) -> list[str]:
+    """Outputs that are all in [0, 1] look like sigmoids, which no logits do."""
+    logits = network.subject.victim.logits(network.subject.images("test", LOOKED_AT)[0])
+    if not (0 <= logits.min() <= logits.max() <= 1):
+        return []
+    return [
+        f"all outputs on the first {len(logits)} test images are in [0, 1]: if they are sigmoids, leave those out; "
+        "attacks and the Hessian work on logits"
+    ]
 
 
 def _warnings(clean: Measurement, plan: Measuring) -> list[str]:
