@@ -175,18 +175,6 @@ def test_a_trial_that_another_worker_took_is_sent_again(trials: list[Trial], log
     assert len(ran(logs, 0)) == 2
 
 
-def test_a_worker_makes_room_for_a_fresh_one_after_its_trials(
-    trials: list[Trial], logs: LogFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine, "RETIRE_AFTER", 2)
-    failures, _ = searched(trials, logs, workers=1)
-    assert failures == {}
-    pids = [line.split()[0] for seed in range(SEEDS) for line in ran(logs, seed)]
-    assert len(pids) == SEEDS
-    assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4] == pids[5]
-    assert len({line.split()[1] for seed in range(SEEDS) for line in ran(logs, seed)}) == 1
-
-
 def test_who_leaves_takes_the_waiting_threads_and_the_workers_along(
     trials: list[Trial], logs: LogFolder
 ) -> None:

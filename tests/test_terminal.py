@@ -93,19 +93,20 @@ def test_a_gpu_that_tensorflow_does_not_see_is_warned_of(
     assert "tfsgd[gpu]" in err
 
 
-def test_the_full_command_repeats_what_was_set(
-    config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    line = sweep._in_full(
-        Path("my config.yaml"), tmp_path, None, ["epochs=3", "regimes.LR/BS.momentum=[0.0, 0.9]"]
-    )
-    assert line == (
-        f"python -m tfsgd.sweep 'my config.yaml' --logs {tmp_path} --set epochs=3 "
-        "--set 'regimes.LR/BS.momentum=[0.0, 0.9]'"
-    )
-    assert (
-        sweep._in_full(Path("a.yaml"), Path("logs"), Path("data"), [])
-        == "python -m tfsgd.sweep a.yaml --data data"
+def test_the_full_command_repeats_what_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [
+        "my config.yaml",
+        "--quick",
+        "--logs",
+        "l",
+        "--workers",
+        "1",
+        "--set",
+        "regimes.LR/BS.momentum=[0.0, 0.9]",
+    ]
+    monkeypatch.setattr("sys.argv", ["sweep", *words])
+    assert sweep._in_full() == (
+        "python -m tfsgd.sweep 'my config.yaml' --logs l --workers 1 --set 'regimes.LR/BS.momentum=[0.0, 0.9]'"
     )
 
 

@@ -190,7 +190,7 @@ def _sweep_of(trial: Path) -> Path:
 def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[int, _Result]:
     folder = LogFolder(_sweep_of(target))
     experiment = regrown(folder.experiment_path, asked.config, asked.overrides, (asked.data,))
-    crew = Crew(workers, data_dirs=(asked.data, Path(experiment.data_dir) if experiment.data_dir else None))
+    crew = Crew(workers, data_dirs=(asked.data,))
     with locked(folder.path):
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
         if not done:
@@ -270,7 +270,7 @@ def _measure_files(targets: list[Path], asked: _Asked) -> _Result:
     for label, name in ((label, name) for label, spec in plan.attacks.items() for name in spec.others()):
         if not Path(name).exists():
             raise RequestError(f"attacks.{label}.source: {shown_path(name)}: no such file or folder")
-    splits = plan.splits((asked.data, Path(plan.data_dir) if plan.data_dir else None))
+    splits = plan.splits((asked.data,))
     output = console()
     output.print(f"images: {plan.dataset} from {splits.source}", highlight=False, markup=False)
     for doubt in doubts(plan):

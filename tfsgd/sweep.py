@@ -103,15 +103,12 @@ def sweep(
             f"{'--listen' if listen else '--jobqueue'}, --join: expected one of them; the sweep that deals out "
             "the trials is not the one that joins"
         )
-    own = Path(experiment.data_dir) if experiment.data_dir else None
-    crew = Crew(workers, workers_per_gpu, listen, join, jobqueue, dashboard, (data, own))
+    crew = Crew(workers, workers_per_gpu, listen, join, jobqueue, dashboard, (data,))
     if join:
         return _join(experiment, _named(logs, experiment), crew)
     folder = _log_folder(logs, experiment)
     with locked(folder.path):
-        return _sweep(
-            experiment, folder, crew, _in_full(config, logs, data, overrides or []) if quick else ""
-        )
+        return _sweep(experiment, folder, crew, _in_full() if quick else "")
 
 
 def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, in_full: str) -> int:
@@ -171,15 +168,8 @@ def _named(logs: Path, experiment: Experiment) -> LogFolder:
 
 def _log_folder(logs: Path, experiment: Experiment) -> LogFolder:
     folder = _named(logs, experiment)
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        probe = folder.path / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise RequestError(
-            f"{shown_path(folder.path)}: cannot be written to: {error.strerror}; choose another folder with --logs"
-        ) from None
+    refuse_unwritable(folder.path)
+    folder.path.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -213,13 +203,9 @@ def _say_how_to_join(address: str) -> None:
     console().print(f"Join:    {line}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _in_full(config: Path, logs: Path, data: Path | None, overrides: list[str]) -> str:
+def _in_full() -> str:
     """The same command without `--quick`, to be pasted into a shell."""
-    words = [str(config)]
-    words += ["--logs", str(logs)] if logs != Path("logs") else []
-    words += ["--data", str(data)] if data is not None else []
-    words += [word for override in overrides for word in ("--set", override)]
-    return f"{command.spelled('sweep')} {shlex.join(words)}"
+    return f"{command.spelled('sweep')} {shlex.join(word for word in sys.argv[1:] if word != '--quick')}"
 
 
 def _say_what_is_next(folder: LogFolder, in_full: str) -> None:

@@ -158,6 +158,7 @@ class Measuring(Block):
         Raises:
             RequestError: they cannot be found, or are not what they should be.
         """
+        data_dirs = (*data_dirs, Path(self.data_dir) if self.data_dir else None)
         if self.own_data is None:
             return self.cut(load_splits(self.dataset, data_dirs))
         code_dir = Path(self.code_dir) if self.code_dir else None

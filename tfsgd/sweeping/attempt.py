@@ -5,6 +5,7 @@ import traceback
 from tfsgd.plan.trials import Trial
 from tfsgd.sweeping.ended import Ended, in_a_line
 from tfsgd.sweeping.trial import Job, outcome, run_trial
+from tfsgd.training.devices import custom_gradients_forgotten
 
 
 def attempt(trial: Trial, job: Job) -> Ended:
@@ -18,7 +19,8 @@ def attempt(trial: Trial, job: Job) -> Ended:
     try:
         if job.lease:
             job.lease.take(trial)
-        record = run_trial(trial, job)
+        with custom_gradients_forgotten():
+            record = run_trial(trial, job)
     except Exception as error:
         return Ended.failed(_noted(trial, error, job))
     return Ended(record.accuracy("validation") or 0.0, outcome(record))

@@ -7,9 +7,9 @@ checkpoint.
 
 import asyncio
 import contextlib
-import time
 import traceback
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,7 @@ from typing import Any
 from distributed import Client, KilledWorker
 from typing_extensions import Self
 
-from tfsgd.errors import RequestError
+from tfsgd.errors import OutputLost, RequestError
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.sweeping.address import LOOPBACK, Address
@@ -37,7 +37,6 @@ from tfsgd.sweeping.roster import Roster
 from tfsgd.sweeping.worker import TOPIC, log_of, work
 
 DEATHS_OF_A_TRIAL = 3  # without a new epoch: then the trial is a failure
-RETIRE_AFTER = 25  # trials: each leaves some 4 MB of TensorFlow's graphs in a process
 TAIL = 10_000  # characters of a dead worker's log
 
 
@@ -85,6 +84,7 @@ class Engine:
         self._under_way: dict[str, _UnderWay] = {}
         self._runs: set[asyncio.Task[Ended]] = set()
         self._is_over = False
+        self._lost: OutputLost | None = None
         self.failures: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -143,7 +143,9 @@ class Engine:
         Raises:
             RequestError: none can start.
         """
-        if self._jobs and self._jobs.refusal and not self._roster.names:
+        if self._lost:
+            raise self._lost
+        if self._jobs and self._jobs.refusal and self._jobs.have_ended and not self._roster.names:
             raise RequestError(self._jobs.refusal)
         if self._workers and not self._roster.names and self._listen is None and self._nannies.have_left:
             log = log_of(self._folder, self._nannies.names[0])
@@ -186,7 +188,7 @@ class Engine:
             self._runs.discard(this)
         if ended.error is not None:
             self.failures[trial.name] = ended.error
-        self.observe.ended(trial, ended.said)
+        self._tell(lambda: self.observe.ended(trial, ended.said))
         return ended
 
     async def _tried(self, under_way: _UnderWay) -> Ended | None:
@@ -199,7 +201,7 @@ class Engine:
             line = in_a_line(error)
             return self._failed(under_way.trial, line, traceback.format_exc())
         finally:
-            self._free(worker)
+            self._roster.give_back(worker)
         if ended is None and gone.is_set():
             under_way.deaths += 1
             if under_way.deaths == DEATHS_OF_A_TRIAL:
@@ -228,17 +230,6 @@ class Engine:
             absence.cancel()
             future.release()
 
-    def _free(self, worker: str) -> None:
-        """Lets a worker have another trial, or makes room for a fresh one."""
-        if self._is_over or not self._roster.is_here(worker):
-            return
-        if self._roster.give_back(worker, RETIRE_AFTER):
-            return
-        leaving = self._scheduler.restart_workers(
-            [worker], wait_for_workers=False, stimulus_id=f"retired-{time.time()}"
-        )
-        self._retired = asyncio.ensure_future(leaving)
-
     def _failed(self, trial: Trial, line: str, details: str) -> Ended:
         with contextlib.suppress(OSError):  # a full disk, most likely: the line is still said
             self._folder.write_failure(trial, line, details)
@@ -252,7 +243,14 @@ class Engine:
             return
         if said["epochs_done"] > under_way.epochs_done:
             under_way.epochs_done, under_way.deaths = said["epochs_done"], 0
-        self.observe.progress(under_way.trial, said["epochs_done"], said["doing"])
+        self._tell(lambda: self.observe.progress(under_way.trial, said["epochs_done"], said["doing"]))
+
+    def _tell(self, said: Callable[[], None]) -> None:
+        """What is raised in Dask's event loop would end its client, and nobody would hear it: `check` raises it."""
+        try:
+            said()
+        except OutputLost as lost:
+            self._lost = lost
 
 
 def _tail(log: Path) -> str:

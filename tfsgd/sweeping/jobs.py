@@ -92,6 +92,11 @@ class Jobs:
         self.refusal: str | None = None
         self._kept = [asyncio.ensure_future(self._keep(number)) for number in range(count)]
 
+    @property
+    def have_ended(self) -> bool:
+        """Whether no job is there or will come."""
+        return all(kept.done() for kept in self._kept)
+
     async def close(self) -> None:
         """Cancels all jobs."""
         for kept in self._kept:

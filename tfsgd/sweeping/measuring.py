@@ -1,5 +1,6 @@
 """Networks from anywhere -> the same measurements as in a sweep, with the same evidence."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ def opened(path: Path, plan: Measuring, splits: Splits) -> Opened:
         raise RequestError(
             f"{path}: it has {classes} outputs, {plan.dataset} has {plan.data.classes} classes"
         )
-    parameters = sum(map(_size, network.trainable_variables))
+    parameters = sum(math.prod(v.shape) for v in network.trainable_variables)
     return Opened(
         str(path),
         subject,
@@ -202,13 +203,6 @@ def _warnings(clean: Measurement, plan: Measuring) -> list[str]:
         "Check that the network takes pixels in [0, 1] (not 0 to 255, not normalized: put that into the network), "
         "channels last, and the classes in this data set's order"
     ]
-
-
-def _size(variable: Any) -> int:
-    size = 1
-    for length in variable.shape:
-        size *= int(length)
-    return size
 
 
 def evidence(found: list[Found], plan: Measuring, splits: Splits) -> dict[str, Any]:

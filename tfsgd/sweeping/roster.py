@@ -26,7 +26,6 @@ class Roster(SchedulerPlugin):
         self.most = 0
         self._free: asyncio.Queue[str] = asyncio.Queue()
         self._left: dict[str, asyncio.Event] = {}
-        self._trials_of: dict[str, int] = {}
 
     def add_worker(self, scheduler: Any, worker: str) -> None:
         """Dask's hook: one has come."""
@@ -39,7 +38,6 @@ class Roster(SchedulerPlugin):
     def remove_worker(self, scheduler: Any, worker: str, **why: Any) -> None:
         """Dask's hook: one has gone, died, or given no sign of life for too long."""
         self.names.pop(worker, None)
-        self._trials_of.pop(worker, None)
         if worker in self._left:
             self._left.pop(worker).set()
 
@@ -49,15 +47,7 @@ class Roster(SchedulerPlugin):
             pass
         return worker, self._left[worker]
 
-    def is_here(self, worker: str) -> bool:
-        """Whether a worker may get further trials."""
-        return worker in self._left
-
-    def give_back(self, worker: str, at_most: int) -> bool:
-        """A worker has run a trial; returns whether it may have another, as it has not run so many."""
-        self._trials_of[worker] = self._trials_of.get(worker, 0) + 1
-        if self._trials_of[worker] >= at_most:
-            del self._left[worker]
-            return False
-        self._free.put_nowait(worker)
-        return True
+    def give_back(self, worker: str) -> None:
+        """A worker has run a trial, and may have another, if it is still here."""
+        if worker in self._left:
+            self._free.put_nowait(worker)

@@ -22,11 +22,6 @@ EXAMPLES = 1_000  # test images, at most
 LABEL = "transfer"
 
 
-def sources_of(logs: LogFolder) -> Sources:
-    """The trials of a sweep by their names, and `.keras` files by their paths from its folder on."""
-    return Sources(logs.network)
-
-
 def one_of_each_cell(done: Done) -> Done:
     """The trial of the smallest seed for each setting of SGD, among those whose network has learnt something.
 
@@ -76,7 +71,7 @@ def measure_transfer(
     trials = [trial for trial, _ in done]
     for trial in trials:
         stored_network(logs.trial_path(trial))
-    sources, here, found = sources_of(logs), provenance(), []
+    sources, here, found = Sources(logs.network), provenance(), []
     for number, (trial, known) in enumerate(done, 1):
         record = known
         missing = record.missing(transfer_requests(experiment, trials, trial.seed))

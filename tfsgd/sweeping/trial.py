@@ -9,6 +9,7 @@ from typing import Any
 from tfsgd import interrupts
 from tfsgd.data.dataset import Splits
 from tfsgd.measures.measure import Subject, measure
+from tfsgd.measures.source import Sources
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.models import Architecture, structure_sha256
 from tfsgd.plan.config import Experiment
@@ -24,7 +25,6 @@ from tfsgd.sweeping.pictures import attacks_picture
 from tfsgd.sweeping.provenance import provenance
 from tfsgd.sweeping.stored import load_stored
 from tfsgd.sweeping.tensorboard import write_summary
-from tfsgd.sweeping.transfer import sources_of
 from tfsgd.training.checkpoint import remove_checkpoints
 from tfsgd.training.train import Trained, train
 
@@ -76,7 +76,7 @@ def run_trial(trial: Trial, job: Job) -> Record:
     record, network = (
         (known, load_stored(known, job.experiment, folder)) if known else train_trial(trial, job)
     )
-    sources, failures = sources_of(job.logs), list[Exception]()
+    sources, failures = Sources(job.logs.network), list[Exception]()
     subject = Subject(network, job.splits, trial.settings.batch_size, sources)
     for part in record.networks:
         on = subject

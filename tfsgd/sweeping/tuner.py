@@ -14,7 +14,6 @@ from tfsgd.plan.trials import Trial
 from tfsgd.sweeping.attempt import attempt
 from tfsgd.sweeping.ended import Ended
 from tfsgd.sweeping.trial import Job
-from tfsgd.training.devices import custom_gradients_forgotten
 
 OBJECTIVE = keras_tuner.Objective("validation_accuracy", "max")
 AXES = ("regime", "batch_size", "momentum", "seed")
@@ -106,8 +105,7 @@ def search(trials: list[Trial], job: Job) -> dict[str, str]:
     failures: dict[str, str] = {}
 
     def run(trial: Trial) -> Ended:
-        with custom_gradients_forgotten():
-            ended = attempt(trial, job)
+        ended = attempt(trial, job)
         if ended.error is not None:
             failures[trial.name] = ended.error
         job.observe.ended(trial, ended.said)

@@ -59,6 +59,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._training_hash = training_hash
         self._every_epochs = every_epochs
         self._log, self._hessian, self._snapshots = seen.log, seen.hessian, seen.snapshots
+        self._kept: list[Path] = []  # of this training, the newest first
         self._earlier_seconds = 0.0
         self._began = time.perf_counter()
 
@@ -85,8 +86,10 @@ class Checkpoints(keras.callbacks.Callback):
         arrays = {f"v{i:04d}": np.asarray(v) for i, v in enumerate(_state(self.model))}
         arrays["seen"] = np.frombuffer(json.dumps(seen).encode(), np.uint8)
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_arrays(self._folder / f"epoch-{epochs_done:06d}.npz", arrays)
-        for old in _newest_first(self._folder)[KEPT:]:
+        name = f"epoch-{epochs_done:06d}.npz"
+        write_arrays(self._folder / name, arrays)
+        self._kept = [self._folder / name, *self._kept][:KEPT]
+        for old in set(_newest_first(self._folder)) - set(self._kept):  # of another training, or damaged, too
             with contextlib.suppress(OSError):
                 old.unlink()
 
@@ -119,6 +122,7 @@ class Checkpoints(keras.callbacks.Callback):
                         epoch.pop(name, None)
             self._hessian.seconds = seen["hessian_seconds"]
             self._earlier_seconds = seen["seconds"]
+            self._kept = [path]
             return len(seen["epochs"])
         return 0
 
