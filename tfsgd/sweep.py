@@ -129,7 +129,7 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, in_full: str) 
     )
     failures: dict[str, str] = {}
     if waiting:
-        with prepared(waiting, done, experiment, folder, crew) as plan:
+        with prepared(waiting, experiment, folder, crew) as plan:
             output.print(
                 f"images: {experiment.dataset} from {plan.splits.source}", highlight=False, markup=False
             )

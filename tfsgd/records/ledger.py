@@ -1,6 +1,7 @@
 """What is done, what is left, and whether a folder's records mean what a config asks for."""
 
 from dataclasses import asdict, replace
+from itertools import islice
 
 from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
@@ -18,12 +19,16 @@ def trained(trials: list[Trial], experiment: Experiment, logs: LogFolder) -> Don
     Such a trial is called what its record is, whatever labels its regimes have now, so that its folder is found.
 
     Raises:
-        RequestError: a record in the folder was trained with another config; the line names the key.
+        RequestError: a record in the folder was trained with another config, or on other images or another network
+            than the others; the line names the key.
     """
     records = list(logs.records())
     for record in records:
         refuse_other_training(record, logs, experiment)
         _refuse_other_snapshots(record, logs, experiment)
+    _refuse_mixed(records, logs)
+    if experiment.own_data and experiment.own_data.sha256:
+        refuse_other_data(experiment.own_data.sha256, f"dataset: {experiment.dataset}", logs)
     known = {(record.sgd, record.seed): record for record in records}
     at = {record.folder: record for record in records}
     for trial in grid(experiment):
@@ -65,13 +70,13 @@ def name_regimes(done: Done, logs: LogFolder) -> None:
             logs.write_record(record.model_copy(update={"regimes": labels}))
 
 
-def refuse_other_data(done: Done, sha256: str, source: str, logs: LogFolder) -> None:
-    """Refuses to mix records that were trained on other images.
+def refuse_other_data(sha256: str, source: str, logs: LogFolder) -> None:
+    """Refuses to mix records that were trained on other images; all of a folder are of one kind, see `trained`.
 
     Raises:
-        RequestError: a record's `data_sha256` is another one.
+        RequestError: the records' `data_sha256` is another one.
     """
-    for _, record in done:
+    for record in islice(logs.records(), 1):
         if record.data_sha256 != sha256:
             raise RequestError(
                 f"{source}: its images are not those of the records in {logs.path}; "
@@ -79,18 +84,29 @@ def refuse_other_data(done: Done, sha256: str, source: str, logs: LogFolder) -> 
             )
 
 
-def refuse_other_structure(done: Done, sha256: str, logs: LogFolder) -> None:
-    """Refuses to mix records of networks that are built differently under the same name.
+def refuse_other_structure(sha256: str, logs: LogFolder) -> None:
+    """Refuses to mix records of networks that are built differently under the same name; see `refuse_other_data`.
 
     Raises:
-        RequestError: a record's `model_sha256` is another one.
+        RequestError: the records' `model_sha256` is another one.
     """
-    for _, record in done:
+    for record in islice(logs.records(), 1):
         if record.model_sha256 != sha256:
             raise RequestError(
                 f"model: {record.model} is now built otherwise than the networks of the records in {logs.path}; "
                 f"restore it, or keep both with --set name={record.name}-2"
             )
+
+
+def _refuse_mixed(records: list[Record], logs: LogFolder) -> None:
+    """Records that were copied in may be of other data, or of other code, under the same names."""
+    for key, what in (("data_sha256", "on other images"), ("model_sha256", "as a network built otherwise")):
+        for record in records:
+            if getattr(record, key) != getattr(records[0], key):
+                raise RequestError(
+                    f"{logs.path}/trials/{record.folder}/record.json: {key}: trained {what} than "
+                    f"{records[0].folder} beside it; such trials cannot be compared, keep them in folders of their own"
+                )
 
 
 def refuse_other_training(record: Record, logs: LogFolder, experiment: Experiment) -> None:

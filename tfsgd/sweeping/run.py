@@ -20,7 +20,7 @@ from tfsgd.plan.fit import refuse_unfit
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.plan.wanted import doubts
 from tfsgd.records.folder import LogFolder
-from tfsgd.records.ledger import Done, refuse_other_data, refuse_other_structure
+from tfsgd.records.ledger import refuse_other_data, refuse_other_structure
 from tfsgd.sweeping.address import Address
 from tfsgd.sweeping.ahead import import_ahead
 from tfsgd.sweeping.progress import Display, console, send_native_logs_to, warn
@@ -71,7 +71,6 @@ class Plan:
 
     Attributes:
         waiting: the trials that are not complete.
-        done: those that are trained, with their records.
         experiment: how to train, and what to measure.
         splits: the images.
         folder: where everything is written.
@@ -79,7 +78,6 @@ class Plan:
     """
 
     waiting: list[Trial]
-    done: Done
     experiment: Experiment
     splits: Splits
     folder: LogFolder
@@ -87,14 +85,11 @@ class Plan:
 
 
 @contextlib.contextmanager
-def prepared(
-    waiting: list[Trial], done: Done, experiment: Experiment, folder: LogFolder, crew: Crew
-) -> Iterator[Plan]:
+def prepared(waiting: list[Trial], experiment: Experiment, folder: LogFolder, crew: Crew) -> Iterator[Plan]:
     """Workers come while the images are read; they leave at the end.
 
     Args:
         waiting: the trials that are not complete.
-        done: those that are trained, with their records.
         experiment: how to train, and what to measure.
         folder: where everything is written.
         crew: who works.
@@ -108,8 +103,8 @@ def prepared(
     send_native_logs_to(folder.tuner_path / "tensorflow.log")
     with _workers(len(waiting), folder, crew) as engine:
         splits = experiment.splits(crew.data_dirs)
-        refuse_other_data(done, splits.sha256, splits.source, folder)
-        yield Plan(waiting, done, experiment, splits, folder, engine)
+        refuse_other_data(splits.sha256, splits.source, folder)
+        yield Plan(waiting, experiment, splits, folder, engine)
 
 
 @contextlib.contextmanager
@@ -187,7 +182,7 @@ def run_trials(plan: Plan) -> dict[str, str]:
 
     configure_tensorflow()
     experiment.architecture.check(experiment.data.image_shape, experiment.data.classes)
-    refuse_other_structure(plan.done, structure_of(experiment), folder)
+    refuse_other_structure(structure_of(experiment), folder)
     _refuse_unfit(experiment, engine.size if engine else 1)
     write_hparams_config(experiment, grid(experiment), folder.path)
     with Display(plan.waiting, experiment, folder, console()) as display:

@@ -1,0 +1,87 @@
+"""All records of a folder can be compared: what would make two studies of one is refused, also where nothing is left to do."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import Run
+from tests.own import arrays
+from tests.synthetic import experiment, realistic, write_sweep
+from tests.test_report import retrained
+from tfsgd.plan.config import Experiment
+from tfsgd.plan.dialect import to_yaml
+from tfsgd.plan.reading import load_experiment
+
+SMALL = {
+    "name": "tiny",
+    "batch_sizes": [64],
+    "seeds": [0],
+    "regimes": {"LR": {"learning_rate": 0.01, "momentum": [0.0, 0.9]}},
+    "attacks": {"fgsm": {"epsilon": [0.1]}},
+}
+ANOTHER_MOMENTUM = "trials/lr/b0064-m0.9-s0/record.json"
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    """A finished sweep of two trials, and its config beside it."""
+    of = experiment(**SMALL)
+    (tmp_path / "tiny.yaml").write_text(to_yaml(of.model_dump(mode="json", exclude_defaults=True)))
+    return write_sweep(tmp_path / "logs/tiny", of)
+
+
+def refused(run: Run, *arguments: Any) -> str:
+    """The line in which a command is refused."""
+    code, out, err = run(*arguments)
+    assert (code, err.count("\n")) == (2, 1), out + err
+    return err.removeprefix("error: ")
+
+
+def bytes_of(folder: Path) -> dict[Path, bytes]:
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+@pytest.mark.parametrize("key", ["data_sha256", "model_sha256"])
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_record_of_other_data_or_another_network_is_not_counted(
+    key: str, dry: tuple[str, ...], logs: Path, run_sweep: Run, tmp_path: Path
+) -> None:
+    assert run_sweep(tmp_path / "tiny.yaml", *dry)[0] == 0
+    retrained(logs / ANOTHER_MOMENTUM, **{key: "f" * 64})
+    before = bytes_of(logs)
+    line = refused(run_sweep, tmp_path / "tiny.yaml", *dry)
+    assert line.startswith(f"{logs / ANOTHER_MOMENTUM}: {key}: trained ")
+    assert "than lr/b0064-m0.0-s0 beside it; such trials cannot be compared, keep them in folders" in line
+    assert bytes_of(logs) == before
+
+
+def own(tmp_path: Path) -> tuple[Path, Experiment]:
+    """A config with data of one's own, and what it is read as."""
+    (tmp_path / "letter_nets.py").write_text("def small(): ...\n")
+    config = tmp_path / "own.yaml"
+    plan = SMALL | {"dataset": "letters.npz", "model": "letter_nets:small", "epochs": 2, "batch_sizes": [16]}
+    config.write_text(to_yaml(plan))
+    return config, load_experiment(config)
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",), ("--dry-run", "--set", "seeds=[1]")])
+def test_own_data_that_changed_are_refused_before_the_folder_takes_them_for_its_own(
+    more: tuple[str, ...], run_sweep: Run, run_measure: Run, tmp_path: Path
+) -> None:
+    file, changed = tmp_path / "letters.npz", arrays()["train_images"].copy()
+    np.savez(file, **arrays())
+    config, of = own(tmp_path)
+    assert of.own_data
+    sha256 = of.own_data.sha256
+    logs = write_sweep(tmp_path / "logs/tiny", of, lambda trial: realistic(trial) | {"data_sha256": sha256})
+    assert run_sweep(config, *more)[0] == 0
+    before = bytes_of(logs)
+    changed[7, 7, 7] = 1
+    np.savez(file, **arrays(train_images=changed))
+    line = refused(run_sweep, config, *more)
+    assert f"dataset: letters.npz: its images are not those of the records in {logs}; use the same" in line
+    assert bytes_of(logs) == before
+    line = refused(run_measure, logs, "--set", "attacks.fgsm.epsilon=[0.2]")
+    assert f"dataset: {file}: its images or labels are no longer those that it had; put back" in line
