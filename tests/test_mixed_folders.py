@@ -85,3 +85,37 @@ def test_own_data_that_changed_are_refused_before_the_folder_takes_them_for_its_
     assert bytes_of(logs) == before
     line = refused(run_measure, logs, "--set", "attacks.fgsm.epsilon=[0.2]")
     assert f"dataset: {file}: its images or labels are no longer those that it had; put back" in line
+
+
+def test_epochs_do_not_become_updates_even_where_they_are_as_many(
+    logs: Path, run_sweep: Run, tmp_path: Path
+) -> None:
+    updates = 100 * 860  # ⌈55,000 / 64⌉ an epoch
+    more = ("--set", "epochs=null", "--set", f"budget.updates={updates}", "--set", "seeds=[0,1]")
+    line = refused(run_sweep, tmp_path / "tiny.yaml", *more)
+    assert line.startswith(
+        f"budget.updates: {logs} holds trials trained with '100 epochs', this config says '86,000 updates'; keep both"
+    )
+
+
+def test_a_sweep_does_not_go_on_with_what_quick_has_begun(logs: Path, run_sweep: Run, tmp_path: Path) -> None:
+    write_sweep(tmp_path / "logs/tiny-quick", experiment(**SMALL | {"profile": "quick"}))
+    line = refused(run_sweep, tmp_path / "tiny.yaml", "--set", "name=tiny-quick", "--dry-run")
+    assert line.startswith(
+        f"profile (--quick): {logs}-quick holds trials trained with 'quick', this config says 'full'; keep both with"
+    )
+
+
+@pytest.mark.parametrize(
+    "override", ["profile=quick", "code_dir=/nowhere", "own_data=null", "own_data.train=3"]
+)
+def test_what_the_tool_sets_is_not_set_by_hand_of_a_stored_sweep(
+    override: str, logs: Path, run_sweep: Run, run_measure: Run
+) -> None:
+    before, key = bytes_of(logs), override.partition("=")[0]
+    for line in (
+        refused(run_measure, logs, "--set", override),
+        refused(run_sweep, logs / "experiment.yaml", "--set", override),
+    ):
+        assert line.startswith(f"--set {key}: it is set by ")
+    assert bytes_of(logs) == before

@@ -117,10 +117,15 @@ def refuse_other_training(record: Record, logs: LogFolder, experiment: Experimen
     """
     theirs = record.training
     ours = training_of(record.trial, experiment, theirs.data_sha256, theirs.model_sha256)
-    for key in ("dataset", "model", "epochs", "rest", "train_examples", "batch_order"):
-        recorded, asked = getattr(theirs, key), getattr(ours, key)
-        if recorded != asked and key in ("epochs", "rest"):
-            key, recorded, asked = "epochs", str(record.length), str(experiment.length)
+    compared = (
+        ("dataset", theirs.dataset, ours.dataset),
+        ("model", theirs.model, ours.model),
+        ("budget.updates" if experiment.budget else "epochs", str(record.length), str(experiment.length)),
+        ("train_examples", theirs.train_examples, ours.train_examples),
+        ("batch_order", theirs.batch_order, ours.batch_order),
+        ("profile (--quick)", record.profile, experiment.profile),
+    )
+    for key, recorded, asked in compared:
         if recorded != asked:
             raise RequestError(
                 f"{key}: {logs.path} holds trials trained with {_said(recorded)}, this config says {_said(asked)}; "

@@ -100,7 +100,7 @@ def run_trial(trial: Trial, job: Job) -> Record:
     write_manifest(record, folder)
     job.logs.write_record(record)
     remove_checkpoints(folder / "checkpoint")
-    if not job.experiment.export:
+    if not known and not job.experiment.export:
         forget_network(folder)
     return record
 
