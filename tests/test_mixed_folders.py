@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import Run
-from tests.own import arrays
+from tests.own import arrays, refusal
 from tests.synthetic import experiment, realistic, write_sweep
 from tests.test_report import retrained
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.dialect import to_yaml
-from tfsgd.plan.reading import load_experiment
+from tfsgd.plan.reading import load_experiment, regrown
 
 SMALL = {
     "name": "tiny",
@@ -119,3 +119,41 @@ def test_what_the_tool_sets_is_not_set_by_hand_of_a_stored_sweep(
     ):
         assert line.startswith(f"--set {key}: it is set by ")
     assert bytes_of(logs) == before
+
+
+def test_what_trainings_that_are_over_have_not_is_said(
+    logs: Path, run_sweep: Run, run_measure: Run, tmp_path: Path
+) -> None:
+    plain = ("--set", "export=false")
+    code, _, err = run_sweep(tmp_path / "tiny.yaml", *plain)
+    assert (code, err) == (0, "")
+    code, _, err = run_sweep(tmp_path / "tiny.yaml", "--set", "hessian.every_epochs=1")
+    assert code == 0
+    told = (
+        "in 2 trained trials (lr/b0064-m0.0-s0, ...); remove a trial's folder to train it again, or keep both"
+    )
+    assert [line.partition(" with --set")[0] for line in err.splitlines()] == [
+        f"warning: hessian.every_epochs=1: λ1 was not taken so often {told}",
+        f"warning: export=true: no network was kept {told}",
+    ]
+
+
+def test_a_stored_sweep_has_its_own_data_set_and_eigenvalue_and_says_so(logs: Path, tmp_path: Path) -> None:
+    config, said = tmp_path / "tiny.yaml", list[str]()
+    stored = logs / "experiment.yaml"
+    assert regrown(stored, config, (), (), said.append) == regrown(stored, None, (), ())
+    assert said == []
+    config.write_text(config.read_text() + "hessian: {examples: 100, every_epochs: 1}\n")
+    more = regrown(stored, config, (), (), said.append)
+    assert more.hessian.examples == 5000
+    assert said == [
+        f"--config {config}: its hessian.examples does not count, λ1 is that of {logs}; --set hessian.examples=100 "
+        "would measure it"
+    ]
+    regrown(stored, config, ("hessian.examples=100",), (), said.append)
+    assert len(said) == 1
+    config.write_text(config.read_text().replace("fashion_mnist", "mnist"))
+    told = refusal(lambda: regrown(stored, config, (), ()))
+    assert told.startswith(
+        f"--config {config}: dataset: mnist: the networks of {logs} are measured on their own"
+    )

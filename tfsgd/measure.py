@@ -53,7 +53,11 @@ def measure(
         ),
     ],
     config: Annotated[
-        Path | None, typer.Option(help="A YAML file whose data set, attacks and curvature are measured.")
+        Path | None,
+        typer.Option(
+            help="A YAML file whose data set, attacks and curvature are measured; of LOGS/NAME its attacks and "
+            "curvature besides."
+        ),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="The data set of networks from elsewhere, such as fashion_mnist.")
@@ -189,7 +193,7 @@ def _sweep_of(trial: Path) -> Path:
 
 def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[int, _Result]:
     folder = LogFolder(_sweep_of(target))
-    experiment = regrown(folder.experiment_path, asked.config, asked.overrides, (asked.data,))
+    experiment = regrown(folder.experiment_path, asked.config, asked.overrides, (asked.data,), warn)
     crew = Crew(workers, data_dirs=(asked.data,))
     with locked(folder.path):
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)

@@ -1,6 +1,7 @@
 """A YAML file, its quick block and the overrides of a command line -> a valid `Experiment`."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -280,7 +281,11 @@ def _of_no_config(overrides: tuple[str, ...]) -> list[tuple[str, Any]]:
 
 
 def regrown(
-    stored: Path, config: Path | None, overrides: tuple[str, ...], data_dirs: tuple[Path | None, ...]
+    stored: Path,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    data_dirs: tuple[Path | None, ...],
+    warn: Callable[[str], None] = lambda line: None,
 ) -> Experiment:
     """The config of a finished sweep, with what is to be measured besides.
 
@@ -289,13 +294,19 @@ def regrown(
         config: a YAML file whose attacks and curvature are added; its grid does not count.
         overrides: as for `load_experiment`.
         data_dirs: as for `load_experiment`.
+        warn: told what of the config does not count, and might be meant to.
 
     Raises:
-        RequestError: something in them is wrong.
+        RequestError: something in them is wrong, or the config is for another data set.
     """
-    raw, code_dir = read_yaml(stored), None
+    raw, code_dir, more = read_yaml(stored), None, dict[str, Any]()
     if config:
         more = load_experiment(config, (), raw.get("profile") == "quick", data_dirs).model_dump(mode="json")
+        if more["dataset"] != raw.get("dataset"):
+            raise RequestError(
+                f"--config {config}: dataset: {more['dataset']}: the networks of {stored.parent} are measured on their "
+                f"own, {shown(raw.get('dataset'))}; leave it out, or give a network's own file"
+            )
         added = {key: more[key] for key in ("attacks", "curvature")}
         code_dir = more["code_dir"] if holds_own_name(added) else None
         for key, blocks in added.items():
@@ -308,4 +319,12 @@ def regrown(
     for key, value in _of_no_config(overrides):
         _refuse_nothing_to_switch_off(raw, key, value)
         _assign(raw, Experiment, key, value)
-    return _validated(stored, raw, data_dirs, resolved=True)
+    grown: Experiment = _validated(stored, raw, data_dirs, resolved=True)
+    ours = grown.hessian.model_dump(mode="json", exclude={"every_epochs"})
+    for key, value in ours.items():
+        if more and more["hessian"][key] != value:
+            warn(
+                f"--config {config}: its hessian.{key} does not count, λ1 is that of {stored.parent}; "
+                f"--set hessian.{key}={more['hessian'][key]} would measure it"
+            )
+    return grown

@@ -4,11 +4,14 @@ from dataclasses import asdict, replace
 from itertools import islice
 
 from tfsgd.errors import RequestError
+from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.dialect import counted
 from tfsgd.plan.trials import Trial, grid, training_of
 from tfsgd.plan.wanted import wanted
+from tfsgd.records.access import is_there
 from tfsgd.records.folder import LogFolder, another_name
-from tfsgd.records.record import Record
+from tfsgd.records.record import EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING, Record
 
 Done = list[tuple[Trial, Record]]
 
@@ -60,6 +63,33 @@ def is_complete(record: Record, experiment: Experiment, also_free: bool = False)
     """
     requests = [r for r in wanted(experiment, record.seed) if also_free or not r.free]
     return record.is_complete(requests)
+
+
+def not_to_be_had(done: Done, experiment: Experiment, logs: LogFolder) -> list[str]:
+    """What a config asks for and trainings that are over have not left, a line each."""
+    without_course = [trial.name for trial, record in done if _lacks_course(record, experiment.hessian)]
+    without_network = [
+        trial.name
+        for trial, _ in done
+        if experiment.export and not is_there(logs.trial_path(trial) / "model.keras")
+    ]
+    asked = f"hessian.every_epochs={experiment.hessian.every_epochs}: λ1 was not taken so often"
+    found = ((asked, without_course), ("export=true: no network was kept", without_network))
+    return [
+        f"{what} in {counted(len(names), 'trained trial')} ({names[0]}{', ...' if len(names) > 1 else ''}); remove a "
+        f"trial's folder to train it again, or {another_name(experiment)}"
+        for what, names in found
+        if names
+    ]
+
+
+def _lacks_course(record: Record, hessian: TopEigenvalue) -> bool:
+    """Whether λ1 was asked for at epochs at which it was not taken."""
+    if record.status == "diverged" or not hessian.every_epochs:
+        return False
+    column = EIGENVALUE_HISTORY_TRAINING if hessian.mode == "training" else EIGENVALUE_HISTORY
+    values = record.history.get(column, (None,) * record.epochs)
+    return None in values[hessian.every_epochs - 1 :: hessian.every_epochs]
 
 
 def name_regimes(done: Done, logs: LogFolder) -> None:

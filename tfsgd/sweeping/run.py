@@ -57,6 +57,27 @@ class Crew:
         """Whether one worker is not enough to work alone, in this process."""
         return bool(self.listen or self.jobqueue) or self.dashboard is not None
 
+    def check(self, folder: LogFolder) -> None:
+        """Refuses what cannot be, before anything is read or written.
+
+        Raises:
+            RequestError: the line names the option.
+        """
+        if self.join and (self.listen or self.jobqueue):
+            raise RequestError(
+                f"{'--listen' if self.listen else '--jobqueue'}, --join: expected one of them; the sweep that deals out "
+                "the trials is not the one that joins"
+            )
+        for option, address in (("--listen", self.listen), ("--join", self.join)):
+            if address:
+                Address.parse(address, option)
+        if self.dashboard is not None and importlib.util.find_spec("bokeh") is None:
+            raise RequestError("--dashboard: needs bokeh; pip install bokeh")
+        if self.jobqueue:
+            from tfsgd.sweeping.jobs import job_maker
+
+            job_maker(self.jobqueue, folder.path.resolve())
+
     def shares(self, trials: int, folder: LogFolder) -> list[dict[str, Any]]:
         """What this machine's workers must know, for so many trials."""
         if self.jobqueue:
@@ -111,8 +132,6 @@ def prepared(waiting: list[Trial], experiment: Experiment, folder: LogFolder, cr
 def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["Engine | None"]:
     workers = crew.shares(trials, folder)
     alone = len(workers) == 1 and not crew.needs_cluster
-    if crew.dashboard is not None and importlib.util.find_spec("bokeh") is None:
-        raise RequestError("--dashboard: needs bokeh; pip install bokeh")
     _say_device(workers, alone)
     if alone:
         yield None
