@@ -157,3 +157,17 @@ def test_a_stored_sweep_has_its_own_data_set_and_eigenvalue_and_says_so(logs: Pa
     assert told.startswith(
         f"--config {config}: dataset: mnist: the networks of {logs} are measured on their own"
     )
+
+
+def test_snapshots_are_by_the_loss_on_as_many_images(run_sweep: Run, tmp_path: Path) -> None:
+    of = experiment(**SMALL | {"snapshots": {"train_loss": [0.5], "examples": 1000}})
+    config = tmp_path / "tiny.yaml"
+    config.write_text(to_yaml(of.model_dump(mode="json", exclude_defaults=True)))
+    logs = write_sweep(
+        tmp_path / "logs/tiny", of, lambda trial: realistic(trial) | {"snapshots": {0.5: None}}
+    )
+    assert run_sweep(config, "--dry-run")[0] == 0
+    line = refused(run_sweep, config, "--set", "snapshots.examples=2000", "--set", "seeds=[1]")
+    assert line.startswith(
+        f"snapshots.examples: {logs} holds snapshots by the loss on 1,000 training images, this config says 2,000; keep"
+    )

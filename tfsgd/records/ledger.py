@@ -29,6 +29,8 @@ def trained(trials: list[Trial], experiment: Experiment, logs: LogFolder) -> Don
     for record in records:
         refuse_other_training(record, logs, experiment)
         _refuse_other_snapshots(record, logs, experiment)
+    if records:
+        _refuse_other_snapshot_images(logs, experiment)
     _refuse_mixed(records, logs)
     if experiment.own_data and experiment.own_data.sha256:
         refuse_other_data(experiment.own_data.sha256, f"dataset: {experiment.dataset}", logs)
@@ -93,9 +95,12 @@ def _lacks_course(record: Record, hessian: TopEigenvalue) -> bool:
 
 
 def name_regimes(done: Done, logs: LogFolder) -> None:
-    """Adds the labels that a grown grid gives to recorded trials; no number changes."""
+    """Gives recorded trials the labels that the grid gives them now; no number changes.
+
+    The label under which a trial is stored stays, whatever it means now: its folder has it.
+    """
     for trial, record in done:
-        labels = tuple(dict.fromkeys((*record.regimes, *trial.regimes)))
+        labels = tuple(dict.fromkeys((record.regime, *trial.regimes)))
         if labels != record.regimes:
             logs.write_record(record.model_copy(update={"regimes": labels}))
 
@@ -171,6 +176,23 @@ def _refuse_other_snapshots(record: Record, logs: LogFolder, experiment: Experim
         raise RequestError(
             f"snapshots.train_loss: {logs.path} holds {record.folder}, trained without a snapshot at "
             f"{', '.join(lacking)}; {another_name(experiment)}"
+        )
+
+
+def _refuse_other_snapshot_images(logs: LogFolder, experiment: Experiment) -> None:
+    """A record does not say on how many images the train loss was taken; the config that it was trained by does."""
+    try:
+        before = logs.read_experiment().snapshots
+    except RequestError:  # it is gone, or spoilt: the next sweep writes it anew
+        return
+    if before is None or experiment.snapshots is None:
+        return
+    most = experiment.examples("train")
+    recorded, asked = (min(snapshots.examples, most) for snapshots in (before, experiment.snapshots))
+    if recorded != asked:
+        raise RequestError(
+            f"snapshots.examples: {logs.path} holds snapshots by the loss on {recorded:,} training images, this config "
+            f"says {asked:,}; {another_name(experiment)}"
         )
 
 
