@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import TINY
 from tests.hostile import write
 from tests.synthetic import experiment, write_sweep
+from tfsgd.api import read_records
 from tfsgd.plan.dialect import to_yaml
 from tfsgd.records.folder import LogFolder
 
@@ -62,5 +63,9 @@ def test_labels_are_those_of_the_grid_and_the_one_of_the_folder(tmp_path: Path, 
     assert swept(regimes(A=0.05, B=0.01)) == (["A", "B"], [("A",), ("B",)])
     assert swept(regimes(A=0.05)) == (["A"], [("A",), ("B",)])  # what is not in the grid keeps its own
     assert swept(regimes(A=0.01, B=0.05)) == (["A", "B"], [("A", "B"), ("B", "A")])
+    table = read_records(tmp_path / "tiny")
+    assert [set(labels) for labels in table["regimes"]] == [{label} for label in table["regime"]]
+    assert dict(zip(table["regime"], table["learning_rate"], strict=True)) == {"A": 0.01, "B": 0.05}
+    assert [Path(folder).parent.name for folder in table["folder"]] == ["a", "b"]
     assert swept(regimes(C=0.05, B=0.01)) == (["C", "B"], [("A", "C"), ("B",)])
     assert swept(regimes(A=0.05, B=0.01)) == (["A", "B"], [("A",), ("B",)])

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tfsgd import command
+from tfsgd import command, interrupts
 from tfsgd.reporting.page import write_report
 
 
@@ -31,8 +31,14 @@ def report(
     """Draw the paper's figures from the records of a sweep and judge its claims, with statistics."""
     gc.freeze()  # what is imported stays
     gc.set_threshold(100_000, 50, 100)  # figures are many objects that live for a moment
-    with Console(stderr=True).status("") as doing:  # nothing where there is no terminal
-        page = write_report(folders, out, doing.update)
+    with Console(stderr=True).status("") as status:  # nothing where there is no terminal
+
+        def say(doing: str) -> None:
+            interrupts.check()  # Python swallows Ctrl-C in what it does at a fork, and each figure has one
+            status.update(doing)
+
+        page = write_report(folders, out, say)
+        interrupts.check()
     print(f"report: {page}")
 
 

@@ -123,8 +123,6 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, in_full: str) 
         f"{len(waiting) - to_measure} to train{also}",
         highlight=False,
     )
-    for line in not_to_be_had(done, experiment, folder):
-        warn(line)
     failures: dict[str, str] = {}
     if waiting:
         with prepared(waiting, experiment, folder, crew) as plan:
@@ -146,6 +144,8 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, in_full: str) 
         output.print(results_table(done, experiment, output.width), crop=False)
     _say_what_is_next(folder, in_full)
     complete = {trial for trial, record in done if is_complete(record, experiment)}
+    for line in not_to_be_had([pair for pair in done if pair[0] in complete], experiment, folder):
+        warn(line)
     return _exit_code([trial for trial in trials if trial not in complete], failures, folder)
 
 

@@ -1,5 +1,6 @@
 """What is done, what is left, and whether a folder's records mean what a config asks for."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from itertools import islice
 
@@ -103,6 +104,15 @@ def name_regimes(done: Done, logs: LogFolder) -> None:
         labels = tuple(dict.fromkeys((record.regime, *trial.regimes)))
         if labels != record.regimes:
             logs.write_record(record.model_copy(update={"regimes": labels}))
+
+
+def labelled_now(records: Iterable[Record], experiment: Experiment) -> tuple[Record, ...]:
+    """The records with the labels of the grid alone; what is not in it keeps its own."""
+    now = {(trial.settings, trial.seed): trial.regimes for trial in grid(experiment)}
+    return tuple(
+        record.model_copy(update={"regimes": now.get((record.sgd, record.seed), record.regimes)})
+        for record in records
+    )
 
 
 def refuse_other_data(sha256: str, source: str, logs: LogFolder) -> None:

@@ -12,7 +12,7 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "name": ("", "name of the sweep"),
     "dataset": ("", "data set"),
     "model": ("", "network"),
-    "regime": ("", "label of the regime under which the trial is stored"),
+    "regime": ("", "label of the regime under which the trial is stored, or the first that it has now"),
     "regimes": ("", "labels of all regimes that the trial belongs to, separated by semicolons"),
     "seed": ("", "seed of initialisation, order of the batches, dropout and random starts"),
     "epochs": ("epochs", "length of the training"),

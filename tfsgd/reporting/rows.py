@@ -130,6 +130,7 @@ def trial_row(row: Row) -> dict[str, Any]:
     return {
         "folder": str(row.path / "trials" / record.folder),
         **{key: getattr(record, key) for key in (*keys, "train_examples")},
+        "regime": record.regime if record.regime in record.regimes else record.regimes[0],
         "budget": record.updates,
         **asdict(record.sgd),
         **_natural_columns(row),

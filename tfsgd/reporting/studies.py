@@ -24,6 +24,7 @@ from tfsgd.plan.wanted import wanted
 from tfsgd.records.access import folders_in, is_there, read_text
 from tfsgd.records.files import from_json
 from tfsgd.records.folder import LogFolder
+from tfsgd.records.ledger import labelled_now
 from tfsgd.records.record import Record
 from tfsgd.reporting.rows import Row, alike, table_of
 
@@ -152,7 +153,7 @@ def _read_folder(path: Path) -> _Folder:
     experiment = _read_experiment(logs)
     for record in records:
         _refuse_stranger(record, records[0], experiment, path)
-    return _Folder(path, records, experiment, failures)
+    return _Folder(path, labelled_now(records, experiment) if experiment else records, experiment, failures)
 
 
 def _read_experiment(logs: LogFolder) -> Experiment | None:

@@ -76,10 +76,8 @@ def train(
         log = EpochLog(observe)
         tensorboard = EpochScalars(folder, log)
         snapshots = KeepSnapshots(experiment, splits.train, folder, log)
-        every, seen = (
-            experiment.checkpoint_every_epochs,
-            Seen(log, hessian, snapshots, len(splits.validation)),
-        )
+        every, looked_at = experiment.checkpoint_every_epochs, len(splits.validation)
+        seen = Seen(log, hessian, snapshots, looked_at)
         checkpoints = Checkpoints(folder / "checkpoint", training_hash or "", every, seen)
         rules = [ExactLoss(), LearningRateRule(settings), StopWhenDiverged()]
         callbacks = [*rules, ValidationMetrics(splits.validation), hessian, snapshots, log, tensorboard]
