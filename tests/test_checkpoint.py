@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.records.record import EIGENVALUE_HISTORY as EIGENVALUE
 from tfsgd.training import model as train_module
-from tfsgd.training.archive import DamagedError, read_arrays
+from tfsgd.training.archive import DamagedError, read_arrays, write_arrays
 from tfsgd.training.checkpoint import _newest_first
 from tfsgd.training.devices import mirrored_strategy
 from tfsgd.training.train import Trained, train
@@ -172,6 +173,27 @@ def test_a_checkpoint_survives_another_attack_and_another_way_to_measure_the_eig
     assert resumed.hessian == whole.hessian != same.hessian
     for found, expected in zip(resumed.network.get_weights(), whole.network.get_weights(), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["now", "earlier version"])
+def test_validation_on_other_images_begins_a_column_of_its_own(
+    is_known: bool, splits: Splits, tmp_path: Path
+) -> None:
+    settings, asked = SGDSettings(64, 0.9, 0.02), experiment(epochs=2)
+    with pytest.raises(Killed):
+        train(settings, 3, asked, small(splits), tmp_path, "a" * 64, killer(2))
+    [path] = _newest_first(tmp_path / "checkpoint")
+    arrays = read_arrays(path)
+    seen = json.loads(arrays["seen"].tobytes())
+    assert seen["validation_examples"] == len(small(splits).validation)
+    if not is_known:
+        del seen["validation_examples"]
+        write_arrays(path, arrays | {"seen": np.frombuffer(json.dumps(seen).encode(), np.uint8)})
+    fewer = replace(small(splits), validation=splits.validation.first(5))
+    history = train(settings, 3, asked, fewer, tmp_path, "a" * 64).history
+    assert None not in history["loss"]
+    for name in ("val_loss", "val_accuracy"):
+        assert [value is None for value in history[name]] == [is_known, False]
 
 
 def test_no_pickle_is_ever_loaded(tmp_path: Path) -> None:

@@ -258,6 +258,13 @@ def test_wrong_override_is_refused(config: Config, override: str) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("quick.epochs=7", "--set quick.epochs: it counts with --quick alone; add that, or leave this out"),
+        (
+            "attacks.fgms=null",
+            "--set attacks.fgms=null: expected one that is there to be switched off: fgsm, pgd",
+        ),
+        ("curvature.trac=null", "did you mean 'trace'?"),
+        ("regimes.LS.momentum=null", "--set regimes.LS.momentum=null: expected one that is there"),
         ("quick=3", "quick: expected a mapping of config keys, received 3"),
         ("quick.quick=3", "quick.quick: expected no quick block"),
         ("quick.profile=full", "quick.profile: it is set by --quick"),
@@ -286,6 +293,20 @@ def test_a_regime_that_is_null_is_switched_off(config: Config) -> None:
         RequestError, match=r"--set regimes.LR/SB=null: .* LR, LR/BS; did you mean 'LR/BS'\?$"
     ):
         load_experiment(path, ("regimes.LR/SB=null",))
+
+
+def test_any_block_may_be_switched_off_where_the_config_or_its_quick_block_or_full_measures_have_it(
+    config: Config,
+) -> None:
+    path = config(quick={"attacks": {"bim": {"epsilon": [0.1]}}, "epochs": 1})
+    assert set(load_experiment(path, ("attacks.pgd=null",)).attacks) == {"fgsm"}
+    assert set(load_experiment(path, ("attacks.pgd=null", "attacks.bim=null"), quick=True).attacks) == {
+        "fgsm"
+    }
+    assert set(load_experiment(path, ("quick.attacks.pgd=null",), quick=True).attacks) == {"fgsm", "bim"}
+    assert set(load_experiment(path, ("quick.regimes.LR=null",), quick=True).regimes) == {"LR/BS"}
+    assert load_experiment(path, ("curvature.trace=null", "regimes.LR.halve_every_epochs=null")).regimes["LR"]
+    assert "trace" not in load_experiment(path, ("curvature.trace=null", "measures=full")).curvature
 
 
 def test_an_override_mends_a_block_that_is_none(config: Config) -> None:

@@ -103,6 +103,16 @@ def test_what_is_added_is_measured_and_what_was_measured_keeps_its_bytes(
     assert (folder / "record.json").read_bytes() == grown_record
 
 
+def test_a_network_that_was_kept_before_is_not_forgotten(
+    one: Callable[[], Path], run_sweep: Run, folder: Path
+) -> None:
+    kept = {path for path in folder.rglob("*") if path.is_file() and "events" not in path.name}
+    more = ["--set", "export=false", "--set", "attacks.fgsm.epsilon=[0.1, 0.2]"]
+    assert run_sweep(one(), *more)[0] == 0
+    assert {path for path in folder.rglob("*") if path.is_file() and "events" not in path.name} == kept
+    assert folder / "model.keras" in kept
+
+
 @pytest.mark.parametrize("spoilt", ["removed", "one byte", "manifest", "not kept"])
 def test_without_the_network_it_says_so_and_trains_nothing(
     one: Callable[[], Path], run_sweep: Run, work: Work, folder: Path, spoilt: str

@@ -17,8 +17,11 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Config, Run
 from tests.sweeps import CONFIG, TRIALS, Sweep, ended, numbers, undisturbed, wait_until_gone
+from tests.synthetic import write_sweep
 from tfsgd.errors import RequestError
+from tfsgd.plan.reading import load_experiment
 from tfsgd.sweeping.address import Address
 from tfsgd.sweeping.cluster import fresh_certificate, read_certificate, security_of, write_certificate
 
@@ -42,6 +45,30 @@ def test_addresses_are_read_or_refused() -> None:
                 Address.parse(text, option)
     with pytest.raises(RequestError, match="--join host:0: expected HOST:PORT"):
         Address.parse("host:0", "--join")
+
+
+@pytest.mark.parametrize("state", ["dry run", "complete", "to train"])
+def test_options_are_checked_before_anything_is_written(
+    state: str, config: Config, run_sweep: Run, tmp_path: Path
+) -> None:
+    seeds, dry = (
+        {"to train": [1], "complete": [0], "dry run": [0]}[state],
+        ["--dry-run"][: state == "dry run"],
+    )
+    path = config(attacks={"fgsm": {"epsilon": [0.1]}}, seeds=seeds)
+    write_sweep(tmp_path / "logs/tiny", load_experiment(path, ("seeds=[0]",)))
+    before = {file: file.read_bytes() for file in (tmp_path / "logs").rglob("*") if file.is_file()}
+    wrong = [
+        (("--listen", "nonsense"), "--listen nonsense: expected HOST:PORT"),
+        (("--join", "also"), "--join also: expected HOST:PORT"),
+        (("--jobqueue", "foo"), "--jobqueue foo: expected one of slurm"),
+        (("--listen", "host:1", "--join", "host:1"), "--listen, --join: expected one of them"),
+    ]
+    for options, message in wrong:
+        code, out, err = run_sweep(path, *options, *dry)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert message in err
+        assert {f: f.read_bytes() for f in (tmp_path / "logs").rglob("*") if f.is_file()} == before
 
 
 def test_who_joins_where_nobody_listens_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.conftest import TINY
 from tests.hostile import write
+from tests.synthetic import experiment, write_sweep
 from tfsgd.plan.dialect import to_yaml
 from tfsgd.records.folder import LogFolder
 
@@ -40,3 +41,26 @@ def test_no_label_has_a_network_trained_again(
     code, out, _ = run_sweep(tmp_path / "b.yaml", *options)
     assert code == 0
     assert "1 complete, 0 to train" in out
+
+
+def test_labels_are_those_of_the_grid_and_the_one_of_the_folder(tmp_path: Path, run_sweep: Any) -> None:
+    """Nothing is trained: all of it is recorded."""
+
+    def regimes(**rates: float) -> dict[str, Any]:
+        return {label: {"learning_rate": rate, "momentum": [0.0]} for label, rate in rates.items()}
+
+    def swept(asked: dict[str, Any]) -> tuple[list[str], list[tuple[str, ...]]]:
+        plan = experiment(**common, regimes=asked).model_dump(mode="json", exclude_defaults=True)
+        code, out, err = run_sweep(write(tmp_path / "a.yaml", to_yaml(plan)), "--logs", tmp_path)
+        assert (code, err) == (0, ""), out
+        shown = [line.split(" 64 ")[0].strip() for line in out.splitlines() if " 64 " in line]
+        return shown, [record.regimes for record in LogFolder(tmp_path / "tiny").records()]
+
+    common = {"name": "tiny", "export": False, "batch_sizes": [64], "seeds": [0]}
+    write_sweep(tmp_path / "tiny", experiment(**common, regimes=regimes(A=0.05, X=0.05, B=0.01)))
+    assert swept(regimes(A=0.05, X=0.05, B=0.01)) == (["A = X", "B"], [("A", "X"), ("B",)])
+    assert swept(regimes(A=0.05, B=0.01)) == (["A", "B"], [("A",), ("B",)])
+    assert swept(regimes(A=0.05)) == (["A"], [("A",), ("B",)])  # what is not in the grid keeps its own
+    assert swept(regimes(A=0.01, B=0.05)) == (["A", "B"], [("A", "B"), ("B", "A")])
+    assert swept(regimes(C=0.05, B=0.01)) == (["C", "B"], [("A", "C"), ("B",)])
+    assert swept(regimes(A=0.05, B=0.01)) == (["A", "B"], [("A",), ("B",)])

@@ -210,11 +210,11 @@ def test_other_images_are_refused(
     config: Config, run_sweep: Run, tmp_path: Path, finished_logs: Path
 ) -> None:
     shutil.copytree(finished_logs, tmp_path / "logs/tiny")
-    path = tmp_path / "logs/tiny/trials/lr/b0064-m0.0-s0/record.json"
-    training = replace(read_record(path, {}).training, data_sha256="0" * 64)
-    raw = json.loads(path.read_text()) | {"data_sha256": training.data_sha256, "training_hash": training.hash}
-    path.write_text(json.dumps(raw))
-    code, _, err = run_sweep(config(), "--set", "seeds=[0,1]")
+    for path in tmp_path.glob("logs/tiny/trials/*/*/record.json"):
+        training = replace(read_record(path, {}).training, data_sha256="0" * 64)
+        raw = json.loads(path.read_text())
+        path.write_text(json.dumps(raw | {"data_sha256": "0" * 64, "training_hash": training.hash}))
+    code, _, err = run_sweep(config(), "--set", "seeds=[1]")
     assert code == 2
     assert f"its images are not those of the records in {tmp_path}/logs/tiny" in err
     assert "--set name=tiny-2" in err
@@ -225,14 +225,11 @@ def test_a_network_that_is_built_otherwise_now_is_refused(
     config: Config, run_sweep: Run, tmp_path: Path, finished_logs: Path
 ) -> None:
     shutil.copytree(finished_logs, tmp_path / "logs/tiny")
-    path = tmp_path / "logs/tiny/trials/lr/b0064-m0.0-s0/record.json"
-    training = replace(read_record(path, {}).training, model_sha256="0" * 64)
-    raw = json.loads(path.read_text()) | {
-        "model_sha256": training.model_sha256,
-        "training_hash": training.hash,
-    }
-    path.write_text(json.dumps(raw))
-    code, _, err = run_sweep(config(), "--set", "seeds=[0,1]")
+    for path in tmp_path.glob("logs/tiny/trials/*/*/record.json"):
+        training = replace(read_record(path, {}).training, model_sha256="0" * 64)
+        raw = json.loads(path.read_text())
+        path.write_text(json.dumps(raw | {"model_sha256": "0" * 64, "training_hash": training.hash}))
+    code, _, err = run_sweep(config(), "--set", "seeds=[1]")
     assert code == 2
     assert "model: stdcnn is now built otherwise than the networks of the records in" in err
     assert err.count("\n") == 1

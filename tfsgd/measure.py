@@ -53,7 +53,11 @@ def measure(
         ),
     ],
     config: Annotated[
-        Path | None, typer.Option(help="A YAML file whose data set, attacks and curvature are measured.")
+        Path | None,
+        typer.Option(
+            help="A YAML file whose data set, attacks and curvature are measured; of LOGS/NAME its attacks and "
+            "curvature besides."
+        ),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="The data set of networks from elsewhere, such as fashion_mnist.")
@@ -189,7 +193,7 @@ def _sweep_of(trial: Path) -> Path:
 
 def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[int, _Result]:
     folder = LogFolder(_sweep_of(target))
-    experiment = regrown(folder.experiment_path, asked.config, asked.overrides, (asked.data,))
+    experiment = regrown(folder.experiment_path, asked.config, asked.overrides, (asked.data,), warn)
     crew = Crew(workers, data_dirs=(asked.data,))
     with locked(folder.path):
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
@@ -200,7 +204,7 @@ def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[i
         waiting = [trial for trial, record in done if not is_complete(record, experiment, also_free=True)]
         refuse_unusable_trials(map(folder.trial_path, waiting))
         console().print(f"{experiment.name}: {len(done)} trained, {len(waiting)} to measure", highlight=False)
-        failures = _run(waiting, done, experiment, folder, crew) if waiting else {}
+        failures = _run(waiting, experiment, folder, crew) if waiting else {}
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
     output = console()
     output.print(results_table(done, experiment, output.width), crop=False)
@@ -218,17 +222,15 @@ def _stored_result(done: Done, experiment: Experiment, folder: LogFolder) -> _Re
     return _Result(evidence, measured, experiment.data.title)
 
 
-def _run(
-    waiting: list[Trial], done: Done, experiment: Experiment, folder: LogFolder, crew: Crew
-) -> dict[str, str]:
-    with prepared(waiting, done, experiment, folder, crew) as plan:
+def _run(waiting: list[Trial], experiment: Experiment, folder: LogFolder, crew: Crew) -> dict[str, str]:
+    with prepared(waiting, experiment, folder, crew) as plan:
         return run_trials(plan)
 
 
 def _measure_transfer(done: Done, experiment: Experiment, folder: LogFolder, crew: Crew) -> _Result:
     """Tries each network's perturbations on each other, and shows a table for each epsilon."""
     splits = experiment.splits(crew.data_dirs)
-    refuse_other_data(done, splits.sha256, splits.source, folder)
+    refuse_other_data(splits.sha256, splits.source, folder)
     send_native_logs_to(Path(os.devnull))
     with quickly():
         from tfsgd.sweeping.transfer import measure_transfer, one_of_each_cell, transfer_requests

@@ -17,8 +17,8 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.access import refuse_unusable, refuse_unusable_trials, refuse_unwritable
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
-from tfsgd.records.ledger import as_recorded, is_complete, name_regimes, trained
-from tfsgd.sweeping.progress import Display, console
+from tfsgd.records.ledger import as_recorded, is_complete, name_regimes, not_to_be_had, trained
+from tfsgd.sweeping.progress import Display, console, warn
 from tfsgd.sweeping.run import Crew, bring_workers, prepared, run_trials
 from tfsgd.sweeping.tables import MANY, plan_lines, plan_table, results_table, what_is_left
 
@@ -95,15 +95,11 @@ def sweep(
     experiment = load_experiment(config, tuple(overrides or ()), quick, (data,))
     if data is not None and not data.is_dir():
         raise RequestError(f"--data {shown_path(data)}: expected a folder with data sets, found none")
+    crew = Crew(workers, workers_per_gpu, listen, join, jobqueue, dashboard, (data,))
+    crew.check(_named(logs, experiment))
     if dry_run:
         _show_plan(experiment, _named(logs, experiment))
         return OK
-    if join and (listen or jobqueue):
-        raise RequestError(
-            f"{'--listen' if listen else '--jobqueue'}, --join: expected one of them; the sweep that deals out "
-            "the trials is not the one that joins"
-        )
-    crew = Crew(workers, workers_per_gpu, listen, join, jobqueue, dashboard, (data,))
     if join:
         return _join(experiment, _named(logs, experiment), crew)
     folder = _log_folder(logs, experiment)
@@ -127,9 +123,11 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, in_full: str) 
         f"{len(waiting) - to_measure} to train{also}",
         highlight=False,
     )
+    for line in not_to_be_had(done, experiment, folder):
+        warn(line)
     failures: dict[str, str] = {}
     if waiting:
-        with prepared(waiting, done, experiment, folder, crew) as plan:
+        with prepared(waiting, experiment, folder, crew) as plan:
             output.print(
                 f"images: {experiment.dataset} from {plan.splits.source}", highlight=False, markup=False
             )

@@ -16,6 +16,11 @@ def usual_epsilons(dataset: object) -> list[float]:
     return EPSILONS.get(str(dataset), DEFAULT_EPSILONS)
 
 
+def full_blocks() -> dict[str, Any]:
+    """The shipped blocks, `attacks` and `curvature`, by label."""
+    return read_yaml(SHIPPED)
+
+
 def with_full(raw: dict[str, Any], plain: Measuring) -> dict[str, Any]:
     """A config's keys with the shipped blocks besides; a label that is there, even as null, stays as it is.
 
@@ -23,7 +28,7 @@ def with_full(raw: dict[str, Any], plain: Measuring) -> dict[str, Any]:
         raw: the keys, not validated.
         plain: what they are without those blocks.
     """
-    shipped = read_yaml(SHIPPED)
+    shipped = full_blocks()
     known = plain.attacks.get("pgd") or next(iter(plain.attacks.values()), None)
     epsilon = list(known.epsilon) if known else usual_epsilons(plain.dataset)
     attacks = {label: {"epsilon": epsilon, **block} for label, block in shipped["attacks"].items()}

@@ -80,7 +80,12 @@ def load_own_splits(data: Dataset, code_dir: Path | None, data_dirs: tuple[Path 
     Raises:
         RequestError: they cannot be found, are not what they should be, or are others than before.
     """
-    _, splits = _read(_source(data.name, code_dir, data_dirs))
+    source = _source(data.name, code_dir, data_dirs)
+    _, splits = _read(source)
+    if splits.sha256 != data.sha256 and _read(source)[1].sha256 == splits.sha256:
+        raise RequestError(
+            f"dataset: {splits.source}: its images or labels are no longer those that it had; put back what was there"
+        )
     if splits.sha256 != data.sha256:
         raise RequestError(
             f"dataset: {splits.source}: it gave other images or labels than a moment ago; it must give the same "

@@ -1,6 +1,7 @@
 """A YAML file, its quick block and the overrides of a command line -> a valid `Experiment`."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -9,9 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from tfsgd.errors import RequestError
 from tfsgd.fields import expectation
-from tfsgd.plan.config import Experiment, Measuring, Regime
+from tfsgd.plan.config import Experiment, Measuring
 from tfsgd.plan.dialect import DialectError, cut, parse_yaml, read_yaml, shown, to_yaml
-from tfsgd.plan.full import usual_epsilons, with_full
+from tfsgd.plan.full import full_blocks, usual_epsilons, with_full
 from tfsgd.plan.own import SET_BY_THE_TOOL, holds_own_name
 from tfsgd.plan.resolve import nearest
 from tfsgd.plan.shipped import find_config
@@ -20,6 +21,7 @@ __all__ = ["load_experiment", "load_measuring", "read_yaml", "regrown", "to_yaml
 
 M = TypeVar("M", bound=Measuring)
 
+LABELLED = ("regimes", "attacks", "curvature")  # blocks whose entries have labels; null switches one off
 LONGEST_KEY = 250  # characters of a dotted key; a label in it has at most 60
 
 
@@ -50,10 +52,14 @@ def load_experiment(
     for_quick = [key == "quick" or key.startswith("quick.") for key, _ in assignments]
     for (key, value), so in zip(assignments, for_quick, strict=True):
         if so:
+            _refuse_nothing_to_switch_off(raw, key, value)
             _assign(raw, Experiment, key, value)
     block = _quick_block(path, raw)
     if quick and block is None:
         raise RequestError(f"{path}: quick: --quick needs this block, and the config has none")
+    if any(for_quick) and not quick:
+        [key, *_] = (key for (key, _), so in zip(assignments, for_quick, strict=True) if so)
+        raise RequestError(f"--set {cut(key)}: it counts with --quick alone; add that, or leave this out")
     short = _merged(raw, block or {}) | {"profile": "quick"}
     if block and not overrides:
         _validated(path, short, data_dirs)  # a wrong quick block is found before it is needed
@@ -62,6 +68,7 @@ def load_experiment(
         if not so:
             if key == "profile":
                 raise RequestError(f"--set {cut(key)}: it is set by --quick, not by hand")
+            _refuse_nothing_to_switch_off(chosen | {"quick": block}, key, value)
             _assign(chosen, Experiment, key, value)
     return _validated(path, chosen, data_dirs)
 
@@ -96,17 +103,27 @@ def _parse_override(text: str) -> tuple[str, Any]:
 def _assign(raw: dict[str, Any], kind: Any, dotted: str, value: Any) -> None:
     """Sets a dotted key of a block of a kind. Labels may hold dots: the longest that is there wins."""
     key, rest = _first_key(raw, kind, dotted, value)
-    if value is None and Regime in get_args(kind) and key not in raw:
-        raise RequestError(
-            f"--set regimes.{cut(dotted)}=null: expected one that is there to be switched off: {', '.join(raw) or 'there is none'}"
-            f"{nearest(dotted, raw)}"
-        )
     if not rest:
         raw[key] = value
         return
     block = raw[key] = raw[key] if isinstance(raw.get(key), dict) else {}
     inner = kind if key == "quick" else next(iter(_below(kind, key)), None)
     _assign(block, inner, rest, value)
+
+
+def _refuse_nothing_to_switch_off(raw: dict[str, Any], dotted: str, value: Any) -> None:
+    """A null at a label that is nowhere, most likely misspelled, would change nothing, and nobody would know."""
+    block, _, label = dotted.removeprefix("quick.").partition(".")
+    if value is not None or not label or block not in LABELLED:
+        return
+    places = (raw, raw.get("quick"), full_blocks())
+    blocks = [place.get(block) for place in places if isinstance(place, dict)]
+    known = [key for labels in blocks if isinstance(labels, dict) for key in labels]
+    if not any(label == key or label.startswith(f"{key}.") for key in known):
+        there = ", ".join(dict.fromkeys(known)) or "there is none"
+        raise RequestError(
+            f"--set {cut(dotted)}=null: expected one that is there to be switched off: {there}{nearest(label, known)}"
+        )
 
 
 def _first_key(raw: dict[str, Any], kind: Any, dotted: str, value: Any) -> tuple[str, str]:
@@ -242,15 +259,21 @@ def load_measuring(
         "dataset": dataset,
         "attacks": {"fgsm": {"epsilon": epsilon}, "pgd": {"epsilon": epsilon}},
     }
-    for key, value in _without_quick(overrides):
+    for key, value in _of_no_config(overrides):
+        _refuse_nothing_to_switch_off(raw, key, value)
         _assign(raw, Measuring, key, value)
     return _validated(Path("--dataset"), raw, data_dirs, Measuring)
 
 
-def _without_quick(overrides: tuple[str, ...]) -> list[tuple[str, Any]]:
+def _of_no_config(overrides: tuple[str, ...]) -> list[tuple[str, Any]]:
+    """The overrides of what is no config that a person wrote."""
     assignments = [_parse_override(text) for text in overrides]
     for key, _ in assignments:
-        if key.partition(".")[0] == "quick":
+        first = key.partition(".")[0]
+        if first in SET_BY_THE_TOOL:
+            by = "--quick" if first == "profile" else "the tool"
+            raise RequestError(f"--set {cut(key)}: it is set by {by}, not by hand")
+        if first == "quick":
             raise RequestError(
                 f"--set {cut(key)}: only the config of a sweep has a quick block; leave it out"
             )
@@ -258,7 +281,11 @@ def _without_quick(overrides: tuple[str, ...]) -> list[tuple[str, Any]]:
 
 
 def regrown(
-    stored: Path, config: Path | None, overrides: tuple[str, ...], data_dirs: tuple[Path | None, ...]
+    stored: Path,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    data_dirs: tuple[Path | None, ...],
+    warn: Callable[[str], None] = lambda line: None,
 ) -> Experiment:
     """The config of a finished sweep, with what is to be measured besides.
 
@@ -267,13 +294,19 @@ def regrown(
         config: a YAML file whose attacks and curvature are added; its grid does not count.
         overrides: as for `load_experiment`.
         data_dirs: as for `load_experiment`.
+        warn: told what of the config does not count, and might be meant to.
 
     Raises:
-        RequestError: something in them is wrong.
+        RequestError: something in them is wrong, or the config is for another data set.
     """
-    raw, code_dir = read_yaml(stored), None
+    raw, code_dir, more = read_yaml(stored), None, dict[str, Any]()
     if config:
         more = load_experiment(config, (), raw.get("profile") == "quick", data_dirs).model_dump(mode="json")
+        if more["dataset"] != raw.get("dataset"):
+            raise RequestError(
+                f"--config {config}: dataset: {more['dataset']}: the networks of {stored.parent} are measured on their "
+                f"own, {shown(raw.get('dataset'))}; leave it out, or give a network's own file"
+            )
         added = {key: more[key] for key in ("attacks", "curvature")}
         code_dir = more["code_dir"] if holds_own_name(added) else None
         for key, blocks in added.items():
@@ -283,6 +316,15 @@ def regrown(
             f"--config {config}: its own code lies in {code_dir}, that of {stored} in {raw['code_dir']}; put it there"
         )
     raw["code_dir"] = raw.get("code_dir") or code_dir or str(Path.cwd())
-    for key, value in _without_quick(overrides):
+    for key, value in _of_no_config(overrides):
+        _refuse_nothing_to_switch_off(raw, key, value)
         _assign(raw, Experiment, key, value)
-    return _validated(stored, raw, data_dirs, resolved=True)
+    grown: Experiment = _validated(stored, raw, data_dirs, resolved=True)
+    ours = grown.hessian.model_dump(mode="json", exclude={"every_epochs"})
+    for key, value in ours.items():
+        if more and more["hessian"][key] != value:
+            warn(
+                f"--config {config}: its hessian.{key} does not count, λ1 is that of {stored.parent}; "
+                f"--set hessian.{key}={more['hessian'][key]} would measure it"
+            )
+    return grown

@@ -1,13 +1,17 @@
 """What is done, what is left, and whether a folder's records mean what a config asks for."""
 
 from dataclasses import asdict, replace
+from itertools import islice
 
 from tfsgd.errors import RequestError
+from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.dialect import counted
 from tfsgd.plan.trials import Trial, grid, training_of
 from tfsgd.plan.wanted import wanted
+from tfsgd.records.access import is_there
 from tfsgd.records.folder import LogFolder, another_name
-from tfsgd.records.record import Record
+from tfsgd.records.record import EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING, Record
 
 Done = list[tuple[Trial, Record]]
 
@@ -18,12 +22,18 @@ def trained(trials: list[Trial], experiment: Experiment, logs: LogFolder) -> Don
     Such a trial is called what its record is, whatever labels its regimes have now, so that its folder is found.
 
     Raises:
-        RequestError: a record in the folder was trained with another config; the line names the key.
+        RequestError: a record in the folder was trained with another config, or on other images or another network
+            than the others; the line names the key.
     """
     records = list(logs.records())
     for record in records:
         refuse_other_training(record, logs, experiment)
         _refuse_other_snapshots(record, logs, experiment)
+    if records:
+        _refuse_other_snapshot_images(logs, experiment)
+    _refuse_mixed(records, logs)
+    if experiment.own_data and experiment.own_data.sha256:
+        refuse_other_data(experiment.own_data.sha256, f"dataset: {experiment.dataset}", logs)
     known = {(record.sgd, record.seed): record for record in records}
     at = {record.folder: record for record in records}
     for trial in grid(experiment):
@@ -57,21 +67,51 @@ def is_complete(record: Record, experiment: Experiment, also_free: bool = False)
     return record.is_complete(requests)
 
 
+def not_to_be_had(done: Done, experiment: Experiment, logs: LogFolder) -> list[str]:
+    """What a config asks for and trainings that are over have not left, a line each."""
+    without_course = [trial.name for trial, record in done if _lacks_course(record, experiment.hessian)]
+    without_network = [
+        trial.name
+        for trial, _ in done
+        if experiment.export and not is_there(logs.trial_path(trial) / "model.keras")
+    ]
+    asked = f"hessian.every_epochs={experiment.hessian.every_epochs}: λ1 was not taken so often"
+    found = ((asked, without_course), ("export=true: no network was kept", without_network))
+    return [
+        f"{what} in {counted(len(names), 'trained trial')} ({names[0]}{', ...' if len(names) > 1 else ''}); remove a "
+        f"trial's folder to train it again, or {another_name(experiment)}"
+        for what, names in found
+        if names
+    ]
+
+
+def _lacks_course(record: Record, hessian: TopEigenvalue) -> bool:
+    """Whether λ1 was asked for at epochs at which it was not taken."""
+    if record.status == "diverged" or not hessian.every_epochs:
+        return False
+    column = EIGENVALUE_HISTORY_TRAINING if hessian.mode == "training" else EIGENVALUE_HISTORY
+    values = record.history.get(column, (None,) * record.epochs)
+    return None in values[hessian.every_epochs - 1 :: hessian.every_epochs]
+
+
 def name_regimes(done: Done, logs: LogFolder) -> None:
-    """Adds the labels that a grown grid gives to recorded trials; no number changes."""
+    """Gives recorded trials the labels that the grid gives them now; no number changes.
+
+    The label under which a trial is stored stays, whatever it means now: its folder has it.
+    """
     for trial, record in done:
-        labels = tuple(dict.fromkeys((*record.regimes, *trial.regimes)))
+        labels = tuple(dict.fromkeys((record.regime, *trial.regimes)))
         if labels != record.regimes:
             logs.write_record(record.model_copy(update={"regimes": labels}))
 
 
-def refuse_other_data(done: Done, sha256: str, source: str, logs: LogFolder) -> None:
-    """Refuses to mix records that were trained on other images.
+def refuse_other_data(sha256: str, source: str, logs: LogFolder) -> None:
+    """Refuses to mix records that were trained on other images; all of a folder are of one kind, see `trained`.
 
     Raises:
-        RequestError: a record's `data_sha256` is another one.
+        RequestError: the records' `data_sha256` is another one.
     """
-    for _, record in done:
+    for record in islice(logs.records(), 1):
         if record.data_sha256 != sha256:
             raise RequestError(
                 f"{source}: its images are not those of the records in {logs.path}; "
@@ -79,18 +119,29 @@ def refuse_other_data(done: Done, sha256: str, source: str, logs: LogFolder) -> 
             )
 
 
-def refuse_other_structure(done: Done, sha256: str, logs: LogFolder) -> None:
-    """Refuses to mix records of networks that are built differently under the same name.
+def refuse_other_structure(sha256: str, logs: LogFolder) -> None:
+    """Refuses to mix records of networks that are built differently under the same name; see `refuse_other_data`.
 
     Raises:
-        RequestError: a record's `model_sha256` is another one.
+        RequestError: the records' `model_sha256` is another one.
     """
-    for _, record in done:
+    for record in islice(logs.records(), 1):
         if record.model_sha256 != sha256:
             raise RequestError(
                 f"model: {record.model} is now built otherwise than the networks of the records in {logs.path}; "
                 f"restore it, or keep both with --set name={record.name}-2"
             )
+
+
+def _refuse_mixed(records: list[Record], logs: LogFolder) -> None:
+    """Records that were copied in may be of other data, or of other code, under the same names."""
+    for key, what in (("data_sha256", "on other images"), ("model_sha256", "as a network built otherwise")):
+        for record in records:
+            if getattr(record, key) != getattr(records[0], key):
+                raise RequestError(
+                    f"{logs.path}/trials/{record.folder}/record.json: {key}: trained {what} than "
+                    f"{records[0].folder} beside it; such trials cannot be compared, keep them in folders of their own"
+                )
 
 
 def refuse_other_training(record: Record, logs: LogFolder, experiment: Experiment) -> None:
@@ -101,10 +152,15 @@ def refuse_other_training(record: Record, logs: LogFolder, experiment: Experimen
     """
     theirs = record.training
     ours = training_of(record.trial, experiment, theirs.data_sha256, theirs.model_sha256)
-    for key in ("dataset", "model", "epochs", "rest", "train_examples", "batch_order"):
-        recorded, asked = getattr(theirs, key), getattr(ours, key)
-        if recorded != asked and key in ("epochs", "rest"):
-            key, recorded, asked = "epochs", str(record.length), str(experiment.length)
+    compared = (
+        ("dataset", theirs.dataset, ours.dataset),
+        ("model", theirs.model, ours.model),
+        ("budget.updates" if experiment.budget else "epochs", str(record.length), str(experiment.length)),
+        ("train_examples", theirs.train_examples, ours.train_examples),
+        ("batch_order", theirs.batch_order, ours.batch_order),
+        ("profile (--quick)", record.profile, experiment.profile),
+    )
+    for key, recorded, asked in compared:
         if recorded != asked:
             raise RequestError(
                 f"{key}: {logs.path} holds trials trained with {_said(recorded)}, this config says {_said(asked)}; "
@@ -120,6 +176,23 @@ def _refuse_other_snapshots(record: Record, logs: LogFolder, experiment: Experim
         raise RequestError(
             f"snapshots.train_loss: {logs.path} holds {record.folder}, trained without a snapshot at "
             f"{', '.join(lacking)}; {another_name(experiment)}"
+        )
+
+
+def _refuse_other_snapshot_images(logs: LogFolder, experiment: Experiment) -> None:
+    """A record does not say on how many images the train loss was taken; the config that it was trained by does."""
+    try:
+        before = logs.read_experiment().snapshots
+    except RequestError:  # it is gone, or spoilt: the next sweep writes it anew
+        return
+    if before is None or experiment.snapshots is None:
+        return
+    most = experiment.examples("train")
+    recorded, asked = (min(snapshots.examples, most) for snapshots in (before, experiment.snapshots))
+    if recorded != asked:
+        raise RequestError(
+            f"snapshots.examples: {logs.path} holds snapshots by the loss on {recorded:,} training images, this config "
+            f"says {asked:,}; {another_name(experiment)}"
         )
 
 

@@ -20,7 +20,7 @@ from tfsgd.plan.fit import refuse_unfit
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.plan.wanted import doubts
 from tfsgd.records.folder import LogFolder
-from tfsgd.records.ledger import Done, refuse_other_data, refuse_other_structure
+from tfsgd.records.ledger import refuse_other_data, refuse_other_structure
 from tfsgd.sweeping.address import Address
 from tfsgd.sweeping.ahead import import_ahead
 from tfsgd.sweeping.progress import Display, console, send_native_logs_to, warn
@@ -57,6 +57,27 @@ class Crew:
         """Whether one worker is not enough to work alone, in this process."""
         return bool(self.listen or self.jobqueue) or self.dashboard is not None
 
+    def check(self, folder: LogFolder) -> None:
+        """Refuses what cannot be, before anything is read or written.
+
+        Raises:
+            RequestError: the line names the option.
+        """
+        if self.join and (self.listen or self.jobqueue):
+            raise RequestError(
+                f"{'--listen' if self.listen else '--jobqueue'}, --join: expected one of them; the sweep that deals out "
+                "the trials is not the one that joins"
+            )
+        for option, address in (("--listen", self.listen), ("--join", self.join)):
+            if address:
+                Address.parse(address, option)
+        if self.dashboard is not None and importlib.util.find_spec("bokeh") is None:
+            raise RequestError("--dashboard: needs bokeh; pip install bokeh")
+        if self.jobqueue:
+            from tfsgd.sweeping.jobs import job_maker
+
+            job_maker(self.jobqueue, folder.path.resolve())
+
     def shares(self, trials: int, folder: LogFolder) -> list[dict[str, Any]]:
         """What this machine's workers must know, for so many trials."""
         if self.jobqueue:
@@ -71,7 +92,6 @@ class Plan:
 
     Attributes:
         waiting: the trials that are not complete.
-        done: those that are trained, with their records.
         experiment: how to train, and what to measure.
         splits: the images.
         folder: where everything is written.
@@ -79,7 +99,6 @@ class Plan:
     """
 
     waiting: list[Trial]
-    done: Done
     experiment: Experiment
     splits: Splits
     folder: LogFolder
@@ -87,14 +106,11 @@ class Plan:
 
 
 @contextlib.contextmanager
-def prepared(
-    waiting: list[Trial], done: Done, experiment: Experiment, folder: LogFolder, crew: Crew
-) -> Iterator[Plan]:
+def prepared(waiting: list[Trial], experiment: Experiment, folder: LogFolder, crew: Crew) -> Iterator[Plan]:
     """Workers come while the images are read; they leave at the end.
 
     Args:
         waiting: the trials that are not complete.
-        done: those that are trained, with their records.
         experiment: how to train, and what to measure.
         folder: where everything is written.
         crew: who works.
@@ -108,16 +124,14 @@ def prepared(
     send_native_logs_to(folder.tuner_path / "tensorflow.log")
     with _workers(len(waiting), folder, crew) as engine:
         splits = experiment.splits(crew.data_dirs)
-        refuse_other_data(done, splits.sha256, splits.source, folder)
-        yield Plan(waiting, done, experiment, splits, folder, engine)
+        refuse_other_data(splits.sha256, splits.source, folder)
+        yield Plan(waiting, experiment, splits, folder, engine)
 
 
 @contextlib.contextmanager
 def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["Engine | None"]:
     workers = crew.shares(trials, folder)
     alone = len(workers) == 1 and not crew.needs_cluster
-    if crew.dashboard is not None and importlib.util.find_spec("bokeh") is None:
-        raise RequestError("--dashboard: needs bokeh; pip install bokeh")
     _say_device(workers, alone)
     if alone:
         yield None
@@ -187,7 +201,7 @@ def run_trials(plan: Plan) -> dict[str, str]:
 
     configure_tensorflow()
     experiment.architecture.check(experiment.data.image_shape, experiment.data.classes)
-    refuse_other_structure(plan.done, structure_of(experiment), folder)
+    refuse_other_structure(structure_of(experiment), folder)
     _refuse_unfit(experiment, engine.size if engine else 1)
     write_hparams_config(experiment, grid(experiment), folder.path)
     with Display(plan.waiting, experiment, folder, console()) as display:

@@ -109,7 +109,7 @@ def _results(
         found = [record.find(replace(r, seed=trial.seed if r.epsilon is not None else r.seed)) for r in shown]
         top = record.top_eigenvalue
         table.add_row(
-            " = ".join(record.regimes), str(s.batch_size), str(s.momentum), f"{s.learning_rate:g}", str(trial.seed),
+            " = ".join(trial.regimes), str(s.batch_size), str(s.momentum), f"{s.learning_rate:g}", str(trial.seed),
             _number(record.accuracy("train")), _number(record.accuracy("test")), *map(_shown, found),
             _shown(top), duration(_seconds(record)), record.status,
         )  # fmt: skip

@@ -110,7 +110,7 @@ def run_trial(trial: Trial, job: Job) -> Record:
     if failures:
         raise failures[0]
     remove_checkpoints(folder / "checkpoint")
-    if not job.experiment.export:
+    if not known and not job.experiment.export:
         forget_network(folder)
     return record
 

@@ -30,11 +30,12 @@ KEPT = 2  # the last one, and the one before should it be damaged
 
 @dataclass(frozen=True)
 class Seen:
-    """The callbacks whose sight of the training a checkpoint keeps."""
+    """The callbacks whose sight of the training a checkpoint keeps, and on how many images validation is taken."""
 
     log: EpochLog
     hessian: TopHessianEigenvalue
     snapshots: KeepSnapshots
+    validation_examples: int
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -59,6 +60,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._training_hash = training_hash
         self._every_epochs = every_epochs
         self._log, self._hessian, self._snapshots = seen.log, seen.hessian, seen.snapshots
+        self._validation_examples = seen.validation_examples
         self._kept: list[Path] = []  # of this training, the newest first
         self._earlier_seconds = 0.0
         self._began = time.perf_counter()
@@ -81,6 +83,7 @@ class Checkpoints(keras.callbacks.Callback):
             "hessian_settings": _settings(self._hessian),
             "hessian_seconds": self._hessian.seconds,
             "snapshots": self._snapshots.settings,
+            "validation_examples": self._validation_examples,
             "seconds": self.seconds,
         }
         arrays = {f"v{i:04d}": np.asarray(v) for i, v in enumerate(_state(self.model))}
@@ -116,15 +119,22 @@ class Checkpoints(keras.callbacks.Callback):
             self._log.epochs = seen["epochs"]
             if seen["hessian_settings"] == _settings(self._hessian):
                 self._hessian.result = Curvature(**seen["hessian"]) if seen["hessian"] else None
-            else:  # measured otherwise than it is asked for now: the column would hold two things
-                for epoch in self._log.epochs:
-                    for name in (EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING):
-                        epoch.pop(name, None)
+            else:
+                self._forget(EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING)
+            # Checkpoints of earlier versions do not say it.
+            if seen.get("validation_examples", self._validation_examples) != self._validation_examples:
+                self._forget("val_loss", "val_accuracy")
             self._hessian.seconds = seen["hessian_seconds"]
             self._earlier_seconds = seen["seconds"]
             self._kept = [path]
             return len(seen["epochs"])
         return 0
+
+    def _forget(self, *columns: str) -> None:
+        """Of what was measured otherwise than it is asked for now: the column would hold two things."""
+        for epoch in self._log.epochs:
+            for name in columns:
+                epoch.pop(name, None)
 
 
 def remove_checkpoints(folder: Path) -> None:

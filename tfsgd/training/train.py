@@ -76,7 +76,10 @@ def train(
         log = EpochLog(observe)
         tensorboard = EpochScalars(folder, log)
         snapshots = KeepSnapshots(experiment, splits.train, folder, log)
-        every, seen = experiment.checkpoint_every_epochs, Seen(log, hessian, snapshots)
+        every, seen = (
+            experiment.checkpoint_every_epochs,
+            Seen(log, hessian, snapshots, len(splits.validation)),
+        )
         checkpoints = Checkpoints(folder / "checkpoint", training_hash or "", every, seen)
         rules = [ExactLoss(), LearningRateRule(settings), StopWhenDiverged()]
         callbacks = [*rules, ValidationMetrics(splits.validation), hessian, snapshots, log, tensorboard]
