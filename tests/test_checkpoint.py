@@ -140,6 +140,16 @@ def test_a_checkpoint_of_another_trial_is_not_used(
     assert epochs_trained(wanted, splits, folder, training_hash="b" * 64) == 3
 
 
+def test_checkpoints_of_another_training_push_out_none(splits: Splits, tmp_path: Path) -> None:
+    settings, images = SGDSettings(64, 0.9, 0.02), small(splits)
+    with pytest.raises(Killed):
+        train(settings, 3, experiment(epochs=6), images, tmp_path, "a" * 64, killer(6))
+    with pytest.raises(Killed):
+        train(settings, 3, experiment(epochs=3), images, tmp_path, "b" * 64, killer(3))
+    assert len(_newest_first(tmp_path / "checkpoint")) == 2
+    assert epochs_trained(experiment(epochs=3), splits, tmp_path, "b" * 64) == 1
+
+
 def test_a_checkpoint_survives_another_attack_and_another_way_to_measure_the_eigenvalue(
     splits: Splits, tmp_path: Path
 ) -> None:

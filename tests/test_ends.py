@@ -91,6 +91,16 @@ def test_a_sweep_that_is_terminated_says_that_it_goes_on_from_there(tmp_path: Pa
     SURVIVED["ends"] += 1
 
 
+def test_with_workers_too_a_lost_output_ends_a_sweep(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", *one_trial(tmp_path, epochs=10_000, seeds=[0, 1])[:-1], "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
+        assert sweep.stdout is not None
+        assert any(line.startswith("[0 of 2]") for line in sweep.stdout)
+        sweep.stdout.close()
+        _, err = sweep.communicate(timeout=90)
+    assert (sweep.returncode, err) == (130, f"nobody reads the output: {GOES_ON}")
+
+
 def test_a_sweep_whose_reader_goes_ends_in_a_line_and_loses_nothing(tmp_path: Path) -> None:
     """As `sweep | head -3`, in the middle of a training; its end is what is not read any more."""
     command = [sys.executable, "-m", *one_trial(tmp_path, epochs=2)]
@@ -142,6 +152,17 @@ def test_a_closed_stream_is_nobodys_file(finished: list[Any], closed: int, tmp_p
     for path in tmp_path.rglob("*"):
         if path.is_file():
             assert "tiny: 1 trial," not in path.read_text(errors="replace")
+
+
+def test_messages_stay_on_standard_error_however_often_native_logs_are_sent_away(tmp_path: Path) -> None:
+    script = (
+        "import os, pathlib, sys\n"
+        "from tfsgd.sweeping.progress import send_native_logs_to as send\n"
+        "for name in 'ab': send(pathlib.Path(name)); print('said', file=sys.stderr); os.write(2, b'native')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "said\nsaid\n")
+    assert [(tmp_path / name).read_text() for name in "ab"] == ["native", "native"]
 
 
 # Locales

@@ -2,17 +2,21 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import yaml
 
 from tests.conftest import TINY
 from tfsgd.data.dataset import Splits, to_unit
+from tfsgd.records.folder import LogFolder, read_record
+from tfsgd.sweeping.export import keep_network
 
 PROGRAM = """
 import json, sys
@@ -118,6 +122,30 @@ def test_manifest_says_how_to_use_the_files_and_proves_them(exported: Path) -> N
     assert manifest["sha256"] == {
         name: hashlib.sha256(f.read_bytes()).hexdigest() for name, f in files.items()
     }
+
+
+def test_a_network_is_on_the_disk_before_its_record_says_so(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order of what is synced, which is what a power cut leaves."""
+    record = read_record(exported / "record.json", {})
+    network = keras.saving.load_model(exported / "model.keras", compile=False)
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    trials = tmp_path / "trials"
+    (trials / record.folder).mkdir(parents=True)
+    keep_network(network, record, trials / record.folder, export=True)
+    LogFolder(tmp_path).write_record(record)
+    assert synced.index("model.keras") < len(synced) - 2
+    assert {"saved_model.pb", "variables.index"} <= set(synced)
+    assert synced[-2].startswith(".record.json")
+    assert synced[-1] == (trials / record.folder).name
 
 
 def test_one_file_holds_no_optimizer(exported: Path) -> None:

@@ -106,6 +106,23 @@ def test_a_batch_system_that_takes_no_job_is_said_in_a_line(slurm: dict[str, str
     assert "invalid account" in err
 
 
+@pytest.mark.long
+def test_one_refused_job_ends_no_sweep(slurm: dict[str, str], tmp_path: Path) -> None:
+    stand_in = Path(slurm["STAND_IN"])
+    only_one = 'if [ -e "$STAND_IN/jobs" ]; then echo "one job at a time" >&2; exit 1; fi\n'
+    (stand_in / "sbatch").write_text(SBATCH.replace("setsid", only_one + "setsid", 1))
+    sweep = Sweep(
+        tmp_path, "--jobqueue", "slurm", "--workers", "2", "--listen", "127.0.0.1:0",
+        config=CONFIG | {"seeds": [0]}, environment=slurm,
+    )  # fmt: skip
+    code, out, err = sweep.end()
+    assert (code, err.count("\n")) == (0, 1), err
+    assert err.startswith("warning: --jobqueue: no job was taken: ")
+    assert "one job at a time" in err
+    assert len(ended(out)) == 2
+    wait_until_gone(jobs(slurm))
+
+
 def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RequestError, match="--jobqueue lfs: expected one of slurm, pbs, lsf, sge"):
         job_maker("lfs", tmp_path)

@@ -83,6 +83,20 @@ def test_a_superseded_worker_says_nothing_more_and_notes_no_failure(
     assert not list(logs.path.glob("trials/*/*/failure.json"))
 
 
+def test_what_a_superseded_worker_has_measured_changes_no_record(of: Experiment, logs: LogFolder) -> None:
+    ours, _ = job(of, logs, "first")
+    trial = grid(of)[0]
+    assert ours.lease is not None
+    ours.lease.take(trial)
+    ours.keep(trial, record(trial, of))
+    logs.lease("second").take(trial)
+    stale = record(trial, of).model_copy(update={"measurements": ()})
+    with pytest.raises(Superseded):
+        ours.keep(trial, stale)
+    [kept] = logs.records()
+    assert kept == record(trial, of)
+
+
 def test_in_one_process_nobody_is_superseded_and_all_is_told(
     of: Experiment, logs: LogFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,3 +163,80 @@ def test_an_attack_that_fails_in_a_sweep_stands_in_no_others_way(run_sweep: Any,
     code, out, _ = run_sweep(tmp_path / "c.yaml", "--set", "attacks.mine=null")
     assert code == 0
     assert "0 to train" in out
+
+
+MIXED = """
+import numpy as np
+from tfsgd.measures.attack import AttackSpec, Outcome
+from tfsgd.measures.operator import Curvature, CurvatureSpec
+class Exits(AttackSpec):
+    def run(self, victim, images, labels, epsilon, seed):
+        raise SystemExit(0)
+class Many(AttackSpec):
+    def run(self, victim, images, labels, epsilon, seed):
+        assert len(images) > 10, "not with so few"
+        found = {"share": np.float32(0.5), "flag": np.bool_(True), "each": np.arange(3)}
+        return Outcome(images, victim.predict(images) == labels, found)
+class Odd(CurvatureSpec):
+    def run(self, matvec, dimension, seed):
+        return Curvature("large", 0.0, 1, True)
+"""
+
+
+def test_code_that_exits_or_needs_more_images_or_gives_numpys_numbers(run_sweep: Any, tmp_path: Path) -> None:
+    (tmp_path / "mixed.py").write_text(MIXED)
+    one = {"regimes": {"LR": {"learning_rate": 0.01, "momentum": [0.0]}}, "export": True}
+    attacks = {name.lower(): {"attack": f"mixed:{name}", "epsilon": [0.1]} for name in ("Exits", "Many")}
+    (tmp_path / "c.yaml").write_text(to_yaml(TINY | one | {"attacks": attacks}))
+    code, out, err = run_sweep(tmp_path / "c.yaml")
+    assert (code, err.count("\n")) == (1, 2), err
+    assert "warning: lr/b0064-m0.0-s0: no picture of the attacks: SystemExit: 0" in err
+    assert "failed: lr/b0064-m0.0-s0: SystemExit: 0" in err
+    code, out, err = run_sweep(tmp_path / "c.yaml", "--set", "attacks.exits=null")
+    assert (code, err) == (0, "")
+    assert "1 complete" in out, "what is measured is not measured again, and a picture is no reason to fail"
+    assert '"label": "many"' in next((tmp_path / "logs").rglob("manifest.json")).read_text()
+    [record] = LogFolder(tmp_path / "logs" / "tiny").records()
+    [many] = record.attacks
+    assert (many.values["share"], many.values["flag"], many.values["each"]) == (0.5, True, [0, 1, 2])
+    code, _, err = run_sweep(
+        tmp_path / "c.yaml",
+        "--set",
+        "attacks.exits=null",
+        "--set",
+        "curvature.odd={measure: 'mixed:Odd', examples: 20}",
+    )
+    assert code == 1
+    assert "mixed:Odd returned values.value: expected a number or null, found 'large'" in err
+
+
+NORMED = """
+import keras
+def net(image_shape, classes):
+    image = keras.Input(image_shape)
+    x = keras.layers.BatchNormalization()(keras.layers.Flatten()(image))
+    return keras.Model(image, keras.layers.Dense(classes)(x))
+"""
+
+
+def test_a_sweep_takes_lambda_1_in_training_mode(run_sweep: Any, tmp_path: Path) -> None:
+    (tmp_path / "normed.py").write_text(NORMED)
+    one = {
+        "regimes": {"LR": {"learning_rate": 0.01, "momentum": [0.9]}},
+        "model": "normed:net",
+        "export": True,
+    }
+    (tmp_path / "c.yaml").write_text(to_yaml(TINY | one))
+    code, _, err = run_sweep(
+        tmp_path / "c.yaml", "--set", "hessian.mode=training", "--set", "hessian.every_epochs=1"
+    )
+    assert (code, err) == (0, "")
+    folder = LogFolder(tmp_path / "logs" / "tiny")
+    [trained] = folder.records()
+    assert trained.stability_eigenvalue == trained.top_eigenvalue
+    assert trained.top_eigenvalue is not None
+    code, _, err = run_sweep(
+        tmp_path / "c.yaml", "--set", "hessian.mode=training", "--set", "hessian.every_epochs=1", "--set",
+        "curvature.again={measure: top_eigenvalue, mode: training, examples: 49, max_iterations: 5, tolerance: 0.5}",
+    )  # fmt: skip
+    assert (code, err) == (0, "")

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from tfsgd.code import code_sha256
-from tfsgd.fields import Block, Count, Finite, Flag, Seconds, Seed, Text
+from tfsgd.fields import Block, Count, Finite, Flag, Seconds, Seed, Text, expectation
 
 Kind = Literal["accuracy", "confidence", "attack", "gradient", "curvature"]
 Split = Literal["train", "validation", "test"]
@@ -137,12 +137,23 @@ class Request:
     def measured(self, values: Mapping[str, Any], seconds: float | None) -> "Measurement":
         """The result, as a record keeps it."""
         at = {} if self.epsilon is None else {"epsilon": self.epsilon}
-        return Measurement(
+        fields: dict[str, Any] = dict(
             kind=self.spec.kind, name=self.name, label=self.label,
             settings={**at, **self.spec.settings(), **self.more, **self._code},
             split=self.split, examples=self.examples, seed=self.seed,
-            values=dict(values), seconds=seconds, identity=self.identity,
+            values={key: _plain(value) for key, value in values.items()}, seconds=seconds, identity=self.identity,
         )  # fmt: skip
+        try:
+            return Measurement(**fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = "".join(f"{part}: " for part in first["loc"][-1:])
+            raise TypeError(f"{self.name} returned {where}{expectation(first)}") from None
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar or array as Python has it."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 class Part(BaseModel):

@@ -32,8 +32,9 @@ class TrainingMode:
             self._call = network
             return
         try:
-            self._call = keras.models.clone_model(network, clone_function=_exact, recursive=True)
-        except (ValueError, NotImplementedError):
+            graph = keras.Model(network.inputs, network.outputs)  # not compiled, as the clone would be too
+            self._call = keras.models.clone_model(graph, clone_function=_exact, recursive=True)
+        except (ValueError, AttributeError, NotImplementedError):
             raise RequestError(
                 f"mode: training: {network.name} is no functional or sequential model, so its BatchNorm layers "
                 "cannot be reached; expected mode: inference"

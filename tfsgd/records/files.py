@@ -39,6 +39,15 @@ def _refuse_number(text: str) -> float:
     raise ValueError(f"found {text}, which is no number of JSON or none that a double holds")
 
 
+def sync(path: Path) -> None:
+    """Waits until a file, or what a folder lists, is on the disk, where a power cut leaves it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_atomically(path: Path, text: str | Iterable[str]) -> None:
     """Writes a text, or one in pieces, so that it is there whole or not at all, also after a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +59,7 @@ def write_atomically(path: Path, text: str | Iterable[str]) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+        sync(path.parent)
     except BaseException as error:
         if isinstance(error, OSError):  # a full disk tells no name
             error.filename = str(path)

@@ -21,12 +21,12 @@ def attempt(trial: Trial, job: Job) -> Ended:
             job.lease.take(trial)
         with custom_gradients_forgotten():
             record = run_trial(trial, job)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # code of one's own may exit, too
         return Ended.failed(_noted(trial, error, job))
     return Ended(record.accuracy("validation") or 0.0, outcome(record))
 
 
-def _noted(trial: Trial, error: Exception, job: Job) -> str:
+def _noted(trial: Trial, error: BaseException, job: Job) -> str:
     line = in_a_line(error)
     try:
         job.logs.write_failure(trial, line, traceback.format_exc())

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfsgd.records.files import to_json, write_atomically
+from tfsgd.records.files import sync, to_json, write_atomically
 from tfsgd.records.record import Record
 
 
@@ -35,11 +35,11 @@ def keep_network(network: Any, record: Record, folder: Path, export: bool) -> No
         *sorted((folder / "saved_model").rglob("*")),
         *(folder / snapshot.file for snapshot in record.snapshots),
     ]
-    proofs = {
-        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in files
-        if file.is_file()
-    }
+    proofs = {}
+    for file in files:
+        if file.is_file():
+            sync(file)  # before the record, which is synced, says that they are there
+            proofs[str(file.relative_to(folder))] = hashlib.sha256(file.read_bytes()).hexdigest()
     shape = [None, *network.input_shape[1:]]
     write_atomically(folder / "manifest.json", to_json(_manifest(record, shape, proofs)))
 

@@ -19,11 +19,13 @@ from distributed.utils import get_ip, get_ip_interface
 
 from tfsgd.errors import RequestError
 from tfsgd.sweeping.address import Address
+from tfsgd.sweeping.progress import warn
 from tfsgd.sweeping.roster import Roster
 
 JobMaker = Callable[[str, str], Any]
 QUEUES = {"slurm": "SLURMJob", "pbs": "PBSJob", "lsf": "LSFJob", "sge": "SGEJob"}
 LOOK_SECONDS = 1.0
+SILENT_SECONDS = 600.0  # after which a job that has brought no worker is spoken of
 GONE_SECONDS = 5.0  # a worker that died comes again sooner, with its job
 
 
@@ -90,12 +92,13 @@ class Jobs:
         self._roster = roster
         self._jobs: dict[int, Any] = {}
         self.refusal: str | None = None
+        self._refused = 0
         self._kept = [asyncio.ensure_future(self._keep(number)) for number in range(count)]
 
     @property
     def have_ended(self) -> bool:
         """Whether no job is there or will come."""
-        return all(kept.done() for kept in self._kept)
+        return self._refused == len(self._kept)
 
     async def close(self) -> None:
         """Cancels all jobs."""
@@ -113,9 +116,20 @@ class Jobs:
             except Exception as error:
                 lines = [line for line in str(error).splitlines() if line.strip()]
                 self.refusal = f"--jobqueue: no job was taken: {' '.join(lines)[:500]}"
+                self._refused += 1
+                await asyncio.sleep(GONE_SECONDS)
+                if not self.have_ended:
+                    warn(f"{self.refusal}; the sweep goes on with the others")
                 return
+            waited = 0.0
             while not any(worker.startswith(f"{name}-") for worker in self._roster.known):
                 await asyncio.sleep(LOOK_SECONDS)  # as long as it waits in the queue
+                waited += LOOK_SECONDS
+                if waited - LOOK_SECONDS < SILENT_SECONDS <= waited:
+                    warn(
+                        f"--jobqueue: job {job.job_id} has brought no worker for {SILENT_SECONDS / 60:.0f} minutes: it "
+                        "waits in the queue, or it has ended; ask the batch system, and look into the job's log"
+                    )
             while await self._is_here(name):
                 await asyncio.sleep(LOOK_SECONDS)
             await job.close()

@@ -131,7 +131,10 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
     for request in possible:
         try:
             [measurement] = measure(network.subject, [request])
-        except Exception as error:  # of a network or an attack of one's own: the others are measured
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # of a network or an attack of one's own: the others are measured
             at = "" if request.epsilon is None else f" {request.epsilon:g}"
             failed[f"{request.label}{at}"] = in_one_line(error)
             warn(f"{network.target}: {request.label}{at} failed: {in_one_line(error)}")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tfsgd.measures.measure import Subject
 from tfsgd.measures.spec import Measurement
-from tfsgd.measures.victim import Images, Labels
+from tfsgd.measures.victim import Images, Labels, run_checked
 from tfsgd.plan.config import Experiment
 
 COLUMNS = 8
@@ -38,7 +38,7 @@ def attacks_picture(subject: Subject, experiment: Experiment, seed: int) -> byte
     rows = [Row("clean", images, victim.predict(images))]
     for label, spec in experiment.attacks.items():
         epsilon = sorted(spec.epsilon)[len(spec.epsilon) // 2]
-        moved = spec.run(victim, images, labels, epsilon, seed).images
+        moved = run_checked(spec, victim, images, labels, epsilon, seed).images
         rows.append(Row(f"{label}\nε = {epsilon:g}", moved, victim.predict(moved)))
         rows.append(Row("change\n× 10", np.clip(0.5 + 10 * (moved - images), 0, 1), None))
     names = experiment.data.class_names or tuple(map(str, range(experiment.data.classes)))

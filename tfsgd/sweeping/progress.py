@@ -59,7 +59,8 @@ def send_native_logs_to(path: Path) -> None:
     """
     sys.stderr.flush()
     encoding, errors = sys.stderr.encoding, sys.stderr.errors
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=encoding, errors=errors)
+    messages = os.dup(sys.stderr.fileno())  # not 2: that may be the file of an earlier call
+    sys.stderr = os.fdopen(messages, "w", buffering=1, encoding=encoding, errors=errors)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(file, 2)
     os.close(file)

@@ -19,9 +19,10 @@ from tfsgd.plan.wanted import SPLITS, natural, top_eigenvalue, wanted
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import Lease
 from tfsgd.records.record import Record, Snapshot
-from tfsgd.sweeping.ended import Observer
+from tfsgd.sweeping.ended import Observer, in_a_line
 from tfsgd.sweeping.export import forget_network, keep_network, write_manifest
 from tfsgd.sweeping.pictures import attacks_picture
+from tfsgd.sweeping.progress import warn
 from tfsgd.sweeping.provenance import provenance
 from tfsgd.sweeping.stored import load_stored
 from tfsgd.sweeping.tensorboard import write_summary
@@ -59,6 +60,16 @@ class Job:
             self.lease.hold(trial)
         self.observe.progress(trial, epochs_done, doing)
 
+    def keep(self, trial: Trial, record: Record) -> None:
+        """Writes a record, if the trial is still this process's.
+
+        Raises:
+            Superseded: it is another one's.
+        """
+        if self.lease:
+            self.lease.hold(trial)
+        self.logs.write_record(record)
+
 
 def run_trial(trial: Trial, job: Job) -> Record:
     """Trains one network, unless it is trained, and measures on it what is not measured yet.
@@ -76,7 +87,7 @@ def run_trial(trial: Trial, job: Job) -> Record:
     record, network = (
         (known, load_stored(known, job.experiment, folder)) if known else train_trial(trial, job)
     )
-    sources, failures = Sources(job.logs.network), list[Exception]()
+    sources, failures = Sources(job.logs.network), list[BaseException]()
     subject = Subject(network, job.splits, trial.settings.batch_size, sources)
     for part in record.networks:
         on = subject
@@ -86,19 +97,18 @@ def run_trial(trial: Trial, job: Job) -> Record:
         for request in part.missing(requests):
             try:
                 [found] = measure(on, [request], lambda request: _say(request, trial, job))
-            except Exception as error:  # what comes after it is measured all the same
+            except (Exception, SystemExit) as error:  # what comes after it is measured all the same
                 failures.append(error)
                 continue
             record = record.with_measurements(_marked(found, record), of=part)
             if not record.is_complete(requests):
-                job.logs.write_record(record)
+                job.keep(trial, record)
+    job.progress(trial, record.epochs, "record")
+    write_summary(record, job.experiment, _picture(subject, record, trial, job), folder)
+    write_manifest(record, folder)
+    job.keep(trial, record)
     if failures:
         raise failures[0]
-    job.progress(trial, record.epochs, "record")
-    picture = None if record.status == "diverged" else attacks_picture(subject, job.experiment, trial.seed)
-    write_summary(record, job.experiment, picture, folder)
-    write_manifest(record, folder)
-    job.logs.write_record(record)
     remove_checkpoints(folder / "checkpoint")
     if not known and not job.experiment.export:
         forget_network(folder)
@@ -146,9 +156,10 @@ def train_trial(trial: Trial, job: Job) -> tuple[Record, Any]:
         training_hash=training.hash,
         snapshots=trained.snapshots,
     )
+    job.progress(trial, training.epochs, "network")
     keep_network(trained.network, record, folder, job.experiment.export)
     if not record.is_complete(wanted(experiment, trial.seed)):
-        job.logs.write_record(record)
+        job.keep(trial, record)
         remove_checkpoints(folder / "checkpoint")
     return record, trained.network
 
@@ -204,6 +215,15 @@ def _status(found: tuple[Measurement, ...], classes: int) -> str:
     if on_train.values["predicted_classes"] == 1 or on_train.accuracy < 1.5 / classes:
         return "collapsed"
     return "completed"
+
+
+def _picture(subject: Subject, record: Record, trial: Trial, job: Job) -> bytes | None:
+    """What the attacks look like; none where one of one's own cannot do with so few images."""
+    try:
+        return None if record.status == "diverged" else attacks_picture(subject, job.experiment, trial.seed)
+    except (Exception, SystemExit) as error:
+        warn(f"{trial.name}: no picture of the attacks: {in_a_line(error)}")
+        return None
 
 
 def _say(request: Request, trial: Trial, job: Job) -> None:
