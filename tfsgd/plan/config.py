@@ -97,16 +97,20 @@ class Measuring(Block):
     @model_validator(mode="before")
     @classmethod
     def _knows_its_own(cls, raw: Any, info: ValidationInfo) -> Any:
-        where = {key: value for key, value in (info.context or {}).items() if key != "recorded"}
+        where = {key: value for key, value in (info.context or {}).items() if key in ("folder", "data_dirs")}
         return with_own(raw, **where) if isinstance(raw, dict) else raw
 
     @field_validator("attacks", "curvature", mode="before")
     @classmethod
     def _typed(cls, blocks: Any, info: ValidationInfo) -> Any:
-        """Each block becomes the spec that it describes; one that is null is switched off."""
+        """Each block becomes the spec that it describes; one that is null is switched off.
+
+        One of one's own whose code is gone is left out where none is needed.
+        """
         if not isinstance(blocks, dict):
             return blocks
-        spec = attack if info.field_name == "attacks" else curvature_measure
+        spec, kind = (attack, "attack") if info.field_name == "attacks" else (curvature_measure, "measure")
+        needs_code = (info.context or {}).get("needs_code", True)
         code_dir = Path(info.data["code_dir"]) if info.data.get("code_dir") else None
         typed = {}
         for label, block in blocks.items():
@@ -114,6 +118,8 @@ class Measuring(Block):
                 if block is not None:
                     typed[label] = spec(label, block, code_dir)
             except ValueError as error:
+                if not needs_code and isinstance(block, dict) and is_own_name(block.get(kind)):
+                    continue
                 raise ValueError(f"{label}{'.' if ': ' in str(error) else ': '}{error}") from None
         return typed
 
