@@ -1,7 +1,6 @@
 """Figures that explain, from records with known answers: which are there, what they mark, and what they say."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,13 +167,9 @@ def test_with_batch_norm_ceilings_need_training_mode(tmp_path: Path) -> None:
     assert not [d.name for d in drawings if d.name.startswith("edge")]
     assert [text for text in undrawn if "hessian.mode: training" in text]
     assert study.trials["stability_ratio"].isna().all()
-    for found in LogFolder(folder).records():
-        trained = tuple(
-            m.model_copy(update={"settings": m.settings | {"mode": "training"}})
-            if m.name == "top_eigenvalue" else m for m in found.measurements
-        )  # fmt: skip
-        LogFolder(folder).write_record(found.model_copy(update={"measurements": trained}))
-    study = replace(read_studies([folder])[0])
+    asked = experiment(**GRID | {"curvature": {}, "hessian": {"mode": "training"}})
+    write_sweep(folder, asked, lambda t: explained(t) | {"batch_norm": True, "snapshots": {}})
+    [study] = read_studies([folder])
     assert study.trials.loc[study.trials["halve_every_epochs"].isna(), "stability_ratio"].notna().all()
 
 

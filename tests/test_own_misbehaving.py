@@ -233,8 +233,9 @@ def test_a_sweep_takes_lambda_1_in_training_mode(run_sweep: Any, tmp_path: Path)
     assert (code, err) == (0, "")
     folder = LogFolder(tmp_path / "logs" / "tiny")
     [trained] = folder.records()
-    assert trained.stability_eigenvalue == trained.top_eigenvalue
+    assert trained.batch_norm
     assert trained.top_eigenvalue is not None
+    assert trained.top_eigenvalue.settings["mode"] == "training"
     code, _, err = run_sweep(
         tmp_path / "c.yaml", "--set", "hessian.mode=training", "--set", "hessian.every_epochs=1", "--set",
         "curvature.again={measure: top_eigenvalue, mode: training, examples: 49, max_iterations: 5, tolerance: 0.5}",

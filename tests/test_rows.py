@@ -23,7 +23,7 @@ def with_square(*measured: tuple[int, int, float]) -> Row:
         for queries, images, accuracy in measured
     ]  # fmt: skip
     kept = tuple(m for m in record.measurements if m.label != "square")
-    return Row(record.model_copy(update={"measurements": (*kept, *found)}), Path("x"), None)
+    return Row(record.model_copy(update={"measurements": (*kept, *found)}), Path("x"))
 
 
 def column(*rows: Row) -> list[float]:

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -24,6 +25,7 @@ from tfsgd.measures.spec import Request
 from tfsgd.plan.trials import grid
 from tfsgd.records.record import EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING
 from tfsgd.reporting.derived import derived
+from tfsgd.reporting.rows import Row
 
 RNG = np.random.default_rng(1)
 
@@ -172,7 +174,7 @@ def test_with_batch_norm_only_training_modes_eigenvalue_tells_of_stability() -> 
     plain = record(trial, of).model_copy(update={"batch_norm": True})
     inference = {**plain.history, EIGENVALUE_HISTORY: (None, 1200.0, 1100.0)}
     plain = plain.model_copy(update={"history": inference})
-    assert plain.stability_eigenvalue is None
+    assert Row(plain, Path("x")).descent_eigenvalue is None
     assert plain.stability_history == ()
     assert math.isnan(derived(plain, None)["stability_ratio_max"])
     spec = TopEigenvalue(mode="training")
@@ -180,7 +182,8 @@ def test_with_batch_norm_only_training_modes_eigenvalue_tells_of_stability() -> 
     found = Request("top_eigenvalue", "in-training", spec, "train", 5000).measured(values, 1.0)
     history = {**inference, EIGENVALUE_HISTORY_TRAINING: (None, 95.0, 190.0)}
     trained = plain.with_measurements(found).model_copy(update={"history": history})
-    assert trained.stability_eigenvalue == found
-    assert trained.top_eigenvalue == plain.top_eigenvalue  # the paper's λ1 stays that of inference mode
-    columns = derived(trained, trained.top_eigenvalue)
+    row = Row(trained, Path("x"))
+    assert row.descent_eigenvalue == found
+    assert row.top_eigenvalue == plain.top_eigenvalue  # the paper's λ1 stays that of inference mode
+    columns = derived(trained, row.descent_eigenvalue)
     assert (columns["stability_ratio"], columns["stability_ratio_max"]) == pytest.approx((0.5, 0.5))

@@ -6,7 +6,8 @@ Example:
 
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,12 +17,12 @@ from tfsgd import command
 from tfsgd.command import OK, SOME_FAILED
 from tfsgd.errors import RequestError
 from tfsgd.imports import quickly
-from tfsgd.measures.spec import Measurement
+from tfsgd.measures.spec import Measurement, Request
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.dialect import shown_path
 from tfsgd.plan.reading import load_measuring, regrown
 from tfsgd.plan.trials import Trial, grid
-from tfsgd.plan.wanted import doubts
+from tfsgd.plan.wanted import doubts, wanted
 from tfsgd.records.access import refuse_unusable_trials
 from tfsgd.records.files import to_json, write_atomically
 from tfsgd.records.folder import LogFolder
@@ -107,6 +108,7 @@ def measure(
             raise RequestError(
                 f"{target}: no such file or folder; expected LOGS/NAME, a .keras file or a SavedModel"
             )
+    targets = _once(targets)
     stored = [target for target in targets if _is_stored(target)]
     others = [target for target in targets if target not in stored]
     _refuse_unclear_images(others, asked)
@@ -187,6 +189,18 @@ def _is_stored(target: Path) -> bool:
     return (target / "experiment.yaml").is_file() or (_sweep_of(target) / "experiment.yaml").is_file()
 
 
+def _once(targets: Sequence[Path]) -> list[Path]:
+    """Each target once, and no trial beside the sweep that it belongs to."""
+    places: dict[Path, Path] = {}
+    for target in targets:
+        places.setdefault(target.resolve(), target)
+    return [
+        target
+        for place, target in places.items()
+        if (sweep := _sweep_of(target).resolve()) == place or sweep not in places
+    ]
+
+
 def _sweep_of(trial: Path) -> Path:
     return trial.resolve().parent.parent.parent if (trial / "record.json").is_file() else trial
 
@@ -213,12 +227,17 @@ def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[i
     return (SOME_FAILED if failures else OK), _stored_result(done, experiment, folder)
 
 
-def _stored_result(done: Done, experiment: Experiment, folder: LogFolder) -> _Result:
-    evidence = [
-        {"target": str(folder.trial_path(trial)), **record.model_dump(mode="json", by_alias=True)}
-        for trial, record in done
-    ]
-    measured = {f"{folder.path.name}/{trial.name}": record.measurements for trial, record in done}
+def _stored_result(
+    done: Done, experiment: Experiment, folder: LogFolder, sources: Sequence[Request] = ()
+) -> _Result:
+    """What is asked for now, by the sweep's config and this command, of each network; `sources`: of other networks."""
+    evidence, measured = list[Any](), {}
+    for trial, record in done:
+        asked = wanted(experiment, record.seed)
+        more = [replace(request, seed=record.seed) for request in sources]
+        shown = record.only((*asked, *more)).model_dump(mode="json", by_alias=True)
+        evidence.append({"target": str(folder.trial_path(trial)), **shown})
+        measured[f"{folder.path.name}/{trial.name}"] = tuple(record.asked(asked))
     return _Result(evidence, measured, experiment.data.title)
 
 
@@ -252,7 +271,7 @@ def _measure_transfer(done: Done, experiment: Experiment, folder: LogFolder, cre
     }
     for table in transfer_tables(rows):
         output.print(table)
-    return _stored_result(chosen, experiment, folder)
+    return _stored_result(chosen, experiment, folder, transfer_requests(experiment, sources, 0))
 
 
 def _chosen(done: Done, folder: LogFolder, target: Path) -> Done:

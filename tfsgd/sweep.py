@@ -18,6 +18,7 @@ from tfsgd.records.access import refuse_unusable, refuse_unusable_trials, refuse
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
 from tfsgd.records.ledger import as_recorded, is_complete, name_regimes, not_to_be_had, trained
+from tfsgd.records.manifest import renew_manifests
 from tfsgd.sweeping.progress import Display, console, warn
 from tfsgd.sweeping.run import Crew, bring_workers, prepared, run_trials
 from tfsgd.sweeping.tables import MANY, plan_lines, plan_table, results_table, what_is_left
@@ -140,6 +141,9 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, in_full: str) 
     else:
         name_regimes(done, folder)
         folder.write_experiment(experiment)
+    renew_manifests(
+        [(t, record) for t, record in done if is_complete(record, experiment)], experiment, folder
+    )
     if done:
         output.print(results_table(done, experiment, output.width), crop=False)
     _say_what_is_next(folder, in_full)

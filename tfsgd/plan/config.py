@@ -19,11 +19,12 @@ from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.operator import CurvatureSpec
 from tfsgd.models import MODELS, Architecture
+from tfsgd.plan.labels import label_problem
 from tfsgd.plan.length import Length, steps_per_epoch
 from tfsgd.plan.own import OwnModel, is_own_dataset, load_own_splits, with_own
 from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
 from tfsgd.plan.resolve import is_own_name, nearest
-from tfsgd.plan.specs import attack, curvature_measure
+from tfsgd.plan.specs import ATTACKS, MEASURES, attack, curvature_measure
 
 LARGEST_GRID = 100_000  # trials
 SLOWEST, FASTEST = 1e-30, 1e30  # learning rates: single precision has them
@@ -97,16 +98,20 @@ class Measuring(Block):
     @model_validator(mode="before")
     @classmethod
     def _knows_its_own(cls, raw: Any, info: ValidationInfo) -> Any:
-        where = {key: value for key, value in (info.context or {}).items() if key != "recorded"}
+        where = {key: value for key, value in (info.context or {}).items() if key in ("folder", "data_dirs")}
         return with_own(raw, **where) if isinstance(raw, dict) else raw
 
     @field_validator("attacks", "curvature", mode="before")
     @classmethod
     def _typed(cls, blocks: Any, info: ValidationInfo) -> Any:
-        """Each block becomes the spec that it describes; one that is null is switched off."""
+        """Each block becomes the spec that it describes; one that is null is switched off.
+
+        One of one's own whose code is gone is left out where none is needed.
+        """
         if not isinstance(blocks, dict):
             return blocks
-        spec = attack if info.field_name == "attacks" else curvature_measure
+        spec, kind = (attack, "attack") if info.field_name == "attacks" else (curvature_measure, "measure")
+        needs_code = (info.context or {}).get("needs_code", True)
         code_dir = Path(info.data["code_dir"]) if info.data.get("code_dir") else None
         typed = {}
         for label, block in blocks.items():
@@ -114,14 +119,24 @@ class Measuring(Block):
                 if block is not None:
                     typed[label] = spec(label, block, code_dir)
             except ValueError as error:
+                if not needs_code and isinstance(block, dict) and is_own_name(block.get(kind)):
+                    continue
                 raise ValueError(f"{label}{'.' if ': ' in str(error) else ': '}{error}") from None
         return typed
 
-    @field_validator("curvature")
+    @field_validator("attacks", "curvature")
     @classmethod
-    def _labels(cls, blocks: dict[str, CurvatureSpec], info: ValidationInfo) -> dict[str, CurvatureSpec]:
-        if "hessian" in blocks and not (info.context or {}).get("recorded"):
-            raise ValueError("hessian: expected another label: λ1 has this one, and a block of its own")
+    def _labels(cls, blocks: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Each names one column; what was recorded under other rules can still be read."""
+        if (info.context or {}).get("recorded"):
+            return blocks
+        key, shipped = ("attack", ATTACKS) if info.field_name == "attacks" else ("measure", MEASURES)
+        for label, spec in blocks.items():
+            if problem := label_problem(label, getattr(spec, key), shipped):
+                raise ValueError(problem)
+            epsilons = getattr(spec, "epsilon", ())
+            if len({f"{epsilon:g}" for epsilon in epsilons}) < len(epsilons):
+                raise ValueError(f"{label}.epsilon: expected values that differ in their first six digits")
         return blocks
 
     @model_validator(mode="after")

@@ -19,6 +19,13 @@ from tfsgd.plan.resolve import nearest, resolve
 S = TypeVar("S", bound=Spec)
 
 
+def _names(package: ModuleType) -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(package.__path__)]
+
+
+ATTACKS, MEASURES = _names(attacks), _names(curvature)  # the kinds that come with tfsgd
+
+
 def attack(label: str, block: Any, code_dir: Path | None) -> AttackSpec:
     """The attack of a config's block; its kind is `attack:`, or else its label.
 
@@ -61,7 +68,7 @@ def _class(kind: str, key: str, package: ModuleType, base: type[S], code_dir: Pa
         if not (isinstance(found, type) and issubclass(found, base)):
             raise ValueError(f"{key}: expected {kind} to be a subclass of {base.__name__}")
         return found
-    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    names = _names(package)
     if kind not in names:
         raise ValueError(
             f"{key}: expected one of {', '.join(names)}, or module:Class; received '{kind}'{nearest(kind, names)}"

@@ -129,13 +129,17 @@ class LogFolder:
     def _plan_path(self) -> Path:
         return self.tuner_path / "experiment.yaml"
 
-    def read_experiment(self) -> Experiment:
+    def read_experiment(self, needs_code: bool = True) -> Experiment:
         """The resolved config of the last sweep here.
+
+        Args:
+            needs_code: whether all attacks and measures of one's own must be found; a report needs none, and reads
+                the config without those that are gone.
 
         Raises:
             RequestError: it cannot be read.
         """
-        return _read_experiment(self.experiment_path)
+        return _read_experiment(self.experiment_path, needs_code)
 
     def empty_scratch(self) -> None:
         """Removes what the workers of an earlier run have left."""
@@ -149,15 +153,16 @@ class LogFolder:
     def _recorded_hessian(self) -> dict[str, Any]:
         """The `hessian` block of the last sweep's config: records of schema 1 leave a part of it out."""
         try:
-            return self.read_experiment().hessian.model_dump()
+            return self.read_experiment(needs_code=False).hessian.model_dump()
         except RequestError:
             return {}
 
 
-def _read_experiment(path: Path) -> Experiment:
+def _read_experiment(path: Path, needs_code: bool = True) -> Experiment:
     """What was trained here is known also where its model is not: a report needs none."""
     try:
-        return Experiment.model_validate(read_yaml(path), context={"recorded": True})
+        context = {"recorded": True, "needs_code": needs_code}
+        return Experiment.model_validate(read_yaml(path), context=context)
     except ValidationError as error:
         raise RequestError(
             f"{path}: no valid config: {first_problem(error)}; the next sweep writes it anew"

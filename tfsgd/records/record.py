@@ -23,6 +23,11 @@ EIGENVALUE_HISTORY = "top_hessian_eigenvalue"  # λ1 over the epochs, in `histor
 EIGENVALUE_HISTORY_TRAINING = "top_hessian_eigenvalue_training"  # that of the network in training mode
 
 
+def labelled(found: Measurement, label: str) -> Measurement:
+    """A measurement under a label, whatever it was called when it was made."""
+    return found if found.label == label else found.model_copy(update={"label": label})
+
+
 class Measured:
     """What was measured on one network."""
 
@@ -54,6 +59,12 @@ class Measured:
         """What was measured as requested; `None`: nothing yet."""
         identity = request.identity
         return next((m for m in self.measurements if m.identity == identity), None)
+
+    def asked(self, requests: Sequence[Request]) -> list[Measurement]:
+        """What was measured as requested, in this order and under the labels of the requests."""
+        known = {m.identity: m for m in reversed(self.measurements)}
+        pairs = ((known.get(request.identity), request.label) for request in requests)
+        return [labelled(found, label) for found, label in pairs if found]
 
     def missing(self, requests: Sequence[Request]) -> list[Request]:
         """Those that are not measured yet, each once, whatever its labels."""
@@ -170,16 +181,6 @@ class Record(Part, Measured):
         return self.trial.name
 
     @property
-    def stability_eigenvalue(self) -> Measurement | None:
-        """λ1 of the loss that SGD descends: with BatchNorm only training mode's; `None`: not measured."""
-        if not self.batch_norm:
-            return self.top_eigenvalue
-        found = [
-            m for m in self.measurements if m.name == TOP_EIGENVALUE and m.settings.get("mode") == "training"
-        ]
-        return found[-1] if found else None
-
-    @property
     def stability_history(self) -> tuple[float | None, ...]:
         """λ1 of the loss that SGD descends, over the epochs; `None` where it was not taken."""
         plain = () if self.batch_norm else self.history.get(EIGENVALUE_HISTORY, ())
@@ -210,6 +211,26 @@ class Record(Part, Measured):
             return self.model_copy(update={"snapshots": tuple(grown)})
         return _grown(self, found)
 
+    def only(self, requests: Sequence[Request]) -> "Record":
+        """With what was measured as requested alone, under the labels of the requests."""
+        snapshots = tuple(_only(snapshot, requests) for snapshot in self.snapshots)
+        return _only(self, requests).model_copy(update={"snapshots": snapshots})
+
+    def united(self, other: "Record") -> "Record":
+        """With what the same trial, trained elsewhere, has besides: labels, measurements and snapshots."""
+        labels = tuple(dict.fromkeys((*self.regimes, *other.regimes)))
+        both = self.model_copy(update={"regimes": labels})
+        if other.status != self.status:  # on another machine: not the same network
+            return both
+        both = both.with_measurements(*other.measurements)
+        known = {snapshot.train_loss for snapshot in self.snapshots}
+        for snapshot in other.snapshots:
+            if snapshot.train_loss in known:
+                both = both.with_measurements(*snapshot.measurements, of=snapshot)
+            else:
+                both = both.model_copy(update={"snapshots": (*both.snapshots, snapshot)})
+        return both
+
 
 R = TypeVar("R", Record, Snapshot)
 
@@ -218,3 +239,10 @@ def _grown(network: R, found: Sequence[Measurement]) -> R:
     known: set[str] = {m.identity for m in network.measurements}
     measurements = (*network.measurements, *(m for m in found if m.identity not in known))
     return network.model_copy(update={"measurements": measurements})
+
+
+def _only(network: R, requests: Sequence[Request]) -> R:
+    """In the order in which it was measured."""
+    made = [m.identity for m in network.measurements]
+    found = sorted(network.asked(requests), key=lambda m: made.index(m.identity))
+    return network.model_copy(update={"measurements": tuple(found)})

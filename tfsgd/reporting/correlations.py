@@ -14,7 +14,7 @@ from tfsgd.reporting.contrasts import on_floor
 from tfsgd.reporting.curves import place
 from tfsgd.reporting.drawing import WIDTH, Drawing, Made
 from tfsgd.reporting.paper import MIN_CELLS, attack_name
-from tfsgd.reporting.rows import attack_column
+from tfsgd.reporting.rows import attack_column, curvature_column
 from tfsgd.reporting.statistics import fisher_interval, rank_correlation
 from tfsgd.reporting.studies import Study
 from tfsgd.reporting.tiles import Tile, label_tiles, tile
@@ -79,7 +79,7 @@ def correlation_figures(study: Study) -> Made:
 def measures_of(study: Study, rows: pd.DataFrame) -> dict[str, str]:
     """Column -> name of every measure that varies over the trials."""
     curvature = {
-        m.label: m.label.replace("_", " ")
+        curvature_column(m.label): m.label.replace("_", " ")
         for record in study.records
         for m in record.measurements
         if m.kind == "curvature" and m.label != HESSIAN

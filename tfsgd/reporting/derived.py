@@ -8,7 +8,7 @@ from tfsgd.plan.regimes import SGDSettings
 from tfsgd.records.record import Record
 
 
-def derived(record: Record, top: Measurement | None) -> dict[str, Any]:
+def derived(record: Record, descent: Measurement | None) -> dict[str, Any]:
     """What theory says of a trial's settings; each is a number, or NaN where it has no meaning.
 
     - `updates`: steps of SGD in all: epochs x the batches of an epoch, or what was asked for.
@@ -22,9 +22,9 @@ def derived(record: Record, top: Measurement | None) -> dict[str, Any]:
 
     Args:
         record: of the trial.
-        top: its lambda1 at the end.
+        descent: its lambda1 at the end, of the loss that SGD descends; `None`: not measured.
     """
-    s, eigenvalue = record.sgd, _descent_eigenvalue(record, top)
+    s, eigenvalue = record.sgd, _value(descent)
     effective = s.learning_rate / (1 - s.momentum)
     ratios = [
         value / ceiling(s, epoch) for epoch, value in enumerate(record.stability_history) if value is not None
@@ -34,7 +34,7 @@ def derived(record: Record, top: Measurement | None) -> dict[str, Any]:
         "effective_learning_rate": effective,
         "noise_scale": effective * record.train_examples / s.batch_size,
         "descent_eigenvalue": eigenvalue,
-        "descent_residual": _descent_residual(record, top),
+        "descent_residual": _residual(descent),
         "stability_ratio": math.nan if s.halve_every_epochs else eigenvalue / ceiling(s, 0),
         "stability_ratio_max": max(ratios, default=math.nan),
     }
@@ -45,15 +45,12 @@ def ceiling(settings: SGDSettings, epoch: int) -> float:
     return 2 * (1 + settings.momentum) / settings.learning_rate_at(epoch)
 
 
-def _descent_eigenvalue(record: Record, top: Measurement | None) -> float:
-    """NaN with BatchNorm where lambda1 was measured in inference mode alone."""
-    found = record.stability_eigenvalue if record.batch_norm else top
+def _value(found: Measurement | None) -> float:
     value = found.values.get("value") if found else None
     return math.nan if value is None else float(value)
 
 
-def _descent_residual(record: Record, top: Measurement | None) -> float:
-    found = record.stability_eigenvalue if record.batch_norm else top
+def _residual(found: Measurement | None) -> float:
     if found is None or found.values.get("converged"):
         return 0.0
     error = found.values.get("error")

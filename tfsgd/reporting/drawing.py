@@ -264,14 +264,15 @@ def batch_axis(axes: Axes, lines: Sequence[Line], crowded: bool = False) -> None
 
 def _batch_ticks(axes: Axes, sizes: Sequence[int], crowded: bool = False) -> None:
     axes.set_xscale("log", base=2)
+    ticks = [float(b) for b in sizes]
     if len(sizes) == 1:  # one label is no scale
-        sizes = [sizes[0] // 2, sizes[0], 2 * sizes[0]]
-    axes.xaxis.set_major_locator(FixedLocator([float(b) for b in sizes]))
+        ticks = [sizes[0] / 2, sizes[0], 2 * sizes[0]]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.set_xlim(sizes[0] / 1.35, sizes[-1] * 1.35)
+    axes.set_xlim(ticks[0] / 1.35, ticks[-1] * 1.35)
     axes.set_xlabel("batch size")
-    if len(sizes) > (3 if crowded else 6):
+    if len(ticks) > (3 if crowded else 6):
         axes.tick_params(axis="x", labelrotation=45 if not crowded else 60)
 
 

@@ -58,9 +58,7 @@ def _has_nodes(values: dict[str, object]) -> bool:
 
 def _quadratures(record: Record, label: str) -> Iterator[tuple[Array, Array]]:
     """Nodes and weights of each probe."""
-    found = next(
-        (m for m in reversed(record.measurements) if m.label == label and _has_nodes(m.values)), None
-    )
+    found = next((m for m in record.measurements if m.label == label and _has_nodes(m.values)), None)
     if found:
         for nodes, weights in zip(found.values["nodes"], found.values["weights"], strict=True):
             yield np.array(nodes, dtype=float), np.array(weights, dtype=float)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ import pandas as pd
 
 from tfsgd.measures.spec import Measurement, Split
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.wanted import HESSIAN, SPLITS, natural, top_eigenvalue, wanted
-from tfsgd.records.record import Record
+from tfsgd.plan.wanted import HESSIAN, SPLITS, TOP_EIGENVALUE, wanted
+from tfsgd.records.record import Record, labelled
 from tfsgd.reporting.checks import failed
 from tfsgd.reporting.columns import MEANINGS
 from tfsgd.reporting.derived import derived
@@ -25,11 +27,22 @@ NUMBERS = (
     *("eigenvalue", "residual", "descent_eigenvalue"),
 )
 CERTAINTY = ("confidence", "margin", "calibration_error")
+GRADIENTS = ("input_gradient", "input_gradient_radius", "zero_gradients")
+# Labels of curvature measures that are other columns', such as pgd_0.1 or pgd_1e-05_median.
+TAKEN = re.compile(rf".*_radius|.*_(\d+\.\d+|[\d.]+e-\d+)(_.*)?|{'|'.join([*MEANINGS, *GRADIENTS])}")
+
+Key = tuple[str, str, float | None]  # kind, label and epsilon of a measurement: which column it belongs to
+DESCENT: Key = ("descent", "", None)  # λ1 of training mode, whatever its label
 
 
 def attack_column(attack: str, epsilon: float) -> str:
     """The column of the accuracy under an attack, such as `fgsm_0.3`."""
     return f"{attack}_{float(epsilon)}"
+
+
+def curvature_column(label: str) -> str:
+    """The column of a measure of curvature: its label, with `curvature:` before one that is another column's."""
+    return f"curvature:{label}" if TAKEN.fullmatch(label) else label  # no label holds a colon
 
 
 def at_loss(column: str, train_loss: float) -> str:
@@ -39,61 +52,99 @@ def at_loss(column: str, train_loss: float) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """A record, and of its measurements those that its folder's config asks for."""
+    """A record, and of its measurements those that make its columns.
+
+    Attributes:
+        record: with everything that was measured.
+        path: of its log folder.
+        experiments: the configs of the folders that are pooled; none: there is no experiment.yaml.
+        usual: see `alike`.
+    """
 
     record: Record
     path: Path
-    experiment: Experiment | None
-    usual: Mapping[tuple[str, float | None], tuple[str, int]] = field(default_factory=dict)  # see `alike`
+    experiments: tuple[Experiment, ...] = ()
+    usual: Mapping[Key, tuple[str, int]] = field(default_factory=dict)
+
+    @cached_property
+    def asked(self) -> dict[Key, Measurement | None]:
+        """What the configs ask for, under their labels; `None`: not measured yet."""
+        known = {m.identity: m for m in reversed(self.record.measurements)}
+        found: dict[Key, Measurement | None] = {}
+        for request in (r for e in self.experiments for r in wanted(e, self.record.seed)):
+            measured = known.get(request.identity)
+            mode = getattr(request.spec, "mode", None)
+            for key in _keys(request.spec.kind, request.name, request.label, request.epsilon, mode):
+                found.setdefault(key, labelled(measured, request.label) if measured else None)
+        return found
+
+    @cached_property
+    def besides(self) -> list[Measurement]:
+        """What was measured and is not asked for.
+
+        Perturbations of many sources are a matrix, no attack of one number: of these only what is asked for counts.
+        """
+        used = {found.identity for found in self.asked.values() if found}
+        return [m for m in self.record.measurements if m.identity not in used and _is_a_column(m)]
+
+    @cached_property
+    def found(self) -> dict[Key, Measurement | None]:
+        """The measurement of each column: what is asked for; else what was measured besides, see `alike`."""
+        besides: dict[Key, Measurement] = {}
+        for m in self.besides:
+            for key in _keys_of(m):
+                usual, known = self.usual.get(key), besides.get(key)
+                if usual is None or (
+                    _settings(m) == usual[0] and (known is None or known.examples != usual[1])
+                ):
+                    besides[key] = m
+        return besides | self.asked
+
+    @cached_property
+    def shown(self) -> Record:
+        """The record with the measurements of the columns alone, and the matrix of transferred perturbations."""
+        columns: dict[str, list[Measurement]] = defaultdict(list)
+        for key, found in self.found.items():
+            if found and key != DESCENT:
+                columns[found.identity].append(found)
+        for m in self.record.attacks:
+            if m.name == "transfer":
+                columns.setdefault(m.identity, [m])
+        shown = (found for m in self.record.measurements for found in columns.pop(m.identity, ()))
+        return self.record.model_copy(update={"measurements": tuple(shown)})
 
     def natural(self, split: Split) -> Measurement | None:
-        if self.experiment is None:
-            return self.record.natural(split)
-        [request] = natural({split: self.experiment.examples(split)})
-        return self.record.find(request)
+        """Natural accuracy on a split."""
+        return self.found.get(("accuracy", split, None))
 
     @property
     def top_eigenvalue(self) -> Measurement | None:
-        if self.experiment is None:
-            return self.record.top_eigenvalue
-        return self.record.find(top_eigenvalue(self.experiment))
+        """λ1 at the end of the training."""
+        return self.found.get(("curvature", HESSIAN, None))
+
+    @property
+    def descent_eigenvalue(self) -> Measurement | None:
+        """λ1 of the loss that SGD descends: with BatchNorm only training mode's; `None`: not measured."""
+        return self.found.get(DESCENT) if self.record.batch_norm else self.top_eigenvalue
 
     @property
     def attacks(self) -> dict[tuple[str, float], Measurement | None]:
-        """By label and epsilon, those that are asked for first; then what was measured besides, see `alike`.
-
-        Perturbations of many sources are a matrix, no attack of one number: of these only what is asked for is here.
-        """
-        asked = self._asked
-        besides: dict[tuple[str, float | None], Measurement] = {}
-        for m in self.besides:
-            usual = self.usual.get((m.label, m.epsilon))
-            if usual is None or _settings(m) == usual[0]:
-                known = besides.get((m.label, m.epsilon))
-                if usual is None or known is None or known.examples != usual[1]:
-                    besides[m.label, m.epsilon] = m
-        return {key: found for key, found in (besides | asked).items() if key[1] is not None}  # type: ignore[misc]
-
-    @property
-    def besides(self) -> list[Measurement]:
-        """Attacks that the folder's config does not ask for."""
-        used = {found.identity for found in self._asked.values() if found}
-        return [m for m in self.record.attacks if m.identity not in used and m.name != "transfer"]
-
-    @property
-    def _asked(self) -> dict[tuple[str, float | None], Measurement | None]:
-        requests = wanted(self.experiment, self.record.seed) if self.experiment else []
-        return {(r.label, r.epsilon): self.record.find(r) for r in requests if r.epsilon is not None}
+        """By label and epsilon, those that were measured besides first."""
+        return {
+            (label, epsilon): found
+            for (kind, label, epsilon), found in self.found.items()
+            if kind == "attack" and epsilon is not None
+        }
 
     @property
     def snapshots(self) -> dict[float, Row]:
         """Train loss that was asked for -> the network there, as if its training had ended; only where it was reached."""
         return {
-            snapshot.train_loss: Row(
-                self.record.model_copy(update={"measurements": snapshot.measurements, "snapshots": ()}),
-                self.path,
-                self.experiment,
-                self.usual,
+            snapshot.train_loss: replace(
+                self,
+                record=self.record.model_copy(
+                    update={"measurements": snapshot.measurements, "snapshots": ()}
+                ),
             )
             for snapshot in self.record.snapshots
             if snapshot.epoch is not None
@@ -103,15 +154,35 @@ class Row:
 def alike(rows: Sequence[Row]) -> list[Row]:
     """Rows whose columns hold numbers with the same settings.
 
-    Of an attack that the config does not ask for, measured with several settings under one label, the settings and the
-    number of images count that most trials have, of equally many the first ones; a trial without these settings has no number.
+    Of what no config asks for, measured with several settings under one label, the settings and the number of images
+    count that most trials have, of equally many the first ones; a trial without these settings has no number.
     """
-    found: dict[tuple[str, float | None], Counter[tuple[str, int]]] = defaultdict(Counter)
+    found: dict[Key, Counter[tuple[str, int]]] = defaultdict(Counter)
     for row in rows:
         for m in row.besides:
-            found[m.label, m.epsilon][_settings(m), m.examples] += 1
+            for key in _keys_of(m):
+                found[key][_settings(m), m.examples] += 1
     usual = {key: count.most_common(1)[0][0] for key, count in found.items() if len(count) > 1}
     return [replace(row, usual=usual) for row in rows]
+
+
+def _keys_of(m: Measurement) -> Iterator[Key]:
+    return _keys(m.kind, m.name, m.label, m.epsilon, m.settings.get("mode"))
+
+
+def _keys(kind: str, name: str, label: str, epsilon: float | None, mode: str | None) -> Iterator[Key]:
+    yield kind, label, epsilon
+    if name == TOP_EIGENVALUE and mode == "training":
+        yield DESCENT
+
+
+def _is_a_column(m: Measurement) -> bool:
+    """λ1's label was another measure's in old configs; that has no column."""
+    return m.name != "transfer" and (m.kind, m.label, m.name == TOP_EIGENVALUE) != (
+        "curvature",
+        HESSIAN,
+        False,
+    )
 
 
 def _settings(measured: Measurement) -> str:
@@ -138,8 +209,8 @@ def trial_row(row: Row) -> dict[str, Any]:
         "residual": curvature.get("error"),
         "iterations": curvature.get("products", 0),
         "converged": bool(curvature.get("converged")),
-        **derived(record, top),
-        **_certainty_columns(record),
+        **derived(record, row.descent_eigenvalue),
+        **_certainty_columns(row),
         "hessian_examples": top.examples if top else None,
         "hessian_split": top.split if top else None,
         **{f"seconds_{key}": value for key, value in _seconds(record).items()},
@@ -147,9 +218,9 @@ def trial_row(row: Row) -> dict[str, Any]:
         "data_sha256": record.data_sha256,
         "training_hash": record.training_hash,
         **_attack_columns(row),
-        **_other_columns(record),
+        **_other_columns(row),
         **_snapshot_columns(row),
-        "failed_checks": tuple(failed(record)),
+        "failed_checks": tuple(failed(row.shown)),
     }
 
 
@@ -162,8 +233,8 @@ def _natural_columns(row: Row) -> dict[str, Any]:
     return columns
 
 
-def _certainty_columns(record: Record) -> dict[str, Any]:
-    found = next((m for m in reversed(record.measurements) if m.kind == "confidence"), None)
+def _certainty_columns(row: Row) -> dict[str, Any]:
+    found = row.found.get(("confidence", "confidence", None))
     return {key: found.values[key] for key in CERTAINTY} if found else {}
 
 
@@ -178,15 +249,15 @@ def _attack_columns(row: Row) -> dict[str, Any]:
     return columns
 
 
-def _other_columns(record: Record) -> dict[str, Any]:
+def _other_columns(row: Row) -> dict[str, Any]:
     """Measures of gradient and curvature besides λ1, under their labels."""
     columns: dict[str, Any] = {}
-    for m in record.measurements:
+    for m in row.shown.measurements:
         if m.kind == "gradient" or (m.kind == "curvature" and m.label != HESSIAN):
-            label = f"{m.kind}_{m.label}" if m.label in MEANINGS else m.label  # no other column's place
-            columns[label] = m.values.get("value", m.values.get("fraction"))
+            column = m.label if m.kind == "gradient" else curvature_column(m.label)
+            columns[column] = m.values.get("value", m.values.get("fraction"))
             if "radius" in m.values:
-                columns[f"{label}_radius"] = m.values["radius"]
+                columns[f"{column}_radius"] = m.values["radius"]
     return columns
 
 
@@ -199,7 +270,7 @@ def _snapshot_columns(row: Row) -> dict[str, Any]:
         found = {
             **_natural_columns(there),
             "eigenvalue": top.values["value"] if top and known else None,
-            **_certainty_columns(there.record),
+            **_certainty_columns(there),
             **_attack_columns(there),
         }
         columns |= {at_loss(column, loss): value for column, value in found.items()}

@@ -54,7 +54,7 @@ class Study:
         profile: `full` or `quick`.
         length: of each training.
         trials: one row a trial, with the columns of `records-columns.csv`; a trial of two regimes is one row.
-        records: one a trial.
+        records: one a trial, with the measurements that make the columns, see `Row.shown`.
         planned: trials; `None`: there is no experiment.yaml.
         missing: trials that are planned, neither recorded nor failed.
         failures: trials that are planned, and whose last try failed.
@@ -157,7 +157,7 @@ def _read_folder(path: Path) -> _Folder:
 
 
 def _read_experiment(logs: LogFolder) -> Experiment | None:
-    return logs.read_experiment() if is_there(logs.experiment_path) else None
+    return logs.read_experiment(needs_code=False) if is_there(logs.experiment_path) else None
 
 
 def _refuse_stranger(record: Record, first: Record, experiment: Experiment | None, path: Path) -> None:
@@ -212,21 +212,8 @@ def _meaning(folder: _Folder) -> str:
 
 
 def _study(folders: list[_Folder]) -> Study:
-    found: dict[str, Row] = {}
-    for folder in folders:
-        for record in folder.records:
-            known = found.get(record.training_hash)
-            if known is None:
-                found[record.training_hash] = Row(record, folder.path, folder.experiment)
-            else:  # the same trial, under the labels of both folders
-                labels = tuple(dict.fromkeys((*known.record.regimes, *record.regimes)))
-                found[record.training_hash] = replace(
-                    known, record=known.record.model_copy(update={"regimes": labels})
-                )
-    rows = sorted(
-        found.values(), key=lambda row: (row.record.regime, *astuple(row.record.sgd)[:2], row.record.seed)
-    )
-    records = tuple(row.record for row in rows)
+    rows = _rows(folders)
+    records = tuple(row.shown for row in rows)
     first = records[0]
     planned: dict[str, str] = {}
     for folder in folders:
@@ -238,6 +225,7 @@ def _study(folders: list[_Folder]) -> Study:
     recorded = {record.folder for record in records}
     expected = {*planned.values()} - recorded
     failures = {f.trial: f for folder in folders for f in folder.failures if f.trial in expected}
+    found = {record.training_hash for record in records}
     missing = [name for key, name in planned.items() if key not in found and name not in failures]
     return Study(
         folders=tuple(folder.path for folder in folders),
@@ -246,10 +234,29 @@ def _study(folders: list[_Folder]) -> Study:
         model=first.model,
         profile=first.profile,
         length=first.length,
-        trials=table_of(alike(rows)),
+        trials=table_of(rows),
         records=records,
         planned=len(planned) if all(folder.experiment for folder in folders) else None,
         missing=tuple(missing),
         failures=tuple(failures.values()),
         repeated=sum(len(folder.records) for folder in folders) - len(records),
     )
+
+
+def _rows(folders: Sequence[_Folder]) -> list[Row]:
+    """One a trial, in the order of the settings; the order of the folders does not matter."""
+    folders = sorted(folders, key=lambda folder: folder.path)
+    experiments = tuple(folder.experiment for folder in folders if folder.experiment)
+    found: dict[str, Row] = {}
+    for folder in folders:
+        for record in folder.records:
+            known = found.get(record.training_hash)
+            found[record.training_hash] = (
+                replace(known, record=known.record.united(record))
+                if known
+                else Row(record, folder.path, experiments)
+            )
+    rows = sorted(
+        found.values(), key=lambda row: (row.record.regime, *astuple(row.record.sgd)[:2], row.record.seed)
+    )
+    return alike(rows)

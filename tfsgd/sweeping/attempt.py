@@ -3,6 +3,7 @@
 import traceback
 
 from tfsgd.plan.trials import Trial
+from tfsgd.plan.wanted import natural
 from tfsgd.sweeping.ended import Ended, in_a_line
 from tfsgd.sweeping.trial import Job, outcome, run_trial
 from tfsgd.training.devices import custom_gradients_forgotten
@@ -23,7 +24,9 @@ def attempt(trial: Trial, job: Job) -> Ended:
             record = run_trial(trial, job)
     except (Exception, SystemExit) as error:  # code of one's own may exit, too
         return Ended.failed(_noted(trial, error, job))
-    return Ended(record.accuracy("validation") or 0.0, outcome(record))
+    [validation] = natural({"validation": job.experiment.examples("validation")})
+    found = record.find(validation)
+    return Ended((found.accuracy if found else None) or 0.0, outcome(record, job.experiment))
 
 
 def _noted(trial: Trial, error: BaseException, job: Job) -> str:

@@ -1,9 +1,7 @@
 """A trained network as files for others: a SavedModel, a `.keras` file, and a manifest of both."""
 
 import hashlib
-import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfsgd.records.files import sync, to_json, write_atomically
+from tfsgd.records.manifest import manifest
 from tfsgd.records.record import Record
 
 
@@ -41,14 +40,8 @@ def keep_network(network: Any, record: Record, folder: Path, export: bool) -> No
             sync(file)  # before the record, which is synced, says that they are there
             proofs[str(file.relative_to(folder))] = hashlib.sha256(file.read_bytes()).hexdigest()
     shape = [None, *network.input_shape[1:]]
-    write_atomically(folder / "manifest.json", to_json(_manifest(record, shape, proofs)))
-
-
-def write_manifest(record: Record, folder: Path) -> None:
-    """Puts what was measured since into the manifest; the files and their proofs are those of the training."""
-    path = folder / "manifest.json"
-    before = json.loads(path.read_text(encoding="utf-8"))
-    write_atomically(path, to_json(_manifest(record, before["input"]["shape"], before["sha256"])))
+    found = record.measurements  # a new record's: all of them are asked for
+    write_atomically(folder / "manifest.json", to_json(manifest(record, found, shape, proofs)))
 
 
 def forget_network(folder: Path) -> None:
@@ -56,29 +49,3 @@ def forget_network(folder: Path) -> None:
     for name in ("model.keras", "manifest.json"):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "snapshots", ignore_errors=True)
-
-
-def _manifest(record: Record, shape: list[int | None], proofs: dict[str, str]) -> dict[str, Any]:
-    return {
-        "input": {"name": "image", "shape": shape, "dtype": "float32", "bounds": [0.0, 1.0]},
-        "endpoints": {"serve": "logits", "probabilities": "softmax of the logits"},
-        "classes": record.classes,
-        "dataset": record.dataset,
-        "model": record.model,
-        "sgd": {
-            "regimes": list(record.regimes),
-            **asdict(record.sgd),
-            "epochs": record.epochs,
-            "seed": record.seed,
-        },
-        "status": record.status,
-        "test_accuracy": record.accuracy("test"),
-        "attacks": [
-            {"label": a.label, **a.settings, "examples": a.examples, "accuracy": a.accuracy}
-            for a in record.attacks
-        ],
-        "versions": record.provenance.versions,
-        "data_sha256": record.data_sha256,
-        "training_hash": record.training_hash,
-        "sha256": proofs,
-    }

@@ -12,7 +12,7 @@ from tfsgd.measures.spec import Measurement, Request
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.dialect import counted
 from tfsgd.plan.trials import Trial
-from tfsgd.plan.wanted import titled, wanted
+from tfsgd.plan.wanted import attacks, curvature, natural, titled, top_eigenvalue, wanted
 from tfsgd.records.record import Record
 from tfsgd.sweeping.progress import duration
 
@@ -80,7 +80,10 @@ def results_table(results: list[tuple[Trial, Record]], experiment: Experiment, w
     """The trials with what was measured: each attack by its label, at all its epsilons, or at the smallest and the
     largest where they are too many for a terminal of this width. No number is cut: print it with `crop=False`.
     """
-    asked = [r for r in wanted(experiment, 0) if r.epsilon is not None or r.label in experiment.curvature]
+    asked = [
+        *attacks(experiment.attacks, experiment.examples("test"), 0),
+        *curvature(experiment.curvature),
+    ]
     ends = {(label, e) for label, a in experiment.attacks.items() for e in (min(a.epsilon), max(a.epsilon))}
     few = [r for r in asked if r.epsilon is None or (r.label, r.epsilon) in ends]
     for shown in (asked, few[:MOST_COLUMNS]):
@@ -104,17 +107,19 @@ def _results(
     for heading in ("batch", "momentum", "rate", "seed", "train", "test", *headings, "λ1", "time"):
         table.add_column(heading, justify="right")
     table.add_column("status")
+    columns = [*natural({split: experiment.examples(split) for split in ("train", "test")}), *shown]
+    columns.append(top_eigenvalue(experiment))
+    unsure = False
     for trial, record in results:
         s = trial.settings
-        found = [record.find(replace(r, seed=trial.seed if r.epsilon is not None else r.seed)) for r in shown]
-        top = record.top_eigenvalue
+        found = [record.find(replace(r, seed=trial.seed) if r.epsilon is not None else r) for r in columns]
+        unsure |= any(m.kind == "curvature" and not m.values["converged"] for m in found if m)
         table.add_row(
             " = ".join(trial.regimes), str(s.batch_size), str(s.momentum), f"{s.learning_rate:g}", str(trial.seed),
-            _number(record.accuracy("train")), _number(record.accuracy("test")), *map(_shown, found),
-            _shown(top), duration(_seconds(record)), record.status,
+            *map(_shown, found), duration(_seconds(record)), record.status,
         )  # fmt: skip
     said = []
-    if any(m.kind == "curvature" and not m.values["converged"] for _, r in results for m in r.measurements):
+    if unsure:
         said.append("?: it ended before its error was below the tolerance")
     if left_out:
         said.append(f"{counted(left_out, 'more column')}: python -m tfsgd.report writes all into records.csv")
@@ -128,7 +133,7 @@ def _seconds(record: Record) -> float:
 
 
 def _shown(found: Measurement | None) -> str:
-    if found is None or found.kind == "attack":
+    if found is None or found.kind in ("accuracy", "attack"):
         return _number(found.accuracy if found else None)
     return _number(found.values["value"], ".4g") + ("" if found.values["converged"] else "?")
 

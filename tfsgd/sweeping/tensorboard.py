@@ -15,6 +15,9 @@ from tfsgd.records.record import EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING
 from tfsgd.training.scalars import EIGENVALUE, remove_events, write_epoch
 
 EIGENVALUES = (EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING)
+TAKEN = re.compile(
+    rf"epoch_.*|.*_accuracy|.*_median_epsilon|{EIGENVALUE}|attacks|config"
+)  # other things' tags
 SETTINGS = ("regime", "batch_size", "momentum", "learning_rate", "seed")
 
 
@@ -54,7 +57,7 @@ def write_summary(record: Record, experiment: Experiment, picture: bytes | None,
             if done == record.epochs:  # λ1 of the end is a measurement
                 figures = {key: value for key, value in figures.items() if key not in EIGENVALUES}
             write_epoch(figures, done)
-        for found in record.measurements:
+        for found in record.asked(wanted(experiment, record.seed)):
             value = found.values.get("value", found.accuracy)
             if value is not None:
                 tf.summary.scalar(
@@ -90,4 +93,8 @@ def _median(label: str, epsilon: float | None) -> str:
 def _tag(kind: str, label: str, split: str, epsilon: float | None) -> str:
     if kind == "attack":
         return f"{label}_{epsilon:g}_accuracy"
-    return f"{split}_accuracy" if kind == "accuracy" else EIGENVALUE if label == HESSIAN else label
+    if kind == "accuracy":
+        return f"{split}_accuracy"
+    if label == HESSIAN:
+        return EIGENVALUE
+    return f"{kind}:{label}" if TAKEN.fullmatch(label) else label  # no label holds a colon

@@ -18,9 +18,10 @@ from tfsgd.plan.trials import Trial, training_of
 from tfsgd.plan.wanted import SPLITS, natural, top_eigenvalue, wanted
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import Lease
+from tfsgd.records.manifest import write_manifest
 from tfsgd.records.record import Record, Snapshot
 from tfsgd.sweeping.ended import Observer, in_a_line
-from tfsgd.sweeping.export import forget_network, keep_network, write_manifest
+from tfsgd.sweeping.export import forget_network, keep_network
 from tfsgd.sweeping.pictures import attacks_picture
 from tfsgd.sweeping.progress import warn
 from tfsgd.sweeping.provenance import provenance
@@ -105,7 +106,7 @@ def run_trial(trial: Trial, job: Job) -> Record:
                 job.keep(trial, record)
     job.progress(trial, record.epochs, "record")
     write_summary(record, job.experiment, _picture(subject, record, trial, job), folder)
-    write_manifest(record, folder)
+    write_manifest(record, job.experiment, folder)
     job.keep(trial, record)
     if failures:
         raise failures[0]
@@ -174,13 +175,16 @@ def structure_of(experiment: Experiment) -> str:
     return _structure(experiment.architecture, experiment.data.image_shape, experiment.data.classes)
 
 
-def outcome(record: Record) -> str:
-    """A record in a few words."""
+def outcome(record: Record, experiment: Experiment) -> str:
+    """What a config asks for of a record, in a few words."""
     if record.status == "diverged":
         return "diverged"
-    said = [f"test accuracy {record.accuracy('test') or 0:.3f}"]
-    said += [f"{a.label} {a.epsilon:g}: {a.accuracy:.3f}" for a in record.attacks if a.accuracy is not None]
-    top = record.top_eigenvalue
+    found = record.asked(wanted(experiment, record.seed))
+    accuracy = next((m.accuracy for m in found if m.kind == "accuracy" and m.split == "test"), None)
+    said = [f"test accuracy {accuracy or 0:.3f}"]
+    attacks = (m for m in found if m.kind == "attack" and m.accuracy is not None)
+    said += [f"{a.label} {a.epsilon:g}: {a.accuracy:.3f}" for a in attacks]
+    top = record.find(top_eigenvalue(experiment))
     said += [f"top eigenvalue {top.values['value']:.3g}"] if top and top.values["value"] else []
     return f"{record.status}: {', '.join(said)}"
 
