@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.synthetic import experiment, realistic, record
 from tests.test_checks import made
+from tfsgd.plan.trials import grid
 from tfsgd.records.record import Record
 from tfsgd.reporting.rows import Row, alike, table_of
 
@@ -44,3 +46,17 @@ def test_the_settings_that_most_trials_have_make_the_column() -> None:
 def test_one_setting_is_what_was_measured_last_as_before() -> None:
     assert column(with_square((500, 200, 0.1)), with_square((500, 200, 0.2))) == [0.1, 0.2]
     assert isinstance(alike([with_square((500, 200, 0.1))])[0].record, Record)
+
+
+def test_a_setting_that_an_older_record_does_not_name_is_the_default() -> None:
+    """Else a new setting of a measure would take its numbers out of all older records."""
+    of = experiment(curvature={"trace": {"examples": 100}}, seeds=[0, 1, 2])
+    rows = []
+    for seed, trial in enumerate(grid(of)[:3]):
+        made = record(trial, of, lambda t: {**realistic(t), "trace": 7.0})
+        older = [
+            m.model_copy(update={"settings": {k: v for k, v in m.settings.items() if k != "mode" or seed}})
+            for m in made.measurements
+        ]
+        rows.append(Row(made.model_copy(update={"measurements": tuple(older)}), Path("x")))
+    assert list(table_of(alike(rows))["trace"]) == [7.0] * 3

@@ -1,7 +1,9 @@
 """A block of a config -> the typed spec that it describes, found by its kind's name."""
 
+import functools
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -80,6 +82,20 @@ def _class(kind: str, key: str, package: ModuleType, base: type[S], code_dir: Pa
         if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
     ]
     return cls
+
+
+@functools.cache
+def defaults(kind: str, name: str) -> Mapping[str, Any]:
+    """The settings of a shipped attack or measure of curvature at their defaults; empty for all else.
+
+    A record that is older than a setting does not name it: it was measured with the default.
+    """
+    cls: type[Spec] | None = None
+    if kind == "attack" and name in ATTACKS:
+        cls = _class(name, "attack", attacks, AttackSpec, None)
+    elif kind == "curvature" and name in MEASURES:
+        cls = _class(name, "measure", curvature, CurvatureSpec, None)
+    return {key: field.default for key, field in cls.model_fields.items()} if cls else {}
 
 
 def said(error: ValidationError, block: type[Spec]) -> str:

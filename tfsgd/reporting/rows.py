@@ -15,6 +15,7 @@ import pandas as pd
 
 from tfsgd.measures.spec import Measurement, Split
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.specs import defaults
 from tfsgd.plan.wanted import HESSIAN, SPLITS, TOP_EIGENVALUE, wanted
 from tfsgd.records.record import Record, labelled
 from tfsgd.reporting.checks import failed
@@ -186,7 +187,11 @@ def _is_a_column(m: Measurement) -> bool:
 
 
 def _settings(measured: Measurement) -> str:
-    return json.dumps([measured.name, measured.settings, measured.split], sort_keys=True)
+    known = defaults(measured.kind, measured.name)
+    unusual = {
+        key: value for key, value in measured.settings.items() if key not in known or value != known[key]
+    }
+    return json.dumps([measured.name, unusual, measured.split], sort_keys=True)
 
 
 def trial_row(row: Row) -> dict[str, Any]:
