@@ -80,7 +80,9 @@ def test_they_go_through_sweep_record_table_and_report(
     outputs = network(np.clip(images + np.float32(0.5) * noise, 0, 1), training=False).numpy()
     assert found["noise_1-a", 0.3]["values"]["accuracy"] == np.mean(outputs.argmax(1) == labels)
     assert found["noise_1-a", 0.3]["name"] == "my_attacks:Noise"
-    assert found["noise_1-a", 0.3]["settings"] == {"epsilon": 0.3, "scale": 0.5}
+    settings = found["noise_1-a", 0.3]["settings"]
+    assert len(settings.pop("code_sha256")) == 64
+    assert settings == {"epsilon": 0.3, "scale": 0.5}
     product = HessianVectorProduct(network, to_unit(splits.train.images[:64]), splits.train.labels[:64])
     signs = np.random.default_rng(0).choice([-1.0, 1.0], (4, product.dimension))
     expected = np.mean([np.linalg.norm(product(v)) ** 2 for v in signs]) ** 0.5
