@@ -82,14 +82,15 @@ def load_own_splits(data: Dataset, code_dir: Path | None, data_dirs: tuple[Path 
     """
     source = _source(data.name, code_dir, data_dirs)
     _, splits = _read(source)
-    if splits.sha256 != data.sha256 and _read(source)[1].sha256 == splits.sha256:
-        raise RequestError(
-            f"dataset: {splits.source}: its images or labels are no longer those that it had; put back what was there"
-        )
     if splits.sha256 != data.sha256:
+        changed = _read(source)[1].sha256 == splits.sha256  # else it differs each time
         raise RequestError(
-            f"dataset: {splits.source}: it gave other images or labels than a moment ago; it must give the same "
-            "each time, fix its seed"
+            f"dataset: {splits.source}: "
+            + (
+                "its images or labels are no longer those that it had; put back what was there"
+                if changed
+                else "it gave other images or labels than a moment ago; it must give the same each time, fix its seed"
+            )
         )
     return splits
 
