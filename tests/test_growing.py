@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import TINY, Config, Run, Work
 from tfsgd.measures.measure import measure
@@ -99,7 +101,7 @@ def test_what_is_added_is_measured_and_what_was_measured_keeps_its_bytes(
     work.measured.clear()
     code, out, _ = run_sweep(one(), "--set", "attacks.fgsm=null")  # less is asked for
     assert (code, work.trained, work.measured) == (0, [], [])
-    assert "1 trial, 1 complete, 0 to train\n" in out
+    assert "1 trial, 1 complete, 0 to train, 1 to show anew in TensorBoard\n" in out
     assert (folder / "record.json").read_bytes() == grown_record
 
 
@@ -231,3 +233,36 @@ def test_an_interrupted_training_goes_on_after_an_attack_was_changed(
     found = record(tmp_path / "logs/tiny/trials" / TRIAL)
     assert len(found["history"]["loss"]) == 3
     assert [m["settings"]["steps"] for m in found["measurements"] if m["label"] == "pgd"] == [3]
+
+
+def test_tensorboard_follows_the_config_back(one: Callable[[], Path], folder: Path, run_sweep: Run) -> None:
+    """Where nothing is to be measured, TensorBoard's view is written anew, and only once."""
+
+    def numbers() -> dict[str, float]:
+        """Of PGD, with how many pictures there are."""
+        events = EventAccumulator(str(folder))
+        events.Reload()
+        tags = events.Tags()["tensors"]
+        found = {tag: events.Tensors(tag) for tag in tags if tag.startswith("pgd")}
+        assert {len(points) for points in found.values()} == {1}
+        accuracies = {tag: float(tf.make_ndarray(point.tensor_proto)) for tag, [point] in found.items()}
+        return accuracies | {"pictures": tags.count("attacks")}
+
+    before = numbers()
+    other = ("--set", "attacks.pgd.epsilon=[0.05, 0.2]")
+    assert run_sweep(one(), *other)[0] == 0
+    assert [*numbers().items()][2:] == [("pictures", 1)]
+    assert [*numbers()][:2] == ["pgd_0.05_accuracy", "pgd_0.2_accuracy"] != [*before][:2]
+    code, out, _ = run_sweep(one())
+    assert (code, numbers()) == (0, before)
+    assert "1 complete, 0 to train, 1 to show anew in TensorBoard\n" in out
+    assert "1 complete, 0 to train\n" in run_sweep(one())[1]
+
+    (folder / "model.keras").unlink()
+    code, _, err = run_sweep(one(), *other)
+    assert (code, numbers()["pictures"], [*numbers()][:2]) == (
+        0,
+        0,
+        ["pgd_0.05_accuracy", "pgd_0.2_accuracy"],
+    )
+    assert "no picture of the attacks" in err

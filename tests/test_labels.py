@@ -11,9 +11,9 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.labels import BUILT_IN
 from tfsgd.plan.trials import grid
 from tfsgd.plan.wanted import wanted
+from tfsgd.records.shown import tag
 from tfsgd.reporting.rows import Row, alike, table_of
 from tfsgd.sweeping.tables import results_table
-from tfsgd.sweeping.tensorboard import _tag
 
 TRACE = {"measure": "trace", "examples": 50}
 PGD = {"attack": "pgd", "epsilon": [0.1]}
@@ -79,8 +79,8 @@ def test_a_measures_column_is_no_other_ones() -> None:
     "label", ["test_accuracy", "pgd_0.1_accuracy", "hessian_eigenvalue", "epoch_loss", "attacks"]
 )
 def test_a_measures_tag_is_no_other_ones(label: str) -> None:
-    assert _tag("curvature", label, "train", None) == f"curvature:{label}"
-    assert _tag("curvature", "trace", "train", None) == "trace"
+    assert tag("curvature", label, "train", None) == f"curvature:{label}"
+    assert tag("curvature", "trace", "train", None) == "trace"
 
 
 def test_a_table_of_many_labels_has_each_measure_once(capsys: pytest.CaptureFixture[str]) -> None:

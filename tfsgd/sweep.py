@@ -19,6 +19,7 @@ from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
 from tfsgd.records.ledger import as_recorded, is_complete, name_regimes, not_to_be_had, trained
 from tfsgd.records.manifest import renew_manifests
+from tfsgd.records.shown import is_shown
 from tfsgd.sweeping.progress import Display, console, warn
 from tfsgd.sweeping.run import Crew, bring_workers, prepared, run_trials
 from tfsgd.sweeping.tables import MANY, plan_lines, plan_table, results_table, what_is_left
@@ -114,14 +115,16 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, in_full: str) 
     done = trained(grid(experiment), experiment, folder)
     trials = as_recorded(grid(experiment), done)
     complete = {trial for trial, record in done if is_complete(record, experiment)}
-    waiting = [trial for trial in trials if trial not in complete]
+    shown = {trial for trial, record in done if is_shown(record, experiment, folder.trial_path(trial))}
+    waiting = [trial for trial in trials if trial not in complete & shown]
     refuse_unusable_trials(map(folder.trial_path, waiting))
-    to_measure = len(done) - len(complete)
+    to_measure, to_show = len(done) - len(complete), len(complete - shown)
     also = f", {to_measure} to measure" if to_measure else ""
+    also += f", {to_show} to show anew in TensorBoard" if to_show else ""
     output = console()
     output.print(
         f"{experiment.name}: {counted(len(trials), 'trial')}, {len(complete)} complete, "
-        f"{len(waiting) - to_measure} to train{also}",
+        f"{len(trials) - len(done)} to train{also}",
         highlight=False,
     )
     failures: dict[str, str] = {}

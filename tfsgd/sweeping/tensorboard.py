@@ -10,14 +10,12 @@ from tfsgd.errors import RequestError
 from tfsgd.measures.attacks.minimal import Minimal
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial
-from tfsgd.plan.wanted import HESSIAN, wanted
+from tfsgd.plan.wanted import wanted
 from tfsgd.records.record import EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING, Record
-from tfsgd.training.scalars import EIGENVALUE, remove_events, write_epoch
+from tfsgd.records.shown import fingerprint, median_tag, scalars, tag
+from tfsgd.training.scalars import remove_events, write_epoch
 
 EIGENVALUES = (EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING)
-TAKEN = re.compile(
-    rf"epoch_.*|.*_accuracy|.*_median_epsilon|{EIGENVALUE}|attacks|config"
-)  # other things' tags
 SETTINGS = ("regime", "batch_size", "momentum", "learning_rate", "seed")
 
 
@@ -34,8 +32,8 @@ def write_hparams_config(experiment: Experiment, trials: list[Trial], folder: Pa
     asked = sorted(wanted(experiment, 0), key=lambda request: -(request.epsilon or 0))
     first = [request for request in asked if request.split == "test" and request.spec.kind == "accuracy"]
     first += [request for request in asked if request.spec.kind in ("attack", "curvature")]
-    metrics = [hp.Metric(_tag(r.spec.kind, r.label, r.split, r.epsilon)) for r in first]
-    metrics += [hp.Metric(_median(r.label, r.epsilon)) for r in first if isinstance(r.spec, Minimal)]
+    metrics = [hp.Metric(tag(r.spec.kind, r.label, r.split, r.epsilon)) for r in first]
+    metrics += [hp.Metric(median_tag(r.label, r.epsilon)) for r in first if isinstance(r.spec, Minimal)]
     try:
         with tf.summary.create_file_writer(str(folder)).as_default():
             hp.hparams_config(hparams=hparams, metrics=metrics)
@@ -50,23 +48,16 @@ def write_summary(record: Record, experiment: Experiment, picture: bytes | None,
     It takes the place of all that was written while the trial was trained and measured.
     """
     remove_events(folder)
-    with tf.summary.create_file_writer(str(folder)).as_default():
+    suffix = f".{fingerprint(record, experiment)}.v2"
+    with tf.summary.create_file_writer(str(folder), filename_suffix=suffix).as_default():
         hp.hparams(_settings(record.trial), trial_id=record.folder)
         for done in range(1, record.epochs + 1):
             figures = {key: column[done - 1] for key, column in record.history.items() if done <= len(column)}
             if done == record.epochs:  # λ1 of the end is a measurement
                 figures = {key: value for key, value in figures.items() if key not in EIGENVALUES}
             write_epoch(figures, done)
-        for found in record.asked(wanted(experiment, record.seed)):
-            value = found.values.get("value", found.accuracy)
-            if value is not None:
-                tf.summary.scalar(
-                    _tag(found.kind, found.label, found.split, found.epsilon), value, step=record.epochs
-                )
-            if found.values.get("median") is not None and found.kind == "attack":
-                tf.summary.scalar(
-                    _median(found.label, found.epsilon), found.values["median"], step=record.epochs
-                )
+        for name, value in scalars(record, experiment).items():
+            tf.summary.scalar(name, value, step=record.epochs)
         tf.summary.text("config", _as_code(experiment), step=record.epochs)
         if picture is not None:
             image = tf.image.decode_png(picture, channels=3)
@@ -83,18 +74,3 @@ def _settings(trial: Trial) -> dict[str, str | float | int]:
     return dict(
         zip(SETTINGS, (trial.regime, s.batch_size, s.momentum, s.learning_rate, trial.seed), strict=True)
     )
-
-
-def _median(label: str, epsilon: float | None) -> str:
-    """Of the smallest epsilons, at most this one."""
-    return f"{label}_{epsilon:g}_median_epsilon"
-
-
-def _tag(kind: str, label: str, split: str, epsilon: float | None) -> str:
-    if kind == "attack":
-        return f"{label}_{epsilon:g}_accuracy"
-    if kind == "accuracy":
-        return f"{split}_accuracy"
-    if label == HESSIAN:
-        return EIGENVALUE
-    return f"{kind}:{label}" if TAKEN.fullmatch(label) else label  # no label holds a colon

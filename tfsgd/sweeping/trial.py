@@ -8,6 +8,7 @@ from typing import Any
 
 from tfsgd import interrupts
 from tfsgd.data.dataset import Splits
+from tfsgd.errors import RequestError
 from tfsgd.measures.measure import Subject, measure
 from tfsgd.measures.source import Sources
 from tfsgd.measures.spec import Measurement, Request
@@ -20,6 +21,7 @@ from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import Lease
 from tfsgd.records.manifest import write_manifest
 from tfsgd.records.record import Record, Snapshot
+from tfsgd.records.shown import is_shown
 from tfsgd.sweeping.ended import Observer, in_a_line
 from tfsgd.sweeping.export import forget_network, keep_network
 from tfsgd.sweeping.pictures import attacks_picture
@@ -84,7 +86,8 @@ def run_trial(trial: Trial, job: Job) -> Record:
     folder, requests = job.logs.trial_path(trial), wanted(job.experiment, trial.seed)
     known = job.logs.record(trial)
     if known and known.is_complete(requests):
-        return known  # handed out again after its record was written
+        _show_anew(known, trial, job)
+        return known  # handed out again after its record was written, or only TensorBoard's view is missing
     record, network = (
         (known, load_stored(known, job.experiment, folder)) if known else train_trial(trial, job)
     )
@@ -219,6 +222,22 @@ def _status(found: tuple[Measurement, ...], classes: int) -> str:
     if on_train.values["predicted_classes"] == 1 or on_train.accuracy < 1.5 / classes:
         return "collapsed"
     return "completed"
+
+
+def _show_anew(record: Record, trial: Trial, job: Job) -> None:
+    """Has TensorBoard show what the config of the day asks for, where it shows what was asked for before."""
+    folder = job.logs.trial_path(trial)
+    if is_shown(record, job.experiment, folder):
+        return
+    picture = None
+    if record.status != "diverged":
+        try:
+            network = load_stored(record, job.experiment, folder)
+            subject = Subject(network, job.splits, trial.settings.batch_size, Sources(job.logs.network))
+            picture = _picture(subject, record, trial, job)
+        except RequestError as error:
+            warn(f"{trial.name}: no picture of the attacks: {error}")
+    write_summary(record, job.experiment, picture, folder)
 
 
 def _picture(subject: Subject, record: Record, trial: Trial, job: Job) -> bytes | None:

@@ -8,9 +8,8 @@ import keras
 import tensorflow as tf
 
 from tfsgd.records.record import EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING
+from tfsgd.records.shown import EIGENVALUE
 from tfsgd.training.callbacks import EpochLog
-
-EIGENVALUE = "hessian_eigenvalue"  # λ1, in the epochs in which it is taken and at the end
 
 
 def remove_events(folder: Path) -> None:
