@@ -1,5 +1,6 @@
 """Attacks and measures of one's own that break their promises are held to them, and spoil nothing else."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -152,12 +153,16 @@ def test_what_cannot_be_measured_on_one_network_leaves_the_others_numbers(
 
 def test_an_attack_that_fails_in_a_sweep_stands_in_no_others_way(run_sweep: Any, tmp_path: Path) -> None:
     (tmp_path / "raising.py").write_text(RAISES)
-    attacks = {"mine": {"attack": "raising:Raises", "epsilon": [0.1]}, "fgsm": {"epsilon": [0.1]}}
+    attacks = {"mine": {"attack": "raising:Raises", "epsilon": [0.1, 0.2]}, "fgsm": {"epsilon": [0.1]}}
     one = {"regimes": {"LR": {"learning_rate": 0.01, "momentum": [0.0]}}, "export": True, "attacks": attacks}
     (tmp_path / "c.yaml").write_text(to_yaml(TINY | one))
     code, _, err = run_sweep(tmp_path / "c.yaml")
     assert code == 1, err
-    assert "ValueError: not today" in err
+    both = "mine 0.1: ValueError: not today; mine 0.2: ValueError: not today"
+    assert f"failed: lr/b0064-m0.0-s0: {both} (traceback in" in err
+    failure = json.loads((tmp_path / "logs/tiny/trials/lr/b0064-m0.0-s0/failure.json").read_text())
+    assert failure["error"] == both
+    assert "in run" in failure["traceback"], "where in one's own code"
     [record] = LogFolder(tmp_path / "logs" / "tiny").records()
     assert [m.label for m in record.attacks] == ["fgsm"]
     code, out, _ = run_sweep(tmp_path / "c.yaml", "--set", "attacks.mine=null")
@@ -191,7 +196,7 @@ def test_code_that_exits_or_needs_more_images_or_gives_numpys_numbers(run_sweep:
     code, out, err = run_sweep(tmp_path / "c.yaml")
     assert (code, err.count("\n")) == (1, 2), err
     assert "warning: lr/b0064-m0.0-s0: no picture of the attacks: SystemExit: 0" in err
-    assert "failed: lr/b0064-m0.0-s0: SystemExit: 0" in err
+    assert "failed: lr/b0064-m0.0-s0: exits 0.1: SystemExit: 0" in err
     code, out, err = run_sweep(tmp_path / "c.yaml", "--set", "attacks.exits=null")
     assert (code, err) == (0, "")
     assert "1 complete" in out, "what is measured is not measured again, and a picture is no reason to fail"

@@ -13,6 +13,7 @@ _heard = threading.Event()
 def listen() -> None:
     """From now on each of the three signals raises KeyboardInterrupt, and is kept in mind."""
     _heard.clear()
+    sys.unraisablehook = _forgiving
     if threading.current_thread() is not threading.main_thread():
         return
     for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -37,6 +38,12 @@ def end(kind: type[BaseException], error: BaseException, trace: TracebackType | 
         return
     print("interrupted", file=sys.stderr, flush=True)
     os._exit(130)
+
+
+def _forgiving(swallowed: "sys.UnraisableHookArgs") -> None:
+    """A `sys.unraisablehook`: of a Ctrl-C that Python swallows at a fork nothing is lost, see `check`."""
+    if not issubclass(swallowed.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(swallowed)
 
 
 def _raise(number: int, frame: Any) -> None:

@@ -114,6 +114,11 @@ class Request:
     more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def title(self) -> str:
+        """What is measured, for readers: `pgd 0.1`."""
+        return self.label if self.epsilon is None else f"{self.label} {self.epsilon:g}"
+
+    @property
     def identity(self) -> str:
         """SHA-256 of what determines the number on a given network; not of the label."""
         what: list[Any] = [

@@ -135,9 +135,8 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
             Exception,
             SystemExit,
         ) as error:  # of a network or an attack of one's own: the others are measured
-            at = "" if request.epsilon is None else f" {request.epsilon:g}"
-            failed[f"{request.label}{at}"] = in_one_line(error)
-            warn(f"{network.target}: {request.label}{at} failed: {in_one_line(error)}")
+            failed[request.title] = in_one_line(error)
+            warn(f"{network.target}: {request.title} failed: {in_one_line(error)}")
             continue
         found.append(measurement)
         if measurement.kind == "accuracy":

@@ -67,9 +67,7 @@ def _to_measure(done: Sequence[Record], experiment: Experiment) -> str:
     count = sum(map(bool, missing))
     if not count:
         return ""
-    what = dict.fromkeys(
-        r.label if r.epsilon is None else f"{r.label} {r.epsilon:g}" for m in missing for r in m
-    )
+    what = dict.fromkeys(r.title for m in missing for r in m)
     return f"; to be measured on {count} of them: {', '.join([*what][:6])}{', ...' if len(what) > 6 else ''}"
 
 

@@ -4,7 +4,7 @@ import functools
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tfsgd import interrupts
 from tfsgd.data.dataset import Splits
@@ -91,7 +91,7 @@ def run_trial(trial: Trial, job: Job) -> Record:
     record, network = (
         (known, load_stored(known, job.experiment, folder)) if known else train_trial(trial, job)
     )
-    sources, failures = Sources(job.logs.network), list[BaseException]()
+    sources, failures = Sources(job.logs.network), list[tuple[str, BaseException]]()
     subject = Subject(network, job.splits, trial.settings.batch_size, sources)
     for part in record.networks:
         on = subject
@@ -102,7 +102,7 @@ def run_trial(trial: Trial, job: Job) -> Record:
             try:
                 [found] = measure(on, [request], lambda request: _say(request, trial, job))
             except (Exception, SystemExit) as error:  # what comes after it is measured all the same
-                failures.append(error)
+                failures.append((request.title, error))
                 continue
             record = record.with_measurements(_marked(found, record), of=part)
             if not record.is_complete(requests):
@@ -112,7 +112,7 @@ def run_trial(trial: Trial, job: Job) -> Record:
     write_manifest(record, job.experiment, folder)
     job.keep(trial, record)
     if failures:
-        raise failures[0]
+        _raise(failures)
     remove_checkpoints(folder / "checkpoint")
     if not known and not job.experiment.export:
         forget_network(folder)
@@ -192,6 +192,16 @@ def outcome(record: Record, experiment: Experiment) -> str:
     return f"{record.status}: {', '.join(said)}"
 
 
+def _raise(failures: list[tuple[str, BaseException]]) -> NoReturn:
+    """Says in one line what could not be measured, each with what came instead.
+
+    Raises:
+        RequestError: always.
+    """
+    said = "; ".join(f"{title}: {in_a_line(error)}" for title, error in failures)
+    raise RequestError(said) from failures[0][1]
+
+
 def _first_measurements(trained: Trained, job: Job) -> tuple[Measurement, ...]:
     """Natural accuracies, which tell whether the network has learnt anything, and λ1 of the last epoch.
 
@@ -250,8 +260,7 @@ def _picture(subject: Subject, record: Record, trial: Trial, job: Job) -> bytes 
 
 
 def _say(request: Request, trial: Trial, job: Job) -> None:
-    at = "" if request.epsilon is None else f" {request.epsilon:g}"
-    job.progress(trial, job.experiment.epochs_at(trial.settings.batch_size), f"{request.label}{at}")
+    job.progress(trial, job.experiment.epochs_at(trial.settings.batch_size), request.title)
 
 
 def _marked(found: Measurement, record: Record) -> Measurement:
