@@ -266,3 +266,24 @@ def test_tensorboard_follows_the_config_back(one: Callable[[], Path], folder: Pa
         ["pgd_0.05_accuracy", "pgd_0.2_accuracy"],
     )
     assert "no picture of the attacks" in err
+
+
+def test_another_file_in_the_place_of_a_source_is_refused(
+    one: Callable[[], Path], folder: Path, run_sweep: Run, work: Work
+) -> None:
+    source, others = folder.parents[2] / "source.keras", folder / "model.keras"
+    shutil.copy(others, source)
+    transfer = ("--set", "attacks.there={attack: transfer, source: source.keras, epsilon: [0.1], steps: 2}")
+    assert run_sweep(one(), *transfer)[0] == 0
+    assert work.measured == [("there", 0.1)]
+    before = (folder / "record.json").read_bytes()
+    network = tf.keras.models.load_model(source)
+    network.set_weights([-weights for weights in network.get_weights()])
+    network.save(source)
+    for more in ((), ("--dry-run",), ("--set", "epochs=1")):
+        code, _, err = run_sweep(one(), *transfer, *more)
+        assert (code, err.count("\n")) == (2, 1)
+        assert "attacks.there.source: source.keras is another network than the one" in err
+    source.unlink()  # what is measured is measured
+    assert run_sweep(one(), *transfer)[0] == 0
+    assert (folder / "record.json").read_bytes() == before

@@ -27,7 +27,7 @@ from tfsgd.records.access import refuse_unusable_trials
 from tfsgd.records.files import to_json, write_atomically
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
-from tfsgd.records.ledger import Done, is_complete, refuse_other_data, trained
+from tfsgd.records.ledger import Done, is_complete, refuse_changed_sources, refuse_other_data, trained
 from tfsgd.sweeping.progress import console, send_native_logs_to, warn
 from tfsgd.sweeping.run import Crew, prepared, run_trials
 from tfsgd.sweeping.tables import measurements_table, results_table, transfer_tables
@@ -213,6 +213,7 @@ def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[i
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
         if not done:
             raise RequestError(f"{target}: no trained network of its experiment.yaml below trials/")
+        refuse_changed_sources(done, experiment, folder)
         if asked.transfer:
             return OK, _measure_transfer(done, experiment, folder, crew)
         waiting = [trial for trial, record in done if not is_complete(record, experiment, also_free=True)]

@@ -17,7 +17,14 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.access import refuse_unusable, refuse_unusable_trials, refuse_unwritable
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
-from tfsgd.records.ledger import as_recorded, is_complete, name_regimes, not_to_be_had, trained
+from tfsgd.records.ledger import (
+    as_recorded,
+    is_complete,
+    name_regimes,
+    not_to_be_had,
+    refuse_changed_sources,
+    trained,
+)
 from tfsgd.records.manifest import renew_manifests
 from tfsgd.records.shown import is_shown
 from tfsgd.sweeping.progress import Display, console, warn
@@ -113,6 +120,7 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, in_full: str) 
     """Trains and measures what is missing, then shows all."""
     refuse_unusable(folder.path)
     done = trained(grid(experiment), experiment, folder)
+    refuse_changed_sources(done, experiment, folder)
     trials = as_recorded(grid(experiment), done)
     complete = {trial for trial, record in done if is_complete(record, experiment)}
     shown = {trial for trial, record in done if is_shown(record, experiment, folder.trial_path(trial))}
@@ -159,7 +167,9 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, in_full: str) 
 def _show_plan(experiment: Experiment, folder: LogFolder) -> None:
     trials = grid(experiment)
     refuse_unwritable(folder.path)
-    done = [record for _, record in trained(trials, experiment, folder)]
+    pairs = trained(trials, experiment, folder)
+    refuse_changed_sources(pairs, experiment, folder)
+    done = [record for _, record in pairs]
     if len(trials) <= MANY:
         console().print(plan_table(trials, experiment))
     else:

@@ -1,5 +1,6 @@
 """What is done, what is left, and whether a folder's records mean what a config asks for."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from itertools import islice
@@ -66,6 +67,35 @@ def is_complete(record: Record, experiment: Experiment, also_free: bool = False)
     """
     requests = [r for r in wanted(experiment, record.seed) if also_free or not r.free]
     return record.is_complete(requests)
+
+
+def refuse_changed_sources(done: Done, experiment: Experiment, logs: LogFolder) -> None:
+    """Refuses to go on with perturbations of a network whose file is another one by now; one that is gone is no matter.
+
+    Raises:
+        RequestError: the line names the attack and the file.
+    """
+    now = dict[str, str | None]()
+    for trial, record in done:
+        for found in record.asked(wanted(experiment, record.seed)):
+            if "source_sha256" not in found.values:
+                continue
+            name = str(found.settings["source"])
+            if name not in now:
+                now[name] = _sha256_of(name, logs)
+            if now[name] not in (None, found.values["source_sha256"]):
+                raise RequestError(
+                    f"attacks.{found.label}.source: {name} is another network than the one whose perturbations were "
+                    f"tried on {trial.name} (SHA-256); put it back, or give the new one a name of its own"
+                )
+
+
+def _sha256_of(name: str, logs: LogFolder) -> str | None:
+    """Of another network's file; `None` where there is none."""
+    try:
+        return hashlib.sha256(logs.network(name).read_bytes()).hexdigest()
+    except (RequestError, OSError):
+        return None
 
 
 def not_to_be_had(done: Done, experiment: Experiment, logs: LogFolder) -> list[str]:
