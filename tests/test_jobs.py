@@ -1,5 +1,6 @@
 """Workers that a batch system starts, with a stand-in for SLURM's commands."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -7,13 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.sweeps import CONFIG, SECONDS, TRIALS, Sweep, alive, ended, numbers, wait_until_gone
 from tfsgd.errors import RequestError
 from tfsgd.plan.reading import to_yaml
-from tfsgd.sweeping.jobs import QUEUES, job_maker
+from tfsgd.sweeping.jobs import QUEUES, Jobs, job_maker
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -121,6 +123,50 @@ def test_one_refused_job_ends_no_sweep(slurm: dict[str, str], tmp_path: Path) ->
     assert "one job at a time" in err
     assert len(ended(out)) == 2
     wait_until_gone(jobs(slurm))
+
+
+@pytest.mark.parametrize(
+    ("answers", "taken", "is_over"), [("t.ttt", 4, False), ("t....", 1, True), ("....", 0, True)]
+)
+def test_a_batch_system_is_asked_again_once_it_has_taken_a_job(
+    answers: str, taken: int, is_over: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`t`: it takes a job, which ends at once; `.`: it takes none. Then it takes none for ever."""
+    asked = iter(answers)
+    started: list[str] = []
+
+    class Job:
+        job_id = "1"
+
+        def __init__(self, scheduler: str, name: str) -> None:
+            self.name = name
+
+        async def start(self) -> None:
+            answer = next(asked, None)
+            if answer is None and not is_over:
+                await asyncio.sleep(60)
+            if answer != "t":
+                raise RuntimeError("busy")
+            started.append(self.name)
+            roster.known.add(f"{self.name}-0")
+
+        async def close(self) -> None: ...
+
+    roster = SimpleNamespace(known=set(), names={})
+    for name in ("LOOK_SECONDS", "GONE_SECONDS", "AGAIN_SECONDS"):
+        monkeypatch.setattr(f"tfsgd.sweeping.jobs.{name}", 0.001)
+    monkeypatch.setattr("tfsgd.sweeping.jobs.MOST_REFUSALS", 3)
+
+    async def watch() -> bool:
+        made = Jobs(Job, "tls://127.0.0.1:1", 1, roster)  # type: ignore[arg-type]
+        until = time.monotonic() + 1
+        while not made.have_ended and time.monotonic() < until:
+            await asyncio.sleep(0.005)
+        await made.close()
+        return made.have_ended
+
+    assert asyncio.run(watch()) is is_over
+    assert len(started) == taken
 
 
 def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

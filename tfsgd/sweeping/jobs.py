@@ -27,6 +27,8 @@ QUEUES = {"slurm": "SLURMJob", "pbs": "PBSJob", "lsf": "LSFJob", "sge": "SGEJob"
 LOOK_SECONDS = 1.0
 SILENT_SECONDS = 600.0  # after which a job that has brought no worker is spoken of
 GONE_SECONDS = 5.0  # a worker that died comes again sooner, with its job
+AGAIN_SECONDS = 60.0  # until a batch system that has refused a job is asked again
+MOST_REFUSALS = 60  # of each job in a row, where one was taken before
 
 
 def job_maker(queue: str, logs: Path) -> JobMaker:
@@ -92,13 +94,14 @@ class Jobs:
         self._roster = roster
         self._jobs: dict[int, Any] = {}
         self.refusal: str | None = None
-        self._refused = 0
+        self._refusals = [0] * count  # in a row
+        self._any_taken = False
         self._kept = [asyncio.ensure_future(self._keep(number)) for number in range(count)]
 
     @property
     def have_ended(self) -> bool:
-        """Whether no job is there or will come."""
-        return self._refused == len(self._kept)
+        """Whether no job is there or will come: a batch system that takes not even the first ones is not asked again."""
+        return min(self._refusals) > (MOST_REFUSALS if self._any_taken else 0)
 
     async def close(self) -> None:
         """Cancels all jobs."""
@@ -114,13 +117,10 @@ class Jobs:
             try:
                 await job.start()
             except Exception as error:
-                lines = [line for line in str(error).splitlines() if line.strip()]
-                self.refusal = f"--jobqueue: no job was taken: {' '.join(lines)[:500]}"
-                self._refused += 1
-                await asyncio.sleep(GONE_SECONDS)
-                if not self.have_ended:
-                    warn(f"{self.refusal}; the sweep goes on with the others")
-                return
+                if await self._is_over(number, error):
+                    return
+                continue
+            self._any_taken, self._refusals[number] = True, 0
             waited = 0.0
             while not any(worker.startswith(f"{name}-") for worker in self._roster.known):
                 await asyncio.sleep(LOOK_SECONDS)  # as long as it waits in the queue
@@ -133,6 +133,19 @@ class Jobs:
             while await self._is_here(name):
                 await asyncio.sleep(LOOK_SECONDS)
             await job.close()
+
+    async def _is_over(self, number: int, error: Exception) -> bool:
+        """Whether a refusal is the end; else it is time to ask again."""
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        self.refusal = f"--jobqueue: no job was taken: {' '.join(lines)[:500]}"
+        self._refusals[number] += 1
+        await asyncio.sleep(GONE_SECONDS)
+        if self.have_ended:
+            return True
+        if self._refusals[number] == 1:
+            warn(f"{self.refusal}; the sweep goes on with the others, and asks again each minute")
+        await asyncio.sleep(AGAIN_SECONDS)
+        return self.have_ended
 
     async def _is_here(self, name: str) -> bool:
         """Whether any of a job's workers is here, or comes again soon."""
