@@ -16,7 +16,7 @@ import pytest
 from tfsgd.data.dataset import Splits
 from tfsgd.data.load import load_splits
 from tfsgd.measures.spec import Measurement
-from tfsgd.plan.reading import to_yaml
+from tfsgd.plan.dialect import to_yaml
 from tfsgd.reporting import drawing
 from tfsgd.training.devices import configure_tensorflow
 

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from tests.conftest import TINY
-from tfsgd.plan.reading import load_experiment, to_yaml
+from tfsgd.plan.dialect import to_yaml
+from tfsgd.plan.reading import load_experiment
 from tfsgd.records.folder import LogFolder, read_record
 from tfsgd.records.ledger import is_complete
 

@@ -14,12 +14,14 @@ from tfsgd.data.dataset import Split, Splits
 from tfsgd.models import MODELS, Architecture
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings
-from tfsgd.records.record import EIGENVALUE_HISTORY as EIGENVALUE
+from tfsgd.records.record import EIGENVALUE_COLUMNS
 from tfsgd.training import model as train_module
 from tfsgd.training.archive import DamagedError, read_arrays, write_arrays
 from tfsgd.training.checkpoint import _newest_first
 from tfsgd.training.devices import mirrored_strategy
 from tfsgd.training.train import Trained, train
+
+EIGENVALUE = EIGENVALUE_COLUMNS["inference"]
 
 
 class Killed(BaseException):

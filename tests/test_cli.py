@@ -1,6 +1,5 @@
 """The command `tfsgd`: its subcommands are the modules' commands under another name."""
 
-import importlib
 import os
 import subprocess
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tfsgd import __version__, cli
+from tfsgd import __version__
 
 WITHOUT_TENSORFLOW = (
     "import sys; sys.argv = ['/usr/bin/tfsgd', *sys.argv[1:]]\n"
@@ -75,20 +74,6 @@ def test_refusals_are_one_line(arguments: list[str], message: str, tmp_path: Pat
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("error: ")
     assert message in err
-
-
-def test_a_command_that_is_not_there_is_said(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["tfsgd", "measure", "x"])
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 2
-    assert (
-        capsys.readouterr().err
-        == "error: tfsgd measure: this installation has no tfsgd.measure; install tfsgd anew\n"
-    )
 
 
 def test_interrupt_is_said_and_ends_with_130(

@@ -14,7 +14,7 @@ import pytest
 
 from tests.sweeps import CONFIG, SECONDS, TRIALS, Sweep, alive, ended, numbers, wait_until_gone
 from tfsgd.errors import RequestError
-from tfsgd.plan.reading import to_yaml
+from tfsgd.plan.dialect import to_yaml
 from tfsgd.sweeping.jobs import QUEUES, Jobs, job_maker
 
 pytestmark = pytest.mark.timeout(900)

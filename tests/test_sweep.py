@@ -16,7 +16,8 @@ import pytest
 from tests.conftest import Config, Run, Work, mounted
 from tests.synthetic import experiment, write_sweep
 from tfsgd.data.dataset import Splits
-from tfsgd.plan.reading import load_experiment, to_yaml
+from tfsgd.plan.dialect import to_yaml
+from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder, read_record
 from tfsgd.sweeping import attempt, tuner

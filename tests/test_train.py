@@ -20,12 +20,14 @@ from tfsgd.models import MODELS, Architecture
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
 from tfsgd.plan.trials import grid, training_of
-from tfsgd.records.record import EIGENVALUE_HISTORY as EIGENVALUE
+from tfsgd.records.record import EIGENVALUE_COLUMNS
 from tfsgd.training import model as train_module
 from tfsgd.training.batches import EpochBatches
 from tfsgd.training.devices import check_replicas, custom_gradients_forgotten, mirrored_strategy
 from tfsgd.training.optimizer import SGD
 from tfsgd.training.train import train
+
+EIGENVALUE = EIGENVALUE_COLUMNS["inference"]
 
 
 def small(splits: Splits, count: int = 300) -> Splits:

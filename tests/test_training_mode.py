@@ -23,7 +23,7 @@ from tfsgd.measures.measure import Subject, measure
 from tfsgd.measures.products import product_of
 from tfsgd.measures.spec import Request
 from tfsgd.plan.trials import grid
-from tfsgd.records.record import EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING
+from tfsgd.records.record import EIGENVALUE_COLUMNS
 from tfsgd.reporting.derived import derived
 from tfsgd.reporting.rows import Row
 
@@ -172,7 +172,7 @@ def test_with_batch_norm_only_training_modes_eigenvalue_tells_of_stability() -> 
     of = experiment(dataset="cifar10", model="c1", batch_sizes=[64], seeds=[0], epochs=3)
     trial = next(t for t in grid(of) if t.settings.momentum == 0.9)
     plain = record(trial, of).model_copy(update={"batch_norm": True})
-    inference = {**plain.history, EIGENVALUE_HISTORY: (None, 1200.0, 1100.0)}
+    inference = {**plain.history, EIGENVALUE_COLUMNS["inference"]: (None, 1200.0, 1100.0)}
     plain = plain.model_copy(update={"history": inference})
     assert Row(plain, Path("x")).descent_eigenvalue is None
     assert plain.stability_history == ()
@@ -180,7 +180,7 @@ def test_with_batch_norm_only_training_modes_eigenvalue_tells_of_stability() -> 
     spec = TopEigenvalue(mode="training")
     values = {"value": 190.0, "error": 0.01, "products": 5, "converged": True}
     found = Request("top_eigenvalue", "in-training", spec, "train", 5000).measured(values, 1.0)
-    history = {**inference, EIGENVALUE_HISTORY_TRAINING: (None, 95.0, 190.0)}
+    history = {**inference, EIGENVALUE_COLUMNS["training"]: (None, 95.0, 190.0)}
     trained = plain.with_measurements(found).model_copy(update={"history": history})
     row = Row(trained, Path("x"))
     assert row.descent_eigenvalue == found

@@ -1,7 +1,6 @@
 """The command `tfsgd`: each of its subcommands is a file of this package, imported when it is asked for."""
 
 import importlib
-import importlib.util
 import sys
 from typing import Annotated
 
@@ -40,9 +39,5 @@ def tfsgd(
 
 
 def _run(name: str) -> None:
-    module = f"tfsgd.{name}"
-    if importlib.util.find_spec(module) is None:
-        print(f"error: tfsgd {name}: this installation has no {module}; install tfsgd anew", file=sys.stderr)
-        sys.exit(command.WRONG_REQUEST)
     sys.argv[1:2] = []
-    importlib.import_module(module).main()
+    importlib.import_module(f"tfsgd.{name}").main()

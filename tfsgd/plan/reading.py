@@ -11,13 +11,11 @@ from pydantic import BaseModel, ValidationError
 from tfsgd.errors import RequestError
 from tfsgd.fields import expectation
 from tfsgd.plan.config import Experiment, Measuring
-from tfsgd.plan.dialect import DialectError, cut, parse_yaml, read_yaml, shown, to_yaml
+from tfsgd.plan.dialect import DialectError, cut, parse_yaml, read_yaml, shown
 from tfsgd.plan.full import full_blocks, usual_epsilons, with_full
 from tfsgd.plan.own import SET_BY_THE_TOOL, holds_own_name
 from tfsgd.plan.resolve import nearest
 from tfsgd.plan.shipped import find_config
-
-__all__ = ["load_experiment", "load_measuring", "read_yaml", "regrown", "to_yaml"]
 
 M = TypeVar("M", bound=Measuring)
 

@@ -12,8 +12,7 @@ from pydantic import ValidationError
 from tfsgd.errors import RequestError
 from tfsgd.fields import expectation
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.dialect import cut, shown
-from tfsgd.plan.reading import read_yaml, to_yaml
+from tfsgd.plan.dialect import cut, read_yaml, shown, to_yaml
 from tfsgd.plan.trials import Trial
 from tfsgd.records.access import folders_in, is_there, read_text
 from tfsgd.records.files import from_json, to_json, write_atomically

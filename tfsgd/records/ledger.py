@@ -13,7 +13,7 @@ from tfsgd.plan.trials import Trial, grid, training_of
 from tfsgd.plan.wanted import wanted
 from tfsgd.records.access import is_there
 from tfsgd.records.folder import LogFolder, another_name
-from tfsgd.records.record import EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING, Record
+from tfsgd.records.record import EIGENVALUE_COLUMNS, Record
 
 Done = list[tuple[Trial, Record]]
 
@@ -120,8 +120,7 @@ def _lacks_course(record: Record, hessian: TopEigenvalue) -> bool:
     """Whether λ1 was asked for at epochs at which it was not taken."""
     if record.status == "diverged" or not hessian.every_epochs:
         return False
-    column = EIGENVALUE_HISTORY_TRAINING if hessian.mode == "training" else EIGENVALUE_HISTORY
-    values = record.history.get(column, (None,) * record.epochs)
+    values = record.history.get(EIGENVALUE_COLUMNS[hessian.mode], (None,) * record.epochs)
     return None in values[hessian.every_epochs - 1 :: hessian.every_epochs]
 
 

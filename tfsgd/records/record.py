@@ -19,8 +19,10 @@ from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.trials import Training, Trial
 from tfsgd.plan.wanted import HESSIAN, TOP_EIGENVALUE
 
-EIGENVALUE_HISTORY = "top_hessian_eigenvalue"  # λ1 over the epochs, in `history`
-EIGENVALUE_HISTORY_TRAINING = "top_hessian_eigenvalue_training"  # that of the network in training mode
+EIGENVALUE_COLUMNS = {  # λ1 over the epochs, in `history`, by the network's mode in which it was taken
+    "inference": "top_hessian_eigenvalue",
+    "training": "top_hessian_eigenvalue_training",
+}
 
 
 def labelled(found: Measurement, label: str) -> Measurement:
@@ -183,8 +185,8 @@ class Record(Part, Measured):
     @property
     def stability_history(self) -> tuple[float | None, ...]:
         """λ1 of the loss that SGD descends, over the epochs; `None` where it was not taken."""
-        plain = () if self.batch_norm else self.history.get(EIGENVALUE_HISTORY, ())
-        return self.history.get(EIGENVALUE_HISTORY_TRAINING, plain)
+        plain = () if self.batch_norm else self.history.get(EIGENVALUE_COLUMNS["inference"], ())
+        return self.history.get(EIGENVALUE_COLUMNS["training"], plain)
 
     @property
     def networks(self) -> "tuple[Record | Snapshot, ...]":

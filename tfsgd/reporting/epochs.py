@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from tfsgd.records.record import EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING, Record
+from tfsgd.records.record import EIGENVALUE_COLUMNS, Record
 from tfsgd.reporting.curves import place, regime_lines
 from tfsgd.reporting.derived import ceiling
 from tfsgd.reporting.drawing import INK, WIDTH, Drawing, Made, Sizes, file_name, log_axis
@@ -54,11 +54,11 @@ def eigenvalue_history_figures(study: Study) -> Made:
         yield "λ1 over the epochs: it was not recorded (hessian.every_epochs is 0)"
     for key in sorted(keys):
         name, label = "eigenvalue-epochs", "λ1"
-        if key != EIGENVALUE_HISTORY:
+        if key != EIGENVALUE_COLUMNS["inference"]:
             name, label = f"{name}-{file_name(key)}", key.replace("_", " ")
         caption = f"{_one_line(study)}, coloured by batch size."
         with_statistics = any(record.batch_norm for record in study.records)
-        of_descent = EIGENVALUE_HISTORY_TRAINING if with_statistics else EIGENVALUE_HISTORY
+        of_descent = EIGENVALUE_COLUMNS["training" if with_statistics else "inference"]
         has_ceilings = key == of_descent and study.trials["stability_ratio_max"].notna().any()
         if has_ceilings:
             caption += (

@@ -11,11 +11,10 @@ from tfsgd.measures.attacks.minimal import Minimal
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial
 from tfsgd.plan.wanted import wanted
-from tfsgd.records.record import EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING, Record
+from tfsgd.records.record import EIGENVALUE_COLUMNS, Record
 from tfsgd.records.shown import fingerprint, median_tag, scalars, tag
 from tfsgd.training.scalars import remove_events, write_epoch
 
-EIGENVALUES = (EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING)
 SETTINGS = ("regime", "batch_size", "momentum", "learning_rate", "seed")
 
 
@@ -54,7 +53,9 @@ def write_summary(record: Record, experiment: Experiment, picture: bytes | None,
         for done in range(1, record.epochs + 1):
             figures = {key: column[done - 1] for key, column in record.history.items() if done <= len(column)}
             if done == record.epochs:  # λ1 of the end is a measurement
-                figures = {key: value for key, value in figures.items() if key not in EIGENVALUES}
+                figures = {
+                    key: value for key, value in figures.items() if key not in EIGENVALUE_COLUMNS.values()
+                }
             write_epoch(figures, done)
         for name, value in scalars(record, experiment).items():
             tf.summary.scalar(name, value, step=record.epochs)

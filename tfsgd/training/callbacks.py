@@ -18,9 +18,7 @@ from tfsgd.measures.hessian import Product
 from tfsgd.measures.operator import Curvature
 from tfsgd.measures.products import product_of
 from tfsgd.plan.regimes import SGDSettings
-from tfsgd.records.record import EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING
-
-HISTORY = {"inference": EIGENVALUE_HISTORY, "training": EIGENVALUE_HISTORY_TRAINING}  # its name in the logs
+from tfsgd.records.record import EIGENVALUE_COLUMNS
 
 
 class LearningRateRule(keras.callbacks.Callback):
@@ -128,7 +126,7 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
             return
         began = time.perf_counter()
         self.result = self.spec.run(self._product, self._product.dimension)
-        logs[HISTORY[self.spec.mode]] = self.result.value
+        logs[EIGENVALUE_COLUMNS[self.spec.mode]] = self.result.value
         self.seconds += time.perf_counter() - began
 
 

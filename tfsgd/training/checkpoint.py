@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfsgd.measures.operator import Curvature
-from tfsgd.records.record import EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING
+from tfsgd.records.record import EIGENVALUE_COLUMNS
 from tfsgd.training.archive import Arrays, DamagedError, read_arrays, write_arrays
 from tfsgd.training.callbacks import EpochLog, TopHessianEigenvalue
 from tfsgd.training.snapshots import KeepSnapshots
@@ -120,7 +120,7 @@ class Checkpoints(keras.callbacks.Callback):
             if seen["hessian_settings"] == _settings(self._hessian):
                 self._hessian.result = Curvature(**seen["hessian"]) if seen["hessian"] else None
             else:
-                self._forget(EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING)
+                self._forget(*EIGENVALUE_COLUMNS.values())
             # Checkpoints of earlier versions do not say it.
             if seen.get("validation_examples", self._validation_examples) != self._validation_examples:
                 self._forget("val_loss", "val_accuracy")

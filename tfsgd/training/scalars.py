@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfsgd.records.record import EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING
+from tfsgd.records.record import EIGENVALUE_COLUMNS
 from tfsgd.records.shown import EIGENVALUE
 from tfsgd.training.callbacks import EpochLog
 
@@ -21,9 +21,10 @@ def remove_events(folder: Path) -> None:
 def write_epoch(figures: Mapping[str, float | None], epochs_done: int) -> None:
     """Writes the figures of an epoch, by the names of Keras's logs, with the default writer."""
     for key, value in figures.items():
-        eigenvalue = key in (EIGENVALUE_HISTORY, EIGENVALUE_HISTORY_TRAINING)
         if value is not None:
-            tf.summary.scalar(EIGENVALUE if eigenvalue else f"epoch_{key}", value, step=epochs_done)
+            tf.summary.scalar(
+                EIGENVALUE if key in EIGENVALUE_COLUMNS.values() else f"epoch_{key}", value, step=epochs_done
+            )
 
 
 class EpochScalars(keras.callbacks.Callback):
