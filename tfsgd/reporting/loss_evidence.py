@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric, with_enough_seeds
 from tfsgd.reporting.contrasts import nothing, on_floor, shortfall_of
@@ -24,6 +23,7 @@ from tfsgd.reporting.statistics import (
     flipped_signs,
     permuted_correlation,
     rank_correlation,
+    ranks_of,
     t_quantile,
 )
 
@@ -185,7 +185,7 @@ class _Compared:
 
 
 def _compared(rows: pd.DataFrame) -> _Compared:
-    y, *both = (stats.rankdata(rows[c].to_numpy(dtype=float)) for c in ("y", "confidence", "curvature"))
+    y, *both = (ranks_of(rows[c].to_numpy(dtype=float)) for c in ("y", "confidence", "curvature"))
     y = (y - y.mean()) / max(float(y.std()), ZERO)
     parts = [y * (ranks - ranks.mean()) / max(float(ranks.std()), ZERO) for ranks in both]
     first, second = (float(part.mean()) for part in parts)
