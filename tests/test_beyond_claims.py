@@ -190,6 +190,21 @@ def test_what_follows_the_batch_size_rises_at_equal_train_loss() -> None:
     )  # fmt: skip
 
 
+def test_momentum_is_not_taken_for_the_batch_size_where_one_size_lacks_momenta() -> None:
+    """Both rise with momentum alone, and the largest batch size has the highest alone: it tells nothing of sizes."""
+    of = table()
+    made = of.filled(rng(13), 0.1 * of.momentum, 2 * of.momentum, spread=0.5)
+    largest = of.batch_size == 2048
+    some, none = (
+        both_rise_at_equal_loss("LR")(Cells(made[~(largest & dropped)], 0.1), FGSM)
+        for dropped in (of.momentum < 0.9, of.momentum >= 0.0)
+    )
+    assert some == none
+    assert isinstance(some, evidence.Tested)
+    assert abs(some.effect) < 0.4
+    assert some.cells == 9
+
+
 def test_snapshots_come_before_correlations() -> None:
     """At the end both fall with the batch size; where the train loss is equal, both rise."""
     of = table(seeds=[0, 1, 2, 3, 4])
