@@ -130,7 +130,7 @@ def _epsilon_axis(axes: Axes, epsilons: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(FixedLocator([0.0, *epsilons]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda e, _: f"{e:g}"))
     axes.tick_params(axis="x", labelrotation=60)
-    axes.set_xlabel("ε (square-root axis)")
+    axes.set_xlabel("ε")
 
 
 # Against the eigenvalue
@@ -154,9 +154,12 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
     caption = (
         f"One point a {'cell, the mean over its seeds' if many else 'trial'}, every regime and momentum; what "
         "belongs to two regimes has the first one's colour. All panels have one range of accuracy. "
-        "Hollow markers: under-trained. Crosses at the left edge: collapsed, whatever their λ1. If λ1 explained "
-        "robustness, the points would fall from left to right within every colour."
+        "If λ1 explained robustness, the points would fall from left to right within every colour."
     )
+    if _is_undertrained(study.trials).any():
+        caption += " Hollow markers: under-trained."
+    if (study.trials["status"] == "collapsed").any():
+        caption += " Crosses at the left edge: collapsed, whatever their λ1."
     if any_fails(study.trials, [attack]):
         caption += " Rings: the trial fails a check of its robustness (see the table of trials)."
     title = f"λ1 against {attack_name(attack)} accuracy, {place(study)}"
