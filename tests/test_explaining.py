@@ -10,6 +10,7 @@ import pytest
 from tests.synthetic import experiment, explained, record, write_sweep
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
+from tfsgd.reporting.beyond import epsilon_figures
 from tfsgd.reporting.correlations import correlation_figures
 from tfsgd.reporting.curves import fails
 from tfsgd.reporting.derived import ceiling
@@ -131,6 +132,19 @@ def test_rank_correlations_find_what_orders_the_accuracy(drawn: dict[str, Drawin
         key for key in rows if key.endswith("minimal accuracy at ε = 0.1")
     ]  # it is the same everywhere
     assert all(re.fullmatch(r"[+-]\d\.\d\d", row["rank correlation"]) for row in rows.values())
+
+
+def test_a_mean_against_epsilon_counts_the_seeds_that_were_attacked(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path / "sweep", experiment(**GRID), masked)
+    logs = LogFolder(folder)
+    for of_trial in logs.records():
+        if (of_trial.sgd.batch_size, of_trial.seed) == (1024, 1):
+            kept = tuple(m for m in of_trial.measurements if m.label != "fgsm")
+            logs.write_record(of_trial.model_copy(update={"measurements": kept}))
+    (study,) = read_studies([folder])
+    found = {d.name: d for d in epsilon_figures(study) if isinstance(d, Drawing)}
+    rows = rows_of(found["epsilon-fgsm"], **{"curve": "LR (momentum 0)", "batch size": "1024"})
+    assert [(row["ε"], row["seeds"]) for row in rows] == [("0", "2"), ("0.05", "1")]
 
 
 def test_a_rank_correlation_of_λ1_is_that_of_its_claim(tmp_path: Path) -> None:

@@ -120,8 +120,9 @@ def _epsilon_curves(
         points = [(e, mean, f"{says}{e:g}: {in_words(mean)}") for e, mean in means.items()]
         face = PAPER if undertrained else curve.colour
         markers(drawing, axes, curve, points, curve.marker, markersize=5, markerfacecolor=face)
-        shared = {"curve": line.label, "batch size": str(size), "seeds": str(len(cell))}
-        drawing.values += [shared | {"ε": f"{e:g}", "mean": in_words(mean)} for e, mean in means.items()]
+        for e, mean in means.items():
+            row = {"curve": line.label, "batch size": str(size), "ε": f"{e:g}", "mean": in_words(mean)}
+            drawing.values.append(row | {"seeds": f"{cell[columns[e]].count()}"})
 
 
 def _epsilon_axis(axes: Axes, epsilons: Sequence[float]) -> None:
