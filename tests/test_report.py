@@ -128,6 +128,9 @@ def test_page_and_json_say_the_same(troubled: Path) -> None:
         assert claim["verdict"] in text
         if claim["effect"] is not None and claim["unit"].startswith("points"):
             assert f"{claim['effect']:+.2f} points" in text
+        if claim["effect"] is not None and claim["detail"]:
+            assert f"; {claim['detail']}<" in text
+            assert f"{claim['detail']}; {claim['detail']}" not in text  # once is enough
 
 
 def test_a_report_is_reproducible(tmp_path: Path) -> None:
