@@ -240,6 +240,20 @@ def test_momentum_that_is_a_rate_and_momentum_that_is_more() -> None:
     assert found.evidence.unit.startswith("factor of momentum 0.9 against")
 
 
+def test_momentum_as_a_rate_is_spoilt_by_its_own_trials_alone() -> None:
+    """LR/BS without momentum is no control where its rate is another one."""
+    of = table(regimes=REGIMES | CONTROLS)
+    made = of.filled(rng(21), spread=0.5)
+    whole = momentum_is_rate(Cells(made, 0.1), EIGENVALUE)
+    assert isinstance(whole, evidence.Tested)
+    for regime, is_spoilt in (("LR/BS", False), ("LR-0.1", True), ("LR", True)):
+        bad = (of.regime == regime) & (of.batch_size == 2048) & (of.momentum == 0)
+        status = np.where(bad, "collapsed", made["status"])
+        found = momentum_is_rate(Cells(made.assign(status=status), 0.1), EIGENVALUE)
+        assert (found != whole) == is_spoilt
+        assert found.range == ("from 64 to 1024" if is_spoilt else "")
+
+
 def test_a_difference_of_the_margin_is_rarely_none() -> None:
     of = table(regimes=REGIMES | CONTROLS)
     effect = np.where(of.momentum == 0.9, np.log2(1.5), 0.0)
