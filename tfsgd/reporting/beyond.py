@@ -170,6 +170,7 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
     for axes, epsilon in zip(panels, epsilons, strict=False):
         _curvature_points(drawing, axes, looks, attack, epsilon)
         axes.set_title(f"ε = {epsilon:g}" + (" (the paper's)" if epsilon == study.paper_epsilon else ""))
+    for axes in panels[: len(epsilons)]:  # once all are drawn: a range that is set takes no more points in
         percent_axis(axes, "accuracy")
         eigenvalue_axis(axes, "x")
         if axes not in panels[len(epsilons) - columns :]:
