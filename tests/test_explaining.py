@@ -13,7 +13,7 @@ from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.beyond import epsilon_figures
 from tfsgd.reporting.correlations import correlation_figures
 from tfsgd.reporting.curves import fails
-from tfsgd.reporting.derived import ceiling
+from tfsgd.reporting.derived import ceiling, derived
 from tfsgd.reporting.drawing import Drawing
 from tfsgd.reporting.evidence import Impossible
 from tfsgd.reporting.explaining import density
@@ -105,6 +105,18 @@ def test_the_largest_share_over_the_epochs_has_each_epochs_rate() -> None:
         v / ceiling(found.sgd, epoch) for epoch, v in enumerate(history) if v is not None and np.isfinite(v)
     ]
     assert given == pytest.approx(shares)
+
+
+def test_at_the_end_alone_a_rate_that_decays_has_no_ceiling() -> None:
+    """It is 2(1+γ) over 0.01 halved 19 times: a share of a millionth says nothing."""
+    of = experiment(**GRID)
+    constant, decays = (next(t for t in grid(of) if t.regime == label) for label in ("LR", "Benchmark"))
+    for trial in (constant, decays):
+        found = record(trial, of, explained)
+        history = (None,) * 99 + (40.0,)
+        found = found.model_copy(update={"history": {"top_hessian_eigenvalue": history}})
+        share = derived(found, None)["stability_ratio_max"]
+        assert np.isnan(share) if trial is decays else share == pytest.approx(40 / ceiling(found.sgd, 99))
 
 
 def test_what_a_snapshot_shows_and_who_never_got_there(drawn: dict[str, Drawing]) -> None:
