@@ -190,6 +190,21 @@ def test_what_follows_the_batch_size_rises_at_equal_train_loss() -> None:
     )  # fmt: skip
 
 
+def test_momentum_is_not_taken_for_the_batch_size_where_one_size_lacks_momenta() -> None:
+    """Both rise with momentum alone, and the largest batch size has the highest alone: it tells nothing of sizes."""
+    of = table()
+    made = of.filled(rng(13), 0.1 * of.momentum, 2 * of.momentum, spread=0.5)
+    largest = of.batch_size == 2048
+    some, none = (
+        both_rise_at_equal_loss("LR")(Cells(made[~(largest & dropped)], 0.1), FGSM)
+        for dropped in (of.momentum < 0.9, of.momentum >= 0.0)
+    )
+    assert some == none
+    assert isinstance(some, evidence.Tested)
+    assert abs(some.effect) < 0.4
+    assert some.cells == 9
+
+
 def test_snapshots_come_before_correlations() -> None:
     """At the end both fall with the batch size; where the train loss is equal, both rise."""
     of = table(seeds=[0, 1, 2, 3, 4])
@@ -223,6 +238,20 @@ def test_momentum_that_is_a_rate_and_momentum_that_is_more() -> None:
     assert isinstance(found.evidence, evidence.Tested)
     assert found.evidence.effect == pytest.approx(0.5, rel=0.1)
     assert found.evidence.unit.startswith("factor of momentum 0.9 against")
+
+
+def test_momentum_as_a_rate_is_spoilt_by_its_own_trials_alone() -> None:
+    """LR/BS without momentum is no control where its rate is another one."""
+    of = table(regimes=REGIMES | CONTROLS)
+    made = of.filled(rng(21), spread=0.5)
+    whole = momentum_is_rate(Cells(made, 0.1), EIGENVALUE)
+    assert isinstance(whole, evidence.Tested)
+    for regime, is_spoilt in (("LR/BS", False), ("LR-0.1", True), ("LR", True)):
+        bad = (of.regime == regime) & (of.batch_size == 2048) & (of.momentum == 0)
+        status = np.where(bad, "collapsed", made["status"])
+        found = momentum_is_rate(Cells(made.assign(status=status), 0.1), EIGENVALUE)
+        assert (found != whole) == is_spoilt
+        assert found.range == ("from 64 to 1024" if is_spoilt else "")
 
 
 def test_a_difference_of_the_margin_is_rarely_none() -> None:

@@ -10,13 +10,17 @@ import pytest
 from tests.synthetic import experiment, explained, record, write_sweep
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
+from tfsgd.reporting.beyond import epsilon_figures
+from tfsgd.reporting.correlations import correlation_figures
 from tfsgd.reporting.curves import fails
-from tfsgd.reporting.derived import ceiling
+from tfsgd.reporting.derived import ceiling, derived
 from tfsgd.reporting.drawing import Drawing
+from tfsgd.reporting.evidence import Impossible
 from tfsgd.reporting.explaining import density
 from tfsgd.reporting.figures import draw
 from tfsgd.reporting.page import write_report
 from tfsgd.reporting.studies import read_studies
+from tfsgd.reporting.verdicts import judge
 
 REAL = Path("docs/results/fmnist_stdcnn-seeds")
 GRID: dict[str, Any] = {
@@ -103,6 +107,18 @@ def test_the_largest_share_over_the_epochs_has_each_epochs_rate() -> None:
     assert given == pytest.approx(shares)
 
 
+def test_at_the_end_alone_a_rate_that_decays_has_no_ceiling() -> None:
+    """It is 2(1+γ) over 0.01 halved 19 times: a share of a millionth says nothing."""
+    of = experiment(**GRID)
+    constant, decays = (next(t for t in grid(of) if t.regime == label) for label in ("LR", "Benchmark"))
+    for trial in (constant, decays):
+        found = record(trial, of, explained)
+        history = (None,) * 99 + (40.0,)
+        found = found.model_copy(update={"history": {"top_hessian_eigenvalue": history}})
+        share = derived(found, None)["stability_ratio_max"]
+        assert np.isnan(share) if trial is decays else share == pytest.approx(40 / ceiling(found.sgd, 99))
+
+
 def test_what_a_snapshot_shows_and_who_never_got_there(drawn: dict[str, Drawing]) -> None:
     drawing = drawn["equal-loss-pgd"]
     there = rows_of(drawing, what="λ1 at train loss 0.5", curve="LR (momentum 0)")
@@ -128,6 +144,43 @@ def test_rank_correlations_find_what_orders_the_accuracy(drawn: dict[str, Drawin
         key for key in rows if key.endswith("minimal accuracy at ε = 0.1")
     ]  # it is the same everywhere
     assert all(re.fullmatch(r"[+-]\d\.\d\d", row["rank correlation"]) for row in rows.values())
+
+
+def test_a_mean_against_epsilon_counts_the_seeds_that_were_attacked(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path / "sweep", experiment(**GRID), masked)
+    logs = LogFolder(folder)
+    for of_trial in logs.records():
+        if (of_trial.sgd.batch_size, of_trial.seed) == (1024, 1):
+            kept = tuple(m for m in of_trial.measurements if m.label != "fgsm")
+            logs.write_record(of_trial.model_copy(update={"measurements": kept}))
+    (study,) = read_studies([folder])
+    found = {d.name: d for d in epsilon_figures(study) if isinstance(d, Drawing)}
+    rows = rows_of(found["epsilon-fgsm"], **{"curve": "LR (momentum 0)", "batch size": "1024"})
+    assert [(row["ε"], row["seeds"]) for row in rows] == [("0", "2"), ("0.05", "1")]
+
+
+def test_a_rank_correlation_of_λ1_is_that_of_its_claim(tmp_path: Path) -> None:
+    """Over the same cells, of which one that lost two of its seeds is none, and of λ1 on its logarithm."""
+
+    def scattered(trial: Trial) -> dict[str, Any]:
+        s = trial.settings
+        lost = (s.batch_size, s.momentum) == (1024, 0.9) and trial.seed > 0
+        spread = np.random.default_rng([s.batch_size, round(10 * s.momentum), trial.seed]).normal(size=2)
+        status = {"status": "collapsed"} if lost else {}
+        fgsm = {0.05: float(np.clip(0.5 + 0.1 * spread[0], 0, 1))}
+        return explained(trial) | status | {"eigenvalue": float(50 * 8 ** spread[1]), "fgsm": fgsm}
+
+    regimes = {"LR": {"learning_rate": 0.01, "momentum": [0.0, 0.5, 0.9]}}
+    of = experiment(**GRID | {"seeds": [0, 1, 2], "regimes": regimes})
+    [study] = read_studies([write_sweep(tmp_path / "sweep", of, scattered)])
+    plain, given = [d for d in correlation_figures(study) if isinstance(d, Drawing)]
+    judged = {j.claim.key: j for j in judge(study.trials, "mnist", "stdcnn", study.attacks, 0.05)}
+    for drawing, kind in ((plain, "plain"), (given, "given-loss")):
+        [row] = rows_of(drawing, **{"measure and accuracy": "λ1 with FGSM accuracy at ε = 0.05"})
+        evidence = judged[f"curvature-across-{kind}-fgsm-accuracy"].evidence
+        assert not isinstance(evidence, Impossible)
+        assert row["rank correlation"] == f"{evidence.effect:+.2f}"
+        assert row["cells"] == f"{evidence.cells}" == f"{3 * 4 - 1}"
 
 
 def test_only_points_that_fail_a_check_have_a_ring(folder: Path, drawn: dict[str, Drawing]) -> None:

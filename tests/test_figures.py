@@ -8,12 +8,12 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tests.synthetic import Truth, experiment, realistic, write_sweep
+from tests.synthetic import PAPER_REGIMES, Truth, experiment, realistic, write_sweep
 from tests.test_report import SMALL, with_troubles
 from tfsgd.plan.trials import Trial
 from tfsgd.reporting.drawing import PAPER, Drawing, sequence
 from tfsgd.reporting.figures import draw
-from tfsgd.reporting.panels import parts_of
+from tfsgd.reporting.panels import ROOM, parts_of
 from tfsgd.reporting.studies import read_studies
 from tfsgd.reporting.ticks import round_ticks
 
@@ -30,6 +30,7 @@ def wide(trial: Trial) -> dict[str, Any]:
     return realistic(trial) | {"eigenvalue": 10.0**exponent, "eigenvalue_history": True}
 
 
+FOUR_REGIMES: dict[str, Any] = PAPER_REGIMES | {"LR-0.1": {"learning_rate": 0.1, "momentum": [0.0]}}
 SWEEPS: dict[str, tuple[dict[str, Any], Truth]] = {
     "many": (
         {"seeds": [0], "attacks": SMALL["attacks"]},
@@ -38,6 +39,7 @@ SWEEPS: dict[str, tuple[dict[str, Any], Truth]] = {
     "troubled": (SMALL, with_troubles),
     "wide": (SMALL | {"seeds": [0]}, wide),
     "alike": (SMALL | {"seeds": [0]}, alike),
+    "four regimes": (SMALL | {"seeds": [0], "regimes": FOUR_REGIMES}, realistic),
     "one batch size, few epochs": (SMALL | {"seeds": [0], "batch_sizes": [64], "epochs": 3}, realistic),
     "one epoch": (SMALL | {"seeds": [0], "batch_sizes": [32, 256], "epochs": 1}, realistic),
 }
@@ -128,8 +130,9 @@ def test_every_panel_and_every_item_of_the_key_is_a_part(drawings: list[Drawing]
         assert len(drawing.parts) == shown + items, drawing.name
         width, height = figure.get_size_inches() * 72
         for part in drawing.parts:
-            assert -10 < part.left < part.left + part.width < width + 10, drawing.name
-            assert -10 < part.top < part.top + part.height < height + 10, drawing.name
+            least = -ROOM - 1  # nothing of it is cut off
+            assert least < part.left < part.left + part.width < width - least, drawing.name
+            assert least < part.top < part.top + part.height < height - least, drawing.name
 
 
 def test_parts_lie_where_their_axes_do() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import tfsgd.reporting.page as page_module
-from tests.synthetic import experiment, realistic, write_sweep
+from tests.synthetic import EPSILONS, Truth, experiment, realistic, write_sweep
 from tfsgd import report
 from tfsgd.errors import RequestError
 from tfsgd.plan.trials import Trial, grid
@@ -128,6 +128,9 @@ def test_page_and_json_say_the_same(troubled: Path) -> None:
         assert claim["verdict"] in text
         if claim["effect"] is not None and claim["unit"].startswith("points"):
             assert f"{claim['effect']:+.2f} points" in text
+        if claim["effect"] is not None and claim["detail"]:
+            assert f"; {claim['detail']}<" in text
+            assert f"{claim['detail']}; {claim['detail']}" not in text  # once is enough
 
 
 def test_a_report_is_reproducible(tmp_path: Path) -> None:
@@ -398,14 +401,23 @@ def test_tensorflow_is_not_imported(small: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_every_point_lies_inside_its_axes(tmp_path: Path) -> None:
-    """Also when the eigenvalues span three orders of magnitude."""
+def wide(trial: Trial) -> dict[str, Any]:
+    """Eigenvalues over three orders of magnitude."""
+    exponent = trial.settings.batch_size / 4096 - trial.settings.momentum
+    return realistic(trial) | {"eigenvalue": 10.0 ** (2.3 * exponent)}
 
-    def wide(trial: Trial) -> dict[str, Any]:
-        exponent = trial.settings.batch_size / 4096 - trial.settings.momentum
-        return realistic(trial) | {"eigenvalue": 10.0 ** (2.3 * exponent)}
 
-    (study,) = read_studies([write_sweep(tmp_path / "wide", experiment(seeds=[0]), wide)])
+def narrow_first(trial: Trial) -> dict[str, Any]:
+    """Accuracies within two points in the first panel of a figure, and far below in the others, which share its axis."""
+    near = 0.94 + 0.01 * trial.settings.batch_size / 4096
+    numbers = realistic(trial) | {"test_accuracy": 0.95, "fgsm": {0.02: near, 0.05: 0.6, 0.1: 0.5, 0.3: near}}
+    there = {"test_accuracy": 0.6, "train_loss": 0.5, "fgsm": {e: 0.2 for e in EPSILONS}}
+    return numbers | {"snapshots": {0.5: there}}
+
+
+@pytest.mark.parametrize("truth", [wide, narrow_first])
+def test_every_point_lies_inside_its_axes(tmp_path: Path, truth: Truth) -> None:
+    (study,) = read_studies([write_sweep(tmp_path / "wide", experiment(seeds=[0]), truth)])
     drawings, _ = draw(study)
     assert {"curvature-pgd", "regimes-fgsm"} <= {drawing.name for drawing in drawings}
     for drawing in drawings:

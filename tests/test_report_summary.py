@@ -10,6 +10,7 @@ from tests.test_readme import overrides_of
 from tests.test_report import SMALL
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import Trial, grid
+from tfsgd.records.folder import LogFolder
 from tfsgd.reporting import evidence
 from tfsgd.reporting.beyond_claims import BEYOND
 from tfsgd.reporting.studies import Study, read_studies
@@ -41,6 +42,21 @@ def test_every_claim_of_the_paper_is_in_one_line_with_verdict_number_and_n(tmp_p
     assert falls.found[0].number.endswith("points per doubling")
     assert falls.n == "3 seeds x 3 batch sizes (64-4096)"
     assert len(lines) < 25
+
+
+def test_metrics_that_were_measured_on_other_cells_have_an_n_of_their_own(tmp_path: Path) -> None:
+    folder = sweep(tmp_path)
+    logs = LogFolder(folder)
+    for record in logs.records():
+        if record.sgd.batch_size == 4096 and record.seed == 2:
+            kept = tuple(m for m in record.measurements if m.label != "fgsm")
+            logs.write_record(record.model_copy(update={"measurements": kept}))
+    _, judgements = judged(folder)
+    falls = next(x for x in lines_of(judgements) if x.statement.startswith("Under LR, accuracy falls"))
+    assert falls.n == (
+        "natural accuracy: 3 seeds x 3 batch sizes (64-4096); FGSM accuracy: 3 seeds x 2 batch sizes (64-512); "
+        "PGD accuracy: 3 seeds x 3 batch sizes (64-4096)"
+    )
 
 
 def test_a_claim_on_the_floor_is_told_where_it_is_not(tmp_path: Path) -> None:
@@ -77,6 +93,19 @@ def test_it_names_the_command_that_would_decide_more(
     )
     a_trial = study.trials[["seconds_train", "seconds_attacks", "seconds_hessian"]].sum(axis=1).mean()
     assert advice.hours == f"{a_trial * 2 * 11 / 3600:.0f} h"
+
+
+def test_more_seeds_cost_what_the_plan_has_of_each(tmp_path: Path) -> None:
+    """Trials that are not planned any more are not trained under new seeds."""
+    folder = sweep(tmp_path)
+    before = advice_of(*judged(folder))
+    fewer = experiment(**SMALL | {"seeds": [0, 1, 2], "batch_sizes": [64, 512]})
+    LogFolder(folder).write_experiment(fewer)
+    study, judgements = judged(folder)
+    assert (study.planned, len(study.trials)) == (21, 33)
+    after = advice_of(study, judgements)
+    assert after.command == before.command
+    assert float(after.hours.split()[0]) == pytest.approx(21 / 33 * float(before.hours.split()[0]), abs=1)
 
 
 def test_an_unfinished_sweep_is_to_be_finished(tmp_path: Path) -> None:

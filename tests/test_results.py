@@ -4,9 +4,12 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from scripts.results import BLOCK, PAGES, RESULTS, filled, span, unused_figures
+from scripts import findings
+from scripts.results import BLOCK, PAGES, RESULTS, filled, unused_figures
+from scripts.spans import lost, momenta_of, moves, sizes_of, span, trials
 from scripts.words import said
 from tests.test_readme import overrides_of
 from tfsgd.plan.reading import load_experiment
@@ -114,3 +117,57 @@ def test_a_span_is_its_ends() -> None:
     assert span([0.5], ".1%") == "50.0 %"
     assert span([0.5, 0.25], ".1%") == "25.0–50.0 %"
     assert span([float("nan")], ".1f") == "(not measured)"
+
+
+# Sentences on a grid that is no full product
+
+
+@pytest.fixture(scope="module")
+def seeds() -> pd.DataFrame:
+    return trials(RESULTS / "fmnist_stdcnn-seeds")
+
+
+@pytest.fixture(scope="module")
+def uneven(seeds: pd.DataFrame) -> pd.DataFrame:
+    """With four times the largest batch size, at momenta 0 and 0.9 of the paper's regimes; LR/BS collapses there."""
+    seeds = seeds[seeds.batch_size <= 1024]
+    more = seeds[(seeds.batch_size == 1024) & seeds.momentum.isin([0.0, 0.9]) & seeds.order.notna()]
+    status = more.status.where(more.regime != "LR/BS", "collapsed")
+    return pd.concat([seeds, more.assign(batch_size=4096, status=status)], ignore_index=True)
+
+
+def sentences(t: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(findings, "trials", lambda folder: t)
+    return "\n".join(findings.findings(RESULTS))
+
+
+def test_sentences_speak_of_batch_sizes_whose_networks_were_measured(
+    uneven: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = sentences(uneven, monkeypatch)
+    assert "not measured" not in text
+    assert "at 4096 3 of 3 networks collapsed" in text
+    assert "under LR at batch size 4096 (momenta 0, 0.9)" in text
+    assert text.count("against") == 4  # momentum 0.9 and its rate alone, at 64 and 1024
+    assert sizes_of(uneven, ("LR/BS", 0.0)) == [64, 256, 1024]
+    assert momenta_of(uneven, "LR", 4096) == [0.0, 0.9]
+    assert (lost(uneven, "LR/BS", 4096, 0.9), lost(uneven, "LR", 4096)) == ("3 of 3", "")
+
+
+def test_a_sentence_does_not_say_what_the_numbers_do_not(
+    uneven: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bold = "**The more robust networks are the less sure ones**"
+    assert bold in sentences(uneven, monkeypatch)
+    assert bold not in sentences(uneven.assign(confidence=0.9), monkeypatch)
+    assert "mean confidence goes from 0.90 to 0.90" in sentences(uneven.assign(confidence=0.9), monkeypatch)
+    flat = sentences(uneven.assign(eigenvalue=50.0, stability_ratio=0.5), monkeypatch)
+    for claimed in ("λ1 with it", "Momentum flattens", "Flatter is less robust"):
+        assert claimed in sentences(uneven, monkeypatch)
+        assert claimed not in flat
+
+
+def test_values_move_only_where_ranges_do_not_overlap() -> None:
+    assert moves([1.0, 2.0], [2.5, 3.0]) == 1
+    assert moves([2.5, 3.0], [1.0, 2.0]) == -1
+    assert moves([1.0, 2.0], [1.5, 3.0]) == moves([], [1.0]) == 0

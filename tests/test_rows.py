@@ -60,3 +60,15 @@ def test_a_setting_that_an_older_record_does_not_name_is_the_default() -> None:
         ]
         rows.append(Row(made.model_copy(update={"measurements": tuple(older)}), Path("x")))
     assert list(table_of(alike(rows))["trace"]) == [7.0] * 3
+
+
+def test_an_epsilon_that_is_asked_for_and_measured_nowhere_has_no_column() -> None:
+    """Else figures have an empty panel, and claims say that there is no trial."""
+    of = experiment(seeds=[0])
+    more = of.model_copy(update={"attacks": experiment(attacks={"pgd": {"epsilon": [0.3, 0.5]}}).attacks})
+    known, other = (record(trial, of) for trial in grid(of)[:2])
+    bare = known.model_copy(update={"measurements": ()})
+    table = table_of([Row(r, Path("x"), (more,)) for r in (bare, other)])
+    assert "pgd_0.5" not in table
+    assert ("pgd", 0.5) not in table.attrs["attacks"]
+    assert list(table["pgd_0.3"].isna()) == [True, False]  # of a trial that lacks it there is no number

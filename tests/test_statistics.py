@@ -47,6 +47,16 @@ def test_rank_correlation_is_spearmans_and_its_partial_form() -> None:
     assert freedom == 9
 
 
+def test_means_that_differ_by_rounding_alone_are_ties() -> None:
+    """Of accuracies on so many images equal means are common, and floats of equal sums differ in their last bit."""
+    above, x = 0.1 + 0.2, np.array([1.0, 2.0, 3.0, 4.0])
+    assert above > 0.3
+    tied = rank_correlation(x, np.array([0.3, 0.3, 0.5, 0.6]), [""] * 4)
+    assert rank_correlation(x, np.array([above, 0.3, 0.5, 0.6]), [""] * 4) == tied
+    assert rank_correlation(x, np.array([0.3, above, 0.5, 0.6]), [""] * 4) == tied
+    assert rank_correlation(x, np.array([0.3, 0.3 + 1e-9, 0.5, 0.6]), [""] * 4)[0] == pytest.approx(1)
+
+
 def test_rank_correlation_within_regimes_ignores_differences_between_them() -> None:
     x = np.array([1.0, 2, 3, 4, 11, 12, 13, 14])
     y = np.array([4.0, 3, 2, 1, 14, 13, 12, 11])

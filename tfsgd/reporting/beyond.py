@@ -120,8 +120,9 @@ def _epsilon_curves(
         points = [(e, mean, f"{says}{e:g}: {in_words(mean)}") for e, mean in means.items()]
         face = PAPER if undertrained else curve.colour
         markers(drawing, axes, curve, points, curve.marker, markersize=5, markerfacecolor=face)
-        shared = {"curve": line.label, "batch size": str(size), "seeds": str(len(cell))}
-        drawing.values += [shared | {"ε": f"{e:g}", "mean": in_words(mean)} for e, mean in means.items()]
+        for e, mean in means.items():
+            row = {"curve": line.label, "batch size": str(size), "ε": f"{e:g}", "mean": in_words(mean)}
+            drawing.values.append(row | {"seeds": f"{cell[columns[e]].count()}"})
 
 
 def _epsilon_axis(axes: Axes, epsilons: Sequence[float]) -> None:
@@ -130,7 +131,7 @@ def _epsilon_axis(axes: Axes, epsilons: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(FixedLocator([0.0, *epsilons]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda e, _: f"{e:g}"))
     axes.tick_params(axis="x", labelrotation=60)
-    axes.set_xlabel("ε (square-root axis)")
+    axes.set_xlabel("ε")
 
 
 # Against the eigenvalue
@@ -154,9 +155,12 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
     caption = (
         f"One point a {'cell, the mean over its seeds' if many else 'trial'}, every regime and momentum; what "
         "belongs to two regimes has the first one's colour. All panels have one range of accuracy. "
-        "Hollow markers: under-trained. Crosses at the left edge: collapsed, whatever their λ1. If λ1 explained "
-        "robustness, the points would fall from left to right within every colour."
+        "If λ1 explained robustness, the points would fall from left to right within every colour."
     )
+    if _is_undertrained(study.trials).any():
+        caption += " Hollow markers: under-trained."
+    if (study.trials["status"] == "collapsed").any():
+        caption += " Crosses at the left edge: collapsed, whatever their λ1."
     if any_fails(study.trials, [attack]):
         caption += " Rings: the trial fails a check of its robustness (see the table of trials)."
     title = f"λ1 against {attack_name(attack)} accuracy, {place(study)}"
@@ -166,6 +170,7 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
     for axes, epsilon in zip(panels, epsilons, strict=False):
         _curvature_points(drawing, axes, looks, attack, epsilon)
         axes.set_title(f"ε = {epsilon:g}" + (" (the paper's)" if epsilon == study.paper_epsilon else ""))
+    for axes in panels[: len(epsilons)]:  # once all are drawn: a range that is set takes no more points in
         percent_axis(axes, "accuracy")
         eigenvalue_axis(axes, "x")
         if axes not in panels[len(epsilons) - columns :]:

@@ -43,7 +43,10 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "effective_learning_rate": ("", "eta / (1 - gamma)"),
     "noise_scale": ("", "eta N / (b (1 - gamma))"),
     "stability_ratio": ("", "lambda1 eta / (2 (1 + gamma)) at the end; 1 is the edge of stability"),
-    "stability_ratio_max": ("", "the largest over the epochs in which lambda1 was recorded"),
+    "stability_ratio_max": (
+        "",
+        "the largest over the epochs in which lambda1 was recorded; empty where eta decays and that was at the end alone",
+    ),
     "confidence": ("0 to 1", "mean probability of the predicted class"),
     "margin": ("logits", "mean of the true class's logit minus the largest other"),
     "calibration_error": ("0 to 1", "expected calibration error"),

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tfsgd.plan.wanted import HESSIAN
-from tfsgd.reporting.cells import Cells, Metric, attacked
+from tfsgd.reporting.cells import Cells, Metric, attacked, with_enough_seeds
 from tfsgd.reporting.contrasts import on_floor
 from tfsgd.reporting.curves import place
 from tfsgd.reporting.drawing import WIDTH, Drawing, Made
-from tfsgd.reporting.paper import MIN_CELLS, attack_name
+from tfsgd.reporting.paper import MIN_CELLS, MIN_SEEDS, attack_name
 from tfsgd.reporting.rows import attack_column, curvature_column
 from tfsgd.reporting.statistics import fisher_interval, rank_correlation
 from tfsgd.reporting.studies import Study
@@ -97,20 +97,25 @@ def measures_of(study: Study, rows: pd.DataFrame) -> dict[str, str]:
 
 
 def _can_be_told_apart(rows: pd.DataFrame, metric: Metric, chance: float) -> bool:
-    means = rows.groupby(SETTINGS)[metric.column].mean().dropna().to_numpy()
+    means = _means(rows.assign(y=rows[metric.column]), ["y"])["y"].to_numpy()
     return len(means) >= MIN_CELLS and len(set(means)) > 1 and not on_floor(means[None], metric, chance)
 
 
 def _correlation(rows: pd.DataFrame, column: str, metric: Metric, given: bool) -> _Found | None:
-    values = rows[SETTINGS].assign(
-        x=rows[column].astype(float), y=rows[metric.column], loss=rows["train_loss"]
-    )
-    means = values.dropna(subset=["x", "y", "loss"]).groupby(SETTINGS)[["x", "y", "loss"]].mean()
+    x = Metric(column, column).scaled(rows[column].astype(float))
+    values = rows.assign(x=x, y=rows[metric.column], loss=rows["train_loss"])
+    means = _means(values, ["x", "y", "loss"])
     if len(means) < MIN_CELLS or means["x"].nunique() < 2:
         return None
     loss = means["loss"].to_numpy() if given else None
     rho, freedom = rank_correlation(means["x"].to_numpy(), means["y"].to_numpy(), [""] * len(means), loss)
     return _Found(rho, *fisher_interval(rho, freedom), len(means))
+
+
+def _means(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Cell means of these columns, as the claims take them: without a cell of which too few seeds are left."""
+    known = rows[[*SETTINGS, "seed", *columns]].dropna(subset=columns)
+    return with_enough_seeds(known, SETTINGS, known["seed"].nunique()).groupby(SETTINGS)[columns].mean()
 
 
 # Drawing
@@ -137,8 +142,8 @@ def _matrix(study: Study, name: str, given: bool, what: _Axis) -> Drawing:
         f"Rank correlation with adversarial accuracy{' at equal train loss' if given else ''}, {place(study)}"
     )
     caption = (
-        "Spearman's correlation over the means of all cells, in hundredths; pointing at one shows its 95 % interval "
-        "(Fisher's). Bold: the interval does not hold 0, without any correction for the number of correlations: it is "
+        "Spearman's correlation over cell means, of λ1 on its logarithm, in hundredths; a cell of which fewer than "
+        f"{MIN_SEEDS} seeds are left is not in it. Pointing at one shows its 95 % interval (Fisher's). Bold: the interval does not hold 0, without any correction for the number of correlations: it is "
         "a map to look around on, not a test. Attacks under which all cells are on the floor are left out."
     )
     if given:

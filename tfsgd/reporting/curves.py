@@ -161,7 +161,7 @@ def curve_of(drawing: Drawing, axes: Axes, line: Line, view: View, shift: float 
         if m.seeds < m.trained:
             axes.annotate(
                 f"{m.seeds} of {m.trained}", (m.batch_size * shift, m.mean), (0, 8), textcoords="offset points",
-                color=line.colour, fontsize=8, ha="center",
+                color=line.colour, fontsize=8, ha="center", zorder=6,
             )  # fmt: skip
     drawing.values += [_value_row(line.label, mean, view) for mean in means]
     _bad_trials(drawing, axes, line, rows, view, shift)

@@ -18,7 +18,8 @@ def derived(record: Record, descent: Measurement | None) -> dict[str, Any]:
     - `descent_residual`: of that eigenvalue; 0 where it has converged.
     - `stability_ratio`: lambda1 eta / (2 (1 + gamma)) at the end: 1 is the edge of stability of gradient descent
       with momentum (Cohen et al. 2021, equation 2). NaN where the rate decays, so that the last one means nothing.
-    - `stability_ratio_max`: the largest over the epochs in which lambda1 was recorded, each with its own rate.
+    - `stability_ratio_max`: the largest over the epochs in which lambda1 was recorded, each with its own rate. NaN
+      where the rate decays and that was at the end alone.
 
     Args:
         record: of the trial.
@@ -29,6 +30,8 @@ def derived(record: Record, descent: Measurement | None) -> dict[str, Any]:
     ratios = [
         value / ceiling(s, epoch) for epoch, value in enumerate(record.stability_history) if value is not None
     ]
+    if s.halve_every_epochs and len(ratios) < 2:
+        ratios = []
     return {
         "updates": record.updates or record.epochs * record.steps,
         "effective_learning_rate": effective,

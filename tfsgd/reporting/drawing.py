@@ -322,14 +322,19 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def figure_key(figure: Figure, handles: Sequence[Line2D], columns: int, title: str | None = None) -> None:
-    figure.legend(
-        handles=list(handles),
-        loc="outside lower center",
-        ncols=columns,
-        title=title,
-        handlelength=2.4,
-        columnspacing=1.2,
-    )
+    """The key below a figure, in fewer columns where so many are wider than the figure."""
+    for count in range(columns, 0, -1):
+        key = figure.legend(
+            handles=list(handles),
+            loc="outside lower center",
+            ncols=count,
+            title=title,
+            handlelength=2.4,
+            columnspacing=1.2,
+        )
+        if count == 1 or key.get_window_extent().width <= figure.bbox.width:
+            return
+        key.remove()
 
 
 def sequence(count: int) -> list[tuple[str, str]]:

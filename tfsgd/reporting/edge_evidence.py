@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,6 +132,13 @@ class _Control:
 
 
 def momentum_is_rate(cells: Cells, metric: Metric) -> Evidence:
+    """`momentum_alike`, where LR and the cells that LR is compared with train; others may collapse."""
+    rates = _rates(cells)
+    controls = {other for cell in rates for other in rates if _is_control(other, cell, rates)}
+    return where_it_trains(momentum_alike, lambda cell: cell[0] == "LR" or cell in controls)(cells, metric)
+
+
+def momentum_alike(cells: Cells, metric: Metric) -> Evidence:
     """At each momentum γ of LR the metric is, within the margin, that without momentum at the rate η/(1−γ).
 
     Two one-sided tests for each momentum, averaged over the batch sizes; all must pass.
@@ -174,26 +181,35 @@ def momentum_is_rate(cells: Cells, metric: Metric) -> Evidence:
 
 def _controls(cells: Cells, metric: Metric) -> list[_Control]:
     """For each momentum of LR; where some have enough batch sizes for a test, only these."""
-    keys = ["regime", "batch_size", "momentum", "learning_rate", "halve_every_epochs", "epochs"]
-    rows = cells.rows[keys].drop_duplicates()
-    rows = rows[rows["halve_every_epochs"].isna()].to_dict("records")
-    rates = {(r["regime"], r["batch_size"], r["momentum"]): (r["learning_rate"], r["epochs"]) for r in rows}
+    rates = _rates(cells)
     found: dict[float, list[tuple[Cell, Cell]]] = {}
-    for cell, (rate, epochs) in rates.items():
-        regime, size, momentum = cell
-        if regime != "LR" or momentum == 0 or not cells.enough(metric, cell):
-            continue
-        for other, (its_rate, its_epochs) in rates.items():
-            alike = other[1:] == (size, 0.0) and its_epochs == epochs
-            if alike and math.isclose(its_rate, rate / (1 - momentum)) and cells.enough(metric, other):
-                found.setdefault(momentum, []).append((cell, other))
-                break
+    for cell in rates:
+        alike = (other for other in rates if _is_control(other, cell, rates) and cells.enough(metric, other))
+        control = next(alike, None)
+        if control and cells.enough(metric, cell):
+            found.setdefault(cell[2], []).append((cell, control))
     controls = [
         _Control(momentum, *map(tuple, zip(*sorted(pairs), strict=True)))
         for momentum, pairs in sorted(found.items())
     ]
     need = min(MIN_BATCH_SIZES, max((len(control.cells) for control in controls), default=0))
     return [control for control in controls if len(control.cells) >= need]
+
+
+def _rates(cells: Cells) -> dict[Cell, tuple[float, int]]:
+    """Learning rate and epochs of each cell whose rate is constant, whatever became of its trials."""
+    keys = ["regime", "batch_size", "momentum", "learning_rate", "halve_every_epochs", "epochs"]
+    rows = cells.rows[keys].drop_duplicates()
+    rows = rows[rows["halve_every_epochs"].isna()].to_dict("records")
+    return {(r["regime"], r["batch_size"], r["momentum"]): (r["learning_rate"], r["epochs"]) for r in rows}
+
+
+def _is_control(other: Cell, cell: Cell, rates: Mapping[Cell, tuple[float, int]]) -> bool:
+    """Whether a cell trains without momentum as a cell of LR does with it: equal size, epochs, and η/(1−γ)."""
+    (regime, size, momentum), (rate, epochs), (its_rate, its_epochs) = cell, rates[cell], rates[other]
+    if regime != "LR" or momentum == 0 or other[1:] != (size, 0.0) or its_epochs != epochs:
+        return False
+    return math.isclose(its_rate, rate / (1 - momentum))
 
 
 def _weights(control: _Control, wanted: list[Cell]) -> Array:

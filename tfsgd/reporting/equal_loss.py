@@ -68,8 +68,8 @@ def _figure(study: Study, lines: Sequence[Line], attack: str, epsilon: float) ->
                 else:
                     curve_of(drawing, axes, *_there(line, view, loss), shift)
         left.set_title("at the end" if loss is None else f"train loss {loss:g}", loc="left")
-        percent_axis(left, "accuracy")
     for left, right in grid:
+        percent_axis(left, "accuracy")  # once all are drawn: a range that is set takes no more points in
         for axes in (left, right):
             batch_axis(axes, lines)
             if axes not in grid[-1]:

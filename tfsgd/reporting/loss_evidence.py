@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric, with_enough_seeds
 from tfsgd.reporting.contrasts import nothing, on_floor, shortfall_of
 from tfsgd.reporting.eigen_evidence import both_rise
 from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested
+from tfsgd.reporting.momentum_evidence import momentum_levels
 from tfsgd.reporting.paper import BASE_MOMENTUM, MIN_CELLS, MIN_SEEDS, ZERO
 from tfsgd.reporting.ranges import where_it_trains
 from tfsgd.reporting.rows import at_loss
@@ -24,6 +24,7 @@ from tfsgd.reporting.statistics import (
     flipped_signs,
     permuted_correlation,
     rank_correlation,
+    ranks_of,
     t_quantile,
 )
 
@@ -34,7 +35,7 @@ def both_rise_at_equal_loss(regime: str) -> Callable[[Cells, Metric], Evidence]:
     """λ1 and the adversarial accuracy both rise with the batch size, also at equal train loss.
 
     Where networks were kept at equal train loss, the slopes there; else partial rank correlations with the batch
-    size over all momenta of the regime, given the train loss at the end.
+    size over the regime's momenta, given the train loss at the end.
     """
 
     def evidence(cells: Cells, metric: Metric) -> Evidence:
@@ -78,9 +79,12 @@ def _at_snapshot(cells: Cells, metric: Metric, loss: float) -> Cells:
 
 
 def _given_loss(cells: Cells, metric: Metric, regime: str) -> Evidence:
+    """Over batch sizes that all have the same momenta: else what momentum does would look like what the size does."""
     if metric.column not in cells.rows:
         return nothing(cells, metric, "it needs an attack")
+    sizes, momenta = momentum_levels(cells, metric, [regime], unshared=False)
     rows = cells.rows[(cells.rows["regime"] == regime) & (cells.rows["status"] == "completed")]
+    rows = rows[rows["batch_size"].isin(sizes) & rows["momentum"].isin(momenta)]
     table = _table(
         cells, rows, {"y": metric.scaled(rows[metric.column]), "c": EIGENVALUE.scaled(rows["eigenvalue"])}
     )
@@ -185,7 +189,7 @@ class _Compared:
 
 
 def _compared(rows: pd.DataFrame) -> _Compared:
-    y, *both = (stats.rankdata(rows[c].to_numpy(dtype=float)) for c in ("y", "confidence", "curvature"))
+    y, *both = (ranks_of(rows[c].to_numpy(dtype=float)) for c in ("y", "confidence", "curvature"))
     y = (y - y.mean()) / max(float(y.std()), ZERO)
     parts = [y * (ranks - ranks.mean()) / max(float(ranks.std()), ZERO) for ranks in both]
     first, second = (float(part.mean()) for part in parts)

@@ -21,7 +21,7 @@ def momentum_trend(regime: str, sign: int) -> Gather:
     """The metric rises (sign 1) or falls (-1) with momentum, on average over the batch sizes."""
 
     def evidence(cells: Cells, metric: Metric) -> Evidence:
-        sizes, momenta = _momentum_levels(cells, metric, [regime], unshared=False)
+        sizes, momenta = momentum_levels(cells, metric, [regime], unshared=False)
         if not sizes or len(momenta) < 2:
             return _no_momenta(cells, metric, [regime], len(sizes), len(momenta))
 
@@ -39,7 +39,7 @@ def momentum_constant(regime: str) -> Gather:
     """Any two momenta give the same metric within the margin, on average over the batch sizes."""
 
     def evidence(cells: Cells, metric: Metric) -> Evidence:
-        sizes, momenta = _momentum_levels(cells, metric, [regime], unshared=False)
+        sizes, momenta = momentum_levels(cells, metric, [regime], unshared=False)
         if not sizes or len(momenta) < 2:
             return _no_momenta(cells, metric, [regime], len(sizes), len(momenta))
         members = np.kron(np.eye(len(momenta)), np.full(len(sizes), 1 / len(sizes)))
@@ -66,7 +66,7 @@ def _matters_more(cells: Cells, metric: Metric) -> Evidence:
     regimes = BOTH
     if not all(cells.momenta(r) for r in regimes):
         return nothing(cells, metric, "it needs LR and LR/BS")
-    sizes, momenta = _momentum_levels(cells, metric, regimes, unshared=True)
+    sizes, momenta = momentum_levels(cells, metric, regimes, unshared=True)
     if not sizes or len(momenta) < 2:
         return _no_momenta(cells, metric, regimes, len(sizes), len(momenta))
     wanted = _momentum_cells("LR", sizes, momenta) + _momentum_cells("LR/BS", sizes, momenta)
@@ -99,10 +99,10 @@ def _either_sign(found: Tested, table: Array, difference: Array, total: Array) -
     )
 
 
-def _momentum_levels(
+def momentum_levels(
     cells: Cells, metric: Metric, regimes: Sequence[str], unshared: bool
 ) -> tuple[list[int], list[float]]:
-    """The batch sizes and momenta that all of the regimes have under enough seeds."""
+    """The batch sizes and momenta that all of the regimes have under enough seeds, each size with each momentum."""
 
     def there(b: int, m: float) -> bool:
         return all(cells.enough(metric, (r, b, m)) for r in regimes) and not (

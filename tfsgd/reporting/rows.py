@@ -129,12 +129,12 @@ class Row:
         return self.found.get(DESCENT) if self.record.batch_norm else self.top_eigenvalue
 
     @property
-    def attacks(self) -> dict[tuple[str, float], Measurement | None]:
-        """By label and epsilon, those that were measured besides first."""
+    def attacks(self) -> dict[tuple[str, float], Measurement]:
+        """What was measured, by label and epsilon, that besides what is asked for first."""
         return {
             (label, epsilon): found
             for (kind, label, epsilon), found in self.found.items()
-            if kind == "attack" and epsilon is not None
+            if kind == "attack" and epsilon is not None and found
         }
 
     @property
@@ -247,8 +247,8 @@ def _attack_columns(row: Row) -> dict[str, Any]:
     """Accuracies, and what an attack found besides in columns such as `minimal_0.3_median`."""
     columns: dict[str, Any] = {}
     for key, found in row.attacks.items():
-        columns[attack_column(*key)] = found.accuracy if found else None
-        for name, value in found.values.items() if found else ():
+        columns[attack_column(*key)] = found.accuracy
+        for name, value in found.values.items():
             if name not in ("accuracy", "clean_accuracy") and not isinstance(value, list | tuple):
                 columns[f"{attack_column(*key)}_{name}"] = value
     return columns

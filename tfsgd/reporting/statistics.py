@@ -161,9 +161,15 @@ def _ranks_within(values: Array, labels: NDArray[np.str_]) -> Array:
     ranks = np.zeros(len(values))
     for label in np.unique(labels):
         inside = labels == label
-        ranked = stats.rankdata(values[inside])
+        ranked = ranks_of(values[inside])
         ranks[inside] = (ranked - ranked.mean()) / inside.sum()
     return ranks
+
+
+def ranks_of(values: Array) -> Array:
+    """Ranks from 1 up, ties in the middle; means that differ by rounding alone, below 1e-12 of the largest, are ties."""
+    largest = float(np.abs(values).max(initial=0.0))
+    return np.asarray(stats.rankdata(np.round(values / (largest or 1.0), 12)))
 
 
 def flipped_signs(differences: Array) -> tuple[float, float]:

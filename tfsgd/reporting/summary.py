@@ -24,6 +24,7 @@ class Found:
     verdict: str
     number: str
     where: str  # a range of batch sizes, another epsilon; empty: as it was asked
+    n: str  # seeds and cells; empty: no numbers
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,13 @@ class Line:
 
     statement: str
     found: list[Found]
-    n: str
+
+    @property
+    def n(self) -> str:
+        """Seeds and cells, once where all metrics have the same."""
+        if len({found.n for found in self.found}) == 1:
+            return self.found[0].n
+        return "; ".join(f"{found.metric}: {found.n or 'none'}" for found in self.found)
 
 
 def lines_of(judgements: Sequence[Judgement]) -> list[Line]:
@@ -46,8 +53,7 @@ def lines_of(judgements: Sequence[Judgement]) -> list[Line]:
             name = "λ1" if claim.metric.is_eigenvalue else general
             batch = claim.group in GROUPS[:3] and not claim.metric.is_eigenvalue
             statement = claim.statement.replace(claim.metric.name, "accuracy" if batch else name)
-            line = lines.setdefault(statement, Line(statement, [], shown.evidence.n))
-            line.found.append(_found(shown, judgement))
+            lines.setdefault(statement, Line(statement, [])).found.append(_found(shown, judgement))
     return list(lines.values())
 
 
@@ -74,6 +80,7 @@ def _found(judgement: Judgement, asked: Judgement) -> Found:
         judgement.verdict,
         numbers_of(e, interval=False).split(" between ")[0],
         "; ".join(where),
+        e.n,
     )
 
 
@@ -111,7 +118,7 @@ def advice_of(study: Study, judgements: Sequence[Judgement]) -> Advice:
         return Advice("Every claim that these trials can test is decided")
     count = max(MIN_SEEDS - len(seeds), MORE_SEEDS if len(seeds) >= MIN_SEEDS else 0)
     more = [seed for seed in range(max(seeds) + count + 1) if seed not in seeds][:count]
-    trials = round(len(study.trials) / len(seeds)) * count
+    trials = round((study.planned or len(study.trials)) / len(seeds)) * count
     wanted = f"seeds=[{','.join(map(str, sorted([*seeds, *more])))}]"
     return _advice(study, lacking, counted(count, "more seed"), ["--set", wanted], trials)
 

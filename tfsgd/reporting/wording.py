@@ -143,7 +143,6 @@ def _shown_judgement(j: Judgement) -> dict[str, Any]:
         "verdict": j.verdict,
         "why": j.why,
         "effect": numbers_of(e) or "none",
-        "detail": e.detail,
         "doubts": e.doubts,
         "n": e.n or "none",
         "p": _number(e.p) if isinstance(e, Tested) else "none",
