@@ -280,6 +280,20 @@ def test_without_the_same_rate_momentum_has_no_control() -> None:
 # Confidence
 
 
+def test_seeds_of_a_correlation_are_those_with_cells_enough_for_one() -> None:
+    """Two more seeds of one cell are no seeds of a correlation over all; where each has a few cells, there is none."""
+    of = table(seeds=[0, 1, 2, 3, 4], regimes={"LR": REGIMES["LR"]})
+    made = of.explained(of.filled(rng(22)), 0.8 + 0.05 * rng(23).normal(size=len(of.base)))
+    place = np.unique(of.doublings + of.momentum, return_inverse=True)[1]  # of a cell
+    more_of_one = (of.seed < 3) | (place == 0)
+    apart = (of.seed - place) % 5 < 3  # of each cell three seeds, of each seed 7 or 8 of 12 cells
+    for kept, seeds in ((more_of_one, 3), (apart, 2)):
+        for gather in (explains(False, False), follows_confidence, both_rise_at_equal_loss("LR")):
+            e = gather(Cells(made[kept], 0.1), FGSM)
+            assert (e.seeds, e.n) == (seeds, f"12 cells, {seeds} seeds")
+            assert isinstance(e, evidence.Tested) == (seeds == 3)
+
+
 def test_robustness_that_follows_confidence_or_curvature() -> None:
     of = table(**MANY)
     cause = rng(18).normal(size=7)[np.log2(of.batch_size / 64).astype(int)] + of.momentum

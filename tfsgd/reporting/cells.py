@@ -17,6 +17,7 @@ from tfsgd.reporting.paper import (
     BAD,
     DOUBTFUL,
     EIGENVALUE_MARGIN,
+    MIN_CELLS,
     MIN_SEEDS,
     RESIDUAL_LIMIT,
     attack_name,
@@ -29,7 +30,9 @@ from tfsgd.reporting.statistics import Array
 Cell = tuple[str, int, float]  # regime of the paper or `other: name`, batch size, momentum
 
 
-Points = tuple[pd.DataFrame, list[pd.DataFrame]]  # x, y, train_loss by cell; and for each seed
+Points = tuple[
+    pd.DataFrame, list[pd.DataFrame]
+]  # x, y, train_loss by cell; and for each seed, see `of_each_seed`
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,12 @@ def attacked(attack: str, epsilon: float) -> Metric:
 def with_enough_seeds(rows: pd.DataFrame, keys: list[str], seeds: int) -> pd.DataFrame:
     """The rows of cells that were measured under 3 seeds, or under all where there are fewer."""
     return rows[rows.groupby(keys)["seed"].transform("nunique") >= min(MIN_SEEDS, seeds)]
+
+
+def of_each_seed(rows: pd.DataFrame, cells: int) -> list[pd.DataFrame]:
+    """The rows of each seed that has the 8 cells of a rank correlation of its own, or all where there are fewer."""
+    of_seeds = (of_seed for _, of_seed in rows.groupby("seed"))
+    return [of_seed for of_seed in of_seeds if len(of_seed) >= min(MIN_CELLS, cells)]
 
 
 class Cells:
@@ -223,5 +232,5 @@ class Cells:
             )
             table = with_enough_seeds(table, keys, len(self.all_seeds))
             means = table.groupby(keys, as_index=False)[["x", "y", "train_loss"]].mean()
-            self._points[metric.column] = means, [of_seed for _, of_seed in table.groupby("seed")]
+            self._points[metric.column] = means, of_each_seed(table, len(means))
         return self._points[metric.column]

@@ -109,9 +109,7 @@ def _columns(
 
 def _seeds_agree(seeds: Sequence[pd.DataFrame], within: bool, given_loss: bool) -> tuple[bool, bool]:
     """Whether the correlation is below zero, or above, by Student's t over one correlation a seed."""
-    found = [
-        rank_correlation(*_columns(rows, within, given_loss)) for rows in seeds if len(rows) >= MIN_CELLS
-    ]
+    found = [rank_correlation(*_columns(rows, within, given_loss)) for rows in seeds]
     of_seed = np.arctanh(np.clip([rho for rho, freedom in found if freedom >= 3], -0.999, 0.999))
     if len(of_seed) < MIN_SEEDS:
         return False, False

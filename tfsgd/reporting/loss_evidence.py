@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric, with_enough_seeds
+from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric, of_each_seed, with_enough_seeds
 from tfsgd.reporting.contrasts import nothing, on_floor, shortfall_of
 from tfsgd.reporting.eigen_evidence import both_rise
 from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested
@@ -89,7 +89,7 @@ def _given_loss(cells: Cells, metric: Metric, regime: str) -> Evidence:
         cells, rows, {"y": metric.scaled(rows[metric.column]), "c": EIGENVALUE.scaled(rows["eigenvalue"])}
     )
     means = table.groupby(SETTINGS, as_index=False)[["y", "c", "train_loss"]].mean()
-    seeds = [of_seed for _, of_seed in table.groupby("seed")]
+    seeds = of_each_seed(table, len(means))
     basis = _basis_of(means, seeds) | {
         "unit": "rank correlation with the batch size at equal train loss",
         "spoilt": cells.spoilt(EIGENVALUE, lambda cell: cell[0] == regime),
@@ -106,10 +106,7 @@ def _given_loss(cells: Cells, metric: Metric, regime: str) -> Evidence:
     shortfall = shortfall_of(len(seeds), means["batch_size"].nunique())
     if shortfall:
         return Described(reason=shortfall, **basis)
-    signs = [
-        _signs([rank_correlation(*_with_size(rows, column)) for rows in _enough(seeds)])
-        for column in ("y", "c")
-    ]
+    signs = [_signs([rank_correlation(*_with_size(rows, column)) for rows in seeds]) for column in ("y", "c")]
     p_less = [robust.p_less, curved.p_less]
     return Tested(
         interval=fisher_interval(robust.rho, robust.freedom),
@@ -148,7 +145,7 @@ def follows_confidence(cells: Cells, metric: Metric) -> Evidence:
     }
     table = _table(cells, rows, columns)
     means = table.groupby(SETTINGS, as_index=False)[[*columns]].mean()
-    seeds = [of_seed for _, of_seed in table.groupby("seed")]
+    seeds = of_each_seed(table, len(means))
     basis = _basis_of(means, seeds) | {
         "unit": "more rank correlation with confidence than with λ1",
         "spoilt": cells.spoilt(EIGENVALUE),
@@ -156,11 +153,11 @@ def follows_confidence(cells: Cells, metric: Metric) -> Evidence:
     }
     if len(means) < MIN_CELLS:
         return Impossible(reason=f"{len(means)} of at least {MIN_CELLS} cells", **basis)
-    found, own = _compared(means), np.array([_compared(rows).difference for rows in _enough(seeds)])
+    found, own = _compared(means), np.array([_compared(rows).difference for rows in seeds])
     floor = on_floor(means["y"].to_numpy()[None], metric, cells.chance)
     detail = f"rank correlation {found.first:.2f} with confidence, {found.second:.2f} with λ1"
     basis |= {"effect": float(own.mean()) if len(own) else found.difference, "floor": floor, "detail": detail}
-    shortfall = shortfall_of(min(len(seeds), len(own)), means["batch_size"].nunique())
+    shortfall = shortfall_of(len(seeds), means["batch_size"].nunique())
     if shortfall:
         return Described(reason=shortfall, **basis)
     signs = _signs_of(own)
@@ -227,10 +224,6 @@ def _signs_of(values: Array) -> _Signs:
         return _Signs(-math.inf, math.inf)
     half = t_quantile(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
     return _Signs(float(values.mean() - half), float(values.mean() + half))
-
-
-def _enough(seeds: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
-    return [rows for rows in seeds if len(rows) >= MIN_CELLS]
 
 
 def _table(cells: Cells, rows: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
