@@ -221,17 +221,23 @@ def test_an_execution_is_a_divisor_of_the_epoch() -> None:
 TWO_REPLICAS = Path(__file__).parent / "two_replicas.py"
 
 
-def test_two_replicas_give_the_weights_of_one(tmp_path: Path) -> None:
-    """With a ragged last batch of 33 images: 17 and 16 of them."""
+@pytest.fixture(scope="module")
+def of_replicas(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
+    """What a process with one replica, and one with two, has trained and drawn."""
     found = {}
     for replicas in (1, 2):
-        file = tmp_path / f"{replicas}.npz"
+        file = tmp_path_factory.mktemp("replicas") / f"{replicas}.npz"
         command = [sys.executable, str(TWO_REPLICAS), str(replicas), str(file)]
         subprocess.run(
             command, check=True, capture_output=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
         )
         found[replicas] = np.load(file)
-    one, two = found[1], found[2]
+    return found
+
+
+def test_two_replicas_give_the_weights_of_one(of_replicas: dict[int, Any]) -> None:
+    """With a ragged last batch of 33 images: 17 and 16 of them."""
+    one, two = of_replicas[1], of_replicas[2]
     assert (one["replicas"], two["replicas"]) == (1, 2)
     assert np.abs(one["plain"] - one["start"]).max() > 1e-2
     assert np.abs(one["plain"] - two["plain"]).max() < 1e-6
@@ -240,6 +246,15 @@ def test_two_replicas_give_the_weights_of_one(tmp_path: Path) -> None:
     # Synchronized BatchNorm sees the whole batch: the running statistics agree too, to rounding.
     assert np.abs(one["norm"] - two["norm"]).max() < 1e-4
     np.testing.assert_allclose(one["plain_loss"], two["plain_loss"], rtol=1e-6)
+
+
+def test_each_replica_draws_dropout_masks_of_its_own(of_replicas: dict[int, Any]) -> None:
+    one, two = of_replicas[1]["masks"], of_replicas[2]["masks"]  # (steps, replicas, 1, 64)
+    np.testing.assert_array_equal(two[:, 0], one[:, 0])  # one replica draws as ever
+    different = [mask.tobytes() for step in two for mask in step]
+    assert len(set(different)) == 4
+    agree = np.mean(two[:, 0] == two[:, 1])
+    assert 0.3 < agree < 0.7  # as often as two fair coins do
 
 
 @pytest.mark.parametrize(
