@@ -38,6 +38,9 @@ def compiled_model(
             if replicas == 1
             else 1,
             jit_compile=False,
+            # Keras would wrap SGD under a global policy of mixed_float16, and leave out steps whose scaled
+            # gradients overflow: Algorithm 1 has neither.
+            auto_scale_loss=False,
         )
         model.optimizer.build(model.trainable_variables)
     return model
