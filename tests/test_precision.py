@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.test_train import experiment, small
 from tfsgd.data.dataset import Splits
@@ -14,11 +15,15 @@ from tfsgd.errors import RequestError
 from tfsgd.measures.attacks.minimal import Minimal
 from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.attacks.square import Square
+from tfsgd.measures.foreign import load_network
+from tfsgd.measures.hessian import HessianVectorProduct
+from tfsgd.measures.inputs import InputProduct
 from tfsgd.measures.training_mode import TrainingMode
 from tfsgd.measures.victim import Victim, run_checked
 from tfsgd.models import MODELS, Architecture
 from tfsgd.plan.regimes import constant_rate
 from tfsgd.structure import refuse_unfit
+from tfsgd.sweeping.ended import in_a_line
 from tfsgd.training import model as train_module
 from tfsgd.training.train import Trained, train
 
@@ -94,6 +99,34 @@ def test_training_mode_has_moments_as_exact_as_keras_has_them(dtype: str) -> Non
     images = RNG.random((16, 6, 6, 3), np.float32)
     expected = np.asarray(model(images, training=True))
     np.testing.assert_allclose(TrainingMode(model)(images), expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_the_hessian_of_a_saved_model_is_that_of_its_network(dtype: str, tmp_path: Path) -> None:
+    """It takes float32 images, whatever its weights are."""
+    model = network(dtype)
+    signature = [tf.TensorSpec((None, 6, 6, 3), tf.float32, name="image")]
+    model.export(str(tmp_path / "net"), input_signature=signature, verbose=False)
+    images, labels = RNG.random((20, 6, 6, 3), np.float32), RNG.integers(0, 3, 20)
+    vector = RNG.standard_normal(model.count_params())
+    saved = load_network(tmp_path / "net")
+    expected = HessianVectorProduct(model, images, labels)(vector).astype(np.float64)
+    found = HessianVectorProduct(saved, images, labels)(vector).astype(np.float64)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.02 * np.abs(expected).max())
+    directions = RNG.standard_normal((20, 108))
+    of_images = InputProduct(saved, images, labels)(directions, np.arange(20))
+    expected = InputProduct(model, images, labels)(directions, np.arange(20))
+    np.testing.assert_allclose(of_images, expected, rtol=0, atol=0.1 * np.abs(expected).max())
+
+
+def test_an_error_in_a_graph_is_told_by_its_cause() -> None:
+    @tf.function
+    def mixes() -> tf.Tensor:
+        return tf.ones(2) + tf.ones(2, tf.float64)
+
+    with pytest.raises(TypeError) as raised:
+        mixes()
+    assert in_a_line(raised.value).startswith("TypeError: Input 'y' of 'AddV2' Op has type float64")
 
 
 def test_weights_of_several_precisions_are_refused() -> None:
