@@ -6,7 +6,9 @@ from typing import Protocol
 from tfsgd.errors import RequestError
 from tfsgd.plan.trials import Trial
 
-IN_A_GRAPH = "in user code:"  # so begins TensorFlow's error while it traces; a traceback follows, and the error last
+IN_A_GRAPH = (
+    "in user code:"  # so begins TensorFlow's error while it traces; a traceback follows, and the error last
+)
 
 
 class Observer(Protocol):
