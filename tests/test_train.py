@@ -16,14 +16,19 @@ from pydantic import ValidationError
 from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
 from tfsgd.measures.hessian import HessianVectorProduct
-from tfsgd.models import MODELS, Architecture
+from tfsgd.models import MODELS, Architecture, build_model
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
 from tfsgd.plan.trials import grid, training_of
 from tfsgd.records.record import EIGENVALUE_HISTORY as EIGENVALUE
 from tfsgd.training import model as train_module
 from tfsgd.training.batches import EpochBatches
-from tfsgd.training.devices import check_replicas, custom_gradients_forgotten, mirrored_strategy
+from tfsgd.training.devices import (
+    check_replicas,
+    check_statistics,
+    custom_gradients_forgotten,
+    mirrored_strategy,
+)
 from tfsgd.training.optimizer import SGD
 from tfsgd.training.train import train
 
@@ -246,6 +251,15 @@ def test_two_replicas_give_the_weights_of_one(of_replicas: dict[int, Any]) -> No
     # Synchronized BatchNorm sees the whole batch: the running statistics agree too, to rounding.
     assert np.abs(one["norm"] - two["norm"]).max() < 1e-4
     np.testing.assert_allclose(one["plain_loss"], two["plain_loss"], rtol=1e-6)
+
+
+def test_batch_norm_over_a_part_of_the_batch_is_refused() -> None:
+    inside = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization(name="mine")])
+    network = keras.Sequential([keras.Input((4,)), inside, keras.layers.Dense(3)])
+    check_statistics(network, 1)
+    with pytest.raises(RequestError, match=r"the layer mine .* on each of 2 replicas; give it synchronized=True"):
+        check_statistics(network, 2)
+    check_statistics(build_model("c1"), 2)
 
 
 def test_each_replica_draws_dropout_masks_of_its_own(of_replicas: dict[int, Any]) -> None:

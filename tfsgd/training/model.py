@@ -9,6 +9,7 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.length import steps_per_epoch
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.training.callbacks import exact_loss_metric
+from tfsgd.training.devices import check_statistics
 from tfsgd.training.optimizer import SGD
 
 STEPS_PER_EXECUTION = 64  # at most so many steps between two visits to Python
@@ -24,6 +25,7 @@ def compiled_model(
     replicas, steps = strategy.num_replicas_in_sync, steps_per_epoch(examples, settings.batch_size)
     with strategy.scope():
         model = experiment.build()
+        check_statistics(model, replicas)
         parts = parts_of_a_batch(settings.batch_size, examples, replicas)
         # A layer with statistics of its own, as BatchNorm has, must see the whole batch at once.
         if parts > 1 and not model.non_trainable_weights:
