@@ -257,7 +257,9 @@ def test_batch_norm_over_a_part_of_the_batch_is_refused() -> None:
     inside = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization(name="mine")])
     network = keras.Sequential([keras.Input((4,)), inside, keras.layers.Dense(3)])
     check_statistics(network, 1)
-    with pytest.raises(RequestError, match=r"the layer mine .* on each of 2 replicas; give it synchronized=True"):
+    with pytest.raises(
+        RequestError, match=r"the layer mine .* on each of 2 replicas; give it synchronized=True"
+    ):
         check_statistics(network, 2)
     check_statistics(build_model("c1"), 2)
 
