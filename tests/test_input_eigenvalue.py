@@ -126,3 +126,22 @@ def test_of_a_piecewise_linear_network_few_products_suffice(splits: Splits) -> N
     assert found.values["median"] == pytest.approx(np.median(tops), rel=1e-3)
     assert found.values["converged"]
     assert found.values["products"] <= 12
+
+
+@pytest.mark.parametrize("lead", [0.1, 5.0, 12.0, 20.0, 60.0])
+@pytest.mark.parametrize("label", [0, 1])
+def test_of_an_image_that_the_network_is_sure_of(lead: float, label: int) -> None:
+    """A linear network's is the largest eigenvalue of WᵀSW, S_ij = -p_i p_j: written without 1 - p, which rounds to 0."""
+    image = keras.Input((2, 2, 1))
+    model = keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(image)))
+    weights = RNG.standard_normal((4, 3)).astype(np.float32)
+    model.set_weights([weights, np.array([lead, 0, -1], np.float32) - weights.sum(0) / 2])
+    p = np.exp([0.0, -lead, -lead - 1])  # of an image of 1/2 everywhere
+    p /= p.sum()
+    s = -np.outer(p, p)
+    np.fill_diagonal(s, [p[0] * (p[1] + p[2]), p[1] * (p[0] + p[2]), p[2] * (p[0] + p[1])])
+    expected = np.linalg.eigvalsh(weights @ s @ weights.T)[-1]
+    source = InputProduct(model, np.full((2, 2, 2, 1), 0.5), np.array([label, label]))
+    found = solved(source, 4, tolerance=1e-3)
+    assert found.converged
+    assert found.value == pytest.approx(expected, rel=2e-3)

@@ -16,14 +16,19 @@ from pydantic import ValidationError
 from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
 from tfsgd.measures.hessian import HessianVectorProduct
-from tfsgd.models import MODELS, Architecture
+from tfsgd.models import MODELS, Architecture, build_model
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
 from tfsgd.plan.trials import grid, training_of
 from tfsgd.records.record import EIGENVALUE_COLUMNS
 from tfsgd.training import model as train_module
 from tfsgd.training.batches import EpochBatches
-from tfsgd.training.devices import check_replicas, custom_gradients_forgotten, mirrored_strategy
+from tfsgd.training.devices import (
+    check_replicas,
+    check_statistics,
+    custom_gradients_forgotten,
+    mirrored_strategy,
+)
 from tfsgd.training.optimizer import SGD
 from tfsgd.training.train import train
 
@@ -223,17 +228,23 @@ def test_an_execution_is_a_divisor_of_the_epoch() -> None:
 TWO_REPLICAS = Path(__file__).parent / "two_replicas.py"
 
 
-def test_two_replicas_give_the_weights_of_one(tmp_path: Path) -> None:
-    """With a ragged last batch of 33 images: 17 and 16 of them."""
+@pytest.fixture(scope="module")
+def of_replicas(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
+    """What a process with one replica, and one with two, has trained and drawn."""
     found = {}
     for replicas in (1, 2):
-        file = tmp_path / f"{replicas}.npz"
+        file = tmp_path_factory.mktemp("replicas") / f"{replicas}.npz"
         command = [sys.executable, str(TWO_REPLICAS), str(replicas), str(file)]
         subprocess.run(
             command, check=True, capture_output=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
         )
         found[replicas] = np.load(file)
-    one, two = found[1], found[2]
+    return found
+
+
+def test_two_replicas_give_the_weights_of_one(of_replicas: dict[int, Any]) -> None:
+    """With a ragged last batch of 33 images: 17 and 16 of them."""
+    one, two = of_replicas[1], of_replicas[2]
     assert (one["replicas"], two["replicas"]) == (1, 2)
     assert np.abs(one["plain"] - one["start"]).max() > 1e-2
     assert np.abs(one["plain"] - two["plain"]).max() < 1e-6
@@ -242,6 +253,26 @@ def test_two_replicas_give_the_weights_of_one(tmp_path: Path) -> None:
     # Synchronized BatchNorm sees the whole batch: the running statistics agree too, to rounding.
     assert np.abs(one["norm"] - two["norm"]).max() < 1e-4
     np.testing.assert_allclose(one["plain_loss"], two["plain_loss"], rtol=1e-6)
+
+
+def test_batch_norm_over_a_part_of_the_batch_is_refused() -> None:
+    inside = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization(name="mine")])
+    network = keras.Sequential([keras.Input((4,)), inside, keras.layers.Dense(3)])
+    check_statistics(network, 1)
+    with pytest.raises(
+        RequestError, match=r"the layer mine .* on each of 2 replicas; give it synchronized=True"
+    ):
+        check_statistics(network, 2)
+    check_statistics(build_model("c1"), 2)
+
+
+def test_each_replica_draws_dropout_masks_of_its_own(of_replicas: dict[int, Any]) -> None:
+    one, two = of_replicas[1]["masks"], of_replicas[2]["masks"]  # (steps, replicas, 1, 64)
+    np.testing.assert_array_equal(two[:, 0], one[:, 0])  # one replica draws as ever
+    different = [mask.tobytes() for step in two for mask in step]
+    assert len(set(different)) == 4
+    agree = np.mean(two[:, 0] == two[:, 1])
+    assert 0.3 < agree < 0.7  # as often as two fair coins do
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 
 import tfsgd  # noqa: F401 - sets TensorFlow's environment
 
+import keras  # isort: skip
 import tensorflow as tf  # isort: skip
 
 replicas, file = int(sys.argv[1]), Path(sys.argv[2])
@@ -20,6 +21,7 @@ from tfsgd.plan.config import Experiment  # noqa: E402
 from tfsgd.plan.regimes import SGDSettings  # noqa: E402
 from tfsgd.training import model as train_module  # noqa: E402
 from tfsgd.training.devices import configure_tensorflow, mirrored_strategy  # noqa: E402
+from tfsgd.training.seeds import seeded  # noqa: E402
 from tfsgd.training.train import train  # noqa: E402
 
 configure_tensorflow(threads=1)
@@ -60,5 +62,13 @@ for name, body in (("plain", plain), ("norm", norm), ("parts", plain)):
         )
         found[key] = np.concatenate([w.ravel() for w in trained.network.get_weights()])
         found[key + "_loss"] = np.array(trained.history["loss"])
-found["replicas"] = np.array(mirrored_strategy().num_replicas_in_sync)
+strategy = mirrored_strategy()
+with seeded(0), strategy.scope():
+    dropout = keras.layers.Dropout(0.5)
+    masks = [
+        strategy.run(tf.function(lambda: dropout(tf.ones((1, 64)), training=True))) for _step in range(2)
+    ]
+# (steps, replicas, 1, 64)
+found["masks"] = np.array([[m.numpy() for m in strategy.experimental_local_results(step)] for step in masks])
+found["replicas"] = np.array(strategy.num_replicas_in_sync)
 np.savez(file, allow_pickle=False, **found)

@@ -218,6 +218,11 @@ def refuse_unfit(model: Any, image_shape: tuple[int, int, int], classes: int, wh
     refuse_probabilities(model, what)
     if not model.trainable_variables:
         raise RequestError(f"{what}: expected weights to train, found none")
+    precisions = sorted({str(variable.dtype) for variable in model.trainable_variables})
+    if len(precisions) > 1:
+        raise RequestError(
+            f"{what}: expected weights of one precision, found {', '.join(precisions)}; the Hessian is one matrix"
+        )
     if any(isinstance(layer, keras.layers.Lambda) for layer in _all_layers(model)):
         raise RequestError(
             f"{what}: a Lambda layer cannot be stored and loaded safely; write keras.ops or a Layer class"

@@ -33,7 +33,7 @@ class SavedNetwork:
         self._keep = loaded  # its variables live as long as it does
 
     def __call__(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        return self._serve(images)
+        return self._serve(tf.cast(images, tf.float32))  # which it takes, whatever its weights are
 
 
 def load_network(path: Path) -> Any:

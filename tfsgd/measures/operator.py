@@ -87,7 +87,8 @@ class CurvatureSpec(Spec):
         examples: images that define H, without augmentation.
         split: from which they are the first.
         mode: inference: BatchNorm with its running statistics; training: with those of each batch of the trial's
-            size, in which the loss is then taken. Dropout is off in both.
+            size, in which the loss is then taken: of the `examples` those that fill no batch are left out, unless
+            there are fewer than a batch. Dropout is off in both.
         operator: whose products `run` sees: a class says it, no config.
     """
 

@@ -57,15 +57,22 @@ class BatchMoments(keras.layers.Layer):
         self.of = of
 
     def call(self, inputs: Any, mask: None = None) -> Any:
-        """(x - mean) / √(variance + epsilon) · scale + shift, over all axes but the layer's own."""
+        """(x - mean) / √(variance + epsilon) · scale + shift, over all axes but the layer's own.
+
+        As Keras's layer has it: in single precision where the network computes with 16 bits.
+        """
+        dtype = keras.backend.result_type(inputs.dtype, "float32")
+        inputs = ops.cast(inputs, dtype)
         own = self.of.axis % len(inputs.shape)
         others = [axis for axis in range(len(inputs.shape)) if axis != own]
         centred = inputs - ops.mean(inputs, others, keepdims=True)
         found = centred * ops.rsqrt(ops.mean(ops.square(centred), others, keepdims=True) + self.of.epsilon)
         shape = [-1 if axis == own else 1 for axis in range(len(inputs.shape))]
         if self.of.scale:
-            found = found * ops.reshape(self.of.gamma, shape)
-        return found + ops.reshape(self.of.beta, shape) if self.of.center else found
+            found = found * ops.cast(ops.reshape(self.of.gamma, shape), dtype)
+        if self.of.center:
+            found = found + ops.cast(ops.reshape(self.of.beta, shape), dtype)
+        return ops.cast(found, self.compute_dtype)
 
 
 def _exact(layer: Any) -> Any:

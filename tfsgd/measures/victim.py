@@ -282,7 +282,7 @@ def check_logits(logits: Callable[[Images], NDArray[np.float32]], images: Images
             f"{name}: expected outputs of an image that do not depend on the others of its batch, received other ones; "
             "let BatchNorm use its running statistics"
         )
-    rounding = 1e-4 + float(np.finfo(first.dtype).eps) * first.shape[1]  # of a sum, in a 16-bit network too
+    rounding = 1e-4 + float(np.spacing(first.dtype.type(1))) * first.shape[1]  # of a sum, with 16 bits too
     if (first >= 0).all() and np.allclose(first.sum(1), 1, atol=rounding):
         raise RequestError(f"{name}: expected logits, received probabilities; leave the softmax out")
 

@@ -6,6 +6,10 @@ from typing import Protocol
 from tfsgd.errors import RequestError
 from tfsgd.plan.trials import Trial
 
+IN_A_GRAPH = (
+    "in user code:"  # so begins TensorFlow's error while it traces; a traceback follows, and the error last
+)
+
 
 class Observer(Protocol):
     """Whoever is told how a trial goes on."""
@@ -41,4 +45,6 @@ def in_a_line(error: BaseException) -> str:
     """An error's type and the first line of what it says; a refusal speaks for itself."""
     if isinstance(error, RequestError):
         return str(error).splitlines()[0]
+    if str(error).startswith(IN_A_GRAPH):
+        return str(error).strip().splitlines()[-1].strip()
     return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -2,7 +2,9 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
+import keras
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
@@ -61,6 +63,25 @@ def check_replicas(batch_sizes: tuple[int, ...], examples: int, replicas: int) -
             raise RequestError(
                 f"train_examples: {examples:,} images in batches of {size} leave a last one of {examples % size}, "
                 f"less than the {replicas} replicas; choose another number"
+            )
+
+
+def check_statistics(network: Any, replicas: int) -> None:
+    """Refuses BatchNorm that would take its moments over a replica's part of each batch, and not over the batch.
+
+    Args:
+        network: a Keras model.
+        replicas: see `replica_devices`.
+
+    Raises:
+        RequestError: a layer is not synchronized.
+    """
+    for layer in network._flatten_layers() if replicas > 1 else ():
+        normalizes = isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        if normalizes and not layer.synchronized:
+            raise RequestError(
+                f"model: the layer {layer.name} would take its moments over a part of each batch on each of "
+                f"{replicas} replicas; give it synchronized=True, or train on one"
             )
 
 

@@ -9,6 +9,7 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.length import steps_per_epoch
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.training.callbacks import exact_loss_metric
+from tfsgd.training.devices import check_statistics
 from tfsgd.training.optimizer import SGD
 
 STEPS_PER_EXECUTION = 64  # at most so many steps between two visits to Python
@@ -24,6 +25,7 @@ def compiled_model(
     replicas, steps = strategy.num_replicas_in_sync, steps_per_epoch(examples, settings.batch_size)
     with strategy.scope():
         model = experiment.build()
+        check_statistics(model, replicas)
         parts = parts_of_a_batch(settings.batch_size, examples, replicas)
         # A layer with statistics of its own, as BatchNorm has, must see the whole batch at once.
         if parts > 1 and not model.non_trainable_weights:
@@ -38,6 +40,9 @@ def compiled_model(
             if replicas == 1
             else 1,
             jit_compile=False,
+            # Keras would wrap SGD under a global policy of mixed_float16, and leave out steps whose scaled
+            # gradients overflow: Algorithm 1 has neither.
+            auto_scale_loss=False,
         )
         model.optimizer.build(model.trainable_variables)
     return model

@@ -67,7 +67,7 @@ def train(
     """
     strategy = mirrored_strategy()
     check_replicas((settings.batch_size,), len(splits.train), strategy.num_replicas_in_sync)
-    keras.backend.clear_session()
+    _forget_earlier_trials()
     with seeded(seed):
         batches = EpochBatches(splits.train, settings.batch_size, seed, experiment.data.augment)
         model = compiled_model(experiment, settings, strategy, len(splits.train))
@@ -102,6 +102,13 @@ def train(
             hessian_seconds=hessian.seconds,
             snapshots=snapshots.found(),
         )
+
+
+def _forget_earlier_trials() -> None:
+    """Clears Keras's session, but not the dtype policy that code of one's own may have set when it was imported."""
+    policy = keras.config.dtype_policy()
+    keras.backend.clear_session()
+    keras.config.set_dtype_policy(policy)
 
 
 def _stages(length: Length, steps: int) -> list[tuple[int, int]]:

@@ -22,7 +22,8 @@ class Extremes(CurvatureSpec):
     residual x |λ| of λ (Parlett, The Symmetric Eigenvalue Problem, theorem 4.5.1). Where |λ| is below `tolerance`
     times the largest magnitude, that stands in its place: an eigenvalue of zero has no relative residual. The
     error is the largest residual of the k; converged where the lowest one's is within the tolerance too.
-    Eigenvalues are in nats, as the loss is. One that occurs several times may be listed once.
+    Eigenvalues are in nats, as the loss is. One that occurs several times may be listed once,
+    and so may two that are nearer to each other than the tolerance.
 
     A product a step, one basis for both ends. Products until all residuals are within 1e-2, on StdCNN trained on
     Fashion-MNIST for 100 epochs (LR, momentum 0, 500 training images, 23,010 parameters):
