@@ -58,6 +58,8 @@ class Product(ABC):
 
     def __call__(self, vector: Vector) -> Vector:
         """Av for one vector, both of shape `(dimension,)`."""
+        if np.shape(vector) != (self.dimension,):
+            raise ValueError(f"a vector of shape ({self.dimension},) is needed, received {np.shape(vector)}")
         flat = tf.convert_to_tensor(vector, self._dtype)
         return np.asarray(self._product(flat, self._images, self._labels))
 
