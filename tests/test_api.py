@@ -60,6 +60,31 @@ def test_attacks_are_foolboxs(model: Any, images: np.ndarray, labels: np.ndarray
     assert ours.correct.mean() < np.mean(np.argmax(model(images), 1) == labels)
 
 
+def test_steps_too_short_for_the_ball_are_warned_of(
+    model: Any, images: np.ndarray, labels: np.ndarray
+) -> None:
+    with pytest.warns(
+        UserWarning, match=r"^pgd: 5 steps of 0\.0333 epsilon from a random start move no pixel"
+    ):
+        tfsgd.attack(model, images, labels, "pgd", epsilon=0.06, steps=5)
+
+
+def test_a_hessian_inside_a_strategys_scope_is_refused(
+    model: Any, images: np.ndarray, labels: np.ndarray
+) -> None:
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        said = refusal(lambda: tfsgd.top_eigenvalue(model, images, labels))
+    assert said == "a Hessian is taken outside of strategy.scope(); call it after the `with` block"
+
+
+def test_a_lambda_layer_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    lambda_layer = keras.layers.Lambda(lambda x: 2 * x)
+    keras.Sequential([keras.Input(SHAPE), lambda_layer, keras.layers.Flatten()]).save(tmp_path / "l.keras")
+    said = refusal(lambda: tfsgd.load_network(tmp_path / "l.keras"))
+    assert "it has a Lambda layer, whose code is not run unseen; if you trust it, load it" in said
+    assert "safe_mode=False" in said
+
+
 def test_the_top_eigenvalue_is_the_dense_hessians(model: Any, images: np.ndarray, labels: np.ndarray) -> None:
     hessian = dense_hessian(model, images, labels)
     found = tfsgd.top_eigenvalue(model, images, labels, tolerance=1e-3)
@@ -95,9 +120,9 @@ def test_float64_images_and_a_network_from_a_file_give_the_same(
         ({"examples": 3}, "pgd: examples: not a setting here; give so many images"),
         ({"images": lambda x: x[..., :1]}, "images: expected shape (N, 8, 10, 3), received (60, 8, 10, 1)"),
         ({"images": lambda x: x[0]}, "images: expected shape (N, 8, 10, 3), received (8, 10, 3)"),
-        ({"images": lambda x: x[:0]}, "images: expected floats in [0, 1]"),
+        ({"images": lambda x: x[:0]}, "images: expected floats in [0, 1], received no image"),
         ({"images": lambda x: 255 * x}, "images: expected floats in [0, 1]; divide bytes by 255"),
-        ({"images": lambda x: x * np.nan}, "images: expected floats in [0, 1]"),
+        ({"images": lambda x: x * np.nan}, "images: expected floats in [0, 1], received NaN or infinity"),
         ({"images": lambda x: (255 * x).astype(np.uint8)}, "images: expected floats in [0, 1]"),
         ({"labels": lambda y: y[:5]}, "labels: expected 60 integers, received int64 of shape (5,)"),
         (

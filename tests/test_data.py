@@ -295,3 +295,10 @@ def test_the_published_cifar10_is_known_by_its_content(cifar: Path, monkeypatch:
 
 def test_data_verified_by_content_has_no_note(splits: Splits) -> None:
     assert splits.note == ""
+
+
+def test_a_data_set_that_is_not_shipped_is_refused_by_name() -> None:
+    with pytest.raises(
+        RequestError, match=r"^my_letters\.npz: expected one of mnist, fashion_mnist, cifar10; images"
+    ):
+        load_splits("my_letters.npz")

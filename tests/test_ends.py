@@ -198,3 +198,13 @@ def test_a_name_that_tensorflow_would_take_for_another_is_refused(
     shown = name.decode("ascii", "surrogateescape").encode("ascii", "backslashreplace")
     assert done.stderr == b"error: " + shown + REFUSED
     SURVIVED["ends"] += 1
+
+
+def test_a_current_folder_that_tensorflow_would_take_for_another_is_refused(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/\xfcber"
+    os.mkdir(folder)
+    called = [sys.executable, "-m", "tfsgd.report", "logs"]
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    done = subprocess.run(called, capture_output=True, cwd=folder, env=environment)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"error: " + os.fsencode(tmp_path) + rb"/\udcfcber" + REFUSED

@@ -65,6 +65,21 @@ def test_floats_that_are_bytes_are_taken_as_bytes(kind: type) -> None:
     np.testing.assert_array_equal(splits.train.images, expected.train.images)
 
 
+def test_labels_that_no_training_image_has_are_for_those_who_say_so() -> None:
+    dataset, _ = own_data("x:f", arrays(train_labels=np.arange(120) % 3 + 1, classes=4), "here")
+    assert dataset.classes == 4
+
+
+def test_test_images_that_are_trained_on_are_counted() -> None:
+    part = {"test_images": arrays()["train_images"][:50], "test_labels": np.arange(50) % 3}
+    held_out = arrays(validation_images=255 - part["test_images"], validation_labels=part["test_labels"])
+    _, splits = own_data("x:f", held_out | part, "here")
+    assert splits.source == "here (50 of 50 test images are among the training images)"
+    assert splits.note == "50 of 50 test images are among the training images"
+    _, splits = own_data("x:f", arrays(), "here")
+    assert (splits.source, splits.note) == ("here", "")
+
+
 def test_the_sha256_is_of_all_that_a_training_depends_on() -> None:
     other_pixel = arrays()["train_images"].copy()
     other_pixel[7, 7, 7] = 1
@@ -97,6 +112,9 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"train_images": IMAGES / 254.0}, "between two of 256 levels"),
     ({"train_labels": np.arange(119) % 3}, "train_labels: 119 labels for 120 images"),
     ({"train_labels": np.arange(120) % 3 - 1}, "train_labels: expected labels from 0, found -1"),
+    ({"train_labels": np.arange(120) % 3 + 1}, "train_labels: no training image of class 0, though there are labels up to 3"),
+    ({"test_images": IMAGES, "test_labels": np.arange(120) % 4}, "train_labels: no training image of class 3"),
+    ({"train_images": (IMAGES > 0).astype(np.uint8)}, "train_images: expected bytes up to 255 or floats up to 1, found none above 1 of 255"),
     ({"train_labels": np.arange(120) / 3}, "train_labels: expected integers of shape (N,), found float64"),
     ({"train_labels": np.eye(3, dtype=int)[np.arange(120) % 3]}, "train_labels: expected integers of shape (N,), found int64 of shape (120, 3)"),
     ({"train_labels": np.zeros(120, int)}, "expected at least two classes"),
@@ -104,7 +122,7 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"classes": np.array(["a", "b"])}, "train_labels: expected 0 to 1 for 2 classes, found 2"),
     ({"classes": np.array(["a", "b", "a"])}, "classes: expected names that differ"),
     ({"classes": 3.5}, "classes: expected their number or their names"),
-    ({"test_images": IMAGES[:, 1:], "test_labels": np.arange(120) % 3}, "test_images: expected images of shape (8, 8, 1) like those of the training, found (7, 8, 1)"),
+    ({"test_images": IMAGES[:, :-1], "test_labels": np.arange(120) % 3}, "test_images: expected images of shape (8, 8, 1) like those of the training, found (7, 8, 1)"),
     ({"test_images": IMAGES, "test_labels": np.arange(120), "classes": 3}, "test_labels: expected 0 to 2 for 3 classes, found 119"),
     ({"train_images": IMAGES[:5], "train_labels": np.arange(5)}, "5 images are too few to take a test split from"),
     ({"train_images": IMAGES[:9], "train_labels": np.arange(9) % 3}, "8 images are too few to take a validation split from"),

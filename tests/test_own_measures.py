@@ -112,10 +112,13 @@ def test_they_go_through_sweep_record_table_and_report(
 
 
 def test_classes_that_are_none_are_refused_by_name(config: Config, run_sweep: Run, tmp_path: Path) -> None:
-    (tmp_path / "my_wrong_attacks.py").write_text("class Nois: ...\n")
+    (tmp_path / "my_wrong_attacks.py").write_text(
+        "from tfsgd.measures.attack import AttackSpec\nclass Nois: ...\nclass Idle(AttackSpec): ...\n"
+    )
     wrong = {
         "my_wrong_attacks:Noise": "has no 'Noise'; did you mean 'Nois'?",
         "my_wrong_attacks:Nois": "expected my_wrong_attacks:Nois to be a subclass of AttackSpec",
+        "my_wrong_attacks:Idle": "expected my_wrong_attacks:Idle to have a `run` of its own",
         "my_missing_attacks:Noise": "no module 'my_missing_attacks'",
     }
     for name, message in wrong.items():

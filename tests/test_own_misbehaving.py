@@ -11,10 +11,13 @@ import pytest
 
 import tfsgd
 from tests.conftest import TINY
+from tfsgd.data.dataset import Split, Splits
 from tfsgd.errors import RequestError
 from tfsgd.measures.attack import AttackSpec, Outcome
 from tfsgd.measures.attacks.fgsm import FGSM
-from tfsgd.measures.operator import Curvature
+from tfsgd.measures.measure import Subject, measure
+from tfsgd.measures.operator import Curvature, CurvatureSpec
+from tfsgd.measures.spec import Request
 from tfsgd.measures.victim import Victim, run_checked
 from tfsgd.plan.config import Measuring
 from tfsgd.plan.dialect import to_yaml
@@ -47,6 +50,9 @@ class Changes(AttackSpec):
             "few": replace(honest, correct=correct[:5]),
             "integers": replace(honest, correct=correct.astype(int)),
             "square": replace(honest, correct=correct[:, None] == correct[None]),
+            "inverted": replace(honest, correct=~correct),
+            "all broken": replace(honest, correct=np.zeros(12, bool)),
+            "all kept": replace(honest, correct=np.ones(12, bool)),
             "value": replace(honest, values={"accuracy": 0.123}),
             "shape": replace(honest, images=images[:5]),
         }.get(self.what, honest)
@@ -70,6 +76,13 @@ def test_an_attack_is_held_to_its_promises(what: str, error: str) -> None:
     images[:], labels[:] = 0, 0  # the caller's own arrays may be written to as before
 
 
+@pytest.mark.parametrize("what", ["inverted", "all broken", "all kept"])
+def test_what_an_attack_says_of_its_images_is_what_the_network_says(what: str) -> None:
+    victim = Victim.of(network())
+    with pytest.raises(ArithmeticError, match="is not what the network says of the perturbed images"):
+        run_checked(Changes(what=what, epsilon=(0.1,)), victim, IMAGES, LABELS, 0.1, 0)
+
+
 def test_an_honest_attack_passes() -> None:
     outcome = run_checked(FGSM(epsilon=(0.1,)), Victim.of(network()), IMAGES, LABELS, 0.1, 0)
     assert outcome.correct.shape == (12,)
@@ -82,6 +95,28 @@ def test_an_honest_attack_passes() -> None:
 def test_a_measure_cannot_take_the_place_of_its_own_number() -> None:
     with pytest.raises(TypeError, match="`more` with value"):
         Curvature(1.0, 0.1, 3, True, {"value": 99.0}).values()
+
+
+class Says(CurvatureSpec):
+    size: int
+
+    def run(self, matvec: Any, dimension: int, seed: int) -> Any:
+        return float(np.sum(matvec(np.ones(self.size))))
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (51, "the measure returned float, expected a Curvature"),
+        (7, r"a vector of shape \(51,\) is needed, received \(7,\)"),
+    ],
+)
+def test_a_measure_is_told_what_it_gave_wrong(size: int, message: str) -> None:
+    split = Split((255 * IMAGES).astype(np.uint8), LABELS)
+    subject = Subject(network(), Splits(split, split, split, "", ""))
+    request = Request("m:Says", "says", Says(size=size), "train", 12)
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        next(measure(subject, [request]))
 
 
 class Centred(keras.layers.Layer):

@@ -21,6 +21,10 @@ def functional(image_shape, classes, end=None, **settings):
     return keras.Model(image, layers.Dense(classes, activation=end)(x))
 def sequential(image_shape, classes):
     return keras.Sequential([keras.Input(image_shape), layers.Flatten(), layers.Dense(classes)])
+def turned(image_shape, classes):
+    return keras.Sequential(
+        [keras.Input(image_shape), layers.RandomRotation(0.4), *sequential(image_shape, classes).layers]
+    )
 def none(image_shape, classes): ...
 def unbuilt(image_shape, classes):
     return keras.Sequential([layers.Flatten(), layers.Dense(classes)])
@@ -115,7 +119,7 @@ def test_a_mistyped_function_is_refused_before_anything_is_written(
     assert not (tmp_path / "logs").exists()
 
 
-@pytest.mark.parametrize("function", ["functional", "sequential"])
+@pytest.mark.parametrize("function", ["functional", "sequential", "turned"])
 def test_a_network_that_fits_passes(function: str, module: Write, tmp_path: Path) -> None:
     own = OwnModel(f"{module(NETS)}:{function}", tmp_path)
     own.check((8, 8, 1), 3)

@@ -58,3 +58,10 @@ def test_no_cell_and_no_heading_of_the_table_is_a_formula(
         assert not cell.startswith(("=", "+", "@")), cell
         assert not cell.startswith("-") or float(cell) < 0
     assert "are not the published bytes: numbers on them are not those of the published data" in page
+
+
+def test_the_page_says_where_test_images_were_trained_on(
+    report: Callable[..., tuple[list[list[str]], str]],
+) -> None:
+    _, page = report(data_note="3 of 40 test images are among the training images")
+    assert "3 of 40 test images are among the training images: what is measured on those" in page

@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib.colors
@@ -19,6 +20,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import TINY
+from tfsgd.sweeping.pictures import attacks_picture
 from tfsgd.training.callbacks import EpochLog
 from tfsgd.training.scalars import EpochScalars
 
@@ -205,3 +207,9 @@ def test_hparams_show_settings_and_measurements(server: str, logs: Path) -> None
         values = {value["name"]["tag"]: value["value"] for value in group["metricValues"]}
         assert values["test_accuracy"] == pytest.approx(measured(record, "test"))
         assert values["hessian_eigenvalue"] == pytest.approx(measured(record, "hessian", "value"))
+
+
+def test_images_without_colours_have_no_picture() -> None:
+    experiment: Any = SimpleNamespace(attacks={"fgsm": None}, data=SimpleNamespace(image_shape=(3, 8, 8)))
+    subject: Any = None
+    assert attacks_picture(subject, experiment, 0) is None

@@ -1,5 +1,6 @@
 """What Python code may call: an attack, the top eigenvalue, the records of a sweep as a table."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,9 @@ def attack(
         `images`: the perturbed images; `correct`: which of them get their true label, `(N,)` of bool. The mean
         of `correct` is the adversarial accuracy.
 
+    Warns:
+        UserWarning: the steps are too few or too short to reach most of the ball: the accuracy would be too high.
+
     Raises:
         RequestError: a setting, the images, the labels or the model do not fit; one line that says which.
         ArithmeticError: an attack of one's own left the ball or [0, 1].
@@ -61,6 +65,8 @@ def attack(
         raise RequestError(f"{kind}: {error}") from None
     _refuse_no_seed(seed)
     pixels, classes = checked(model, images, labels)
+    if doubt := spec.doubt():
+        warnings.warn(f"{kind}: {doubt}", stacklevel=2)
     from tfsgd.measures.source import Sources
     from tfsgd.measures.victim import Victim, run_checked
 
@@ -170,9 +176,11 @@ def checked(
         raise RequestError(
             f"images: expected shape (N, {', '.join(map(str, shape[1:]))}), received {images.shape}"
         )
-    if not (
-        np.issubdtype(images.dtype, np.floating) and images.size and 0 <= images.min() <= images.max() <= 1
-    ):
+    if not images.size:
+        raise RequestError("images: expected floats in [0, 1], received no image")
+    if np.issubdtype(images.dtype, np.floating) and not np.isfinite(images).all():
+        raise RequestError("images: expected floats in [0, 1], received NaN or infinity")
+    if not (np.issubdtype(images.dtype, np.floating) and 0 <= images.min() <= images.max() <= 1):
         raise RequestError("images: expected floats in [0, 1]; divide bytes by 255")
     if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
         raise RequestError(

@@ -85,9 +85,16 @@ def _refuse_empty(arguments: list[str]) -> None:
             raise RequestError(f"{option or before or 'argument 1'}: expected a value, found an empty one")
 
 
+def _current_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed; what is looked for in it is not there
+        return ""
+
+
 def _refuse_other_encodings(arguments: list[str]) -> None:
     """TensorFlow takes every path for UTF-8: with another one it writes beside the folder that is meant, or fails."""
-    for argument in arguments:
+    for argument in [*arguments, _current_folder()]:
         if os.fsencode(argument) != argument.encode("utf-8", "replace"):
             raise RequestError(
                 f"{shown_path(argument)}: expected ASCII or UTF-8, in a locale that has it; rename it, or set LC_ALL=C.UTF-8"

@@ -1,6 +1,7 @@
 """What a data set is: its shape, its classes, how it is split, and the images themselves."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ Images = NDArray[np.uint8]  # (N, height, width, channels)
 
 
 NOT_PUBLISHED = "not the published bytes"
+SEEN = "test images are among the training images"
 
 
 Labels = NDArray[np.int64]  # (N,)
@@ -86,8 +88,11 @@ class Splits:
 
     @property
     def note(self) -> str:
-        """What is to be known of the images: whether they are known not to be the published ones; else empty."""
-        return NOT_PUBLISHED if NOT_PUBLISHED in self.source else ""
+        """What is to be known of the images: that they are not the published ones, or not all unseen; else empty."""
+        if NOT_PUBLISHED in self.source:
+            return NOT_PUBLISHED
+        seen = re.search(rf"[\d,]+ of [\d,]+ {SEEN}", self.source)
+        return seen[0] if seen else ""
 
 
 def to_unit(images: Images) -> NDArray[np.float32]:

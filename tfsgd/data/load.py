@@ -61,9 +61,14 @@ def load_splits(dataset: str, data_dirs: tuple[Path | None, ...] = ()) -> Splits
         of MNIST and Fashion-MNIST, 40,000, 10,000 and 10,000 of CIFAR-10.
 
     Raises:
-        RequestError: a named folder is not there, a raw file is truncated or is not what was
+        RequestError: it is none of these, a named folder is not there, a raw file is truncated or is not what was
             published, or no place has the data set.
     """
+    if dataset not in DATASETS:
+        raise RequestError(
+            f"{dataset}: expected one of {', '.join(DATASETS)}; images of one's own are split in the same way by "
+            "own_data(name, arrays, source) of tfsgd.data.own"
+        )
     for folder in _raw_folders(dataset, data_dirs):
         train, test = _READERS[dataset](folder)
         published = dataset != "cifar10" or is_published(folder)  # the others' readers refuse what is not

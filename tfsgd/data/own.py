@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfsgd.data.dataset import Dataset, Images, Labels, Split, Splits, canonical
+from tfsgd.data.dataset import SEEN, Dataset, Images, Labels, Split, Splits, canonical
 from tfsgd.errors import RequestError
 
 KEYS = (
@@ -116,7 +116,14 @@ def own_data(name: str, arrays: Mapping[str, Any], source: str) -> tuple[Dataset
         paper_epsilon=_epsilon(arrays, source),
         sha256=_sha256(parts, classes, augment),
     )
-    return dataset, Splits(train, validation, test, str(dataset.sha256), source)
+    return dataset, Splits(train, validation, test, str(dataset.sha256), source + _seen(train, test))
+
+
+def _seen(train: Split, test: Split) -> str:
+    """How many test images SGD sees as well, for people; empty where none."""
+    known = {hashlib.sha256(image).digest() for image in train.images}
+    count = sum(hashlib.sha256(image).digest() in known for image in test.images)
+    return f" ({count:,} of {len(test):,} {SEEN})" if count else ""
 
 
 def _refuse_unknown(arrays: Mapping[str, Any], source: str) -> None:
@@ -156,10 +163,20 @@ def _images(found: Any, what: str) -> Images:
             f"found {np.shape(found)}"
         )
     if images.dtype == np.uint8:
-        return np.ascontiguousarray(images)
+        return _not_black(np.ascontiguousarray(images), what)
     if images.dtype not in (np.float32, np.float64):
         raise RequestError(f"{what}: expected uint8, or float32 or float64 in [0, 1], found {images.dtype}")
-    return _as_bytes(images, what)
+    return _not_black(_as_bytes(images, what), what)
+
+
+def _not_black(images: Images, what: str) -> Images:
+    """Refuses what was divided by 255 twice, or rounded to 0 and 1 as bytes: any epsilon would be huge beside it."""
+    if images.max() <= 1:
+        raise RequestError(
+            f"{what}: expected bytes up to 255 or floats up to 1, found none above {images.max()} of 255; "
+            "if the pixels are 0 and 1, give floats, or 255 times them"
+        )
+    return images
 
 
 def _as_bytes(images: NDArray[Any], what: str) -> Images:
@@ -245,7 +262,19 @@ def _classes(
         )
     if len(np.unique(parts["train"].labels)) < 2:
         raise RequestError(f"{source}: train_labels: expected at least two classes in the training images")
+    if "classes" not in arrays:
+        _refuse_gap(parts["train"].labels, greatest, source)
     return classes, names
+
+
+def _refuse_gap(labels: Labels, greatest: int, source: str) -> None:
+    """Where nobody says how many classes there are, each label up to the greatest is to be trained."""
+    missing = sorted(set(range(greatest + 1)) - set(labels.tolist()))
+    if missing:
+        raise RequestError(
+            f"{source}: train_labels: no training image of class {missing[0]}, though there are labels up to "
+            f"{greatest}; labels count from 0: give `classes` if that is meant"
+        )
 
 
 def _augment(arrays: Mapping[str, Any], source: str) -> bool:

@@ -86,6 +86,11 @@ def _said(error: Exception) -> str:
             f"{unknown[0]}, which is one's own; give --config with `model: MODULE:FUNCTION`, whose module has it, or "
             "in Python import it before"
         )
+    if "safe_mode=False" in str(error):
+        return (
+            "it has a Lambda layer, whose code is not run unseen; if you trust it, load it in Python by "
+            "keras.saving.load_model(path, safe_mode=False), and export it as a SavedModel or give it to tfsgd.attack"
+        )
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 

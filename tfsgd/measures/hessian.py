@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from tfsgd.errors import RequestError
 from tfsgd.measures.loss import cross_entropy
 from tfsgd.measures.operator import Vector
 
@@ -35,6 +36,9 @@ class Product(ABC):
     Attributes:
         dimension: number of trainable parameters.
         layers: the name of each layer that has some, and where they are in the flat vector.
+
+    Raises:
+        RequestError: inside `strategy.scope()`, where TensorFlow gives no gradient of mirrored variables.
     """
 
     def __init__(
@@ -45,6 +49,10 @@ class Product(ABC):
         loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = cross_entropy,
         chunk_size: int = CHUNK_SIZE,
     ) -> None:
+        if tf.distribute.has_strategy():
+            raise RequestError(
+                "a Hessian is taken outside of strategy.scope(); call it after the `with` block"
+            )
         self._model = model
         self._variables = model.trainable_variables
         self._loss = loss
@@ -58,6 +66,8 @@ class Product(ABC):
 
     def __call__(self, vector: Vector) -> Vector:
         """Av for one vector, both of shape `(dimension,)`."""
+        if np.shape(vector) != (self.dimension,):
+            raise ValueError(f"a vector of shape ({self.dimension},) is needed, received {np.shape(vector)}")
         flat = tf.convert_to_tensor(vector, self._dtype)
         return np.asarray(self._product(flat, self._images, self._labels))
 

@@ -10,7 +10,7 @@ from tfsgd.data.dataset import Splits, to_unit
 from tfsgd.measures.accuracy import Evaluator, certainty
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.natural import InputGradient
-from tfsgd.measures.operator import CurvatureSpec
+from tfsgd.measures.operator import Curvature, CurvatureSpec
 from tfsgd.measures.products import product_of
 from tfsgd.measures.source import Sources
 from tfsgd.measures.spec import Measurement, Request
@@ -128,7 +128,10 @@ def _gradient(subject: Subject, request: Request) -> Mapping[str, Any]:
 def _curvature(subject: Subject, request: Request) -> Mapping[str, Any]:
     assert isinstance(request.spec, CurvatureSpec)
     product = subject.product(request.spec, request.split, request.examples)
-    return request.spec.run(product, product.dimension, request.seed).values()
+    found = request.spec.run(product, product.dimension, request.seed)
+    if not isinstance(found, Curvature):
+        raise TypeError(f"the measure returned {type(found).__name__}, expected a Curvature")
+    return found.values()
 
 
 _MEASURES = {

@@ -295,7 +295,8 @@ def run_checked(
     Raises:
         ValueError: it writes into its images or labels.
         TypeError: it returns something else than perturbed images, and which of them keep their label.
-        ArithmeticError: a perturbed image is outside the ball, or outside [0, 1].
+        ArithmeticError: a perturbed image is outside the ball, or outside [0, 1]; or an attack of one's own says
+            of images that they keep their label, or lose it, and the network says otherwise.
     """
     given = [images.view(), labels.view()]
     for array in given:
@@ -312,7 +313,25 @@ def run_checked(
     if taken:
         raise TypeError(f"the attack returned a value called {min(taken)}, which is not its to say")
     assert_in_ball(outcome.images, images, epsilon)
+    if not type(spec).__module__.startswith("tfsgd."):
+        _assert_witnessed(outcome, victim, labels)
     return outcome
+
+
+def _assert_witnessed(outcome: Outcome, victim: Victim, labels: Labels) -> None:
+    """Holds an attack to `correct`: the network itself says of each perturbed image whether it keeps its label."""
+    logits = victim.logits(outcome.images)
+    true = np.take_along_axis(logits, labels[:, None], 1)[:, 0]
+    others = logits.copy()
+    np.put_along_axis(others, labels[:, None], -np.inf, 1)
+    margin = true - others.max(1)
+    clear = np.abs(margin) > 1e-3 * np.abs(logits).max(1)  # at the boundary rounding decides
+    wrong = int((clear & ((margin > 0) != outcome.correct)).sum())
+    if wrong:
+        raise ArithmeticError(
+            f"`correct` of {wrong:,} of {len(labels):,} images is not what the network says of the perturbed images that "
+            "the attack returned; return of each broken image the one that breaks it"
+        )
 
 
 def assert_in_ball(perturbed: Images, images: Images, epsilon: float) -> None:

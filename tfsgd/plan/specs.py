@@ -69,6 +69,8 @@ def _class(kind: str, key: str, package: ModuleType, base: type[S], code_dir: Pa
             raise ValueError(str(error)) from None
         if not (isinstance(found, type) and issubclass(found, base)):
             raise ValueError(f"{key}: expected {kind} to be a subclass of {base.__name__}")
+        if getattr(found, "run", None) is getattr(base, "run", None):
+            raise ValueError(f"{key}: expected {kind} to have a `run` of its own")
         return found
     names = _names(package)
     if kind not in names:

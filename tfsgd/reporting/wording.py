@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tfsgd.data.dataset import SEEN
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.dialect import counted
 from tfsgd.reporting.evidence import Evidence, Impossible, Tested
@@ -48,7 +49,10 @@ def notes_of(study: Study) -> list[str]:
 
 def _notes_on_settings(study: Study) -> Iterator[str]:
     for note in sorted({record.data_note for record in study.records if record.data_note}):
-        yield f"The images of {study.dataset_title} are {note}: numbers on them are not those of the published data."
+        if SEEN in note:
+            yield f"Of {study.dataset_title}, {note}: what is measured on those is not of images that SGD has not seen."
+        else:
+            yield f"The images of {study.dataset_title} are {note}: numbers on them are not those of the published data."
     if study.profile == "quick":
         yield (
             "Quick profile: few images, epochs and settings. It shows that everything runs, and says nothing "

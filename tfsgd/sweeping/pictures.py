@@ -30,8 +30,11 @@ class Row:
 
 
 def attacks_picture(subject: Subject, experiment: Experiment, seed: int) -> bytes | None:
-    """The first test images: clean, then under each attack at its middle epsilon, and 10 x the change; a PNG."""
-    if not experiment.attacks:
+    """The first test images: clean, then under each attack at its middle epsilon, and 10 x the change; a PNG.
+
+    `None`: there are no attacks, or images of so many channels have no colours.
+    """
+    if not experiment.attacks or experiment.data.image_shape[2] not in (1, 3, 4):
         return None
     images, labels = subject.images("test", COLUMNS)
     victim = subject.victim
