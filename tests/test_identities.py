@@ -10,6 +10,7 @@ import pytest
 
 from tests.synthetic import experiment, record
 from tfsgd.measures.attacks.pgd import PGD
+from tfsgd.measures.curvature.input_eigenvalue import InputEigenvalue
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.spec import Request
 from tfsgd.plan.reading import load_experiment
@@ -246,3 +247,20 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     first = written.read_bytes()
     assert json.loads(first)["schema"] == 2
     assert LogFolder(tmp_path).write_record(read_record(written, {})).read_bytes() == first
+
+
+def test_a_mended_measure_is_measured_anew() -> None:
+    """The revision enters the identity, and the record's settings, but for the first."""
+
+    class Before(InputEigenvalue):
+        revision = 1
+
+    old, now = (
+        Request("input_eigenvalue", "input_eigenvalue", spec(), "train", 1_000)
+        for spec in (Before, InputEigenvalue)
+    )
+    assert old.identity == "6d27bb76df980c11b81d29dbc612e6afd68e86ec739469f058862bb039a10e75"
+    assert now.identity != old.identity
+    values = {"value": 1.0, "error": 0.0, "products": 1, "converged": True}
+    assert "revision" not in old.measured(values, 1.0).settings
+    assert now.measured(values, 1.0).settings["revision"] == 2

@@ -73,9 +73,15 @@ LEAST_LOSS = -1e-6  # a mean cross-entropy, and what is left of 0 by rounding
 
 
 class Spec(Block):
-    """How something is measured. Subclasses add their settings, each with a default, and `run`."""
+    """How something is measured. Subclasses add their settings, each with a default, and `run`.
+
+    Attributes:
+        kind: of number.
+        revision: one more where the numbers of the same settings were mended: records made before are measured anew.
+    """
 
     kind: ClassVar[Kind]
+    revision: ClassVar[int] = 1
 
     def settings(self) -> dict[str, Any]:
         """The settings that determine the number; images and labels of the config are told elsewhere."""
@@ -129,22 +135,23 @@ class Request:
             self.examples,
             self.seed,
             self.epsilon,
-            *self._code.values(),
+            *self._made_by.values(),
         ]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
     @property
-    def _code(self) -> dict[str, str]:
-        """Of a class of one's own: what it computes, see `tfsgd.code.code_sha256`."""
+    def _made_by(self) -> dict[str, str | int]:
+        """Which code: the revision, if it is not the first; of a class of one's own see `tfsgd.code.code_sha256`."""
         code = code_sha256(type(self.spec)) if ":" in self.name else ""
-        return {"code_sha256": code} if code else {}
+        revision = self.spec.revision
+        return ({"revision": revision} if revision > 1 else {}) | ({"code_sha256": code} if code else {})
 
     def measured(self, values: Mapping[str, Any], seconds: float | None) -> "Measurement":
         """The result, as a record keeps it."""
         at = {} if self.epsilon is None else {"epsilon": self.epsilon}
         fields: dict[str, Any] = dict(
             kind=self.spec.kind, name=self.name, label=self.label,
-            settings={**at, **self.spec.settings(), **self.more, **self._code},
+            settings={**at, **self.spec.settings(), **self.more, **self._made_by},
             split=self.split, examples=self.examples, seed=self.seed,
             values={key: _plain(value) for key, value in values.items()}, seconds=seconds, identity=self.identity,
         )  # fmt: skip
