@@ -195,6 +195,7 @@ WRONG = [
     ({"quick": {"profile": "full"}}, "quick.profile: it is set by --quick"),
     ({"measures": "ful"}, "measures: expected standard or full, received 'ful'"),
     ({"measure": "full"}, "measure: unknown key; did you mean 'measures'?"),
+    ({"regimes": {"C": {"cosine": True, "momentum": [0.0]}}}, "regimes.C.cosine: unknown key; expected one of learning_rate, ratio,"),
     ({"quik": {}}, "quik: unknown key; did you mean 'quick'?"),
     ({"hessian": {"quick": 1}}, "hessian.quick: unknown key"),
     ({"hessian": {"tolerence": 1}}, "hessian.tolerence: unknown key; did you mean 'tolerance'?"),

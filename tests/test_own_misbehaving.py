@@ -126,6 +126,13 @@ class Centred(keras.layers.Layer):
         return x - keras.ops.mean(x, axis=0)
 
 
+@pytest.mark.parametrize(("value", "error"), [(np.nan, 0.0), (np.float32(np.inf), 0.0), (1.0, -0.1)])
+def test_what_has_converged_is_a_number_with_an_error(value: float, error: float) -> None:
+    with pytest.raises(ValueError, match="says that it has converged, with value"):
+        Curvature(value, error, 1, True).values()
+    assert Curvature(value, error, 1, False).values()["converged"] is False
+
+
 def test_a_network_whose_outputs_depend_on_the_batch_is_refused() -> None:
     with pytest.raises(RequestError, match="do not depend on the others of its batch"):
         tfsgd.attack(network(Centred()), IMAGES, LABELS, "fgsm", epsilon=0.1)

@@ -68,6 +68,11 @@ class Curvature:
 
     def values(self) -> dict[str, Any]:
         """As a record keeps it."""
+        is_number = isinstance(self.value, int | float | np.number)
+        if is_number and self.converged and (self.error < 0 or not np.isfinite(self.value)):
+            raise ValueError(
+                f"the measure says that it has converged, with value {self.value} and error {self.error}"
+            )
         found = {
             "value": self.value,
             "error": self.error,

@@ -14,7 +14,7 @@ from tfsgd.plan.config import Experiment, Measuring
 from tfsgd.plan.dialect import DialectError, cut, parse_yaml, read_yaml, shown
 from tfsgd.plan.full import full_blocks, usual_epsilons, with_full
 from tfsgd.plan.own import SET_BY_THE_TOOL, holds_own_name
-from tfsgd.plan.resolve import nearest
+from tfsgd.plan.resolve import known_keys, nearest
 from tfsgd.plan.shipped import find_config
 
 M = TypeVar("M", bound=Measuring)
@@ -187,7 +187,7 @@ def _problem(item: dict[str, Any]) -> str:
     problem = expectation(item)
     if item["type"] == "extra_forbidden":
         others = [allowed for allowed in _allowed_keys(item["loc"][:-1]) if allowed != location[-1]]
-        return f"{key}: {problem}{nearest(location[-1], others)}"
+        return f"{key}: {problem}{known_keys(location[-1], others)}"
     if item["type"] == "missing":
         return f"{key}: {problem}"
     if item["type"] == "value_error":

@@ -16,6 +16,7 @@ from typing import Any
 
 from tfsgd.errors import RequestError
 
+FEW = 12  # keys that a line can list
 OWN_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -28,6 +29,13 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     """A question to end a refusal with; empty where no allowed word is near."""
     near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.5)
     return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def known_keys(word: str, allowed: Iterable[str]) -> str:
+    """What to end the refusal of an unknown key with: the one that is near, or all where they are few."""
+    keys = list(allowed)
+    few = f"; expected one of {', '.join(keys)}" if 0 < len(keys) <= FEW else ""
+    return nearest(word, keys) or few
 
 
 def resolve(name: str, code_dir: Path | None, key: str) -> Any:

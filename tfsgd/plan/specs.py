@@ -16,7 +16,7 @@ from tfsgd.measures import attacks, curvature
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.operator import CurvatureSpec
 from tfsgd.measures.spec import Spec
-from tfsgd.plan.resolve import nearest, resolve
+from tfsgd.plan.resolve import known_keys, nearest, resolve
 
 S = TypeVar("S", bound=Spec)
 
@@ -106,7 +106,7 @@ def said(error: ValidationError, block: type[Spec]) -> str:
     item = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in item["loc"] if not isinstance(part, int))
     if item["type"] == "extra_forbidden":
-        return f"{key}: unknown key{nearest(key, block.model_fields)}"
+        return f"{key}: unknown key{known_keys(key, block.model_fields)}"
     problem = expectation(item)
     if item["type"] == "missing":
         return f"{key}: {problem}"
