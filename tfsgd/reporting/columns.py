@@ -37,7 +37,7 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "iterations": ("products", "Hessian-vector products that it took"),
     "converged": ("", "whether the residual reached its tolerance"),
     "budget": ("steps", "of SGD that were asked for in place of epochs; empty: whole epochs"),
-    "updates": ("steps", "of SGD in all"),
+    "updates": ("steps", "of SGD in all, as asked for: a trial that diverged was stopped before"),
     "descent_eigenvalue": ("", "lambda1 of the loss that SGD descends: with BatchNorm that of training mode"),
     "descent_residual": ("", "of that eigenvalue; 0 where it has converged"),
     "effective_learning_rate": ("", "eta / (1 - gamma)"),

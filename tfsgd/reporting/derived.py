@@ -11,7 +11,7 @@ from tfsgd.records.record import Record
 def derived(record: Record, descent: Measurement | None) -> dict[str, Any]:
     """What theory says of a trial's settings; each is a number, or NaN where it has no meaning.
 
-    - `updates`: steps of SGD in all: epochs x the batches of an epoch, or what was asked for.
+    - `updates`: steps of SGD in all: epochs x the batches of an epoch, or the budget; a trial that diverged made fewer.
     - `effective_learning_rate`: eta / (1 - gamma), what momentum makes of the rate of the first epoch.
     - `noise_scale`: eta N / (b (1 - gamma)), the scale of SGD's noise (Smith and Le 2018, section 4; with momentum).
     - `descent_eigenvalue`: lambda1 of the loss that SGD descends: with BatchNorm that of training mode.

@@ -27,7 +27,8 @@ class GradientNoise(CurvatureSpec):
     products; with all training images about an epoch of training.
 
     Attributes:
-        batch_size: of the small batches; it changes the error alone.
+        batch_size: of the small batches; it changes the error alone, but with BatchNorm in training mode the loss as
+            well, whose moments are those of a batch.
         batches: how many.
     """
 
