@@ -262,8 +262,8 @@ def test_snapshots_are_pooled_too() -> None:
 OWN = (
     "from tfsgd.measures.attack import AttackSpec\n"
     "from tfsgd.measures.operator import CurvatureSpec\n"
-    "class Mine(AttackSpec):\n    depth: int = 3\n"
-    "class Rough(CurvatureSpec):\n    depth: int = 3\n"
+    "class Mine(AttackSpec):\n    depth: int = 3\n    def run(self, *arguments): ...\n"
+    "class Rough(CurvatureSpec):\n    depth: int = 3\n    def run(self, *arguments): ...\n"
 )
 
 
