@@ -129,6 +129,7 @@ def test_networks_with_layers_of_ones_own_are_measured_again_and_never_with_othe
 
 NO_CONFIG = """
 import keras
+import numpy as np
 class Add(keras.layers.Layer):
     def __init__(self, moreBY):
         super().__init__()
@@ -139,6 +140,10 @@ def relu(x): return keras.ops.minimum(x, 0.0)
 def hidden(image_shape, classes, *layers):
     return keras.Sequential([keras.Input(image_shape), keras.layers.Flatten(), *layers, keras.layers.Dense(classes)])
 def forgets(image_shape, classes): return hidden(image_shape, classes, Add(5.0))
+def normal(image_shape, classes):
+    normalization = keras.layers.Normalization()
+    normalization.adapt(np.random.default_rng(0).random((50, *image_shape)))
+    return hidden(image_shape, classes, normalization)
 def shadows(image_shape, classes): return hidden(image_shape, classes, keras.layers.Dense(5, activation=relu))
 """
 
@@ -161,6 +166,11 @@ def test_what_a_file_would_not_give_back_is_refused_before_it_is_trained(
     name = module(NO_CONFIG.replace("BY", by))
     told = refusal(lambda: OwnModel(f"{name}:{function}", tmp_path).check((8, 8, 1), 3))
     assert message in told
+
+
+def test_a_layer_that_was_adapted_is_given_back(module: Write, tmp_path: Path) -> None:
+    """Its mean and variance are in the file, and not among its weights."""
+    OwnModel(f"{module(NO_CONFIG)}:normal", tmp_path).check((8, 8, 1), 3)
 
 
 NOISE = """
