@@ -13,7 +13,10 @@ import tensorflow as tf
 
 import tfsgd
 from tests.foreign import SHAPE, dense_hessian, fitted, foolbox, letters, network
+from tfsgd import api
 from tfsgd.errors import RequestError
+from tfsgd.measures.attacks.fgsm import FGSM
+from tfsgd.measures.victim import Victim, run_checked
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +61,63 @@ def test_attacks_are_foolboxs(model: Any, images: np.ndarray, labels: np.ndarray
         assert np.mean(ours.correct != ~broken.numpy()) <= 1 / len(images), kind
         assert np.mean(np.abs(ours.images - moved.numpy()) > 1e-5) < 0.01, kind
     assert ours.correct.mean() < np.mean(np.argmax(model(images), 1) == labels)
+
+
+class Switched(keras.layers.Layer):
+    """Times `scale`; backwards, times `slope` as well."""
+
+    scale, slope = 1.0, 1.0
+
+    def call(self, inputs: Any) -> Any:
+        slope = self.slope
+
+        @tf.custom_gradient
+        def same(x: Any) -> Any:
+            return tf.identity(x), lambda upstream: slope * upstream
+
+        return self.scale * same(inputs)
+
+
+@pytest.fixture
+def switched(model: Any) -> Any:
+    return keras.Sequential([keras.Input(SHAPE), Switched(), model])
+
+
+def test_a_loop_over_epsilons_compiles_its_network_once(
+    switched: Any, images: np.ndarray, labels: np.ndarray
+) -> None:
+    graphs = []
+    for epsilon in (0.02, 0.04, 0.06):
+        found = tfsgd.attack(switched, images, labels, "fgsm", epsilon=epsilon)
+        graphs.append(api._last[1]._graphs.copy())
+        again = run_checked(FGSM(epsilon=(epsilon,)), Victim.of(switched), images, labels, epsilon, 0)
+        np.testing.assert_array_equal(found.images, again.images)
+    assert graphs[0]
+    assert graphs[0] == graphs[1] == graphs[2]
+
+
+@pytest.mark.parametrize(("what", "value"), [("scale", -1.0), ("slope", -1.0)])
+def test_a_network_that_does_something_else_by_now_is_compiled_anew(
+    switched: Any, images: np.ndarray, labels: np.ndarray, what: str, value: float
+) -> None:
+    before = tfsgd.attack(switched, images, labels, "fgsm", epsilon=0.04)
+    setattr(switched.layers[0], what, value)
+    after = tfsgd.attack(switched, images, labels, "fgsm", epsilon=0.04)
+    expected = run_checked(FGSM(epsilon=(0.04,)), Victim.of(switched), images, labels, 0.04, 0)
+    assert (after.images != before.images).mean() > 0.1
+    np.testing.assert_array_equal(after.images, expected.images)
+
+
+def test_weights_are_those_of_the_moment(images: np.ndarray, labels: np.ndarray) -> None:
+    trained = network()
+    before = tfsgd.attack(trained, images, labels, "fgsm", epsilon=0.04)
+    victim = api._last[1]
+    fitted(trained, images, labels)
+    after = tfsgd.attack(trained, images, labels, "fgsm", epsilon=0.04)
+    assert api._last[1] is victim
+    expected = run_checked(FGSM(epsilon=(0.04,)), Victim.of(trained), images, labels, 0.04, 0)
+    assert before.correct.mean() != after.correct.mean()
+    np.testing.assert_array_equal(after.images, expected.images)
 
 
 def test_steps_too_short_for_the_ball_are_warned_of(

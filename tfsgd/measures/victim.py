@@ -129,6 +129,18 @@ class Victim:
         """
         return float((~np.any(self.gradient(images, labels), axis=tuple(range(1, images.ndim)))).mean())
 
+    def answers_as_traced(self, images: Images, labels: Labels) -> bool:
+        """Whether the graphs still do what the network does: a setting of a layer may be another one by now.
+
+        Weights are read anew each time, and need no look. Asked of the logits, and of whichever gradients were traced.
+        """
+        images, labels = tf.constant(images), tf.constant(labels)
+        pairs = [(self._ask(images), self._logits(images))]
+        for (what, *_), graph in self._graphs.items():
+            if what == "gradient":
+                pairs += zip(graph.python_function(images, labels), graph(images, labels), strict=True)
+        return all(_about_equal(now.numpy(), traced.numpy()) for now, traced in pairs)
+
     def _chunks(self, images: Images) -> Iterator[slice]:
         return (slice(i, i + self._chunk_size) for i in range(0, len(images), self._chunk_size))
 
@@ -231,6 +243,12 @@ class Victim:
             clean = tf.gather(images, index)
             current = _into_ball(clean, current - clean, tf.gather(epsilon, index))
         return result, correct, rise
+
+
+def _about_equal(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """But for the rounding of another order of the sums."""
+    scale = float(np.abs(other).max(initial=0, where=np.isfinite(other)))
+    return np.allclose(one, other, rtol=1e-3, atol=1e-3 * scale, equal_nan=True)
 
 
 def _nobody(name: str) -> Any:
