@@ -15,7 +15,7 @@ import pandas as pd
 
 from scripts.findings import contrast, findings
 from scripts.spans import counted, trials
-from scripts.words import effect, elsewhere, said
+from scripts.words import effect, elsewhere, said, verdict_and_number
 from tfsgd.measures.spec import Measurement
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record
@@ -25,7 +25,28 @@ from tfsgd.reporting.studies import read_studies
 RESULTS = Path("docs/results")
 PAGES = (Path("README.md"), RESULTS / "README.md")
 BLOCK = re.compile(r"(<!-- (\w+) of ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
-MAIN = ("batch-", "constant-", "lower-", "momentum-", "counter-", "ceiling-lr")
+MAIN = {
+    "Under LR accuracy falls and λ1 rises as the batch size grows (Section 3), per doubling": "batch-lr",
+    "Under Benchmark likewise (Section 3), per doubling": "batch-benchmark",
+    "Under LR/BS all are almost constant (Abstract, Section 3), widest pair of batch sizes": "constant-lrbs",
+    "At large batch sizes λ1 is lower under LR/BS than under LR (Section 3)": "lower-lrbs-lr",
+    "At large batch sizes λ1 is lower under LR/BS than under Benchmark (Section 3)": "lower-lrbs-benchmark",
+    "Under LR accuracy rises and λ1 falls as momentum grows (Section 4), per 0.1 of momentum": "momentum-lr",
+    "Under LR/BS momentum hardly changes them (Sections 4 and 5), widest pair of momenta": "momentum-lrbs-constant",
+    "Or under LR/BS it does what it does under LR (the other reading), per 0.1 of momentum": "momentum-lrbs-trend",
+    "Momentum changes them more under LR than under LR/BS (Abstract), per 0.1 of momentum": "momentum-more",
+    "The counter-example: under LR λ1 and accuracy under attack both rise (Section 3.2), per doubling": "counter-lr",
+    "The counter-example under Benchmark (Section 3.2), per doubling": "counter-benchmark",
+    "Under LR λ1 stays below its ceiling 2(1+γ)/η (Cohen et al. 2021), share of it": "ceiling-lr",
+    "Under LR/BS λ1 stays below its ceiling (Cohen et al. 2021), share of it": "ceiling-lr-bs",
+    "Momentum γ does to λ1 what the rate η/(1−γ) does without it (on Section 4)": "momentum-is-rate",
+}
+METRICS = {
+    "natural accuracy, points": ("natural-accuracy", None),
+    "FGSM at ε = 0.3, points": ("fgsm-accuracy", 0.3),
+    "PGD at ε = 0.1, points": ("pgd-accuracy", 0.1),
+    "λ1, factor": ("eigenvalue", None),
+}
 SHOWN = {None: (None,), "fgsm": (0.1, 0.3), "pgd": (0.1, 0.3)}  # the epsilons in the tables
 
 
@@ -111,19 +132,22 @@ def measures(folder: Path) -> Iterator[str]:
 
 
 def summary(folder: Path) -> Iterator[str]:
-    """The claims about each regime, under FGSM at the paper's epsilon and under PGD at one that is no floor."""
+    """The paper's claims, a row each, a column a metric: FGSM at the paper's epsilon, PGD at one that is no floor."""
+    found = {(claim["claim"], claim["epsilon"]): claim for claim in claims(folder)}
+    rows = []
+    for statement, name in MAIN.items():
+        keys = [(f"{name}-{metric}", epsilon) for metric, epsilon in METRICS.values()]
+        cells = [found.get(key) for key in keys]
+        cells[-1] = cells[-1] or found.get((name, None))  # a claim on λ1 alone
+        n = "; ".join(dict.fromkeys(claim["n"] for claim in cells if claim))
+        rows.append([statement, *(verdict_and_number(claim) if claim else "" for claim in cells), n])
+    yield from table(["claim, and unit of the effect", *METRICS, "n"], rows)
 
-    def main(claim: dict[str, Any]) -> bool:
-        under = claim["attack"], claim["epsilon"]
-        return claim["claim"].startswith(MAIN) and under in ((None, None), ("fgsm", 0.3), ("pgd", 0.1))
 
-    yield from verdicts(folder, main)
-
-
-def verdicts(folder: Path, chosen: Callable[[dict[str, Any]], bool] = lambda claim: True) -> Iterator[str]:
+def verdicts(folder: Path) -> Iterator[str]:
     """The claims, one row each."""
     judged, rows = claims(folder), []
-    for claim in filter(chosen, judged):
+    for claim in judged:
         if claim["epsilon"] not in SHOWN.get(claim["attack"], ()):
             continue
         at = f" (ε = {claim['epsilon']:g})" if claim["epsilon"] else ""

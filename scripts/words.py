@@ -27,12 +27,23 @@ def elsewhere(claim: dict[str, Any], judged: Iterable[dict[str, Any]]) -> str:
     return "".join(f"; {verdict} at ε = {', '.join(epsilons)}" for verdict, epsilons in found.items())
 
 
-def effect(claim: dict[str, Any]) -> str:
-    """`+5.48 [3.1, 7.9] points per doubling`, `× 1.37 [1.2, 1.6] per doubling`."""
-    factor = claim["unit"].startswith("factor")
+def number(claim: dict[str, Any]) -> str:
+    """`+5.48 [3.1, 7.9]`, `× 1.37 [1.2, 1.6]`."""
     if claim["effect"] is None:
         return ""
-    sign, unit = ("", claim["unit"].removeprefix("factor ")) if factor else ("+", claim["unit"])
-    interval = claim["interval"]
+    factor = claim["unit"].startswith("factor")
+    sign, interval = "" if factor else "+", claim["interval"]
     ends = f" [{interval[0]:{sign}.3g}, {interval[1]:{sign}.3g}]" if interval else ""
-    return f"{'× ' * factor}{claim['effect']:{sign}.3g}{ends} {unit}"
+    return f"{'× ' * factor}{claim['effect']:{sign}.3g}{ends}"
+
+
+def effect(claim: dict[str, Any]) -> str:
+    """`+5.48 [3.1, 7.9] points per doubling`, `× 1.37 [1.2, 1.6] per doubling`."""
+    return f"{number(claim)} {claim['unit'].removeprefix('factor ')}" if claim["effect"] is not None else ""
+
+
+def verdict_and_number(claim: dict[str, Any]) -> str:
+    """`**as in the paper**<br>-2.02 [-2.73, -1.31]`; what cannot be told is not bold."""
+    decided = claim["verdict"] in ("supported", "contradicted")
+    lines = (f"**{said(claim)}**" if decided else said(claim), number(claim))
+    return "<br>".join(line for line in lines if line)
