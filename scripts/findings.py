@@ -1,6 +1,6 @@
 """What the networks of a study show beyond the claims, in sentences whose numbers come from the records.
 
-A sentence speaks of the batch sizes at which the networks that it compares have learnt. What it says of a direction
+A sentence speaks of the batch sizes at which all networks that it compares have learnt. What it says of a direction
 holds for every seed, or it is said without one.
 """
 
@@ -44,11 +44,7 @@ def ceilings(t: pd.DataFrame) -> Iterator[str]:
     over, sizes = partial(over_seeds, t), {r: sizes_of(t, (r, 0.0)) for r in ("LR", "LR/BS")}
     (small, *_, large), last = sizes["LR/BS"], sizes["LR"][-1]
     ends = {r: [values(t, r, b, "eigenvalue") for b in (s[0], s[-1])] for r, s in sizes.items()}
-    gone = "".join(
-        f"; at {b} {lost(t, 'LR/BS', b)} networks collapsed"
-        for b in sorted(set(t.batch_size))
-        if b > large and lost(t, "LR/BS", b)
-    )
+    gone = "".join(_collapsed(t, b) for b in sorted(set(t.batch_size)) if b > large and lost(t, "LR/BS", b))
     title = "Under LR/BS the ceiling falls with the batch size, and λ1 with it"
     yield (
         f"{headline(moves(*ends['LR/BS']) < 0, title, 'λ1 and its ceiling')}: from {over('LR/BS', small, 'eigenvalue', '.0f')} at "
@@ -59,6 +55,13 @@ def ceilings(t: pd.DataFrame) -> Iterator[str]:
     )
 
 
+def _collapsed(t: pd.DataFrame, batch_size: int) -> str:
+    """How many networks of LR/BS collapsed at a batch size, and where the others stand."""
+    others = values(t, "LR/BS", batch_size, "stability_ratio")
+    stand = f", and the rest stands at {span(others, '.2f')} of it" if others else ""
+    return f"; at {batch_size} {lost(t, 'LR/BS', batch_size)} networks collapsed{stand}"
+
+
 def confidence(t: pd.DataFrame) -> Iterator[str]:
     """The smallest ε beside the confidence, under LR and LR/BS."""
     over, sizes = partial(over_seeds, t), sizes_of(t, ("LR", 0.0))
@@ -67,13 +70,14 @@ def confidence(t: pd.DataFrame) -> Iterator[str]:
         moves(*(values(t, "LR", b, column) for b in (small, large))) for column in (SMALLEST, "confidence")
     )
     both = sizes_of(t, ("LR/BS", 0.0))
+    all_of_them = partial(over_seeds, t[t.batch_size.isin(both)], "LR/BS", None)
     title = "The more robust networks are the less sure ones"
     yield (
         f"{headline(radius * sure < 0, title, 'Robustness and confidence')}: from batch size "
         f"{small} to {large} under LR the median smallest ε {GOES[radius]} from {over('LR', small, SMALLEST, '.3f')} to "
         f"{over('LR', large, SMALLEST, '.3f')} while the mean confidence {GOES[sure]} from {over('LR', small, 'confidence')} to "
-        f"{over('LR', large, 'confidence')}; under LR/BS, whose networks are sure to {over('LR/BS', None, 'confidence')} from batch "
-        f"size {both[0]} to {both[-1]}, it is {over('LR/BS', None, SMALLEST, '.3f')} at all of these."
+        f"{over('LR', large, 'confidence')}; under LR/BS, whose networks are sure to {all_of_them('confidence')} from batch "
+        f"size {both[0]} to {both[-1]}, it is {all_of_them(SMALLEST, '.3f')} at all of these."
     )
 
 

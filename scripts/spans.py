@@ -26,14 +26,18 @@ def of_cell(t: pd.DataFrame, regime: str, batch_size: int | None, momentum: floa
 
 
 def sizes_of(t: pd.DataFrame, *cells: Cell) -> list[int]:
-    """The batch sizes at which each of these regimes and momenta has a network that learnt."""
-    learnt = t[t.status == "completed"]
-    found = [set(of_cell(learnt, regime, None, momentum).batch_size) for regime, momentum in cells]
+    """The batch sizes at which every network of each of these regimes and momenta has learnt."""
+    found = []
+    for regime, momentum in cells:
+        learnt = (of_cell(t, regime, None, momentum).set_index("batch_size").status == "completed").groupby(
+            level=0
+        )
+        found.append({size for size, all_of_them in learnt.all().items() if all_of_them})
     return sorted(int(size) for size in set.intersection(*found))
 
 
 def momenta_of(t: pd.DataFrame, regime: str, batch_size: int) -> list[float]:
-    """The momenta of a regime that have a network that learnt at a batch size."""
+    """The momenta of a regime at which every network of a batch size has learnt."""
     return [m for m in sorted(t.momentum.unique()) if batch_size in sizes_of(t, (regime, m))]
 
 

@@ -150,8 +150,25 @@ def test_sentences_speak_of_batch_sizes_whose_networks_were_measured(
     assert "under LR at batch size 4096 (momenta 0, 0.9)" in text
     assert text.count("against") == 4  # momentum 0.9 and its rate alone, at 64 and 1024
     assert sizes_of(uneven, ("LR/BS", 0.0)) == [64, 256, 1024]
+    assert sizes_of(uneven, ("LR/BS", 0.9)) == [64, 256]  # at 1024 one network of three has learnt
+    assert momenta_of(uneven, "LR/BS", 1024) == [0.0, 0.2, 0.5]
     assert momenta_of(uneven, "LR", 4096) == [0.0, 0.9]
     assert (lost(uneven, "LR/BS", 4096, 0.9), lost(uneven, "LR", 4096)) == ("3 of 3", "")
+
+
+def test_what_has_not_collapsed_stands_beside_what_has(
+    uneven: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survivor = (uneven.batch_size == 4096) & (uneven.regime == "LR/BS") & (uneven.seed == 2)
+    some = uneven.assign(
+        status=uneven.status.mask(survivor, "completed"),
+        stability_ratio=uneven.stability_ratio.mask(survivor, 1.25),
+    )
+    text = sentences(some, monkeypatch)
+    assert "at 4096 2 of 3 networks collapsed, and the rest stands at 1.25 of it" in text
+    assert sentences(uneven, monkeypatch).count("from batch size 64 to 1024") == text.count(
+        "from batch size 64 to 1024"
+    )
 
 
 def test_a_sentence_does_not_say_what_the_numbers_do_not(
