@@ -1,4 +1,4 @@
-"""The README's commands are real."""
+"""The commands of README, and of the pages of docs/ that continue it, are real."""
 
 import re
 import shlex
@@ -14,10 +14,13 @@ from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import grid
 
 TEXT = Path("README.md").read_text()
-CLUSTERS = Path("docs/clusters-and-gpus.md").read_text()
-COMMANDS = [
-    line for block in re.findall(r"```sh\n(.*?)```", TEXT + CLUSTERS, re.S) for line in block.splitlines()
+CONTINUED = [
+    Path(f"docs/{name}.md").read_text()
+    for name in ("method", "measuring-networks", "add-your-own", "clusters-and-gpus")
 ]
+ALL = "\n".join([TEXT, *CONTINUED])
+BLOCKS = re.findall(r"```sh\n(.*?)```", ALL, re.S)
+COMMANDS = list(dict.fromkeys(line for block in BLOCKS for line in block.splitlines()))  # each once
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if "tfsgd.sweep" in c])
@@ -42,7 +45,7 @@ def test_make_targets_exist() -> None:
 
 
 def test_files_that_it_names_exist() -> None:
-    for name in re.findall(r"`((?:tfsgd|configs|tests|docs|bench)/[\w./-]*)`", TEXT):
+    for name in re.findall(r"`((?:tfsgd|configs|tests|docs|bench)/[\w./-]*)`", ALL):
         assert Path(name).exists(), name
 
 
@@ -89,7 +92,7 @@ def test_the_regime_that_it_adds_is_one() -> None:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that the README names; the sweep's networks are trained on few images."""
+    """A folder with the files that the commands name; the sweep's networks are trained on few images."""
     from tfsgd import sweep
     from tfsgd.sweeping import run
 

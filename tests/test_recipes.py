@@ -1,4 +1,4 @@
-"""README's recipes, as they stand there: a file beside the config, a line of YAML, and it is in the records."""
+"""The recipes for code of one's own, as they stand: a file beside the config, a line of YAML, and it is in the records."""
 
 import json
 import re
@@ -12,13 +12,13 @@ import yaml
 from tests.conftest import Run
 from tfsgd.reporting.page import write_report
 
-TEXT = Path("README.md").read_text()
+TEXT = Path("README.md").read_text() + Path("docs/add-your-own.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 YAML = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.S)]
 
 
 def block(word: str) -> str:
-    """The one Python block of README that defines a name."""
+    """The one Python block of the pages that defines a name."""
     [found] = [text for text in PYTHON if re.search(rf"^(?:def|class) {word}\b", text, re.M)]
     return found
 
@@ -30,7 +30,7 @@ def yaml_block(key: str) -> dict[str, Any]:
 
 @pytest.fixture
 def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The modules of README beside a config, under names that no other test imports."""
+    """The modules of the pages beside a config, under names that no other test imports."""
     for word, name in (("small", "my_nets"), ("Noise", "my_attacks"), ("Frobenius", "my_measures")):
         (tmp_path / f"{name}.py").write_text(block(word))
         monkeypatch.delitem(__import__("sys").modules, name, raising=False)
