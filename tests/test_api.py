@@ -196,6 +196,14 @@ def test_float64_images_and_a_network_from_a_file_give_the_same(
         ({"model": lambda m: ending_in(m, keras.layers.Softmax())}, "leave the softmax out"),
         ({"model": lambda m: ending_in(m, keras.layers.Dense(3, "sigmoid"))}, "leave the sigmoid out"),
         (
+            {"model": lambda m: keras.Model(m.inputs, [m.outputs[0]] * 2)},
+            "expected one output, the logits, found 2;",
+        ),
+        (
+            {"model": lambda m: keras.Model(m.inputs, {"logits": m.outputs[0]})},
+            "the logits, found a dict of 1;",
+        ),
+        (
             {"model": lambda m: ending_in(m, keras.layers.Rescaling(np.nan)), "kind": "square"},
             "its outputs are not finite",
         ),

@@ -61,6 +61,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     first, second = keras.Input(SHAPE), keras.Input(SHAPE)
     outputs = keras.layers.Dense(CLASSES)(keras.layers.Flatten()(first + second))
     keras.Model([first, second], outputs).save(folder / "two.keras")
+    keras.Model(net.inputs, {"logits": net.outputs[0], "again": net.outputs[0]}).save(
+        folder / "outputs.keras"
+    )
     sigmoids = network(keras.layers.Rescaling(0.5))
     sigmoids = keras.Sequential([keras.Input(SHAPE), sigmoids, keras.layers.Activation("sigmoid")])
     sigmoids.export(str(folder / "sigmoids"), verbose=False)
@@ -269,6 +272,10 @@ def test_outputs_that_look_like_sigmoids_are_warned_of(on_letters: Run) -> None:
         ),
         ("empty", "empty: expected LOGS/NAME, a trial's folder or a SavedModel, found another folder"),
         ("two.keras", "two.keras: expected a network of one input of shape"),
+        (
+            "outputs.keras",
+            "outputs.keras: expected one output, the logits, found a dict of 2; make a network of",
+        ),
     ],
 )
 def test_what_is_no_network_for_these_images_is_refused_before_any_is_measured(

@@ -237,13 +237,22 @@ def refuse_unfit(model: Any, image_shape: tuple[int, int, int], classes: int, wh
 
 
 def refuse_probabilities(model: Any, what: str) -> None:
-    """Refuses a functional or `Sequential` network that ends in a softmax or in sigmoids; of others it cannot tell.
+    """Refuses a functional or `Sequential` network that ends in a softmax or in sigmoids, or in more than one place.
+
+    Of other networks it cannot tell.
 
     Raises:
         RequestError: in one line.
     """
     if not getattr(model, "inputs", None):
         return
+    output = getattr(model, "output", None)  # a Sequential network has none, and one output
+    if isinstance(output, list | tuple | dict):
+        found = "a dict of " * isinstance(output, dict) + f"{len(output)}"
+        raise RequestError(
+            f"{what}: expected one output, the logits, found {found}; make a network of the logits alone by "
+            "keras.Model(model.inputs, LOGITS), with one of model.outputs for LOGITS"
+        )
     last = _last_operation(model)
     activation = getattr(getattr(last, "activation", None), "__name__", type(last).__name__).lower()
     if activation in ("softmax", "sigmoid"):

@@ -107,7 +107,7 @@ def checks(record: Record) -> list[Check]:
       with epsilon by at most a binomial standard error.
     - `large_epsilon`: at the largest epsilon, if it is at least 0.5, the accuracy under a gradient attack is at most
       chance, 1 / classes, and a binomial standard error.
-    - `steps`: at least twice the steps, all else equal, lower PGD's accuracy by less than half a point.
+    - `steps`: at least twice the steps, all else equal, lower PGD's accuracy by half a point at most.
     - `loss_rises`: the last step of PGD adds at most 0.01 nats to the cross-entropy, on average.
     - `temperature`: PGD on logits divided by a temperature leaves no less, by more than a binomial standard error,
       than PGD on the logits themselves.
