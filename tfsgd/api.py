@@ -201,7 +201,7 @@ def checked(
             f"labels: expected {len(images)} integers, received {labels.dtype} of shape {labels.shape}"
         )
     from tfsgd.measures.victim import check_logits
-    from tfsgd.models import refuse_probabilities
+    from tfsgd.structure import refuse_probabilities
 
     refuse_probabilities(model, f"model {model.name}")
     first = images[:8].astype(np.float32)

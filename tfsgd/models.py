@@ -12,29 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tfsgd.structure import (
-    PAPER_STRUCTURES,
-    make_known,
-    refuse_losses,
-    refuse_probabilities,
-    refuse_unfit,
-    refuse_unstorable,
-    structure_sha256,
-)
-
-__all__ = [
-    "MODELS",
-    "PAPER_STRUCTURES",
-    "Architecture",
-    "build_model",
-    "make_known",
-    "refuse_losses",
-    "refuse_probabilities",
-    "refuse_unfit",
-    "refuse_unstorable",
-    "structure_sha256",
-]
-
 
 def stdcnn(image: Any, layers: Any, classes: int) -> Any:
     """Conv(3,3,10) Conv(3,3,10) MP(2,2) Conv(3,3,20) Conv(3,3,20) MP(2,2) FC(50) Dropout(0.5) FC(10)."""

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfsgd.errors import RequestError
-from tfsgd.models import refuse_probabilities
+from tfsgd.structure import refuse_probabilities
 
 
 class SavedNetwork:

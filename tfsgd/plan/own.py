@@ -20,8 +20,8 @@ from tfsgd.data.files import is_file
 from tfsgd.data.load import data_folders
 from tfsgd.data.own import own_data, read_npz
 from tfsgd.errors import RequestError
-from tfsgd.models import make_known, refuse_losses, refuse_unfit, refuse_unstorable, structure_sha256
 from tfsgd.plan.resolve import file_of, is_own_name, locate, one_line, own_code, resolve
+from tfsgd.structure import make_known, refuse_losses, refuse_unfit, refuse_unstorable, structure_sha256
 
 SET_BY_THE_TOOL = ("profile", "code_dir", "own_data")  # fields of an `Experiment` that no config has
 

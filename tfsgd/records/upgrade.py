@@ -9,10 +9,10 @@ from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.natural import ZeroGradients
 from tfsgd.measures.spec import Request, Split
-from tfsgd.models import PAPER_STRUCTURES
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.trials import Training
 from tfsgd.plan.wanted import HESSIAN, SPLITS, TOP_EIGENVALUE, natural
+from tfsgd.structure import PAPER_STRUCTURES
 
 Json = dict[str, Any]
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from tfsgd.errors import RequestError
 from tfsgd.measures.foreign import load_network
-from tfsgd.models import structure_sha256
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.own import OwnModel
 from tfsgd.records.folder import stored_network
 from tfsgd.records.record import Record
+from tfsgd.structure import structure_sha256
 
 
 def load_stored(record: Record, experiment: Experiment, folder: Path, name: str = "model.keras") -> Any:

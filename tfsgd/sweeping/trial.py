@@ -12,7 +12,7 @@ from tfsgd.errors import RequestError
 from tfsgd.measures.measure import Subject, measure
 from tfsgd.measures.source import Sources
 from tfsgd.measures.spec import Measurement, Request
-from tfsgd.models import Architecture, structure_sha256
+from tfsgd.models import Architecture
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.own import OwnModel
 from tfsgd.plan.trials import Trial, training_of
@@ -22,6 +22,7 @@ from tfsgd.records.lease import Lease
 from tfsgd.records.manifest import write_manifest
 from tfsgd.records.record import Record, Snapshot
 from tfsgd.records.shown import is_shown
+from tfsgd.structure import structure_sha256
 from tfsgd.sweeping.ended import Observer, in_a_line
 from tfsgd.sweeping.export import forget_network, keep_network
 from tfsgd.sweeping.pictures import attacks_picture
