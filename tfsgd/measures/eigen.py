@@ -1,27 +1,15 @@
 """The top eigenvalue of a symmetric matrix that is known only by its products with vectors."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from tfsgd.measures.operator import Matvec, Vector
+from tfsgd.measures.operator import Curvature, Matvec, Vector
 
 ROUNDING = 1e-12  # what is left of a vector, relatively, where there should be nothing
 
 
-@dataclass(frozen=True)
-class EigenResult:
-    """An eigenvalue and the evidence for it."""
-
-    eigenvalue: float
-    residual: float  # |Hv - eigenvalue v| / |eigenvalue|, v of unit length
-    iterations: int  # products taken
-    converged: bool  # residual <= tolerance
-
-
 def top_eigenvalue(
     matvec: Matvec, dimension: int, *, max_iterations: int, tolerance: float, seed: int = 0
-) -> EigenResult:
+) -> Curvature:
     """The largest algebraic eigenvalue of a symmetric matrix, by power iteration with Rayleigh-Ritz.
 
     Each step multiplies the best vector found so far by H, as power iteration does. The best vector is the
@@ -41,8 +29,7 @@ def top_eigenvalue(
         seed: of the random start vector.
 
     Returns:
-        The eigenvalue with its residual and iterations. NaN, not converged, where H has
-        non-finite entries.
+        The eigenvalue; its error is the residual. NaN, not converged, where H has non-finite entries.
     """
     start: Vector = np.random.default_rng(seed).standard_normal(dimension)
     direction = start / _norm(start)
@@ -52,14 +39,13 @@ def top_eigenvalue(
     for iteration in range(1, max_iterations + 1):
         product: Vector = np.asarray(matvec(direction), np.float64)
         if not np.isfinite(product).all():
-            return EigenResult(np.nan, np.nan, iteration, False)
+            return Curvature(np.nan, np.nan, iteration, False)
         basis, products = [*basis, direction], [*products, product]
         eigenvalue, best = _top_ritz_pair(basis, products)
         vector, product = _combined(best, basis), _combined(best, products)
-        distance = _norm(product - eigenvalue * vector)
-        residual = distance / abs(eigenvalue) if eigenvalue else float(distance > 0)
+        residual = _residual(eigenvalue, vector, product)
         if residual <= tolerance:
-            return EigenResult(eigenvalue, residual, iteration, True)
+            return Curvature(eigenvalue, residual, iteration, True)
         kept = [best, *_made_orthogonal(np.eye(len(best))[0], [best])]
         basis, products = (
             [vector, *(_combined(weights, basis) for weights in kept[1:])],
@@ -69,12 +55,12 @@ def top_eigenvalue(
         if not new:  # H leads nowhere else: what is left of the residual is rounding
             break
         direction = new[0]
-    return EigenResult(eigenvalue, residual, iteration, False)
+    return Curvature(eigenvalue, residual, iteration, False)
 
 
 def power_iteration(
     matvec: Matvec, dimension: int, *, max_iterations: int, tolerance: float, seed: int = 0
-) -> EigenResult:
+) -> Curvature:
     """The largest algebraic eigenvalue of a symmetric matrix, by plain power iteration: v <- Hv / |Hv|.
 
     It goes to the eigenvalue of largest magnitude. Where that turns out negative, the iteration begins anew
@@ -90,17 +76,16 @@ def power_iteration(
         vector = vector / _norm(vector)
         product: Vector = np.asarray(matvec(vector), np.float64)
         if not np.isfinite(product).all():
-            return EigenResult(np.nan, np.nan, iteration, False)
+            return Curvature(np.nan, np.nan, iteration, False)
         eigenvalue = _dot(vector, product)
-        distance = _norm(product - eigenvalue * vector)
-        residual = distance / abs(eigenvalue) if eigenvalue else float(distance > 0)
+        residual = _residual(eigenvalue, vector, product)
         if residual <= tolerance:
             if eigenvalue >= 0 or shift:
-                return EigenResult(eigenvalue, residual, iteration, True)
+                return Curvature(eigenvalue, residual, iteration, True)
             shift, vector = -eigenvalue, rng.standard_normal(dimension)
         else:
             vector = product + shift * vector
-    return EigenResult(eigenvalue, residual, iteration, False)
+    return Curvature(eigenvalue, residual, iteration, False)
 
 
 def _top_ritz_pair(basis: list[Vector], products: list[Vector]) -> tuple[float, Vector]:
@@ -108,6 +93,12 @@ def _top_ritz_pair(basis: list[Vector], products: list[Vector]) -> tuple[float, 
     projected = np.array([[_dot(vector, product) for product in products] for vector in basis])
     values, vectors = np.linalg.eigh((projected + projected.T) / 2)
     return float(values[-1]), vectors[:, -1]
+
+
+def _residual(eigenvalue: float, vector: Vector, product: Vector) -> float:
+    """|Hv - av| / |a|, v of unit length, from Hv."""
+    distance = _norm(product - eigenvalue * vector)
+    return distance / abs(eigenvalue) if eigenvalue else float(distance > 0)
 
 
 def _combined(weights: Vector, vectors: list[Vector]) -> Vector:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from tfsgd.errors import RequestError
-from tfsgd.fields import Tolerance
+from tfsgd.fields import Products, Tolerance
 from tfsgd.measures.lanczos import Lanczos, Rows
 from tfsgd.measures.operator import Curvature, CurvatureSpec, Matvec
 
@@ -44,7 +44,7 @@ class Extremes(CurvatureSpec):
     """
 
     k: Annotated[int, Field(strict=True, ge=1, le=100)] = 5
-    max_products: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 200
+    max_products: Products = 200
     tolerance: Tolerance = 1e-2
 
     @model_validator(mode="after")

@@ -1,10 +1,8 @@
 """λ1 of the Hessian's Gauss-Newton part."""
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field
-
-from tfsgd.fields import Tolerance
+from tfsgd.fields import Products, Tolerance
 from tfsgd.measures.eigen import top_eigenvalue
 from tfsgd.measures.operator import Curvature, CurvatureSpec, Matvec, Operator
 
@@ -25,12 +23,11 @@ class GaussNewton(CurvatureSpec):
 
     operator: ClassVar[Operator] = "gauss_newton"
 
-    max_iterations: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 100
+    max_iterations: Products = 100
     tolerance: Tolerance = 1e-2
 
     def run(self, matvec: Matvec, dimension: int, seed: int = 0) -> Curvature:
         """As `CurvatureSpec.run`, with v -> Gv."""
-        found = top_eigenvalue(
+        return top_eigenvalue(
             matvec, dimension, max_iterations=self.max_iterations, tolerance=self.tolerance, seed=seed
         )
-        return Curvature(found.eigenvalue, found.residual, found.iterations, found.converged)

@@ -5,7 +5,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from tfsgd.fields import Tolerance
+from tfsgd.fields import Products, Tolerance
 from tfsgd.measures.curvature.trace import Trace
 from tfsgd.measures.eigen import top_eigenvalue
 from tfsgd.measures.operator import Curvature, CurvatureSpec, Matvec, Vector
@@ -31,7 +31,7 @@ class Layers(CurvatureSpec):
     """
 
     probes: Annotated[int, Field(strict=True, ge=6, le=30_000)] = 30
-    max_iterations: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 100
+    max_iterations: Products = 100
     tolerance: Tolerance = 1e-2
 
     def run(self, matvec: Matvec, dimension: int, seed: int = 0) -> Curvature:
@@ -45,13 +45,13 @@ class Layers(CurvatureSpec):
             top = top_eigenvalue(
                 block, size, max_iterations=self.max_iterations, tolerance=self.tolerance, seed=seed
             )
-            products += top.iterations
-            if np.isnan(top.eigenvalue):
+            products += top.products
+            if np.isnan(top.value):
                 return Curvature(np.nan, np.nan, products, False, {"names": [], **{key: [] for key in found}})
             trace = Trace(probes=self.probes).run(block, size, seed)
             products += trace.products
             converged = converged and top.converged and trace.converged
-            numbers = (top.eigenvalue, top.residual, trace.value, trace.error)
+            numbers = (top.value, top.error, trace.value, trace.error)
             for values, number in zip(found.values(), numbers, strict=True):
                 values.append(number)
         largest = int(np.argmax(found["eigenvalues"]))

@@ -33,7 +33,6 @@ class TopEigenvalue(CurvatureSpec):
     def run(self, matvec: Matvec, dimension: int, seed: int = 0) -> Curvature:
         """As `CurvatureSpec.run`."""
         solve = power_iteration if self.method == "power" else top_eigenvalue
-        found = solve(
+        return solve(
             matvec, dimension, max_iterations=self.max_iterations, tolerance=self.tolerance, seed=seed
         )
-        return Curvature(found.eigenvalue, found.residual, found.iterations, found.converged)
