@@ -76,7 +76,7 @@ def shares(folder: Path) -> Run:
         subject = Subject(network, splits, BATCH_SIZE)
         for request in wanted(plan, 0):
             began = cpu_seconds()
-            [one] = measure(subject, [request])
+            one = measure(subject, request)
             found.append([*_said(request), cpu_seconds() - began, _value(one.values)])
         return {"epoch": seconds, "epochs": plan.epochs, "measures": found}
 

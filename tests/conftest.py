@@ -177,10 +177,10 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
         done.trained.append(f"{folder.parent.name}/{folder.name}")
         return trained
 
-    def counted_measure(*arguments: Any) -> Iterator[Measurement]:
-        for found in measure(*arguments):
-            done.measured.append((found.label, found.epsilon))
-            yield found
+    def counted_measure(*arguments: Any) -> Measurement:
+        found = measure(*arguments)
+        done.measured.append((found.label, found.epsilon))
+        return found
 
     monkeypatch.setattr(trial, "train", counted_train)
     monkeypatch.setattr(trial, "measure", counted_measure)

@@ -289,7 +289,8 @@ def test_results_carry_what_was_done(network: Any, victim: Victim, splits: Split
         "fgsm": FGSM(attack="fgsm", epsilon=(0.1,)),
         "short": PGD(attack="pgd", epsilon=(0.1,), steps=3, examples=40),
     }
-    one, other = measure(Subject(network, used), requests(specs, 100, seed=0))
+    subject = Subject(network, used)
+    one, other = (measure(subject, request) for request in requests(specs, 100, seed=0))
     assert [(m.kind, m.name, m.label, m.examples) for m in (one, other)] == [
         ("attack", "fgsm", "fgsm", 100),
         ("attack", "pgd", "short", 40),

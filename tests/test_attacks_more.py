@@ -509,7 +509,7 @@ def test_input_gradient_is_measured_as_a_record_keeps_it(network: Any) -> None:
     pixels = np.round(255 * patterns(40, 2)[0]).astype(np.uint8)
     split = Split(pixels, patterns(40, 2)[1])
     request = Request("input_gradient", "input_gradient", InputGradient(), "test", 40, free=True)
-    [found] = measure(Subject(network, Splits(split, split, split, "", "")), [request])
+    found = measure(Subject(network, Splits(split, split, split, "", "")), request)
     expected = steepness(Victim.of(network), to_unit(pixels), split.labels)
     assert (found.kind, found.values) == ("gradient", {"value": expected.value, "radius": expected.radius})
     assert expected.radius is not None
@@ -534,7 +534,8 @@ def test_masked_gradients_are_caught_and_an_honest_network_passes(network: Any, 
         *attacks_wanted(specs, 150, 0),
         Request("zero_gradients", "zero_gradients", ZeroGradients(), "test", 150),
     ]
-    found = tuple(measure(Subject(judged, Splits(split, split, split, "", "")), requests))
+    subject = Subject(judged, Splits(split, split, split, "", ""))
+    found = tuple(measure(subject, request) for request in requests)
     of = experiment(attacks={"fgsm": {"epsilon": [0.1]}})
     blank = record(grid(of)[0], of, lambda trial: {**realistic(trial), "status": "diverged"})
     trial = blank.model_copy(update={"measurements": found, "classes": CLASSES})

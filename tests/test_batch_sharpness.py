@@ -82,7 +82,7 @@ def test_the_batch_size_is_the_trials_own_unless_the_config_says_one() -> None:
 
     def value(subject: Subject, spec: BatchSharpness) -> Any:
         request = Request("batch_sharpness", "mine", spec, "train", 23)
-        return next(measure(subject, [request])).values["value"]
+        return measure(subject, request).values["value"]
 
     own, said, other = BatchSharpness(), BatchSharpness(batch_size=5), BatchSharpness(batch_size=9)
     trained = Subject(network, splits, batch_size=5)

@@ -99,7 +99,7 @@ def test_a_measure_gets_the_products_that_its_class_asks_for(small: Small) -> No
     subject = Subject(small.model, Splits(split, split, split, "0" * 64, "drawn"))
     specs: list[CurvatureSpec] = [GaussNewton(), TopEigenvalue()]
     requests = [Request("kind", "label", spec, "train", 7) for spec in specs]
-    of_part, of_whole = (found.values["value"] for found in measure(subject, requests))
+    of_part, of_whole = (measure(subject, request).values["value"] for request in requests)
     images, labels = subject.images("train", 7)
     part = dense_gauss_newton(Small(small.model, images, labels))
     assert of_part == pytest.approx(np.linalg.eigvalsh(part)[-1], rel=1e-3)

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -177,11 +177,11 @@ def test_the_top_eigenvalue_of_the_stored_network_is_the_callbacks_to_the_last_b
 def test_a_kill_between_two_measurements_costs_the_one_at_hand(
     one: Callable[[], Path], run_sweep: Run, work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def killed(*arguments: Any) -> Iterator[Measurement]:
-        for found in measure(*arguments):
-            if found.label == "pgd":
-                raise Killed
-            yield found
+    def killed(*arguments: Any) -> Measurement:
+        found = measure(*arguments)
+        if found.label == "pgd":
+            raise Killed
+        return found
 
     with monkeypatch.context() as patch:
         patch.setattr(trial_module, "measure", killed)

@@ -121,7 +121,7 @@ def test_of_a_piecewise_linear_network_few_products_suffice(splits: Splits) -> N
     tops = [np.linalg.eigvalsh(j.T @ m @ j)[-1] for j, m in zip(jacobians, middle, strict=True)]
 
     spec = InputEigenvalue(examples=9, tolerance=1e-4)
-    [found] = measure(Subject(model, few), [Request("input_eigenvalue", "curved", spec, "train", 9)])
+    found = measure(Subject(model, few), Request("input_eigenvalue", "curved", spec, "train", 9))
     assert found.values["value"] == pytest.approx(np.mean(tops), rel=1e-3)
     assert found.values["median"] == pytest.approx(np.median(tops), rel=1e-3)
     assert found.values["converged"]

@@ -116,7 +116,7 @@ def test_a_measure_is_told_what_it_gave_wrong(size: int, message: str) -> None:
     subject = Subject(network(), Splits(split, split, split, "", ""))
     request = Request("m:Says", "says", Says(size=size), "train", 12)
     with pytest.raises((TypeError, ValueError), match=f"^{message}"):
-        next(measure(subject, [request]))
+        measure(subject, request)
 
 
 class Centred(keras.layers.Layer):

@@ -149,7 +149,7 @@ def test_every_curvature_measure_has_a_training_mode(spec: Any) -> None:
     requests = [
         Request("m", "m", each, "train", 12) for each in (spec, spec.model_copy(update={"mode": "inference"}))
     ]
-    one, other = measure(subject, requests)
+    one, other = (measure(subject, request) for request in requests)
     assert one.identity != other.identity
     assert one.settings["mode"] == "training"
     assert abs(one.values["value"] - other.values["value"]) > 0.1 * abs(other.values["value"])

@@ -1,7 +1,7 @@
-"""Requests on a network -> measurements, one after the other."""
+"""A request on a network -> a measurement."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -73,26 +73,15 @@ class Subject:
         return self._products[key]
 
 
-def measure(
-    subject: Subject,
-    requests: Sequence[Request],
-    observe: Callable[[Request], None] = lambda request: None,
-) -> Iterator[Measurement]:
-    """Measures one request after the other, and hands out each as soon as it is there.
-
-    Args:
-        subject: the network and its images.
-        requests: what to measure.
-        observe: told what comes next.
+def measure(subject: Subject, request: Request) -> Measurement:
+    """Measures what is asked for on a network and its images.
 
     Raises:
         RequestError: the network cannot be attacked, see `Victim`.
     """
-    for request in requests:
-        observe(request)
-        began = time.perf_counter()
-        values = _MEASURES[request.spec.kind](subject, request)
-        yield request.measured(values, time.perf_counter() - began)
+    began = time.perf_counter()
+    values = _MEASURES[request.spec.kind](subject, request)
+    return request.measured(values, time.perf_counter() - began)
 
 
 def _accuracy(subject: Subject, request: Request) -> Mapping[str, Any]:

@@ -130,11 +130,8 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
     failed: dict[str, str] = {}
     for request in possible:
         try:
-            [measurement] = measure(network.subject, [request])
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # of a network or an attack of one's own: the others are measured
+            measurement = measure(network.subject, request)
+        except (Exception, SystemExit) as error:  # of one's own code: the others are measured
             failed[request.title] = in_one_line(error)
             warn(f"{network.target}: {request.title} failed: {in_one_line(error)}")
             continue

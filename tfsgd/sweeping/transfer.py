@@ -83,7 +83,8 @@ def measure_transfer(
                 trial.settings.batch_size,
                 sources,
             )
-            for one in measure(subject, missing):
+            for request in missing:
+                one = measure(subject, request)
                 elsewhere = None if here == record.provenance else here
                 record = record.with_measurements(one.model_copy(update={"provenance": elsewhere}))
                 logs.write_record(record)

@@ -11,7 +11,7 @@ from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
 from tfsgd.measures.measure import Subject, measure
 from tfsgd.measures.source import Sources
-from tfsgd.measures.spec import Measurement, Request
+from tfsgd.measures.spec import Measurement
 from tfsgd.models import Architecture
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.own import OwnModel
@@ -101,7 +101,8 @@ def run_trial(trial: Trial, job: Job) -> Record:
             on = Subject(network, job.splits, trial.settings.batch_size, sources)
         for request in part.missing(requests):
             try:
-                [found] = measure(on, [request], lambda request: _say(request, trial, job))
+                job.progress(trial, record.epochs, request.title)
+                found = measure(on, request)
             except (Exception, SystemExit) as error:  # what comes after it is measured all the same
                 failures.append((request.title, error))
                 continue
@@ -213,10 +214,10 @@ def _first_measurements(trained: Trained, job: Job) -> tuple[Measurement, ...]:
     subject = Subject(trained.network, job.splits)
     sizes = {split: job.experiment.examples(split) for split in SPLITS}
     on_train, *others = natural(sizes)
-    found = list(measure(subject, [on_train]))
+    found = [measure(subject, on_train)]
     if found[0].values["loss"] is None:
         return ()
-    found += measure(subject, others)
+    found += [measure(subject, request) for request in others]
     if trained.hessian:
         found.append(
             top_eigenvalue(job.experiment).measured(trained.hessian.values(), trained.hessian_seconds)
@@ -258,10 +259,6 @@ def _picture(subject: Subject, record: Record, trial: Trial, job: Job) -> bytes 
     except (Exception, SystemExit) as error:
         warn(f"{trial.name}: no picture of the attacks: {in_a_line(error)}")
         return None
-
-
-def _say(request: Request, trial: Trial, job: Job) -> None:
-    job.progress(trial, job.experiment.epochs_at(trial.settings.batch_size), request.title)
 
 
 def _marked(found: Measurement, record: Record) -> Measurement:
