@@ -260,7 +260,7 @@ def _from_tfds(name: str, folder: Path, files: Any) -> tuple[Split, Split]:
 @pytest.mark.parametrize("dataset", ["mnist", "cifar10"])
 def test_real_files_where_they_are(dataset: str) -> None:
     root = os.environ.get("TFSGD_DATA")
-    if not root or not load._raw_folders(dataset, (Path(root),)):
+    if not root or not load._raw_folder(dataset, (Path(root),)):
         pytest.skip(f"no {dataset} below TFSGD_DATA")
     found = load_splits(dataset, (Path(root),))
     spec = DATASETS[dataset]

@@ -69,12 +69,13 @@ def load_splits(dataset: str, data_dirs: tuple[Path | None, ...] = ()) -> Splits
             f"{dataset}: expected one of {', '.join(DATASETS)}; images of one's own are split in the same way by "
             "own_data(name, arrays, source) of tfsgd.data.own"
         )
-    for folder in _raw_folders(dataset, data_dirs):
-        train, test = _READERS[dataset](folder)
-        published = dataset != "cifar10" or is_published(folder)  # the others' readers refuse what is not
-        return _split(dataset, train, test, f"{folder}{'' if published else f' ({NOT_PUBLISHED})'}")
-    train, test = read_tfds(dataset)
-    return _split(dataset, train, test, "tensorflow_datasets")
+    folder = _raw_folder(dataset, data_dirs)
+    if folder is None:
+        return _split(dataset, *read_tfds(dataset), "tensorflow_datasets")
+    published = dataset != "cifar10" or is_published(folder)  # the others' readers refuse what is not
+    return _split(
+        dataset, *_READERS[dataset](folder), f"{folder}{'' if published else f' ({NOT_PUBLISHED})'}"
+    )
 
 
 # Where the raw files are
@@ -93,8 +94,8 @@ def data_folders(data_dirs: tuple[Path | None, ...]) -> list[Path]:
     return [folder for folder in named if folder is not None]
 
 
-def _raw_folders(dataset: str, data_dirs: tuple[Path | None, ...]) -> list[Path]:
-    """The first folder with the data set's raw files, as a list of one or none."""
+def _raw_folder(dataset: str, data_dirs: tuple[Path | None, ...]) -> Path | None:
+    """The first folder with the data set's raw files."""
     roots = [*data_folders(data_dirs), HERE]
     if dataset == "fashion_mnist":
         roots.append(DEBIAN_FOLDER)
@@ -102,12 +103,11 @@ def _raw_folders(dataset: str, data_dirs: tuple[Path | None, ...]) -> list[Path]
     for root in roots:
         for below in FOLDERS[dataset]:
             folder = root / below
-            if existing(folder / marker) is None:
-                continue
             # Two data sets share the IDX names: a folder named after the one can't be the other,
             # the data folder itself can, and its content decides.
-            return [folder]
-    return []
+            if existing(folder / marker) is not None:
+                return folder
+    return None
 
 
 _READERS: dict[str, Callable[[Path], tuple[Split, Split]]] = {
