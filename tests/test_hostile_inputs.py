@@ -68,9 +68,9 @@ def test_overrides_that_contradict_each_other_or_the_form(
 
 def test_a_quick_block_belongs_to_a_sweep(config: Config) -> None:
     """Not "quick: unknown key; did you mean 'quick'?"."""
-    line = said("overrides", lambda: regrown(config(), None, ("quick.epochs=1",), ()))
+    line = said("overrides", lambda: regrown(config(), None, ("quick.epochs=1",), None))
     assert line == "--set quick.epochs: only the config of a sweep has a quick block; leave it out"
-    line = said("overrides", lambda: load_measuring(None, "mnist", ("quick={epochs: 1}",), ()))
+    line = said("overrides", lambda: load_measuring(None, "mnist", ("quick={epochs: 1}",), None))
     assert line == "--set quick: only the config of a sweep has a quick block; leave it out"
 
 

@@ -141,19 +141,19 @@ def test_what_trainings_that_are_over_have_not_is_said(
 def test_a_stored_sweep_has_its_own_data_set_and_eigenvalue_and_says_so(logs: Path, tmp_path: Path) -> None:
     config, said = tmp_path / "tiny.yaml", list[str]()
     stored = logs / "experiment.yaml"
-    assert regrown(stored, config, (), (), said.append) == regrown(stored, None, (), ())
+    assert regrown(stored, config, (), None, said.append) == regrown(stored, None, (), None)
     assert said == []
     config.write_text(config.read_text() + "hessian: {examples: 100, every_epochs: 1}\n")
-    more = regrown(stored, config, (), (), said.append)
+    more = regrown(stored, config, (), None, said.append)
     assert more.hessian.examples == 5000
     assert said == [
         f"--config {config}: its hessian.examples does not count, λ1 is that of {logs}; --set hessian.examples=100 "
         "would measure it"
     ]
-    regrown(stored, config, ("hessian.examples=100",), (), said.append)
+    regrown(stored, config, ("hessian.examples=100",), None, said.append)
     assert len(said) == 1
     config.write_text(config.read_text().replace("fashion_mnist", "mnist"))
-    told = refusal(lambda: regrown(stored, config, (), ()))
+    told = refusal(lambda: regrown(stored, config, (), None))
     assert told.startswith(
         f"--config {config}: dataset: mnist: the networks of {logs} are measured on their own"
     )

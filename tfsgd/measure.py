@@ -207,8 +207,8 @@ def _sweep_of(trial: Path) -> Path:
 
 def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[int, _Result]:
     folder = LogFolder(_sweep_of(target))
-    experiment = regrown(folder.experiment_path, asked.config, asked.overrides, (asked.data,), warn)
-    crew = Crew(workers, data_dirs=(asked.data,))
+    experiment = regrown(folder.experiment_path, asked.config, asked.overrides, asked.data, warn)
+    crew = Crew(workers, data_folder=asked.data)
     with locked(folder.path):
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
         if not done:
@@ -249,7 +249,7 @@ def _run(waiting: list[Trial], experiment: Experiment, folder: LogFolder, crew: 
 
 def _measure_transfer(done: Done, experiment: Experiment, folder: LogFolder, crew: Crew) -> _Result:
     """Tries each network's perturbations on each other, and shows a table for each epsilon."""
-    splits = experiment.splits(crew.data_dirs)
+    splits = experiment.splits(crew.data_folder)
     refuse_other_data(splits.sha256, splits.source, folder)
     send_native_logs_to(Path(os.devnull))
     with quickly():
@@ -288,11 +288,11 @@ def _chosen(done: Done, folder: LogFolder, target: Path) -> Done:
 
 
 def _measure_files(targets: list[Path], asked: _Asked) -> _Result:
-    plan = load_measuring(asked.config, asked.dataset, asked.overrides, (asked.data,))
+    plan = load_measuring(asked.config, asked.dataset, asked.overrides, asked.data)
     for label, name in ((label, name) for label, spec in plan.attacks.items() for name in spec.others()):
         if not Path(name).exists():
             raise RequestError(f"attacks.{label}.source: {shown_path(name)}: no such file or folder")
-    splits = plan.splits((asked.data,))
+    splits = plan.splits(asked.data)
     output = console()
     output.print(f"images: {plan.dataset} from {splits.source}", highlight=False, markup=False)
     for doubt in doubts(plan):

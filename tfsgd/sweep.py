@@ -101,10 +101,10 @@ def sweep(
     Exit code: 0 every trial is trained and measured as asked, 1 some trial failed, 2 the request is wrong,
     130 interrupted.
     """
-    experiment = load_experiment(config, tuple(overrides or ()), quick, (data,))
+    experiment = load_experiment(config, tuple(overrides or ()), quick, data)
     if data is not None and not data.is_dir():
         raise RequestError(f"--data {shown_path(data)}: expected a folder with data sets, found none")
-    crew = Crew(workers, workers_per_gpu, listen, join, jobqueue, dashboard, (data,))
+    crew = Crew(workers, workers_per_gpu, listen, join, jobqueue, dashboard, data)
     crew.check(_named(logs, experiment))
     if dry_run:
         _show_plan(experiment, _named(logs, experiment))

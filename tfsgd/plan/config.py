@@ -98,7 +98,9 @@ class Measuring(Block):
     @model_validator(mode="before")
     @classmethod
     def _knows_its_own(cls, raw: Any, info: ValidationInfo) -> Any:
-        where = {key: value for key, value in (info.context or {}).items() if key in ("folder", "data_dirs")}
+        where = {
+            key: value for key, value in (info.context or {}).items() if key in ("folder", "data_folder")
+        }
         return with_own(raw, **where) if isinstance(raw, dict) else raw
 
     @field_validator("attacks", "curvature", mode="before")
@@ -164,16 +166,16 @@ class Measuring(Block):
         """What is known of the data set, whether it is shipped or one's own."""
         return self.own_data or DATASETS[self.dataset]
 
-    def splits(self, data_dirs: tuple[Path | None, ...] = ()) -> Splits:
+    def splits(self, data_folder: Path | None = None) -> Splits:
         """The images, cut to the numbers that are used.
 
         Args:
-            data_dirs: as for `load_splits`.
+            data_folder: to look in before the config's own `data_dir`; see `load_splits`.
 
         Raises:
             RequestError: they cannot be found, or are not what they should be.
         """
-        data_dirs = (*data_dirs, Path(self.data_dir) if self.data_dir else None)
+        data_dirs = (data_folder, Path(self.data_dir) if self.data_dir else None)
         if self.own_data is None:
             return self.cut(load_splits(self.dataset, data_dirs))
         code_dir = Path(self.code_dir) if self.code_dir else None

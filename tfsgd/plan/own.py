@@ -31,7 +31,7 @@ def is_own_dataset(name: Any) -> bool:
 
 
 def with_own(
-    raw: dict[str, Any], folder: Path | None = None, data_dirs: tuple[Path | None, ...] = ()
+    raw: dict[str, Any], folder: Path | None = None, data_folder: Path | None = None
 ) -> dict[str, Any]:
     """The keys of a config, and for names of one's own `code_dir` and `own_data`.
 
@@ -40,7 +40,7 @@ def with_own(
     Args:
         raw: the keys, not validated yet.
         folder: of the file that they were read from; `None`: they are a resolved config's.
-        data_dirs: where an `.npz` may lie, besides.
+        data_folder: where an `.npz` may lie, besides.
 
     Raises:
         ValueError: a name stands for nothing, or for data that cannot be used; one line.
@@ -57,7 +57,7 @@ def with_own(
             locate(raw["model"], code_dir, "model")
         if is_own_dataset(raw.get("dataset")) and raw.get("own_data") is None:
             own_dir = Path(raw["data_dir"]) if isinstance(raw.get("data_dir"), str) else None
-            source = _source(raw["dataset"], code_dir, (*data_dirs, own_dir))
+            source = _source(raw["dataset"], code_dir, (data_folder, own_dir))
             raw = raw | {"own_data": _known(source)}
     except RequestError as error:
         raise ValueError(str(error)) from None

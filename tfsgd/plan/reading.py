@@ -27,7 +27,7 @@ def load_experiment(
     path: Path,
     overrides: tuple[str, ...] = (),
     quick: bool = False,
-    data_dirs: tuple[Path | None, ...] = (),
+    data_folder: Path | None = None,
 ) -> Experiment:
     """Reads a config: the file, then its `quick` block if asked for, then the overrides.
 
@@ -35,7 +35,7 @@ def load_experiment(
         path: a YAML file, the name of a shipped config, or the `experiment.yaml` of a sweep.
         overrides: `key=value` each; the key is dotted, the value is YAML.
         quick: cut down by the `quick` block; the profile is then "quick".
-        data_dirs: where an `.npz` that the config names may lie, besides the config's own folder.
+        data_folder: where an `.npz` that the config names may lie, besides the config's own.
 
     Raises:
         RequestError: the file or a key is wrong; one line that names it.
@@ -45,7 +45,7 @@ def load_experiment(
     if all(key in raw for key in SET_BY_THE_TOOL):  # a sweep's own `experiment.yaml`
         if quick:
             raise RequestError(f"{path}: --quick: expected a config, found what a sweep made of one")
-        return regrown(path, None, overrides, data_dirs)
+        return regrown(path, None, overrides, data_folder)
     assignments = [_parse_override(text) for text in overrides]
     for_quick = [key == "quick" or key.startswith("quick.") for key, _ in assignments]
     for (key, value), so in zip(assignments, for_quick, strict=True):
@@ -60,7 +60,7 @@ def load_experiment(
         raise RequestError(f"--set {cut(key)}: it counts with --quick alone; add that, or leave this out")
     short = _merged(raw, block or {}) | {"profile": "quick"}
     if block and not overrides:
-        _validated(path, short, data_dirs)  # a wrong quick block is found before it is needed
+        _validated(path, short, data_folder)  # a wrong quick block is found before it is needed
     chosen = short if quick else raw
     for (key, value), so in zip(assignments, for_quick, strict=True):
         if not so:
@@ -68,7 +68,7 @@ def load_experiment(
                 raise RequestError(f"--set {cut(key)}: it is set by --quick, not by hand")
             _refuse_nothing_to_switch_off(chosen | {"quick": block}, key, value)
             _assign(chosen, Experiment, key, value)
-    return _validated(path, chosen, data_dirs)
+    return _validated(path, chosen, data_folder)
 
 
 def _quick_block(path: Path, raw: dict[str, Any]) -> dict[str, Any] | None:
@@ -149,7 +149,7 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def _validated(
     path: Path,
     raw: dict[str, Any],
-    data_dirs: tuple[Path | None, ...],
+    data_folder: Path | None,
     what: type[M] = Experiment,  # type: ignore[assignment]
     resolved: bool = False,
 ) -> M:
@@ -157,16 +157,14 @@ def _validated(
     measures = raw.get("measures", "standard")
     if measures not in ("standard", "full"):
         raise RequestError(f"{path}: measures: expected standard or full, received {shown(measures)}")
-    plain = _model(path, keys, data_dirs, what, resolved)
+    plain = _model(path, keys, data_folder, what, resolved)
     return (
-        plain if measures == "standard" else _model(path, with_full(keys, plain), data_dirs, what, resolved)
+        plain if measures == "standard" else _model(path, with_full(keys, plain), data_folder, what, resolved)
     )
 
 
-def _model(
-    path: Path, raw: dict[str, Any], data_dirs: tuple[Path | None, ...], what: type[M], resolved: bool
-) -> M:
-    context = None if resolved else {"folder": path.parent, "data_dirs": data_dirs}
+def _model(path: Path, raw: dict[str, Any], data_folder: Path | None, what: type[M], resolved: bool) -> M:
+    context = None if resolved else {"folder": path.parent, "data_folder": data_folder}
     try:
         return what.model_validate(raw, context=context)
     except ValidationError as error:
@@ -235,7 +233,7 @@ def _is_block(kind: Any) -> bool:
 
 
 def load_measuring(
-    config: Path | None, dataset: str | None, overrides: tuple[str, ...], data_dirs: tuple[Path | None, ...]
+    config: Path | None, dataset: str | None, overrides: tuple[str, ...], data_folder: Path | None
 ) -> Measuring:
     """What to measure on networks from elsewhere: a config's, or the usual on a data set.
 
@@ -243,7 +241,7 @@ def load_measuring(
         config: a YAML file, of which only the data set and what is measured count.
         dataset: where there is no config: its name; FGSM, PGD and λ1 are then measured with their defaults.
         overrides: as for `load_experiment`.
-        data_dirs: as for `load_experiment`.
+        data_folder: as for `load_experiment`.
 
     Raises:
         RequestError: both are given, or something in them is wrong.
@@ -251,7 +249,7 @@ def load_measuring(
     if config and dataset:
         raise RequestError("--config, --dataset: expected one of them; --set dataset=NAME changes a config's")
     if config:
-        return load_experiment(config, overrides, data_dirs=data_dirs)
+        return load_experiment(config, overrides, data_folder=data_folder)
     epsilon = usual_epsilons(dataset)
     raw: dict[str, Any] = {
         "dataset": dataset,
@@ -260,7 +258,7 @@ def load_measuring(
     for key, value in _of_no_config(overrides):
         _refuse_nothing_to_switch_off(raw, key, value)
         _assign(raw, Measuring, key, value)
-    return _validated(Path("--dataset"), raw, data_dirs, Measuring)
+    return _validated(Path("--dataset"), raw, data_folder, Measuring)
 
 
 def _of_no_config(overrides: tuple[str, ...]) -> list[tuple[str, Any]]:
@@ -282,7 +280,7 @@ def regrown(
     stored: Path,
     config: Path | None,
     overrides: tuple[str, ...],
-    data_dirs: tuple[Path | None, ...],
+    data_folder: Path | None,
     warn: Callable[[str], None] = lambda line: None,
 ) -> Experiment:
     """The config of a finished sweep, with what is to be measured besides.
@@ -291,7 +289,7 @@ def regrown(
         stored: its `experiment.yaml`.
         config: a YAML file whose attacks and curvature are added; its grid does not count.
         overrides: as for `load_experiment`.
-        data_dirs: as for `load_experiment`.
+        data_folder: as for `load_experiment`.
         warn: told what of the config does not count, and might be meant to.
 
     Raises:
@@ -299,7 +297,7 @@ def regrown(
     """
     raw, code_dir, more = read_yaml(stored), None, dict[str, Any]()
     if config:
-        more = load_experiment(config, (), raw.get("profile") == "quick", data_dirs).model_dump(mode="json")
+        more = load_experiment(config, (), raw.get("profile") == "quick", data_folder).model_dump(mode="json")
         if more["dataset"] != raw.get("dataset"):
             raise RequestError(
                 f"--config {config}: dataset: {more['dataset']}: the networks of {stored.parent} are measured on their "
@@ -317,7 +315,7 @@ def regrown(
     for key, value in _of_no_config(overrides):
         _refuse_nothing_to_switch_off(raw, key, value)
         _assign(raw, Experiment, key, value)
-    grown: Experiment = _validated(stored, raw, data_dirs, resolved=True)
+    grown: Experiment = _validated(stored, raw, data_folder, resolved=True)
     ours = grown.hessian.model_dump(mode="json", exclude={"every_epochs"})
     for key, value in ours.items():
         if more and more["hessian"][key] != value:

@@ -41,7 +41,7 @@ class Crew:
         join: HOST:PORT of a sweep on another machine.
         jobqueue: the batch system that starts the workers.
         dashboard: a port of this machine for Dask's dashboard.
-        data_dirs: where to look for the images.
+        data_folder: to look in first for the images.
     """
 
     workers: int | None = None
@@ -50,7 +50,7 @@ class Crew:
     join: str | None = None
     jobqueue: str | None = None
     dashboard: int | None = None
-    data_dirs: tuple[Path | None, ...] = ()
+    data_folder: Path | None = None
 
     @property
     def needs_cluster(self) -> bool:
@@ -123,7 +123,7 @@ def prepared(waiting: list[Trial], experiment: Experiment, folder: LogFolder, cr
     folder.write_plan(experiment)
     send_native_logs_to(folder.tuner_path / "tensorflow.log")
     with _workers(len(waiting), folder, crew) as engine:
-        splits = experiment.splits(crew.data_dirs)
+        splits = experiment.splits(crew.data_folder)
         refuse_other_data(splits.sha256, splits.source, folder)
         yield Plan(waiting, experiment, splits, folder, engine)
 
