@@ -73,8 +73,7 @@ def refuse_unusable(folder: Path) -> None:
         RequestError: the line names what is in the way.
     """
     for path in (folder / "tuner", folder / "trials"):
-        if is_there(path) and not path.is_dir():
-            raise RequestError(f"{path}: expected a folder, found a file; move it away")
+        _refuse_other_than_folder(path)
     _refuse_other_than_file(folder / ".lock", os.R_OK | os.W_OK)
     _refuse_other_than_file(folder / "experiment.yaml", os.R_OK)
 
@@ -88,22 +87,18 @@ def refuse_unusable_trials(trials: Iterable[Path]) -> None:
     Raises:
         RequestError: the line names what is in the way.
     """
-    paths = list(trials)
-    for path in dict.fromkeys(above for trial in paths for above in (trial.parent.parent, trial.parent)):
+    places = (place for trial in trials for place in (trial.parent.parent, trial.parent, trial))
+    for path in dict.fromkeys(places):
         _refuse_other_than_folder(path)
-    for path in paths:
-        _refuse_other_than_folder(path)
+        if is_there(path) and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            raise RequestError(
+                f"{path}: cannot be read and written: Permission denied; nothing is trained in its place"
+            )
 
 
 def _refuse_other_than_folder(path: Path) -> None:
-    if not is_there(path):
-        return
-    if not path.is_dir():
+    if is_there(path) and not path.is_dir():
         raise RequestError(f"{path}: expected a folder, found a file; move it away")
-    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        raise RequestError(
-            f"{path}: cannot be read and written: Permission denied; nothing is trained in its place"
-        )
 
 
 def _refuse_other_than_file(path: Path, mode: int) -> None:
