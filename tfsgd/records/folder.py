@@ -245,5 +245,5 @@ def stored_network(folder: Path, name: str = "model.keras") -> Path:
     return path
 
 
-def another_name(experiment: Experiment) -> str:
-    return f"keep both with --set name={experiment.name}-2"
+def another_name(of: Experiment | Record) -> str:
+    return f"keep both with --set name={of.name}-2"

@@ -29,7 +29,7 @@ def trained(trials: list[Trial], experiment: Experiment, logs: LogFolder) -> Don
     """
     records = list(logs.records())
     for record in records:
-        refuse_other_training(record, logs, experiment)
+        _refuse_other_training(record, logs, experiment)
         _refuse_other_snapshots(record, logs, experiment)
     if records:
         _refuse_other_snapshot_images(logs, experiment)
@@ -154,7 +154,7 @@ def refuse_other_data(sha256: str, source: str, logs: LogFolder) -> None:
         if record.data_sha256 != sha256:
             raise RequestError(
                 f"{source}: its images are not those of the records in {logs.path}; "
-                f"use the same files, or keep both with --set name={record.name}-2"
+                f"use the same files, or {another_name(record)}"
             )
 
 
@@ -168,7 +168,7 @@ def refuse_other_structure(sha256: str, logs: LogFolder) -> None:
         if record.model_sha256 != sha256:
             raise RequestError(
                 f"model: {record.model} is now built otherwise than the networks of the records in {logs.path}; "
-                f"restore it, or keep both with --set name={record.name}-2"
+                f"restore it, or {another_name(record)}"
             )
 
 
@@ -183,12 +183,8 @@ def _refuse_mixed(records: list[Record], logs: LogFolder) -> None:
                 )
 
 
-def refuse_other_training(record: Record, logs: LogFolder, experiment: Experiment) -> None:
-    """Refuses a record that stands for another training than this config's.
-
-    Raises:
-        RequestError: the line names the key, with what was recorded and what is asked for.
-    """
+def _refuse_other_training(record: Record, logs: LogFolder, experiment: Experiment) -> None:
+    """A record that stands for another training than this config's."""
     theirs = record.training
     ours = training_of(record.trial, experiment, theirs.data_sha256, theirs.model_sha256)
     compared = (
