@@ -226,7 +226,7 @@ def test_a_file_is_looked_for_beside_the_config_then_in_data_folders(
     config = own_config(dataset="letters.npz", model=f"{name}:small", data_dir=str(folders["data_dir"]))
 
     def title() -> str:
-        return load_experiment(config, (), False, (folders["data"],)).data.title
+        return load_experiment(config, (), False, folders["data"]).data.title
 
     assert title() == "beside"
     for key, folder in (
