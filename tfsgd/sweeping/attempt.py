@@ -23,16 +23,7 @@ def attempt(trial: Trial, job: Job) -> Ended:
         with custom_gradients_forgotten():
             record = run_trial(trial, job)
     except (Exception, SystemExit) as error:  # code of one's own may exit, too
-        return Ended.failed(_noted(trial, error, job))
+        return Ended.failed(trial, in_a_line(error), traceback.format_exc(), job.logs)
     [validation] = natural({"validation": job.experiment.examples("validation")})
     found = record.find(validation)
     return Ended((found.accuracy if found else None) or 0.0, outcome(record, job.experiment))
-
-
-def _noted(trial: Trial, error: BaseException, job: Job) -> str:
-    line = in_a_line(error)
-    try:
-        job.logs.write_failure(trial, line, traceback.format_exc())
-    except OSError as second:  # a full disk, most likely
-        line += f" (and failure.json could not be written: {second})"
-    return line

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from tfsgd.errors import RequestError
 from tfsgd.plan.trials import Trial
+from tfsgd.records.folder import LogFolder
 
 IN_A_GRAPH = (
     "in user code:"  # so begins TensorFlow's error while it traces; a traceback follows, and the error last
@@ -36,8 +37,12 @@ class Ended:
     error: str | None = None
 
     @staticmethod
-    def failed(error: str) -> "Ended":
-        """Of a trial that failed, with an error of one line."""
+    def failed(trial: Trial, error: str, details: str, logs: LogFolder) -> "Ended":
+        """Of a trial that failed, with an error of one line; it is kept beside the trial with its details."""
+        try:
+            logs.write_failure(trial, error, details)
+        except OSError as second:  # a full disk, most likely
+            error += f" (and failure.json could not be written: {second})"
         return Ended(0.0, f"failed: {error}", error)
 
 

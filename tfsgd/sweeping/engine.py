@@ -6,7 +6,6 @@ checkpoint.
 """
 
 import asyncio
-import contextlib
 import traceback
 import uuid
 from collections.abc import Callable
@@ -198,15 +197,14 @@ class Engine:
         try:
             ended = await self._sent(under_way.trial, worker, gone)
         except Exception as error:  # the worker could not even begin
-            line = in_a_line(error)
-            return self._failed(under_way.trial, line, traceback.format_exc())
+            return Ended.failed(under_way.trial, in_a_line(error), traceback.format_exc(), self._folder)
         finally:
             self._roster.give_back(worker)
         if ended is None and gone.is_set():
             under_way.deaths += 1
             if under_way.deaths == DEATHS_OF_A_TRIAL:
                 reason = f"its worker died {DEATHS_OF_A_TRIAL} times without a new epoch; {log} ends: {_last_line(log)}"
-                return self._failed(under_way.trial, reason, _tail(log))
+                return Ended.failed(under_way.trial, reason, _tail(log), self._folder)
         return ended
 
     async def _sent(self, trial: Trial, worker: str, gone: asyncio.Event) -> Ended | None:
@@ -229,11 +227,6 @@ class Engine:
             answer.cancel()
             absence.cancel()
             future.release()
-
-    def _failed(self, trial: Trial, line: str, details: str) -> Ended:
-        with contextlib.suppress(OSError):  # a full disk, most likely: the line is still said
-            self._folder.write_failure(trial, line, details)
-        return Ended.failed(line)
 
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         """A worker says how its trial goes on."""
