@@ -12,8 +12,9 @@ from tfsgd import sweep
 from tfsgd.plan.dialect import counted
 from tfsgd.plan.trials import grid
 from tfsgd.sweeping import shares
+from tfsgd.sweeping.progress import console
 from tfsgd.sweeping.shares import described, unseen_gpu
-from tfsgd.sweeping.tables import plan_lines, results_table
+from tfsgd.sweeping.tables import measurements_table, plan_lines, results_table
 
 TWO = [{"logs": "x", "threads": 1}] * 2
 
@@ -44,6 +45,15 @@ def test_each_attack_has_a_column_at_each_epsilon_by_its_label() -> None:
     shown, below = headings(attacks=many)
     assert [name for name in shown if " 0." in name] == [f"a{i} {e}" for i in range(5) for e in (0.1, 0.3)]
     assert below.startswith("5 more columns")
+
+
+def test_brackets_and_colons_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a file's name and of TensorFlow's errors they are a part; as a tag `[/job:...]` would end the command."""
+    why = "InvalidArgumentError: on [/job:localhost] :car:"
+    console().print(measurements_table("net[old].keras", [], {"trace": why}))
+    said = capsys.readouterr().out
+    assert "net[old].keras" in said
+    assert why in said
 
 
 def test_one_is_not_many() -> None:

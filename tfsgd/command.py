@@ -7,7 +7,7 @@ import functools
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +24,23 @@ IN_OTHER_WORDS = {"λ": "lambda", "ε": "epsilon", "γ": "gamma", "η": "eta", "
 def spelled(name: str) -> str:
     """A command as this process was called: `tfsgd sweep`, or `python -m tfsgd.sweep`."""
     return f"tfsgd {name}" if Path(sys.argv[0]).name == "tfsgd" else f"python -m tfsgd.{name}"
+
+
+def refuse_no_folder(data: Path | None) -> None:
+    """Refuses a `--data` that is not there.
+
+    Raises:
+        RequestError: it is no folder.
+    """
+    if data is not None and not data.is_dir():
+        raise RequestError(f"--data {shown_path(data)}: expected a folder with data sets, found none")
+
+
+def say_failures(failures: Mapping[str, str]) -> int:
+    """Says which trials have failed and why, a line each; the exit code."""
+    for name, reason in failures.items():
+        print(f"failed: {name}: {reason}", file=sys.stderr)
+    return SOME_FAILED if failures else OK
 
 
 def run(command: Callable[..., int | None], name: str, interrupted: str = "interrupted") -> NoReturn:
@@ -56,7 +73,8 @@ def outcome(app: typer.Typer, prog: str, interrupted: str) -> int:
         _refuse_empty(sys.argv[1:])
         _refuse_other_encodings(sys.argv[1:])
         code: Any = app(standalone_mode=False, prog_name=prog)
-        _flush()
+        if lost_output := _error_of_output():
+            raise OutputLost(lost_output)
     except RequestError as error:
         return _refuse(str(error))
     except typer.TyperException as error:
@@ -68,8 +86,7 @@ def outcome(app: typer.Typer, prog: str, interrupted: str) -> int:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except OSError as error:  # of the machine: a full disk, a name that is too long, no permission
-        lost_output = _error_of_output()
-        if lost_output:
+        if lost_output := _error_of_output():
             return _without_output(lost_output, interrupted)
         return _refuse(f"{shown_path(error.filename or prog)}: {error.strerror or error}")
     if code == INTERRUPTED:  # typer makes it of Ctrl-C
@@ -149,13 +166,6 @@ def _noticing_lost_output(command: Callable[..., int | None]) -> Callable[..., i
             raise OutputLost(error) from None
 
     return noticing
-
-
-def _flush() -> None:
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        raise OutputLost(error) from None
 
 
 def _error_of_output() -> OSError | None:

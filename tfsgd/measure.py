@@ -5,7 +5,6 @@ Example:
 """
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,8 +100,7 @@ def measure(
     asked = _Asked(config, dataset, tuple(overrides or ()), data, transfer)
     if out and (out.suffix != ".json" or not out.parent.is_dir() or out.is_dir()):
         raise RequestError(f"--out {out}: expected a file .json in a folder that is there")
-    if data is not None and not data.is_dir():
-        raise RequestError(f"--data {shown_path(data)}: expected a folder with data sets, found none")
+    command.refuse_no_folder(data)
     for target in targets:
         if not target.exists():
             raise RequestError(
@@ -178,7 +176,7 @@ def _write(out: Path, results: list[_Result]) -> None:
         picture.write_bytes(epsilon_picture(measured, f"{title}: accuracy against ε"))
         lines.append(f"Picture:  {picture}")
     for line in lines:
-        console().print(line, highlight=False, markup=False, soft_wrap=True)
+        console().print(line, soft_wrap=True)
 
 
 # Networks of a sweep
@@ -218,14 +216,12 @@ def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[i
             return OK, _measure_transfer(done, experiment, folder, crew)
         waiting = [trial for trial, record in done if not is_complete(record, experiment, also_free=True)]
         refuse_unusable_trials(map(folder.trial_path, waiting))
-        console().print(f"{experiment.name}: {len(done)} trained, {len(waiting)} to measure", highlight=False)
+        console().print(f"{experiment.name}: {len(done)} trained, {len(waiting)} to measure")
         failures = _run(waiting, experiment, folder, crew) if waiting else {}
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
     output = console()
     output.print(results_table(done, experiment, output.width), crop=False)
-    for name, reason in failures.items():
-        print(f"failed: {name}: {reason}", file=sys.stderr)
-    return (SOME_FAILED if failures else OK), _stored_result(done, experiment, folder)
+    return command.say_failures(failures), _stored_result(done, experiment, folder)
 
 
 def _stored_result(
@@ -259,12 +255,8 @@ def _measure_transfer(done: Done, experiment: Experiment, folder: LogFolder, cre
     configure_tensorflow()
     chosen = one_of_each_cell(done)
     output = console()
-    output.print(
-        f"{experiment.name}: {len(done)} trained, {len(chosen)} of them against each other", highlight=False
-    )
-    chosen = measure_transfer(
-        chosen, experiment, splits, folder, lambda line: output.print(line, highlight=False, markup=False)
-    )
+    output.print(f"{experiment.name}: {len(done)} trained, {len(chosen)} of them against each other")
+    chosen = measure_transfer(chosen, experiment, splits, folder, output.print)
     sources = [trial for trial, _ in chosen]
     rows = {
         trial.name: [record.find(r) for r in transfer_requests(experiment, sources, trial.seed)]
@@ -294,7 +286,7 @@ def _measure_files(targets: list[Path], asked: _Asked) -> _Result:
             raise RequestError(f"attacks.{label}.source: {shown_path(name)}: no such file or folder")
     splits = plan.splits(asked.data)
     output = console()
-    output.print(f"images: {plan.dataset} from {splits.source}", highlight=False, markup=False)
+    output.print(f"images: {plan.dataset} from {splits.source}")
     for doubt in doubts(plan):
         warn(doubt)
     send_native_logs_to(Path(os.devnull))
@@ -306,9 +298,7 @@ def _measure_files(targets: list[Path], asked: _Asked) -> _Result:
     networks = {str(target): opened(_network_in(target), plan, splits) for target in targets}
     found = {}
     for target, network in networks.items():
-        found[target] = measured(
-            network, plan, lambda line: output.print(line, highlight=False, markup=False), warn
-        )
+        found[target] = measured(network, plan, output.print, warn)
         output.print(measurements_table(target, found[target].measurements, found[target].not_measured))
     return _Result(
         [evidence(list(found.values()), plan, splits)],

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from tfsgd import command
-from tfsgd.command import OK, SOME_FAILED
+from tfsgd.command import OK
 from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.dialect import counted, shown_path
+from tfsgd.plan.dialect import counted
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.access import refuse_unusable, refuse_unusable_trials, refuse_unwritable
@@ -102,16 +102,17 @@ def sweep(
     130 interrupted.
     """
     experiment = load_experiment(config, tuple(overrides or ()), quick, data)
-    if data is not None and not data.is_dir():
-        raise RequestError(f"--data {shown_path(data)}: expected a folder with data sets, found none")
+    command.refuse_no_folder(data)
     crew = Crew(workers, workers_per_gpu, listen, join, jobqueue, dashboard, data)
-    crew.check(_named(logs, experiment))
+    folder = LogFolder(logs / (experiment.name + ("-quick" if experiment.profile == "quick" else "")))
+    crew.check(folder)
     if dry_run:
-        _show_plan(experiment, _named(logs, experiment))
+        _show_plan(experiment, folder)
         return OK
     if join:
-        return _join(experiment, _named(logs, experiment), crew)
-    folder = _log_folder(logs, experiment)
+        return _join(experiment, folder, crew)
+    refuse_unwritable(folder.path)
+    folder.path.mkdir(parents=True, exist_ok=True)
     with locked(folder.path):
         return _sweep(experiment, folder, crew, _in_full() if quick else "")
 
@@ -133,18 +134,15 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, in_full: str) 
     output.print(
         f"{experiment.name}: {counted(len(trials), 'trial')}, {len(complete)} complete, "
         f"{len(trials) - len(done)} to train{also}",
-        highlight=False,
     )
     failures: dict[str, str] = {}
     if waiting:
         with prepared(waiting, experiment, folder, crew) as plan:
-            output.print(
-                f"images: {experiment.dataset} from {plan.splits.source}", highlight=False, markup=False
-            )
+            output.print(f"images: {experiment.dataset} from {plan.splits.source}")
             if plan.engine and crew.listen:
                 _say_how_to_join(plan.engine.address)
             if plan.engine and plan.engine.dashboard:
-                output.print(f"Watch:   {plan.engine.dashboard}", highlight=False, markup=False)
+                output.print(f"Watch:   {plan.engine.dashboard}")
             name_regimes(done, folder)
             folder.write_experiment(experiment)
             failures = run_trials(plan)
@@ -161,7 +159,8 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, in_full: str) 
     complete = {trial for trial, record in done if is_complete(record, experiment)}
     for line in not_to_be_had([pair for pair in done if pair[0] in complete], experiment, folder):
         warn(line)
-    return _exit_code([trial for trial in trials if trial not in complete], failures, folder)
+    incomplete = [trial for trial in trials if trial not in complete]
+    return command.say_failures({trial.name: _reason(trial, failures, folder) for trial in incomplete})
 
 
 def _show_plan(experiment: Experiment, folder: LogFolder) -> None:
@@ -175,17 +174,6 @@ def _show_plan(experiment: Experiment, folder: LogFolder) -> None:
     else:
         print("\n".join(plan_lines(trials, experiment)))
     print(what_is_left(trials, done, experiment, str(folder.path)))
-
-
-def _named(logs: Path, experiment: Experiment) -> LogFolder:
-    return LogFolder(logs / (experiment.name + ("-quick" if experiment.profile == "quick" else "")))
-
-
-def _log_folder(logs: Path, experiment: Experiment) -> LogFolder:
-    folder = _named(logs, experiment)
-    refuse_unwritable(folder.path)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _join(experiment: Experiment, folder: LogFolder, crew: Crew) -> int:
@@ -204,18 +192,16 @@ def _join(experiment: Experiment, folder: LogFolder, crew: Crew) -> int:
     trials = as_recorded(grid(experiment), trained(grid(experiment), experiment, folder))
     with Display(trials, experiment, folder, console()) as display:
         failures = bring_workers(trials, folder, crew, display)
-    for name, reason in failures.items():
-        print(f"failed: {name}: {reason}", file=sys.stderr)
-    return SOME_FAILED if failures else OK
+    return command.say_failures(failures)
 
 
 def _say_how_to_join(address: str) -> None:
     """The command for other machines: this one, with another end."""
-    words = [word for word in sys.argv[1:]]
+    words = sys.argv[1:]
     at = next(i for i, word in enumerate(words) if word.partition("=")[0] == "--listen")
     words[at : at + (1 if "=" in words[at] else 2)] = ["--join", address]
     line = f"{command.spelled('sweep')} {shlex.join(words)}"
-    console().print(f"Join:    {line}", highlight=False, markup=False, soft_wrap=True)
+    console().print(f"Join:    {line}", soft_wrap=True)
 
 
 def _in_full() -> str:
@@ -233,19 +219,14 @@ def _say_what_is_next(folder: LogFolder, in_full: str) -> None:
     if in_full:
         lines.append(f"In full: {in_full}")
     for line in lines:
-        console().print(line, highlight=False, markup=False, soft_wrap=True)
+        console().print(line, soft_wrap=True)
 
 
-def _exit_code(incomplete: list[Trial], failures: dict[str, str], folder: LogFolder) -> int:
-    """Whatever the search says, the records are the truth."""
-    for trial in incomplete:
-        reason = failures.get(trial.name, "not complete, and no error: run the command again")
-        where = folder.trial_path(trial) / "failure.json"
-        print(
-            f"failed: {trial.name}: {reason}" + (f" (traceback in {where})" if where.exists() else ""),
-            file=sys.stderr,
-        )
-    return SOME_FAILED if incomplete else OK
+def _reason(trial: Trial, failures: dict[str, str], folder: LogFolder) -> str:
+    """Why a trial is not complete: whatever the search says, the records are the truth."""
+    reason = failures.get(trial.name, "not complete, and no error: run the command again")
+    where = folder.trial_path(trial) / "failure.json"
+    return f"{reason} (traceback in {where})" if where.exists() else reason
 
 
 def main() -> None:

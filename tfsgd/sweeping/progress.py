@@ -48,8 +48,9 @@ class _Console(Console):
 
 
 def console() -> Console:
-    """Standard output, as wide as the terminal or as a log allows."""
-    return _Console() if sys.stdout.isatty() else _Console(width=WIDE)
+    """Standard output, as wide as the terminal or as a log allows; what is printed there stands as it is."""
+    width = None if sys.stdout.isatty() else WIDE
+    return _Console(width=width, markup=False, emoji=False, highlight=False)
 
 
 def send_native_logs_to(path: Path) -> None:
@@ -160,9 +161,7 @@ class Display:
         return (time.monotonic() - self._began) * (self._epochs - done) / max(done - self._head_start, 1)
 
     def _line(self, text: str) -> None:
-        self._output.print(
-            f"[{self._ended} of {self._trials}] {text}", markup=False, highlight=False, soft_wrap=True
-        )
+        self._output.print(f"[{self._ended} of {self._trials}] {text}", soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

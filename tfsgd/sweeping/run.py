@@ -158,7 +158,7 @@ def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["Engine | N
 
 def _say_device(workers: list[dict[str, Any]], alone: bool) -> None:
     gpus = visible_gpus() if workers else []
-    console().print(f"device: {described(workers, gpus, alone)}", highlight=False, markup=False)
+    console().print(f"device: {described(workers, gpus, alone)}")
     unseen = unseen_gpu() if workers and not gpus else ""
     if unseen:
         warn(
