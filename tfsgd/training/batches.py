@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfsgd.data.dataset import Split
+from tfsgd.plan.length import steps_per_epoch
 
 PAD = 4  # pixels, He et al. 2016, Section 4.2
 
@@ -27,7 +28,7 @@ class EpochBatches:
     """
 
     def __init__(self, split: Split, batch_size: int, seed: int, augment: bool) -> None:
-        self.steps = -(-len(split) // batch_size)
+        self.steps = steps_per_epoch(len(split), batch_size)
         with tf.device("CPU:0"):  # tf.data runs there, also where the network does not
             self._images = tf.constant(split.images)
             self._labels = tf.constant(split.labels)

@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,6 @@ from tfsgd.training.snapshots import KeepSnapshots
 KEPT = 2  # the last one, and the one before should it be damaged
 
 
-@dataclass(frozen=True)
-class Seen:
-    """The callbacks whose sight of the training a checkpoint keeps, and on how many images validation is taken."""
-
-    log: EpochLog
-    hessian: TopHessianEigenvalue
-    snapshots: KeepSnapshots
-    validation_examples: int
-
-
 class Checkpoints(keras.callbacks.Callback):
     """Saves after every so many epochs; stands last, so that all other callbacks have been heard.
 
@@ -45,22 +35,22 @@ class Checkpoints(keras.callbacks.Callback):
         folder: where the checkpoints of one trial go.
         training_hash: of the trial; a checkpoint of another one is not used.
         every_epochs: how often.
-        seen: what is saved and restored besides the model.
+        log: of the epochs so far, saved and restored as the model is.
+        hessian: likewise what it has found.
+        snapshots: which networks on the way are asked for.
+        validation_examples: on how many images validation is taken.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        training_hash: str,
-        every_epochs: int,
-        seen: Seen,
-    ) -> None:
+        self, folder: Path, training_hash: str, every_epochs: int,
+        log: EpochLog, hessian: TopHessianEigenvalue, snapshots: KeepSnapshots, validation_examples: int,
+    ) -> None:  # fmt: skip
         super().__init__()
         self._folder = folder
         self._training_hash = training_hash
         self._every_epochs = every_epochs
-        self._log, self._hessian, self._snapshots = seen.log, seen.hessian, seen.snapshots
-        self._validation_examples = seen.validation_examples
+        self._log, self._hessian, self._snapshots = log, hessian, snapshots
+        self._validation_examples = validation_examples
         self._kept: list[Path] = []  # of this training, the newest first
         self._earlier_seconds = 0.0
         self._began = time.perf_counter()

@@ -22,7 +22,7 @@ from tfsgd.training.callbacks import (
     TopHessianEigenvalue,
     ValidationMetrics,
 )
-from tfsgd.training.checkpoint import Checkpoints, Seen
+from tfsgd.training.checkpoint import Checkpoints
 from tfsgd.training.devices import check_replicas, mirrored_strategy
 from tfsgd.training.model import compiled_model, plain_copy
 from tfsgd.training.scalars import EpochScalars
@@ -76,9 +76,10 @@ def train(
         log = EpochLog(observe)
         tensorboard = EpochScalars(folder, log)
         snapshots = KeepSnapshots(experiment, splits.train, folder, log)
-        every, looked_at = experiment.checkpoint_every_epochs, len(splits.validation)
-        seen = Seen(log, hessian, snapshots, looked_at)
-        checkpoints = Checkpoints(folder / "checkpoint", training_hash or "", every, seen)
+        checkpoints = Checkpoints(
+            folder / "checkpoint", training_hash or "", experiment.checkpoint_every_epochs,
+            log, hessian, snapshots, len(splits.validation),
+        )  # fmt: skip
         rules = [ExactLoss(), LearningRateRule(settings), StopWhenDiverged()]
         callbacks = [*rules, ValidationMetrics(splits.validation), hessian, snapshots, log, tensorboard]
         done = 0
