@@ -23,6 +23,10 @@ Mask = NDArray[np.bool_]  # (N,)
 CHUNK_SIZE = 256  # images in one pass: memory and speed, not mathematics
 BALL_TOLERANCE = 1e-6  # float32 rounding of x + epsilon
 
+# What graphs are traced for
+NUMBER, NUMBERS = tf.TensorSpec((), tf.float32), tf.TensorSpec((None,), tf.float32)
+COUNT, FLAG = tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.bool)
+
 
 class Victim:
     """One network under attack; every graph is traced once, whatever the epsilon, steps or number of images.
@@ -88,7 +92,7 @@ class Victim:
 
     def step(self, images: Images, labels: Labels, step_size: float, loss: str = "cross_entropy") -> Images:
         """The images after one step of L-infinity length `step_size` up the loss, clipped to [0, 1]."""
-        graph = self._graph("step", loss, self._step_in_graph, [self._images, self._labels, _number()])
+        graph = self._graph("step", loss, self._step_in_graph, [self._images, self._labels, NUMBER])
         moved = np.empty_like(images)
         for c in self._chunks(images):
             moved[c] = graph(images[c], labels[c], step_size).numpy()
@@ -113,7 +117,7 @@ class Victim:
         self, images: Images, labels: Labels, start: Images, how: Ascent
     ) -> tuple[Images, Mask, NDArray[np.float32]]:
         """As `ascend`; and how much the last step raised each image's loss, NaN where it ended before, `(N,)`."""
-        kinds = [self._images, self._labels, self._images, _numbers(), _numbers(), _count(), _flag()]
+        kinds = [self._images, self._labels, self._images, NUMBERS, NUMBERS, COUNT, FLAG]
         graph = self._graph("ascend", how.loss, self._ascend_in_graph, kinds, how.temperature)
         epsilon, step_size = (
             np.broadcast_to(np.float32(x), len(images)) for x in (how.epsilon, how.step_size)
@@ -253,22 +257,6 @@ def _about_equal(one: NDArray[Any], other: NDArray[Any]) -> bool:
 
 def _nobody(name: str) -> Any:
     raise RequestError(f"source: {name}: no other network is known here")
-
-
-def _number() -> tf.TensorSpec:
-    return tf.TensorSpec((), tf.float32)
-
-
-def _numbers() -> tf.TensorSpec:
-    return tf.TensorSpec((None,), tf.float32)
-
-
-def _count() -> tf.TensorSpec:
-    return tf.TensorSpec((), tf.int32)
-
-
-def _flag() -> tf.TensorSpec:
-    return tf.TensorSpec((), tf.bool)
 
 
 def _into_ball(clean: tf.Tensor, perturbation: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
