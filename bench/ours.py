@@ -203,8 +203,9 @@ def trial(folder: Path, overrides: list[str], model: str = "stdcnn") -> Run:
         for found in record.measurements:
             seconds[found.kind] = seconds.get(found.kind, 0.0) + (found.seconds or 0.0)
         assert record.top_eigenvalue is not None
+        [accuracy] = [m.accuracy for m in record.measurements if m.label == "test"]
         return {
-            "accuracy": record.accuracy("test"),
+            "accuracy": accuracy,
             "seconds": seconds,
             "eigenvalue": record.top_eigenvalue.values["value"],
         }

@@ -111,6 +111,12 @@ def record(trial: Trial, of: Experiment, truth: Truth = realistic) -> Record:
     )
 
 
+def natural(of: Record) -> float:
+    """Natural accuracy on the test images; 0 where it was not measured."""
+    found = [m.accuracy for m in of.measurements if m.kind == "accuracy" and m.split == "test"]
+    return (found[0] if found else None) or 0.0
+
+
 def explained(trial: Trial) -> dict[str, Any]:
     """Known answers beside the realistic ones: λ1 at nine tenths of its ceiling where rate and batch are large, the
     accuracy under attack higher where the network is unsure, and at train loss 0.5 all networks alike.

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import tfsgd.reporting.page as page_module
-from tests.synthetic import EPSILONS, Truth, experiment, realistic, write_sweep
+from tests.synthetic import EPSILONS, Truth, experiment, natural, realistic, write_sweep
 from tfsgd import report
 from tfsgd.errors import RequestError
 from tfsgd.plan.trials import Trial, grid
@@ -197,7 +197,7 @@ def test_troubled_claims_are_not_supported(troubled: Path) -> None:
 
 def test_points_say_their_values(troubled: Path) -> None:
     [record] = [r for r in LogFolder(troubled).records() if r.folder == "lr/b4096-m0.0-s0"]
-    expected = f"LR (momentum 0), batch size 4096, seed 0: natural accuracy {100 * (record.accuracy('test') or 0):.1f} %"
+    expected = f"LR (momentum 0), batch size 4096, seed 0: natural accuracy {100 * natural(record):.1f} %"
     assert f"<title>{expected}</title>" in page(troubled)
     assert "seed 0: diverged, natural accuracy has no value" in page(troubled)
     assert re.search(

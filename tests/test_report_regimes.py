@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from tests.synthetic import Table, experiment, write_sweep
+from tests.synthetic import Table, experiment, natural, write_sweep
 from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.figures import regimes_figures
 from tfsgd.reporting.page import write_report
@@ -173,7 +173,7 @@ def test_each_rate_has_a_curve_with_its_own_seeds_and_interval(two_rates: list[P
         assert [int(row["batch size"]) for row in rows] == SIZES
         for row in rows:
             accuracies = [
-                record.accuracy("test") or 0.0
+                natural(record)
                 for record in LogFolder(folder).records()
                 if (record.sgd.batch_size, record.sgd.momentum) == (int(row["batch size"]), 0.0)
             ]

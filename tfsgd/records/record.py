@@ -47,16 +47,6 @@ class Measured:
         found = [m for m in self.measurements if (m.name, m.label) == (TOP_EIGENVALUE, HESSIAN)]
         return found[-1] if found else None
 
-    def natural(self, split: str) -> Measurement | None:
-        """Natural accuracy on a split, as it was measured last; `None`: not measured."""
-        found = [m for m in self.measurements if m.kind == "accuracy" and m.split == split]
-        return found[-1] if found else None
-
-    def accuracy(self, split: str) -> float | None:
-        """Natural accuracy on a split; `None`: not measured."""
-        found = self.natural(split)
-        return found.accuracy if found else None
-
     def find(self, request: Request) -> Measurement | None:
         """What was measured as requested; `None`: nothing yet."""
         identity = request.identity
