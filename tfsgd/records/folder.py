@@ -102,15 +102,13 @@ class LogFolder:
         """Whether a trial has left a record or a failure."""
         return any((self.trial_path(trial) / name).exists() for name in ("record.json", "failure.json"))
 
-    def write_failure(self, trial: Trial, error: str, traceback: str) -> Path:
+    def write_failure(self, trial: Trial, error: str, traceback: str) -> None:
         path = self.trial_path(trial) / "failure.json"
         write_atomically(path, to_json({"trial": trial.name, "error": error, "traceback": traceback}))
-        return path
 
     def write_experiment(self, experiment: Experiment) -> None:
         """Writes the resolved config; the next run is compared with it."""
-        text = to_yaml(experiment.model_dump(mode="json"))
-        write_atomically(self.experiment_path, text)
+        write_atomically(self.experiment_path, to_yaml(experiment.model_dump(mode="json")))
 
     def write_plan(self, experiment: Experiment) -> None:
         """Tells the workers of this run what to train and measure."""

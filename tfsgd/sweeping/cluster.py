@@ -270,8 +270,7 @@ def write_certificate(path: Path, certificate: Mapping[str, str]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
+    path.unlink(missing_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(dict(certificate), file)
 

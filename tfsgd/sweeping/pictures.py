@@ -45,10 +45,10 @@ def attacks_picture(subject: Subject, experiment: Experiment, seed: int) -> byte
         rows.append(Row(f"{label}\nε = {epsilon:g}", moved, victim.predict(moved)))
         rows.append(Row("change\n× 10", np.clip(0.5 + 10 * (moved - images), 0, 1), None))
     names = experiment.data.class_names or tuple(map(str, range(experiment.data.classes)))
-    return as_png(rows, labels, names)
+    return _rows_picture(rows, labels, names)
 
 
-def as_png(rows: list[Row], labels: Labels, names: Sequence[str]) -> bytes:
+def _rows_picture(rows: list[Row], labels: Labels, names: Sequence[str]) -> bytes:
     """The rows as a PNG; a predicted class is green where it is the true one, else red with the true one below.
 
     Args:
@@ -83,9 +83,7 @@ def as_png(rows: list[Row], labels: Labels, names: Sequence[str]) -> bytes:
                     middle, bottom - high - GAP / 2, said, fontsize=9, color=colour, ha="center", va="bottom"
                 )
     axes.set(xlim=(0, width), ylim=(height, 0))
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100)
-    return file.getvalue()
+    return _png(figure, dpi=100)
 
 
 def epsilon_picture(found: Mapping[str, Sequence[Measurement]], title: str) -> bytes:
@@ -124,6 +122,10 @@ def epsilon_picture(found: Mapping[str, Sequence[Measurement]], title: str) -> b
     longest = max(map(len, axes.get_legend_handles_labels()[1]), default=0)
     columns = 2 if longest < 25 else 1
     figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9, handlelength=3)
+    return _png(figure, dpi=200)
+
+
+def _png(figure: Figure, dpi: int) -> bytes:
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=200)
+    figure.savefig(file, format="png", dpi=dpi)
     return file.getvalue()

@@ -181,15 +181,9 @@ def _value_and_evidence(found: Measurement) -> tuple[str, str]:
 
 
 def _settings(found: Measurement) -> str:
-    shown = ("steps", "step_size", "restarts", "loss", "temperature")
-    said = [
-        f"{key} {found.settings[key]:.4g}"
-        if isinstance(found.settings[key], float)
-        else f"{key} {found.settings[key]}"
-        for key in shown
-        if key in found.settings
-    ]
-    return ", ".join(said)
+    keys = ("steps", "step_size", "restarts", "loss", "temperature")
+    shown = {key: found.settings[key] for key in keys if key in found.settings}
+    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in shown.items())
 
 
 def transfer_tables(victims: Mapping[str, Sequence[Measurement | None]]) -> list[Table]:
