@@ -46,11 +46,9 @@ def top_eigenvalue(
         residual = _residual(eigenvalue, vector, product)
         if residual <= tolerance:
             return Curvature(eigenvalue, residual, iteration, True)
-        kept = [best, *_made_orthogonal(np.eye(len(best))[0], [best])]
-        basis, products = (
-            [vector, *(_combined(weights, basis) for weights in kept[1:])],
-            [product, *(_combined(weights, products) for weights in kept[1:])],
-        )
+        before = _made_orthogonal(np.eye(len(best))[0], [best])
+        basis = [vector, *(_combined(weights, basis) for weights in before)]
+        products = [product, *(_combined(weights, products) for weights in before)]
         new = _made_orthogonal(product, basis)
         if not new:  # H leads nowhere else: what is left of the residual is rounding
             break

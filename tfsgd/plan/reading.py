@@ -47,27 +47,26 @@ def load_experiment(
             raise RequestError(f"{path}: --quick: expected a config, found what a sweep made of one")
         return regrown(path, None, overrides, data_folder)
     assignments = [_parse_override(text) for text in overrides]
-    for_quick = [key == "quick" or key.startswith("quick.") for key, _ in assignments]
-    for (key, value), so in zip(assignments, for_quick, strict=True):
-        if so:
-            _refuse_nothing_to_switch_off(raw, key, value)
-            _assign(raw, Experiment, key, value)
+    for_quick = [pair for pair in assignments if pair[0].partition(".")[0] == "quick"]
+    for key, value in for_quick:
+        _refuse_nothing_to_switch_off(raw, key, value)
+        _assign(raw, Experiment, key, value)
     block = _quick_block(path, raw)
     if quick and block is None:
         raise RequestError(f"{path}: quick: --quick needs this block, and the config has none")
-    if any(for_quick) and not quick:
-        [key, *_] = (key for (key, _), so in zip(assignments, for_quick, strict=True) if so)
-        raise RequestError(f"--set {cut(key)}: it counts with --quick alone; add that, or leave this out")
+    if for_quick and not quick:
+        raise RequestError(
+            f"--set {cut(for_quick[0][0])}: it counts with --quick alone; add that, or leave this out"
+        )
     short = _merged(raw, block or {}) | {"profile": "quick"}
     if block and not overrides:
         _validated(path, short, data_folder)  # a wrong quick block is found before it is needed
     chosen = short if quick else raw
-    for (key, value), so in zip(assignments, for_quick, strict=True):
-        if not so:
-            if key == "profile":
-                raise RequestError(f"--set {cut(key)}: it is set by --quick, not by hand")
-            _refuse_nothing_to_switch_off(chosen | {"quick": block}, key, value)
-            _assign(chosen, Experiment, key, value)
+    for key, value in (pair for pair in assignments if pair not in for_quick):
+        if key == "profile":
+            raise RequestError(f"--set {cut(key)}: it is set by --quick, not by hand")
+        _refuse_nothing_to_switch_off(chosen | {"quick": block}, key, value)
+        _assign(chosen, Experiment, key, value)
     return _validated(path, chosen, data_folder)
 
 
