@@ -1,6 +1,7 @@
 """Whose trial it is: dealt out once, and left alone by a worker that was taken for dead."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import Superseded
 from tfsgd.records.record import Record
 from tfsgd.sweeping import attempt as attempts
+from tfsgd.sweeping import trial as trials
 from tfsgd.sweeping import tuner
-from tfsgd.sweeping.trial import Job
+from tfsgd.sweeping.trial import Job, run_trial
 from tfsgd.sweeping.tuner import GridOracle
 
 
@@ -131,3 +133,22 @@ def test_the_axes_are_the_grids(of: Experiment) -> None:
         ("momentum", (0.0,)),
         ("seed", (0, 1, 2, 3, 4)),
     ]
+
+
+def test_the_commit_is_that_of_before_the_training(
+    of: Experiment, logs: LogFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkout may change while a network is trained for hours; the code that trains it does not."""
+    asked: list[str] = []
+
+    def train(*arguments: Any) -> None:
+        asked.append("training")
+        raise InterruptedError
+
+    monkeypatch.setattr(trials, "provenance", lambda: asked.append("provenance"))
+    monkeypatch.setattr(trials, "structure_of", lambda experiment: "0" * 64)
+    monkeypatch.setattr(trials, "train", train)
+    images = SimpleNamespace(sha256="0" * 64)
+    with pytest.raises(InterruptedError):
+        run_trial(grid(of)[0], job(of, logs, "worker", images)[0])
+    assert asked == ["provenance", "training"]

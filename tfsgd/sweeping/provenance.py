@@ -14,7 +14,7 @@ from tfsgd.training.devices import replica_devices
 
 @functools.cache
 def provenance() -> Provenance:
-    """Of everything that this process measures."""
+    """Of everything that this process measures; asked once, before its first trial."""
     return Provenance(
         versions=versions(),
         device=device(),
@@ -43,12 +43,8 @@ def device() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
 
 
-@functools.cache
 def git_commit() -> str | None:
-    """The commit of the checkout that runs, marked where it has changes; `None` outside of one.
-
-    Asked once, at the start: the checkout may change while a sweep runs, its code does not.
-    """
+    """The commit of the checkout that runs, marked where it has changes; `None` outside of one."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *arguments]

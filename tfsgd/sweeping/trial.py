@@ -89,6 +89,7 @@ def run_trial(trial: Trial, job: Job) -> Record:
     if known and known.is_complete(requests):
         _show_anew(known, trial, job)
         return known  # handed out again after its record was written, or only TensorBoard's view is missing
+    provenance()  # kept from now on: the checkout may change while a network is trained, the code that runs does not
     record, network = (
         (known, load_stored(known, job.experiment, folder)) if known else train_trial(trial, job)
     )
