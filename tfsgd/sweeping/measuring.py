@@ -25,49 +25,47 @@ LOOKED_AT = 256  # test images, one pass
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was measured on one network.
-
-    Attributes:
-        target: as it was asked for.
-        network: SHA-256, input shape, number of trainable parameters.
-        measurements: in the order in which they were made.
-        not_measured: label -> why not.
-        warnings: what makes the numbers doubtful.
-        has_failures: something that could be measured ended in an error.
-    """
-
-    target: str
-    network: dict[str, Any]
-    measurements: tuple[Measurement, ...]
-    not_measured: dict[str, str]
-    warnings: tuple[str, ...]
-    has_failures: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        """With everything that is needed to believe it."""
-        return {
-            "target": self.target,
-            "network": self.network,
-            "measurements": [m.model_dump(mode="json", exclude={"provenance"}) for m in self.measurements],
-            "not_measured": self.not_measured,
-            "warnings": list(self.warnings),
-        }
-
-
-@dataclass(frozen=True)
 class Opened:
     """A network that fits the images.
 
     Attributes:
         target: as it was asked for.
         subject: what is measured.
-        network: see `Found`.
+        facts: SHA-256, input shape, number of trainable parameters.
     """
 
     target: str
     subject: Subject
-    network: dict[str, Any]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was measured on one network.
+
+    Attributes:
+        of: the network.
+        measurements: in the order in which they were made.
+        not_measured: label -> why not.
+        warnings: what makes the numbers doubtful.
+        has_failures: something that could be measured ended in an error.
+    """
+
+    of: Opened
+    measurements: tuple[Measurement, ...]
+    not_measured: dict[str, str]
+    warnings: tuple[str, ...]
+    has_failures: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """With everything that is needed to believe it."""
+        return {
+            "target": self.of.target,
+            "network": self.of.facts,
+            "measurements": [m.model_dump(mode="json", exclude={"provenance"}) for m in self.measurements],
+            "not_measured": self.not_measured,
+            "warnings": list(self.warnings),
+        }
 
 
 def opened(path: Path, plan: Measuring, splits: Splits) -> Opened:
@@ -123,9 +121,14 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
     requests = [r for r in wanted(plan, 0) if r.spec.kind != "accuracy" or r.split == "test"]
     reasons = [(r, _why_not(r, network)) for r in requests]
     possible = [r for r, why in reasons if not why]
-    warnings = _doubts(network)
-    for warning in warnings:
-        warn(f"{network.target}: {warning}")
+    warnings: list[str] = []
+
+    def doubt(lines: list[str]) -> None:
+        warnings.extend(lines)
+        for line in lines:
+            warn(f"{network.target}: {line}")
+
+    doubt(_doubts(network))
     began, found = time.monotonic(), list[Measurement]()
     failed: dict[str, str] = {}
     for request in possible:
@@ -137,14 +140,10 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
             continue
         found.append(measurement)
         if measurement.kind == "accuracy":
-            more = _warnings(measurement, plan)
-            for warning in more:
-                warn(f"{network.target}: {warning}")
-            warnings += more
+            doubt(_warnings(measurement, plan))
         _say(measurement, len(found), len(possible), time.monotonic() - began, say)
     return Found(
-        target=network.target,
-        network=network.network,
+        of=network,
         measurements=tuple(found),
         not_measured={r.label: why for r, why in reasons if why} | failed,
         warnings=tuple(warnings),
@@ -154,7 +153,7 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
 
 def _why_not(request: Request, network: Opened) -> str:
     """Why something cannot be measured on a network; empty where it can."""
-    spec, parameters = request.spec, network.network["parameters"]
+    spec, parameters = request.spec, network.facts["parameters"]
     if not isinstance(spec, CurvatureSpec):
         return ""
     if not parameters and spec.operator != "inputs":
