@@ -62,15 +62,8 @@ def upgraded(old: Json, hessian: Mapping[str, Any]) -> Json:
 def _measurements(old: Json, hessian: Mapping[str, Any]) -> list[Json]:
     sizes: dict[Split, int] = {split: old[f"{split}_examples"] for split in SPLITS}
     found: list[tuple[Request, Json]] = [
-        (
-            request,
-            {
-                key: old[f"{request.split}_{key}"]
-                for key in ("loss", "accuracy")
-                if f"{request.split}_{key}" in old
-            },
-        )
-        for request in natural(sizes)
+        (r, {key: old[f"{r.split}_{key}"] for key in ("loss", "accuracy") if f"{r.split}_{key}" in old})
+        for r in natural(sizes)
     ]
     top = old["hessian"]
     stop = {key: hessian[key] for key in ("max_iterations", "tolerance") if key in hessian}
