@@ -49,8 +49,7 @@ def load_experiment(
     assignments = [_parse_override(text) for text in overrides]
     for_quick = [pair for pair in assignments if pair[0].partition(".")[0] == "quick"]
     for key, value in for_quick:
-        _refuse_nothing_to_switch_off(raw, key, value)
-        _assign(raw, Experiment, key, value)
+        _override(raw, Experiment, key, value)
     block = _quick_block(path, raw)
     if quick and block is None:
         raise RequestError(f"{path}: quick: --quick needs this block, and the config has none")
@@ -65,8 +64,7 @@ def load_experiment(
     for key, value in (pair for pair in assignments if pair not in for_quick):
         if key == "profile":
             raise RequestError(f"--set {cut(key)}: it is set by --quick, not by hand")
-        _refuse_nothing_to_switch_off(chosen | {"quick": block}, key, value)
-        _assign(chosen, Experiment, key, value)
+        _override(chosen, Experiment, key, value, block)
     return _validated(path, chosen, data_folder)
 
 
@@ -95,6 +93,14 @@ def _parse_override(text: str) -> tuple[str, Any]:
         return key, parse_yaml(value)
     except DialectError as error:
         raise RequestError(f"--set {cut(text)}: expected a YAML value: {error}") from None
+
+
+def _override(
+    raw: dict[str, Any], kind: Any, dotted: str, value: Any, block: dict[str, Any] | None = None
+) -> None:
+    """Sets a dotted key; what null switches off must be there, or in the quick block that was taken out."""
+    _refuse_nothing_to_switch_off({"quick": block} | raw, dotted, value)
+    _assign(raw, kind, dotted, value)
 
 
 def _assign(raw: dict[str, Any], kind: Any, dotted: str, value: Any) -> None:
@@ -255,8 +261,7 @@ def load_measuring(
         "attacks": {"fgsm": {"epsilon": epsilon}, "pgd": {"epsilon": epsilon}},
     }
     for key, value in _of_no_config(overrides):
-        _refuse_nothing_to_switch_off(raw, key, value)
-        _assign(raw, Measuring, key, value)
+        _override(raw, Measuring, key, value)
     return _validated(Path("--dataset"), raw, data_folder, Measuring)
 
 
@@ -312,8 +317,7 @@ def regrown(
         )
     raw["code_dir"] = raw.get("code_dir") or code_dir or str(Path.cwd())
     for key, value in _of_no_config(overrides):
-        _refuse_nothing_to_switch_off(raw, key, value)
-        _assign(raw, Experiment, key, value)
+        _override(raw, Experiment, key, value)
     grown: Experiment = _validated(stored, raw, data_folder, resolved=True)
     ours = grown.hessian.model_dump(mode="json", exclude={"every_epochs"})
     for key, value in ours.items():
