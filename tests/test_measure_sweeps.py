@@ -66,12 +66,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real: Any = vars(trials)["measure"]
 
-    def counted(subject: Any, requests: list[Request], observe: Any) -> Any:
-        def noted(request: Request) -> None:
-            names.append(f"{request.label} {request.epsilon}" if request.epsilon else request.label)
-            observe(request)
-
-        return real(subject, requests, noted)
+    def counted(subject: Any, request: Request) -> Any:
+        names.append(f"{request.label} {request.epsilon}" if request.epsilon else request.label)
+        return real(subject, request)
 
     def training(*arguments: Any) -> Any:
         raise AssertionError("nothing is to be trained")
@@ -139,11 +136,11 @@ def test_an_interruption_between_two_measurements_loses_only_the_one_at_hand(
 ) -> None:
     counted: Any = vars(trials)["measure"]
 
-    def interrupted(subject: Any, requests: list[Request], observe: Any) -> Any:
-        for found in counted(subject, requests, observe):
-            if found.label == "trace":
-                raise KeyboardInterrupt
-            yield found
+    def interrupted(subject: Any, request: Request) -> Any:
+        found = counted(subject, request)
+        if found.label == "trace":
+            raise KeyboardInterrupt
+        return found
 
     monkeypatch.setattr(trials, "measure", interrupted)
     code, _, err = run_measure(logs, *MORE, *ALONE)
