@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from tfsgd.reporting.cell_means import CellMeans, cell_means
 from tfsgd.reporting.checks import SAID
 from tfsgd.reporting.paper import (
     ACCURACY_MARGIN,
     BAD,
     DOUBTFUL,
     EIGENVALUE_MARGIN,
-    MIN_CELLS,
     MIN_SEEDS,
     RESIDUAL_LIMIT,
     attack_name,
@@ -28,11 +28,6 @@ from tfsgd.reporting.rows import attack_column
 from tfsgd.reporting.statistics import Array
 
 Cell = tuple[str, int, float]  # regime of the paper or `other: name`, batch size, momentum
-
-
-Points = tuple[
-    pd.DataFrame, list[pd.DataFrame]
-]  # x, y, train_loss by cell; and for each seed, see `of_each_seed`
 
 
 @dataclass(frozen=True)
@@ -58,8 +53,6 @@ class Metric:
 
 
 NATURAL = Metric("test_accuracy", "natural accuracy")
-
-
 EIGENVALUE = Metric("eigenvalue", "λ1")
 DESCENT = ("stability_ratio", "stability_ratio_max")  # of λ1 of the loss that SGD descends
 
@@ -71,17 +64,6 @@ def adversarial(attack: str) -> Metric:
 
 def attacked(attack: str, epsilon: float) -> Metric:
     return Metric(attack_column(attack, epsilon), f"{attack_name(attack)} accuracy", attack, epsilon)
-
-
-def with_enough_seeds(rows: pd.DataFrame, keys: list[str], seeds: int) -> pd.DataFrame:
-    """The rows of cells that were measured under 3 seeds, or under all where there are fewer."""
-    return rows[rows.groupby(keys)["seed"].transform("nunique") >= min(MIN_SEEDS, seeds)]
-
-
-def of_each_seed(rows: pd.DataFrame, cells: int) -> list[pd.DataFrame]:
-    """The rows of each seed that has the 8 cells of a rank correlation of its own, or all where there are fewer."""
-    of_seeds = (of_seed for _, of_seed in rows.groupby("seed"))
-    return [of_seed for of_seed in of_seeds if len(of_seed) >= min(MIN_CELLS, cells)]
 
 
 class Cells:
@@ -112,7 +94,7 @@ class Cells:
         self._fates = list(zip(self.all_cells, list(rows["folder"]), list(rows["status"]), strict=True))
         self._any_bad = not self._completed.all()
         self._troubles = list(self._find_troubles())
-        self._points: dict[str, Points] = {}
+        self._points: dict[str, CellMeans] = {}
         self._values: dict[str, dict[Cell, dict[int, float]]] = {}
         self._views: dict[tuple[int, ...], Cells] = {}
 
@@ -221,16 +203,10 @@ class Cells:
                 elif value <= 0:
                     yield key, folder, DOUBTFUL[1], column
 
-    def points(self, metric: Metric) -> Points:
-        """log2 of the eigenvalue against a metric, for completed trials of all regimes."""
+    def points(self, metric: Metric) -> CellMeans:
+        """`x`, log2 of the eigenvalue, and `y`, a metric, of completed trials of all regimes."""
         if metric.column not in self._points:
             rows = self.trials[self.trials["status"] == "completed"]
-            x, y = EIGENVALUE.scaled(rows["eigenvalue"]), metric.scaled(rows[metric.column])
-            keys = ["regime", "batch_size", "momentum", "learning_rate"]
-            table = (
-                rows[[*keys, "seed", "train_loss"]].assign(x=x, y=y).dropna(subset=["x", "y", "train_loss"])
-            )
-            table = with_enough_seeds(table, keys, len(self.all_seeds))
-            means = table.groupby(keys, as_index=False)[["x", "y", "train_loss"]].mean()
-            self._points[metric.column] = means, of_each_seed(table, len(means))
+            columns = {"x": EIGENVALUE.scaled(rows["eigenvalue"]), "y": metric.scaled(rows[metric.column])}
+            self._points[metric.column] = cell_means(rows, columns, len(self.all_seeds))
         return self._points[metric.column]

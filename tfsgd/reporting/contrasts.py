@@ -63,7 +63,7 @@ def signed(cells: Cells, metric: Metric, asked: Comparison) -> Evidence:
     basis |= {
         "unit": _unit(metric, asked.per),
         "effect": shown(metric, float((table @ asked.weights).mean())),
-        "floor": on_floor(table, metric, cells.chance),
+        "floor": on_floor(table.mean(0), metric, cells.chance),
     }
     shortfall = shortfall_of(len(table), sizes)
     if shortfall:
@@ -103,7 +103,7 @@ def within_margin(cells: Cells, metric: Metric, levels: Levels) -> Evidence:
     basis |= {
         "unit": _unit(metric, f"between {levels.what} {widest}"),
         "effect": shown(metric, float(means[second] - means[first])),
-        "floor": on_floor(table, metric, cells.chance),
+        "floor": on_floor(table.mean(0), metric, cells.chance),
     }
     shortfall = shortfall_of(len(table), sizes)
     if shortfall:
@@ -166,11 +166,10 @@ def shortfall_of(seeds: int, sizes: int) -> str:
     return " and ".join(lacking)
 
 
-def on_floor(values: Array, metric: Metric, chance: float) -> bool:
+def on_floor(means: Array, metric: Metric, chance: float) -> bool:
     """Every cell mean is within the margin of 0 or of chance: nothing can be told apart."""
-    if metric.is_eigenvalue or values.size == 0:
+    if metric.is_eigenvalue:
         return False
-    means = values.mean(0)
     near = (means <= ACCURACY_MARGIN + ZERO) | (abs(means - chance) <= ACCURACY_MARGIN + ZERO)
     return bool(near.all())
 

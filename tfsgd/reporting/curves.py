@@ -28,7 +28,7 @@ from tfsgd.reporting.drawing import (
 from tfsgd.reporting.paper import BAD, BASE_MOMENTUM, attack_name, is_eigenvalue
 from tfsgd.reporting.regimes import Regime, curves, paper_regimes, regimes_of
 from tfsgd.reporting.rows import attack_column
-from tfsgd.reporting.statistics import t_quantile
+from tfsgd.reporting.statistics import student_interval
 from tfsgd.reporting.studies import Study
 
 
@@ -245,10 +245,8 @@ class _Mean:
     def of(cls, cell: pd.DataFrame, view: View, trained: int) -> "_Mean":
         values = cell["value"].to_numpy(dtype=float)
         numbers = np.log(values) if view.is_log else values
-        mean, half, count = float(numbers.mean()), 0.0, len(numbers)
-        if count > 1:
-            half = t_quantile(0.975, count - 1) * float(numbers.std(ddof=1)) / math.sqrt(count)
-        ends = [mean, mean - half, mean + half]
+        mean, count = float(numbers.mean()), len(numbers)
+        ends = [mean, *map(float, student_interval(numbers) if count > 1 else (mean, mean))]
         mean, low, high = [math.exp(end) for end in ends] if view.is_log else ends
         size = int(cell["batch_size"].iloc[0])
         undertrained, ringed = bool(cell["undertrained"].any()), bool(cell["ringed"].any())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,11 +27,11 @@ from tfsgd.reporting.paper import (
     MIN_BATCH_SIZES,
     ZERO,
 )
-from tfsgd.reporting.ranges import where_it_trains
-from tfsgd.reporting.statistics import Array, contrast, t_quantile
+from tfsgd.reporting.ranges import Gather, where_it_trains
+from tfsgd.reporting.statistics import Array, contrast, student_interval
 
 
-def below_ceiling(regime: str) -> Callable[[Cells, Metric], Evidence]:
+def below_ceiling(regime: str) -> Gather:
     """In every cell of a regime λ1 is at most its ceiling, or just above; the metric is their ratio.
 
     An intersection-union test (Berger 1982) over the cells, whose error is their pooled spread over the seeds; that
@@ -93,13 +93,11 @@ def _means(table: Array, limit: float) -> _Means:
     mean, freedom = table.mean(0), (seeds - 1) * cells
     pooled = math.sqrt(float(((table - mean) ** 2).sum()) / freedom / seeds)
     statistic = (mean - limit) / np.maximum(pooled, ZERO * np.abs(mean - limit) + ZERO**2)
-    half = t_quantile(0.975, seeds - 1) * table.std(0, ddof=1) / math.sqrt(seeds)
     return _Means(
         limit,
         np.asarray(special.stdtr(freedom, statistic)),
         np.asarray(special.stdtr(freedom, -statistic)),
-        mean - half,
-        mean + half,
+        *student_interval(table),
     )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from tfsgd.reporting.beyond_claims import BEYOND, beyond_claims
 from tfsgd.reporting.cells import Cells, attacked
 from tfsgd.reporting.claims import Claim, claims
-from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested
+from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested, p_in_words
 from tfsgd.reporting.paper import ALPHA, FLOOR, PAPER_ATTACKS
 
 Verdict = Literal["supported", "contradicted", "undecided", "descriptive", "not testable"]
@@ -185,4 +185,5 @@ def _tested(e: Tested, p_holm: float) -> tuple[Verdict, str]:
 
 
 def _p(value: float) -> str:
-    return f"p = {value:.2g}" if value >= 1e-4 else "p < 0.0001"
+    said = p_in_words(value)
+    return f"p {said}" if said.startswith("<") else f"p = {said}"

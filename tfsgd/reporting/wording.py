@@ -7,7 +7,7 @@ from typing import Any
 from tfsgd.data.dataset import SEEN
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.dialect import counted
-from tfsgd.reporting.evidence import Evidence, Impossible, Tested
+from tfsgd.reporting.evidence import Evidence, Impossible, Tested, effect_in_words, p_in_words
 from tfsgd.reporting.paper import (
     ENOUGH,
     MIN_SEEDS,
@@ -149,8 +149,8 @@ def _shown_judgement(j: Judgement) -> dict[str, Any]:
         "effect": numbers_of(e) or "none",
         "doubts": e.doubts,
         "n": e.n or "none",
-        "p": _number(e.p) if isinstance(e, Tested) else "none",
-        "p_holm": "none" if j.p_holm is None else _number(j.p_holm),
+        "p": p_in_words(e.p) if isinstance(e, Tested) else "none",
+        "p_holm": "none" if j.p_holm is None else p_in_words(j.p_holm),
     }
 
 
@@ -160,19 +160,6 @@ def numbers_of(e: Evidence, interval: bool = True) -> str:
         return ""
     effect = effect_in_words(e.effect, e.interval if interval else None, e.unit)
     return f"{effect}; {e.detail}" if e.detail else effect
-
-
-def effect_in_words(effect: float, interval: tuple[float, float] | None, unit: str) -> str:
-    """An effect with its interval: `+3.3 points [+2.1, +4.5] per doubling`."""
-    kind, _, rest = unit.partition(" ")
-    shape = ".3g" if kind == "factor" else "+.2f"
-    value = {"points": f"{effect:{shape}} points", "factor": f"factor {effect:{shape}}"}
-    ends = f" [{interval[0]:{shape}}, {interval[1]:{shape}}]" if interval else ""
-    return f"{value.get(kind, f'{effect:{shape}}')}{ends} {rest if kind in value else ''}".strip()
-
-
-def _number(value: float) -> str:
-    return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
 
 
 def provenance_of(study: Study) -> list[str]:
