@@ -46,6 +46,11 @@ class Claim:
     gather: Gather
     expects: bool = True
 
+    @property
+    def is_on_the_papers_attacks(self) -> bool:
+        """Whether it is about no attack, or one of the paper's."""
+        return self.metric.attack in (None, *PAPER_ATTACKS)
+
 
 TREND_TEST = (
     "Slope against log2 of the batch size, seeds as paired blocks (linear contrast in a randomised block "
