@@ -5,7 +5,7 @@ import math
 import re
 import textwrap
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -217,18 +217,37 @@ def _give_titles(group: ET.Element, texts: Sequence[str]) -> None:
         ET.SubElement(marker, f"{SVG}title").text = text
 
 
-def style_variables(drawings: Sequence[Drawing]) -> tuple[dict[str, str], dict[str, str]]:
-    """The CSS variables of `inline`: for light, and for dark mode."""
+def style_variables(drawings: Sequence[Drawing]) -> dict[str, dict[str, str]]:
+    """The CSS variables of `inline`, for `light` and for `dark` mode."""
     dark = dict(DARK)
     for drawing in drawings:
         dark |= drawing.dark
-    return {f"--c{c[1:]}": c for c in dark}, {f"--c{c[1:]}": other for c, other in dark.items()}
+    return {
+        "light": {f"--c{c[1:]}": c for c in dark},
+        "dark": {f"--c{c[1:]}": other for c, other in dark.items()},
+    }
 
 
 # Lines and markers
 
 
 Made = Iterator["Drawing | str"]  # a figure, or in words the one that cannot be drawn, and why
+Drawn = tuple[list[Drawing], list[str]]  # the same, all of them
+
+
+def drawn(made: Made, done: Callable[[Drawing], None]) -> Drawn:
+    """Draws all figures, and calls `done` with each when it is laid out, so that it can be saved and let go of."""
+    drawings: list[Drawing] = []
+    undrawn: list[str] = []
+    with matplotlib.rc_context(STYLE):
+        for result in made:
+            if isinstance(result, str):
+                undrawn.append(result)
+            else:
+                result.lay_out()
+                done(result)
+                drawings.append(result)
+    return drawings, undrawn
 
 
 @dataclass(frozen=True)
