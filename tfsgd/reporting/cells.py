@@ -169,7 +169,7 @@ class Cells:
 
     def doubts(self, metric: Metric, wanted: Callable[[Cell], bool] = lambda _: True) -> str:
         """Which completed trials of the cells fail a check that concerns the metric, in words; empty if none does."""
-        if metric.attack is None or "failed_checks" not in self.rows:
+        if metric.attack is None:
             return ""
         columns = zip(
             self.all_cells, self.rows["folder"], self.rows["failed_checks"], self._completed, strict=True

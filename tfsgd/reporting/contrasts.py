@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tfsgd.plan.dialect import counted
 from tfsgd.reporting.cells import Cell, Cells, Metric
 from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested
 from tfsgd.reporting.paper import ACCURACY_MARGIN, ALPHA, MIN_BATCH_SIZES, MIN_SEEDS, ZERO
@@ -202,7 +203,7 @@ def _n(seeds: int, cells: Sequence[Cell]) -> str:
     span = (
         f"{len(sizes)} batch sizes ({sizes[0]}-{sizes[-1]})" if len(sizes) > 1 else f"batch size {sizes[0]}"
     )
-    parts = [f"{seeds} {'seed' if seeds == 1 else 'seeds'}", span]
+    parts = [counted(seeds, "seed"), span]
     parts += [f"{len(momenta)} momenta"] if len(momenta) > 1 else []
     parts += [f"{len(regimes)} regimes"] if len(regimes) > 1 else []
     is_full = len(set(cells)) == len(sizes) * len(momenta) * len(regimes)

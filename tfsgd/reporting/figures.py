@@ -91,8 +91,8 @@ def _under_every_attack(
     """
     paper = study.paper_epsilon
     start = f"{what[0].upper() + what[1:]}, {place(study)}"
-    for attack in dict.fromkeys([*numbers, *(label for label, _ in study.attacks)]):
-        epsilons = [e for label, e in study.attacks if label == attack]
+    for attack in dict.fromkeys([*numbers, *study.epsilons]):
+        epsilons = study.epsilons.get(attack, [])
         name = f"{stem}-{file_name(attack)}"
         if paper in epsilons:
             as_paper = f"As {numbers[attack]}, {place(study)}: {what}" if attack in numbers else start

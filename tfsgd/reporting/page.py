@@ -78,9 +78,8 @@ def write_report(
             "titles": list(dict.fromkeys(study.title for study in studies)),
             "studies": [*map(_study_page, itertools.count(1), studies, judged, drawn)],
             "compared": _figures(compared),
-            "inlined": {
-                name: Markup(svg) for name, svg in figures.inlined.items()
-            },  # their texts are escaped
+            # The SVGs were drawn here, their texts are escaped.
+            "inlined": {name: Markup(svg) for name, svg in figures.inlined.items()},
             "colours": style_variables(everything),
             "table": trial_table(studies, target),
             "facts": FACTS,

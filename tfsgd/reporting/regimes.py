@@ -107,8 +107,7 @@ def curves(trials: pd.DataFrame, regimes: Sequence[Regime]) -> pd.DataFrame:
         for regime in found:
             rows.append(i)
             names.append(regime.name)
-    trials = _without_attributes(trials.drop(columns="regimes"))
-    return trials.iloc[rows].reset_index(drop=True).assign(regime=names)
+    return trials.drop(columns="regimes").iloc[rows].reset_index(drop=True).assign(regime=names)
 
 
 def with_first_regime(trials: pd.DataFrame, regimes: Sequence[Regime]) -> pd.DataFrame:
@@ -117,14 +116,7 @@ def with_first_regime(trials: pd.DataFrame, regimes: Sequence[Regime]) -> pd.Dat
     for label, found in zip(trials["regime"], _memberships(trials, regimes), strict=True):
         stored = [regime for regime in found if regime.label == label]
         first.append((stored or found)[0].name)
-    return _without_attributes(trials).assign(regime=first)
-
-
-def _without_attributes(trials: pd.DataFrame) -> pd.DataFrame:
-    """The same trials; pandas would copy the table's attributes again at each operation on them."""
-    bare = trials.copy(deep=False)
-    bare.attrs = {}
-    return bare
+    return trials.assign(regime=first)
 
 
 def _memberships(trials: pd.DataFrame, regimes: Sequence[Regime]) -> Iterator[list[Regime]]:

@@ -62,10 +62,7 @@ def _notes_on_settings(study: Study) -> Iterator[str]:
         yield f"The paper trains for {PAPER_LENGTH}; these trials for {study.length}."
     seeds = study.trials["seed"].nunique()
     if seeds < MIN_SEEDS:
-        yield (
-            f"With {seeds} {'seed' if seeds == 1 else 'seeds'} there are no statistics: verdicts need at "
-            f"least {ENOUGH}."
-        )
+        yield (f"With {counted(seeds, 'seed')} there are no statistics: verdicts need at least {ENOUGH}.")
     regimes = regimes_of(study.trials)
     for label, count in Counter(regime.label for regime in regimes).items():
         if count > 1:
@@ -166,9 +163,7 @@ def provenance_of(study: Study) -> list[str]:
     """Where and with what a study was made, in three lines."""
     origins = [record.provenance for record in study.records]
     commits = sorted({origin.git_commit or "unknown" for origin in origins})
-    devices = sorted(
-        {f"{o.device}, {o.threads} {'thread' if o.threads == 1 else 'threads'}" for o in origins}
-    )
+    devices = sorted({f"{o.device}, {counted(o.threads, 'thread')}" for o in origins})
     hours = sum(study.trials[f"seconds_{key}"].sum() for key in ("train", "attacks", "hessian")) / 3600
     versions = ", ".join(f"{name} {version}" for name, version in origins[0].versions.items())
     attacks = dict.fromkeys(_attack_said(a) for record in study.records for a in record.attacks)
@@ -187,7 +182,7 @@ def provenance_of(study: Study) -> list[str]:
 
 def _attack_said(attack: Measurement) -> str:
     steps, size = attack.settings.get("steps"), attack.settings.get("step_size")
-    said = "" if steps is None else f": {steps} {'step' if steps == 1 else 'steps'}"
+    said = "" if steps is None else f": {counted(steps, 'step')}"
     if attack.epsilon and steps and steps > 1 and size:
         said += f" of {size / attack.epsilon:.3g} ε"
     return f"{attack_name(attack.label)}{said}, {attack.examples:,} images"
