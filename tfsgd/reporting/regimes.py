@@ -35,7 +35,9 @@ class Rule:
     def fits(self, settings: _Settings) -> bool:
         if (self.halve_every_epochs, self.length) != (settings.halve_every_epochs, settings.length):
             return False
-        return self.quantity == "rates" or _same(settings.quantity(self.quantity), self.value)
+        return self.quantity == "rates" or _same(
+            _value(self.quantity, settings.batch_size, settings.learning_rate), self.value
+        )
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,10 @@ class _Settings:
     halve_every_epochs: int | None
     length: Length
 
-    def quantity(self, which: Quantity) -> float:
-        return self.learning_rate / (self.batch_size if which == "ratio" else 1)
+
+def _value(quantity: Quantity, batch_size: int, learning_rate: float) -> float:
+    """The rate itself, or its ratio to the batch size."""
+    return learning_rate / batch_size if quantity == "ratio" else learning_rate
 
 
 def _same(a: float, b: float) -> bool:
@@ -199,7 +203,7 @@ def _pure(quantity: Quantity, points: Sequence[Point]) -> list[_Found]:
     """Rules of one quantity."""
     found: dict[float, list[int]] = {}
     for size, rate in points:
-        value = rate / size if quantity == "ratio" else rate
+        value = _value(quantity, size, rate)
         known = next((other for other in found if _same(other, value)), value)
         found.setdefault(known, []).append(size)
     return [(quantity, value, len(set(sizes))) for value, sizes in found.items()]
@@ -212,9 +216,5 @@ def _mixed(order: Sequence[Quantity], points: Sequence[Point]) -> list[_Found]:
         best = max((rule for quantity in order for rule in _pure(quantity, left)), key=lambda rule: rule[2])
         quantity, value, _ = best
         rules.append(best)
-        left = [
-            (size, rate)
-            for size, rate in left
-            if not _same(rate / size if quantity == "ratio" else rate, value)
-        ]
+        left = [point for point in left if not _same(_value(quantity, *point), value)]
     return rules
