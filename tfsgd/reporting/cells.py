@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from tfsgd.reporting.checks import SAID
 from tfsgd.reporting.paper import (
     ACCURACY_MARGIN,
     BAD,
+    BASE_MOMENTUM,
     DOUBTFUL,
     EIGENVALUE_MARGIN,
     MIN_SEEDS,
@@ -27,7 +29,23 @@ from tfsgd.reporting.regimes import curves, paper_regimes, regimes_of, with_firs
 from tfsgd.reporting.rows import attack_column
 from tfsgd.reporting.statistics import Array
 
-Cell = tuple[str, int, float]  # regime of the paper or `other: name`, batch size, momentum
+
+class Cell(NamedTuple):
+    """One setting of SGD; its trials differ in the seed alone."""
+
+    regime: str  # of the paper, or `other: name`
+    batch_size: int
+    momentum: float
+
+
+def of_regimes(*regimes: str) -> Callable[[Cell], bool]:
+    """Whether a cell is of one of these regimes."""
+    return lambda cell: cell.regime in regimes
+
+
+def at_base_momentum(*regimes: str) -> Callable[[Cell], bool]:
+    """Whether a cell is of one of these regimes, at the momentum at which the paper compares them."""
+    return lambda cell: cell.regime in regimes and cell.momentum == BASE_MOMENTUM[cell.regime]
 
 
 @dataclass(frozen=True)
@@ -80,15 +98,15 @@ class Cells:
         self._hold(rows)
         rates = dict(zip(self.all_cells, rows["learning_rate"], strict=True))
         self._shared = {
-            key[1:] for key in rates if key[0] == "LR" and rates.get(("LR/BS", *key[1:])) == rates[key]
+            (cell.batch_size, cell.momentum)
+            for cell, rate in rates.items()
+            if cell.regime == "LR" and rates.get(cell._replace(regime="LR/BS")) == rate
         }
 
     def _hold(self, rows: pd.DataFrame) -> None:
         """Takes these rows, one for every trial and regime that it belongs to."""
         self.rows = rows
-        self.all_cells: list[Cell] = list(
-            zip(rows["regime"], rows["batch_size"], rows["momentum"], strict=True)
-        )
+        self.all_cells = [*map(Cell, rows["regime"], rows["batch_size"], rows["momentum"])]
         self._seeds = list(rows["seed"])
         self._completed = (rows["status"] == "completed").to_numpy()
         self._fates = list(zip(self.all_cells, list(rows["folder"]), list(rows["status"]), strict=True))
@@ -112,7 +130,9 @@ class Cells:
         """Batch size -> status -> number of trials, where any of the cells' trials diverged or collapsed."""
         if not self._any_bad:
             return {}
-        status = {(cell[1], folder): of_trial for cell, folder, of_trial in self._fates if concerns(cell)}
+        status = {
+            (cell.batch_size, folder): of_trial for cell, folder, of_trial in self._fates if concerns(cell)
+        }
         counts: dict[int, Counter[str]] = {}
         for (size, _), of_trial in status.items():
             counts.setdefault(size, Counter())[of_trial] += 1
@@ -142,6 +162,11 @@ class Cells:
     def is_shared(self, batch_size: int, momentum: float) -> bool:
         """LR and LR/BS are one and the same trial there."""
         return (batch_size, momentum) in self._shared
+
+    def measured(self, metric: Metric, regime: str, momentum: float) -> list[Cell]:
+        """The cells of a regime at a momentum that have enough seeds, from small batch sizes to large ones."""
+        cells = (Cell(regime, b, momentum) for b in self.batch_sizes(regime, momentum))
+        return [cell for cell in cells if self.enough(metric, cell)]
 
     def enough(self, metric: Metric, cell: Cell) -> bool:
         """Measured under 3 seeds, or under all where there are fewer."""

@@ -15,7 +15,7 @@ docs/reading-the-report.md says the same for readers, with the margins.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,8 +57,8 @@ class Levels:
 def signed(cells: Cells, metric: Metric, asked: Comparison) -> Evidence:
     """Evidence that a contrast has a sign."""
     table = cells.table(metric, asked.cells)
-    sizes = asked.sizes or _sizes_of(asked.cells)
-    basis = basis_of(cells, metric, table, asked.cells) | {"batch_sizes": sizes}
+    basis = basis_of(cells, metric, table, asked.cells)
+    basis["batch_sizes"] = asked.sizes or basis["batch_sizes"]
     if len(table) == 0:
         return Impossible(reason="no seed has all of the cells", **basis)
     basis |= {
@@ -66,7 +66,7 @@ def signed(cells: Cells, metric: Metric, asked: Comparison) -> Evidence:
         "effect": shown(metric, float((table @ asked.weights).mean())),
         "floor": on_floor(table.mean(0), metric, cells.chance),
     }
-    shortfall = shortfall_of(len(table), sizes)
+    shortfall = shortfall_of(basis)
     if shortfall:
         return Described(reason=shortfall, **basis)
     c = contrast(table, asked.weights)
@@ -93,8 +93,7 @@ def within_margin(cells: Cells, metric: Metric, levels: Levels) -> Evidence:
     pair lies beyond the margin is tested with Bonferroni's correction over the pairs.
     """
     table = cells.table(metric, levels.cells)
-    sizes = _sizes_of(levels.cells)
-    basis = basis_of(cells, metric, table, levels.cells) | {"batch_sizes": sizes}
+    basis = basis_of(cells, metric, table, levels.cells)
     if len(table) == 0:
         return Impossible(reason="no seed has all of the cells", **basis)
     means = levels.members @ table.mean(0)
@@ -106,7 +105,7 @@ def within_margin(cells: Cells, metric: Metric, levels: Levels) -> Evidence:
         "effect": shown(metric, float(means[second] - means[first])),
         "floor": on_floor(table.mean(0), metric, cells.chance),
     }
-    shortfall = shortfall_of(len(table), sizes)
+    shortfall = shortfall_of(basis)
     if shortfall:
         return Described(reason=shortfall, **basis)
     p_within, p_beyond = 0.0, 1.0
@@ -160,8 +159,9 @@ def nothing(cells: Cells, metric: Metric, what: str, spoilt: str = "") -> Imposs
     return Impossible(reason=what, spoilt=spoilt)
 
 
-def shortfall_of(seeds: int, sizes: int) -> str:
+def shortfall_of(basis: Mapping[str, Any]) -> str:
     """Why there are too few seeds or batch sizes for statistics; empty if there are enough."""
+    seeds, sizes = basis["seeds"], basis["batch_sizes"]
     lacking = [f"{seeds} of at least {MIN_SEEDS} seeds"] if seeds < MIN_SEEDS else []
     lacking += [f"{sizes} of at least {MIN_BATCH_SIZES} batch sizes"] if sizes < MIN_BATCH_SIZES else []
     return " and ".join(lacking)
@@ -186,12 +186,13 @@ def _unit(metric: Metric, per: str) -> str:
 
 def basis_of(cells: Cells, metric: Metric, table: Array, wanted: Sequence[Cell]) -> dict[str, Any]:
     """The fields of `Basis`; those trials count as spoilt too that dropped out of the table."""
-    kinds = {(r, m) for r, _, m in wanted}
+    kinds = {(cell.regime, cell.momentum) for cell in wanted}
     return {
         "seeds": table.shape[0],
         "cells": table.shape[1],
+        "batch_sizes": len({cell.batch_size for cell in wanted}),
         "n": _n(table.shape[0], wanted),
-        "spoilt": cells.spoilt(metric, lambda cell: (cell[0], cell[2]) in kinds),
+        "spoilt": cells.spoilt(metric, lambda cell: (cell.regime, cell.momentum) in kinds),
         "doubts": cells.doubts(metric, lambda cell: cell in wanted),
     }
 
@@ -208,7 +209,3 @@ def _n(seeds: int, cells: Sequence[Cell]) -> str:
     parts += [f"{len(regimes)} regimes"] if len(regimes) > 1 else []
     is_full = len(set(cells)) == len(sizes) * len(momenta) * len(regimes)
     return " x ".join(parts) + ("" if is_full else f" ({len(set(cells))} cells)")
-
-
-def _sizes_of(cells: Sequence[Cell]) -> int:
-    return len({b for _, b, _ in cells})

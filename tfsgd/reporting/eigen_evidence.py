@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pandas as pd
 
-from tfsgd.reporting.batch_evidence import at_base_momentum, trend_over_all
-from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric
+from tfsgd.reporting.batch_evidence import trend_over_all
+from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric, at_base_momentum
 from tfsgd.reporting.contrasts import nothing, on_floor, shortfall_of
 from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested, effect_in_words
 from tfsgd.reporting.paper import MIN_CELLS
@@ -68,7 +68,7 @@ def explains(within: bool, given_loss: bool) -> Gather:
             return Impossible(reason="too few cells in each regime", **basis)
         floor = on_floor(means["y"].to_numpy(), metric, cells.chance)
         basis |= {"effect": found.rho, "floor": floor}
-        shortfall = shortfall_of(len(seeds), basis["batch_sizes"])
+        shortfall = shortfall_of(basis)
         if shortfall:
             return Described(reason=shortfall, **basis)
         low, high = seeds_correlation_interval(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tfsgd.reporting.cell_means import cell_means
-from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric
+from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric, of_regimes
 from tfsgd.reporting.contrasts import nothing, on_floor, shortfall_of
 from tfsgd.reporting.eigen_evidence import both_rise
 from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested
@@ -44,22 +44,18 @@ def both_rise_at_equal_loss(regime: str) -> Gather:
         where = f"at the first epoch with a train loss of at most {loss:g}"
         return replace(found, detail="; ".join(filter(None, (where, found.detail))))
 
-    return where_it_trains(evidence, lambda cell: cell[0] == regime)
+    return where_it_trains(evidence, of_regimes(regime))
 
 
 def _snapshot(cells: Cells, metric: Metric, regime: str) -> float | None:
     """The train loss whose snapshots have the most batch sizes, of equal ones the lowest; the numbers are not looked at."""
     start = f"{metric.column}@"
     losses = [float(c.removeprefix(start)) for c in cells.rows.columns if str(c).startswith(start)]
-    momentum = BASE_MOMENTUM[regime]
     counts = {}
     for loss in losses:
         there = _at_snapshot(cells, metric, loss)
-        sizes = there.batch_sizes(regime, momentum)
-        counts[loss] = sum(
-            there.enough(metric, (regime, b, momentum)) and there.enough(EIGENVALUE, (regime, b, momentum))
-            for b in sizes
-        )
+        measured = there.measured(metric, regime, BASE_MOMENTUM[regime])
+        counts[loss] = sum(there.enough(EIGENVALUE, cell) for cell in measured)
     return max(
         (loss for loss in losses if counts[loss] > 1), key=lambda loss: (counts[loss], -loss), default=None
     )
@@ -80,7 +76,7 @@ def _given_loss(cells: Cells, metric: Metric, regime: str) -> Evidence:
     """Over batch sizes that all have the same momenta: else what momentum does would look like what the size does."""
     if metric.column not in cells.rows:
         return nothing(cells, metric, "it needs an attack")
-    sizes, momenta = momentum_levels(cells, metric, [regime], unshared=False)
+    sizes, momenta = momentum_levels(cells, metric, [regime])
     rows = cells.rows[(cells.rows["regime"] == regime) & (cells.rows["status"] == "completed")]
     rows = rows[rows["batch_size"].isin(sizes) & rows["momentum"].isin(momenta)]
     columns = {"y": metric.scaled(rows[metric.column]), "c": EIGENVALUE.scaled(rows["eigenvalue"])}
@@ -88,8 +84,8 @@ def _given_loss(cells: Cells, metric: Metric, regime: str) -> Evidence:
     means, seeds = found.means, found.of_seeds
     basis = found.basis | {
         "unit": "rank correlation with the batch size at equal train loss",
-        "spoilt": cells.spoilt(EIGENVALUE, lambda cell: cell[0] == regime),
-        "doubts": cells.doubts(metric, lambda cell: cell[0] == regime),
+        "spoilt": cells.spoilt(EIGENVALUE, of_regimes(regime)),
+        "doubts": cells.doubts(metric, of_regimes(regime)),
     }
     if len(means) < MIN_CELLS:
         return Impossible(
@@ -99,7 +95,7 @@ def _given_loss(cells: Cells, metric: Metric, regime: str) -> Evidence:
     floor = on_floor(means["y"].to_numpy(), metric, cells.chance)
     detail = f"partial rank correlation given the train loss; of λ1 {curved.rho:.2f}"
     basis |= {"effect": robust.rho, "floor": floor, "detail": detail}
-    shortfall = shortfall_of(len(seeds), means["batch_size"].nunique())
+    shortfall = shortfall_of(basis)
     if shortfall:
         return Described(reason=shortfall, **basis)
     (low, high), (low_curved, high_curved) = (
@@ -155,7 +151,7 @@ def follows_confidence(cells: Cells, metric: Metric) -> Evidence:
     floor = on_floor(means["y"].to_numpy(), metric, cells.chance)
     detail = f"rank correlation {found.first:.2f} with confidence, {found.second:.2f} with λ1"
     basis |= {"effect": float(own.mean()) if len(own) else found.difference, "floor": floor, "detail": detail}
-    shortfall = shortfall_of(len(seeds), means["batch_size"].nunique())
+    shortfall = shortfall_of(basis)
     if shortfall:
         return Described(reason=shortfall, **basis)
     low, high = seeds_interval(own)
