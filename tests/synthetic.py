@@ -255,6 +255,7 @@ class Table:
                 "residual": 0.008,
                 "train_accuracy": 0.95,
                 "undertrained": False,
+                "failed_checks": [()] * len(trials),
             }
         )
 

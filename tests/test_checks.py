@@ -9,7 +9,8 @@ from tests.synthetic import experiment, realistic, record
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.record import Record
-from tfsgd.reporting.checks import SAID, Check, checks, doubts, standard_error
+from tfsgd.reporting.checks import SAID, Check, checks, standard_error
+from tfsgd.reporting.checks import failed as failing
 
 LABELS = ("fgsm", "pgd", "pgd-80", "pgd-cool", "noise", "square", "transfer")
 HONEST: dict[str, dict[float, float]] = {
@@ -97,7 +98,7 @@ def test_an_honest_trial_passes_every_check_and_the_figures_are_the_worst() -> N
             "loss_rises": 0.001, "temperature": 0.0, "zero_gradients": 0.02,
         }
     )  # fmt: skip
-    assert doubts(made()) == []
+    assert failing(made()) == []
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_an_honest_trial_passes_every_check_and_the_figures_are_the_worst() -> N
 )
 def test_each_sign_is_caught_by_its_check_alone(changes: dict[str, Any], failed: str, where: str) -> None:
     masked = made(**changes)
-    assert doubts(masked) == [failed]
+    assert [c.name for c in failing(masked)] == [failed]
     found = check(masked, failed)
     assert found.where == where
     assert found.figure is not None

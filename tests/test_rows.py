@@ -8,7 +8,7 @@ from tests.synthetic import experiment, realistic, record
 from tests.test_checks import made
 from tfsgd.plan.trials import grid
 from tfsgd.records.record import Record
-from tfsgd.reporting.rows import Row, alike, table_of
+from tfsgd.reporting.rows import Row, alike, attacks_of, table_of
 
 
 def with_square(*measured: tuple[int, int, float]) -> Row:
@@ -68,7 +68,8 @@ def test_an_epsilon_that_is_asked_for_and_measured_nowhere_has_no_column() -> No
     more = of.model_copy(update={"attacks": experiment(attacks={"pgd": {"epsilon": [0.3, 0.5]}}).attacks})
     known, other = (record(trial, of) for trial in grid(of)[:2])
     bare = known.model_copy(update={"measurements": ()})
-    table = table_of([Row(r, Path("x"), (more,)) for r in (bare, other)])
+    rows = [Row(r, Path("x"), (more,)) for r in (bare, other)]
+    table = table_of(rows)
     assert "pgd_0.5" not in table
-    assert ("pgd", 0.5) not in table.attrs["attacks"]
+    assert ("pgd", 0.5) not in attacks_of(rows)
     assert list(table["pgd_0.3"].isna()) == [True, False]  # of a trial that lacks it there is no number

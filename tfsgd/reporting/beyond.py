@@ -26,6 +26,7 @@ from tfsgd.reporting.curves import (
     ring,
 )
 from tfsgd.reporting.drawing import (
+    DASHES,
     INK,
     MARKERS,
     PAPER,
@@ -38,6 +39,7 @@ from tfsgd.reporting.drawing import (
     eigenvalue_axis,
     figure_key,
     file_name,
+    handles_of,
     in_words,
     markers,
     percent_axis,
@@ -48,12 +50,7 @@ from tfsgd.reporting.regimes import regimes_of, with_first_regime
 from tfsgd.reporting.rows import attack_column
 from tfsgd.reporting.studies import Study
 
-DASHES = (0, (4, 2))
 MANY_TRIALS = 500  # above which one point a trial is a cloud
-
-
-def _epsilons(study: Study, attack: str) -> list[float]:
-    return [epsilon for label, epsilon in study.attacks if label == attack]
 
 
 # Against epsilon
@@ -62,46 +59,45 @@ def _epsilons(study: Study, attack: str) -> list[float]:
 def epsilon_figures(study: Study) -> Made:
     """Accuracy against epsilon, one curve a batch size."""
     lines = regime_lines(study)
-    attacks = sorted({label for label, _ in study.attacks})
-    if not lines or not attacks:
+    if not lines or not study.attacks:
         yield "Accuracy against ε: no trial was attacked"
         return
-    for attack in attacks:
-        yield _accuracy_against_epsilon(study, lines, attack)
+    for attack, epsilons in study.epsilons.items():
+        yield _accuracy_against_epsilon(study, lines, attack, epsilons)
 
 
-def _accuracy_against_epsilon(study: Study, lines: Sequence[Line], attack: str) -> Drawing:
+def _accuracy_against_epsilon(
+    study: Study, lines: Sequence[Line], attack: str, epsilons: Sequence[float]
+) -> Drawing:
     figure = Figure(figsize=(WIDTH, 3.7), layout="constrained")
     title = f"Accuracy against ε under {attack_name(attack)}, {place(study)}"
     caption = (
         "Mean over the seeds, one curve a batch size; ε = 0 is natural accuracy. The axis of ε is a square "
         "root, so that small ε can be told apart."
     )
-    if any(_is_undertrained(line.rows).any() for line in lines):
+    any_undertrained = any(line.rows["undertrained"].any() for line in lines)
+    if any_undertrained:
         caption += " Dashed, with hollow markers: under-trained cells."
     sizes = Sizes.of(lines)
     drawing = Drawing(f"epsilon-{file_name(attack)}", title, caption, figure, dark=sizes.dark)
     panels = figure.subplots(1, len(lines), sharey=True, squeeze=False)[0]
-    epsilons = _epsilons(study, attack)
     columns = {0.0: "test_accuracy"} | {e: attack_column(attack, e) for e in epsilons}
     for axes, line in zip(panels, lines, strict=True):
         _epsilon_curves(drawing, axes, line, sizes, columns)
         _epsilon_axis(axes, epsilons)
         if study.paper_epsilon in epsilons:
             axes.axvline(study.paper_epsilon, color=INK, linewidth=0.8, linestyle=":")
-        axes.set_title(line.label.replace(" (", "\n("))
+        axes.set_title(line.two_lines)
     percent_axis(panels[0], f"{attack_name(attack)} accuracy")
-    more = [Line2D([], [], color=INK, linewidth=0.8, linestyle=":", label="the paper's ε")]
-    undertrained = Line2D([], [], color=INK, linestyle=DASHES, marker="o", markerfacecolor=PAPER)
-    undertrained.set_label("under-trained")
-    more = more if study.paper_epsilon in epsilons else []
-    more += [undertrained] if "Dashed" in caption else []
-    sizes.key(figure, True, more)
+    more = []
+    if study.paper_epsilon in epsilons:
+        more.append(Line2D([], [], color=INK, linewidth=0.8, linestyle=":", label="the paper's ε"))
+    if any_undertrained:
+        dashed = Line2D([], [], color=INK, linestyle=DASHES, marker="o", markerfacecolor=PAPER)
+        dashed.set_label("under-trained")
+        more.append(dashed)
+    sizes.key(figure, with_markers=True, more=more)
     return drawing
-
-
-def _is_undertrained(rows: pd.DataFrame) -> pd.Series:
-    return rows["undertrained"] & (rows["status"] == "completed")
 
 
 def _epsilon_curves(
@@ -113,7 +109,7 @@ def _epsilon_curves(
         size = int(cell["batch_size"].iloc[0])
         curve = Line(line.label, sizes.colours[size], sizes.marker(size), cell)
         means = {e: float(cell[column].mean()) for e, column in columns.items() if cell[column].notna().any()}
-        undertrained = bool(_is_undertrained(cell).any())
+        undertrained = bool(cell["undertrained"].any())
         style = DASHES if undertrained else "-"
         axes.plot(list(means), list(means.values()), color=curve.colour, linestyle=style)
         says = f"{line.label}, batch size {size}, ε = "
@@ -139,15 +135,13 @@ def _epsilon_axis(axes: Axes, epsilons: Sequence[float]) -> None:
 
 def curvature_figures(study: Study) -> Made:
     """λ1 against adversarial accuracy, one point a trial."""
-    attacks = sorted({label for label, _ in study.attacks})
-    if not attacks:
+    if not study.attacks:
         yield "λ1 against adversarial accuracy: no trial was attacked"
-    for attack in attacks:
-        yield _accuracy_against_curvature(study, attack)
+    for attack, epsilons in study.epsilons.items():
+        yield _accuracy_against_curvature(study, attack, epsilons)
 
 
-def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
-    epsilons = _epsilons(study, attack)
+def _accuracy_against_curvature(study: Study, attack: str, epsilons: Sequence[float]) -> Drawing:
     columns = min(2, len(epsilons))
     rows = math.ceil(len(epsilons) / columns)
     figure = Figure(figsize=(WIDTH, 1.0 + 2.5 * rows), layout="constrained")
@@ -157,7 +151,7 @@ def _accuracy_against_curvature(study: Study, attack: str) -> Drawing:
         "belongs to two regimes has the first one's colour. All panels have one range of accuracy. "
         "If λ1 explained robustness, the points would fall from left to right within every colour."
     )
-    if _is_undertrained(study.trials).any():
+    if study.trials["undertrained"].any():
         caption += " Hollow markers: under-trained."
     if (study.trials["status"] == "collapsed").any():
         caption += " Crosses at the left edge: collapsed, whatever their λ1."
@@ -279,6 +273,5 @@ def gap_figures(study: Study) -> Made:
     for axes, label in ((left, "train accuracy"), (right, "train minus test")):
         batch_axis(axes, lines)
         percent_axis(axes, label, share=label == "train accuracy")
-    handles = [Line2D([], [], color=line.colour, marker=line.marker, label=line.label) for line in lines]
-    figure_key(figure, handles, 3)
+    figure_key(figure, handles_of(lines), 3)
     yield drawing

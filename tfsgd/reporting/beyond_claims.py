@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from tfsgd.reporting.batch_evidence import at_base_momentum
-from tfsgd.reporting.cells import EIGENVALUE, Metric, adversarial
+from tfsgd.reporting.cells import EIGENVALUE, Metric, adversarial, at_base_momentum
 from tfsgd.reporting.claims import Claim
 from tfsgd.reporting.edge_evidence import below_ceiling, ceiling_falls, momentum_is_rate
 from tfsgd.reporting.loss_evidence import both_rise_at_equal_loss, follows_confidence

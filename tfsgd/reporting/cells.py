@@ -7,17 +7,19 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from tfsgd.reporting.cell_means import CellMeans, cell_means
 from tfsgd.reporting.checks import SAID
 from tfsgd.reporting.paper import (
     ACCURACY_MARGIN,
     BAD,
+    BASE_MOMENTUM,
     DOUBTFUL,
     EIGENVALUE_MARGIN,
-    MIN_CELLS,
     MIN_SEEDS,
     RESIDUAL_LIMIT,
     attack_name,
@@ -27,12 +29,23 @@ from tfsgd.reporting.regimes import curves, paper_regimes, regimes_of, with_firs
 from tfsgd.reporting.rows import attack_column
 from tfsgd.reporting.statistics import Array
 
-Cell = tuple[str, int, float]  # regime of the paper or `other: name`, batch size, momentum
+
+class Cell(NamedTuple):
+    """One setting of SGD; its trials differ in the seed alone."""
+
+    regime: str  # of the paper, or `other: name`
+    batch_size: int
+    momentum: float
 
 
-Points = tuple[
-    pd.DataFrame, list[pd.DataFrame]
-]  # x, y, train_loss by cell; and for each seed, see `of_each_seed`
+def of_regimes(*regimes: str) -> Callable[[Cell], bool]:
+    """Whether a cell is of one of these regimes."""
+    return lambda cell: cell.regime in regimes
+
+
+def at_base_momentum(*regimes: str) -> Callable[[Cell], bool]:
+    """Whether a cell is of one of these regimes, at the momentum at which the paper compares them."""
+    return lambda cell: cell.regime in regimes and cell.momentum == BASE_MOMENTUM[cell.regime]
 
 
 @dataclass(frozen=True)
@@ -58,8 +71,6 @@ class Metric:
 
 
 NATURAL = Metric("test_accuracy", "natural accuracy")
-
-
 EIGENVALUE = Metric("eigenvalue", "λ1")
 DESCENT = ("stability_ratio", "stability_ratio_max")  # of λ1 of the loss that SGD descends
 
@@ -71,17 +82,6 @@ def adversarial(attack: str) -> Metric:
 
 def attacked(attack: str, epsilon: float) -> Metric:
     return Metric(attack_column(attack, epsilon), f"{attack_name(attack)} accuracy", attack, epsilon)
-
-
-def with_enough_seeds(rows: pd.DataFrame, keys: list[str], seeds: int) -> pd.DataFrame:
-    """The rows of cells that were measured under 3 seeds, or under all where there are fewer."""
-    return rows[rows.groupby(keys)["seed"].transform("nunique") >= min(MIN_SEEDS, seeds)]
-
-
-def of_each_seed(rows: pd.DataFrame, cells: int) -> list[pd.DataFrame]:
-    """The rows of each seed that has the 8 cells of a rank correlation of its own, or all where there are fewer."""
-    of_seeds = (of_seed for _, of_seed in rows.groupby("seed"))
-    return [of_seed for of_seed in of_seeds if len(of_seed) >= min(MIN_CELLS, cells)]
 
 
 class Cells:
@@ -98,21 +98,21 @@ class Cells:
         self._hold(rows)
         rates = dict(zip(self.all_cells, rows["learning_rate"], strict=True))
         self._shared = {
-            key[1:] for key in rates if key[0] == "LR" and rates.get(("LR/BS", *key[1:])) == rates[key]
+            (cell.batch_size, cell.momentum)
+            for cell, rate in rates.items()
+            if cell.regime == "LR" and rates.get(cell._replace(regime="LR/BS")) == rate
         }
 
     def _hold(self, rows: pd.DataFrame) -> None:
         """Takes these rows, one for every trial and regime that it belongs to."""
         self.rows = rows
-        self.all_cells: list[Cell] = list(
-            zip(rows["regime"], rows["batch_size"], rows["momentum"], strict=True)
-        )
+        self.all_cells = [*map(Cell, rows["regime"], rows["batch_size"], rows["momentum"])]
         self._seeds = list(rows["seed"])
         self._completed = (rows["status"] == "completed").to_numpy()
         self._fates = list(zip(self.all_cells, list(rows["folder"]), list(rows["status"]), strict=True))
         self._any_bad = not self._completed.all()
         self._troubles = list(self._find_troubles())
-        self._points: dict[str, Points] = {}
+        self._points: dict[str, CellMeans] = {}
         self._values: dict[str, dict[Cell, dict[int, float]]] = {}
         self._views: dict[tuple[int, ...], Cells] = {}
 
@@ -130,7 +130,9 @@ class Cells:
         """Batch size -> status -> number of trials, where any of the cells' trials diverged or collapsed."""
         if not self._any_bad:
             return {}
-        status = {(cell[1], folder): of_trial for cell, folder, of_trial in self._fates if concerns(cell)}
+        status = {
+            (cell.batch_size, folder): of_trial for cell, folder, of_trial in self._fates if concerns(cell)
+        }
         counts: dict[int, Counter[str]] = {}
         for (size, _), of_trial in status.items():
             counts.setdefault(size, Counter())[of_trial] += 1
@@ -161,6 +163,11 @@ class Cells:
         """LR and LR/BS are one and the same trial there."""
         return (batch_size, momentum) in self._shared
 
+    def measured(self, metric: Metric, regime: str, momentum: float) -> list[Cell]:
+        """The cells of a regime at a momentum that have enough seeds, from small batch sizes to large ones."""
+        cells = (Cell(regime, b, momentum) for b in self.batch_sizes(regime, momentum))
+        return [cell for cell in cells if self.enough(metric, cell)]
+
     def enough(self, metric: Metric, cell: Cell) -> bool:
         """Measured under 3 seeds, or under all where there are fewer."""
         return len(self.values(metric).get(cell, {})) >= min(MIN_SEEDS, len(self.all_seeds))
@@ -187,7 +194,7 @@ class Cells:
 
     def doubts(self, metric: Metric, wanted: Callable[[Cell], bool] = lambda _: True) -> str:
         """Which completed trials of the cells fail a check that concerns the metric, in words; empty if none does."""
-        if metric.attack is None or "failed_checks" not in self.rows:
+        if metric.attack is None:
             return ""
         columns = zip(
             self.all_cells, self.rows["folder"], self.rows["failed_checks"], self._completed, strict=True
@@ -221,16 +228,10 @@ class Cells:
                 elif value <= 0:
                     yield key, folder, DOUBTFUL[1], column
 
-    def points(self, metric: Metric) -> Points:
-        """log2 of the eigenvalue against a metric, for completed trials of all regimes."""
+    def points(self, metric: Metric) -> CellMeans:
+        """`x`, log2 of the eigenvalue, and `y`, a metric, of completed trials of all regimes."""
         if metric.column not in self._points:
             rows = self.trials[self.trials["status"] == "completed"]
-            x, y = EIGENVALUE.scaled(rows["eigenvalue"]), metric.scaled(rows[metric.column])
-            keys = ["regime", "batch_size", "momentum", "learning_rate"]
-            table = (
-                rows[[*keys, "seed", "train_loss"]].assign(x=x, y=y).dropna(subset=["x", "y", "train_loss"])
-            )
-            table = with_enough_seeds(table, keys, len(self.all_seeds))
-            means = table.groupby(keys, as_index=False)[["x", "y", "train_loss"]].mean()
-            self._points[metric.column] = means, of_each_seed(table, len(means))
+            columns = {"x": EIGENVALUE.scaled(rows["eigenvalue"]), "y": metric.scaled(rows[metric.column])}
+            self._points[metric.column] = cell_means(rows, columns, len(self.all_seeds))
         return self._points[metric.column]

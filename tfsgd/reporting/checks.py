@@ -130,11 +130,6 @@ def failed(record: Record) -> list[Check]:
     return [check for check in checks(record) if check.passed is False]
 
 
-def doubts(record: Record) -> list[str]:
-    """Their names."""
-    return [check.name for check in failed(record)]
-
-
 def standard_error(accuracy: float, images: int) -> float:
     """Binomial, of an accuracy on so many images; at least one image."""
     return math.sqrt(max(accuracy * (1 - accuracy), 1 / images) / images)

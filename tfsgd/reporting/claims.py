@@ -1,14 +1,13 @@
 """The paper's claims, each a sentence in our words, what the paper expects, and the test that judges it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tfsgd.data.load import DATASETS
 from tfsgd.models import MODELS
 from tfsgd.reporting.batch_evidence import batch_constant, batch_trend, lower_at_large_batches
-from tfsgd.reporting.cells import EIGENVALUE, NATURAL, Cells, Metric, adversarial
+from tfsgd.reporting.cells import EIGENVALUE, NATURAL, Metric, adversarial
 from tfsgd.reporting.eigen_evidence import both_rise, explains
-from tfsgd.reporting.evidence import Evidence
 from tfsgd.reporting.momentum_evidence import momentum_constant, momentum_matters_more, momentum_trend
 from tfsgd.reporting.paper import (
     ACCURACY_MARGIN,
@@ -18,6 +17,7 @@ from tfsgd.reporting.paper import (
     PAPER_ATTACKS,
     points,
 )
+from tfsgd.reporting.ranges import Gather
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,13 @@ class Claim:
     expected: str
     test: str
     metric: Metric
-    gather: Callable[[Cells, Metric], Evidence]
+    gather: Gather
     expects: bool = True
+
+    @property
+    def is_on_the_papers_attacks(self) -> bool:
+        """Whether it is about no attack, or one of the paper's."""
+        return self.metric.attack in (None, *PAPER_ATTACKS)
 
 
 TREND_TEST = (

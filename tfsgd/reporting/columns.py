@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 
-from tfsgd.reporting.paper import attack_name
+from tfsgd.reporting.paper import UNDERTRAINED_MARGIN, attack_name, points
 
 # column -> unit, meaning
 MEANINGS: Mapping[str, tuple[str, str]] = {
@@ -65,7 +65,8 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "failed_checks": ("", "signs that an accuracy under attack is too high, separated by semicolons"),
     "undertrained": (
         "",
-        "whether the cell's train accuracy is 2 points or more below that of the best cell of its study",
+        f"whether the cell's train accuracy is {points(UNDERTRAINED_MARGIN)} or more below that of the best cell of its "
+        "study",
     ),
 }
 

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 
-import matplotlib
 from matplotlib.figure import Figure
 
 from tfsgd.reporting.curves import LAMBDA, NATURAL, batch_caption, curve_of, legend, regime_lines, under
@@ -12,11 +11,13 @@ from tfsgd.reporting.drawing import (
     MAIN,
     MARKERS,
     OTHERS,
-    STYLE,
     WIDTH,
     Drawing,
+    Drawn,
     Line,
+    Made,
     batch_axis,
+    drawn,
     eigenvalue_axis,
     file_name,
     percent_axis,
@@ -30,34 +31,28 @@ from tfsgd.reporting.studies import Study
 Compared = dict[str, list[Line]]  # regime and momentum -> a line a study
 
 
-def compare(studies: Sequence[Study], done: Callable[[Drawing], None]) -> tuple[list[Drawing], list[str]]:
-    """Figures of all studies that share their data set, and in words what cannot be compared, and why.
+def compare(studies: Sequence[Study], done: Callable[[Drawing], None]) -> Drawn:
+    """Figures of all studies that share their data set, and in words what cannot be compared, and why."""
+    return drawn(_compared(studies), done)
 
-    Args:
-        done: is called with each figure when it is laid out.
-    """
-    drawings: list[Drawing] = []
-    missing: list[str] = []
-    with matplotlib.rc_context(STYLE):
-        for dataset in dict.fromkeys(study.dataset for study in studies):
-            named = [study for study in studies if study.dataset == dataset]
-            usual = Counter(map(_images, named)).most_common(1)[0][0]
-            group = [study for study in named if _images(study) == usual]
-            for study in named:
-                if study not in group:
-                    folders = ", ".join(map(str, study.folders))
-                    missing.append(f"{study.title} ({folders}): other images under the same name")
-            if len(group) < 2:
-                missing.append(f"{group[0].title}: no other study has this data set")
-                continue
-            lines = _lines(group)
-            if not lines:
-                missing.append(f"{group[0].dataset_title}: no regime is in two of the studies")
-            for drawing in _figures(group, lines):
-                drawing.lay_out()
-                done(drawing)
-                drawings.append(drawing)
-    return drawings, missing
+
+def _compared(studies: Sequence[Study]) -> Made:
+    for dataset in dict.fromkeys(study.dataset for study in studies):
+        named = [study for study in studies if study.dataset == dataset]
+        usual = Counter(map(_images, named)).most_common(1)[0][0]
+        group = [study for study in named if _images(study) == usual]
+        for study in named:
+            if study not in group:
+                folders = ", ".join(map(str, study.folders))
+                yield f"{study.title} ({folders}): other images under the same name"
+        if len(group) < 2:
+            yield f"{group[0].title}: no other study has this data set"
+            continue
+        lines = _lines(group)
+        if lines:
+            yield from _figures(group, lines)
+        else:
+            yield f"{group[0].dataset_title}: no regime is in two of the studies"
 
 
 def _images(study: Study) -> str:
@@ -89,8 +84,6 @@ def _lines(studies: Sequence[Study]) -> Compared:
 
 def _figures(studies: Sequence[Study], lines: Compared) -> Iterator[Drawing]:
     """A figure an attack that two of the studies have at one epsilon."""
-    if not lines:
-        return
     everything = [line for of_regime in lines.values() for line in of_regime]
     counts: dict[str, dict[float, int]] = {}
     for study in studies:

@@ -15,10 +15,11 @@ docs/reading-the-report.md says the same for readers, with the margins.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tfsgd.plan.dialect import counted
 from tfsgd.reporting.cells import Cell, Cells, Metric
 from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested
 from tfsgd.reporting.paper import ACCURACY_MARGIN, ALPHA, MIN_BATCH_SIZES, MIN_SEEDS, ZERO
@@ -56,16 +57,16 @@ class Levels:
 def signed(cells: Cells, metric: Metric, asked: Comparison) -> Evidence:
     """Evidence that a contrast has a sign."""
     table = cells.table(metric, asked.cells)
-    sizes = asked.sizes or _sizes_of(asked.cells)
-    basis = basis_of(cells, metric, table, asked.cells) | {"batch_sizes": sizes}
+    basis = basis_of(cells, metric, table, asked.cells)
+    basis["batch_sizes"] = asked.sizes or basis["batch_sizes"]
     if len(table) == 0:
         return Impossible(reason="no seed has all of the cells", **basis)
     basis |= {
         "unit": _unit(metric, asked.per),
         "effect": shown(metric, float((table @ asked.weights).mean())),
-        "floor": on_floor(table, metric, cells.chance),
+        "floor": on_floor(table.mean(0), metric, cells.chance),
     }
-    shortfall = shortfall_of(len(table), sizes)
+    shortfall = shortfall_of(basis)
     if shortfall:
         return Described(reason=shortfall, **basis)
     c = contrast(table, asked.weights)
@@ -92,8 +93,7 @@ def within_margin(cells: Cells, metric: Metric, levels: Levels) -> Evidence:
     pair lies beyond the margin is tested with Bonferroni's correction over the pairs.
     """
     table = cells.table(metric, levels.cells)
-    sizes = _sizes_of(levels.cells)
-    basis = basis_of(cells, metric, table, levels.cells) | {"batch_sizes": sizes}
+    basis = basis_of(cells, metric, table, levels.cells)
     if len(table) == 0:
         return Impossible(reason="no seed has all of the cells", **basis)
     means = levels.members @ table.mean(0)
@@ -103,9 +103,9 @@ def within_margin(cells: Cells, metric: Metric, levels: Levels) -> Evidence:
     basis |= {
         "unit": _unit(metric, f"between {levels.what} {widest}"),
         "effect": shown(metric, float(means[second] - means[first])),
-        "floor": on_floor(table, metric, cells.chance),
+        "floor": on_floor(table.mean(0), metric, cells.chance),
     }
-    shortfall = shortfall_of(len(table), sizes)
+    shortfall = shortfall_of(basis)
     if shortfall:
         return Described(reason=shortfall, **basis)
     p_within, p_beyond = 0.0, 1.0
@@ -159,18 +159,18 @@ def nothing(cells: Cells, metric: Metric, what: str, spoilt: str = "") -> Imposs
     return Impossible(reason=what, spoilt=spoilt)
 
 
-def shortfall_of(seeds: int, sizes: int) -> str:
+def shortfall_of(basis: Mapping[str, Any]) -> str:
     """Why there are too few seeds or batch sizes for statistics; empty if there are enough."""
+    seeds, sizes = basis["seeds"], basis["batch_sizes"]
     lacking = [f"{seeds} of at least {MIN_SEEDS} seeds"] if seeds < MIN_SEEDS else []
     lacking += [f"{sizes} of at least {MIN_BATCH_SIZES} batch sizes"] if sizes < MIN_BATCH_SIZES else []
     return " and ".join(lacking)
 
 
-def on_floor(values: Array, metric: Metric, chance: float) -> bool:
+def on_floor(means: Array, metric: Metric, chance: float) -> bool:
     """Every cell mean is within the margin of 0 or of chance: nothing can be told apart."""
-    if metric.is_eigenvalue or values.size == 0:
+    if metric.is_eigenvalue:
         return False
-    means = values.mean(0)
     near = (means <= ACCURACY_MARGIN + ZERO) | (abs(means - chance) <= ACCURACY_MARGIN + ZERO)
     return bool(near.all())
 
@@ -186,12 +186,13 @@ def _unit(metric: Metric, per: str) -> str:
 
 def basis_of(cells: Cells, metric: Metric, table: Array, wanted: Sequence[Cell]) -> dict[str, Any]:
     """The fields of `Basis`; those trials count as spoilt too that dropped out of the table."""
-    kinds = {(r, m) for r, _, m in wanted}
+    kinds = {(cell.regime, cell.momentum) for cell in wanted}
     return {
         "seeds": table.shape[0],
         "cells": table.shape[1],
+        "batch_sizes": len({cell.batch_size for cell in wanted}),
         "n": _n(table.shape[0], wanted),
-        "spoilt": cells.spoilt(metric, lambda cell: (cell[0], cell[2]) in kinds),
+        "spoilt": cells.spoilt(metric, lambda cell: (cell.regime, cell.momentum) in kinds),
         "doubts": cells.doubts(metric, lambda cell: cell in wanted),
     }
 
@@ -203,12 +204,8 @@ def _n(seeds: int, cells: Sequence[Cell]) -> str:
     span = (
         f"{len(sizes)} batch sizes ({sizes[0]}-{sizes[-1]})" if len(sizes) > 1 else f"batch size {sizes[0]}"
     )
-    parts = [f"{seeds} {'seed' if seeds == 1 else 'seeds'}", span]
+    parts = [counted(seeds, "seed"), span]
     parts += [f"{len(momenta)} momenta"] if len(momenta) > 1 else []
     parts += [f"{len(regimes)} regimes"] if len(regimes) > 1 else []
     is_full = len(set(cells)) == len(sizes) * len(momenta) * len(regimes)
     return " x ".join(parts) + ("" if is_full else f" ({len(set(cells))} cells)")
-
-
-def _sizes_of(cells: Sequence[Cell]) -> int:
-    return len({b for _, b, _ in cells})

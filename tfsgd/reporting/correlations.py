@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tfsgd.plan.wanted import HESSIAN
-from tfsgd.reporting.cells import Cells, Metric, attacked, with_enough_seeds
+from tfsgd.reporting.cell_means import SETTINGS, with_enough_seeds
+from tfsgd.reporting.cells import Cells, Metric, attacked
 from tfsgd.reporting.contrasts import on_floor
 from tfsgd.reporting.curves import place
 from tfsgd.reporting.drawing import WIDTH, Drawing, Made
@@ -34,7 +35,6 @@ KNOWN = {  # column -> what it is called; those that were measured are shown, in
     "noise_scale": "noise scale",
     "updates": "updates",
 }
-SETTINGS = ["regime", "batch_size", "momentum", "learning_rate"]
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def measures_of(study: Study, rows: pd.DataFrame) -> dict[str, str]:
 
 def _can_be_told_apart(rows: pd.DataFrame, metric: Metric, chance: float) -> bool:
     means = _means(rows.assign(y=rows[metric.column]), ["y"])["y"].to_numpy()
-    return len(means) >= MIN_CELLS and len(set(means)) > 1 and not on_floor(means[None], metric, chance)
+    return len(means) >= MIN_CELLS and len(set(means)) > 1 and not on_floor(means, metric, chance)
 
 
 def _correlation(rows: pd.DataFrame, column: str, metric: Metric, given: bool) -> _Found | None:
@@ -115,7 +115,7 @@ def _correlation(rows: pd.DataFrame, column: str, metric: Metric, given: bool) -
 def _means(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """Cell means of these columns, as the claims take them: without a cell of which too few seeds are left."""
     known = rows[[*SETTINGS, "seed", *columns]].dropna(subset=columns)
-    return with_enough_seeds(known, SETTINGS, known["seed"].nunique()).groupby(SETTINGS)[columns].mean()
+    return with_enough_seeds(known, known["seed"].nunique()).groupby(SETTINGS)[columns].mean()
 
 
 # Drawing

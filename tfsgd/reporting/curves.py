@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tfsgd.reporting.drawing import (
+    DASHES,
     INK,
     MAIN,
     MARKERS,
@@ -22,13 +23,14 @@ from tfsgd.reporting.drawing import (
     Line,
     Point,
     figure_key,
+    handles_of,
     in_words,
     markers,
 )
 from tfsgd.reporting.paper import BAD, BASE_MOMENTUM, attack_name, is_eigenvalue
 from tfsgd.reporting.regimes import Regime, curves, paper_regimes, regimes_of
 from tfsgd.reporting.rows import attack_column
-from tfsgd.reporting.statistics import t_quantile
+from tfsgd.reporting.statistics import student_interval
 from tfsgd.reporting.studies import Study
 
 
@@ -133,7 +135,7 @@ def curve_of(drawing: Drawing, axes: Axes, line: Line, view: View, shift: float 
     good = rows[
         (rows["status"] == "completed") & rows["value"].notna() & ((rows["value"] > 0) | (not view.is_log))
     ]
-    style = (0, (4, 2)) if view.dashed else "-"
+    style = DASHES if view.dashed else "-"
     trained = rows.groupby("batch_size").size()
     means = [_Mean.of(cell, view, int(trained[size])) for size, cell in good.groupby("batch_size")]
     several = [mean for mean in means if mean.seeds > 1]
@@ -169,7 +171,7 @@ def curve_of(drawing: Drawing, axes: Axes, line: Line, view: View, shift: float 
 
 def fails(trials: pd.DataFrame, attack: str) -> pd.Series:
     """Trials that fail a check of this attack's accuracy, or, where it is empty, none."""
-    if "failed_checks" not in trials or not attack:
+    if not attack:
         return pd.Series(False, trials.index)
     return trials["failed_checks"].map(lambda failed: any(check.concerns(attack) for check in failed))
 
@@ -245,10 +247,8 @@ class _Mean:
     def of(cls, cell: pd.DataFrame, view: View, trained: int) -> "_Mean":
         values = cell["value"].to_numpy(dtype=float)
         numbers = np.log(values) if view.is_log else values
-        mean, half, count = float(numbers.mean()), 0.0, len(numbers)
-        if count > 1:
-            half = t_quantile(0.975, count - 1) * float(numbers.std(ddof=1)) / math.sqrt(count)
-        ends = [mean, mean - half, mean + half]
+        mean, count = float(numbers.mean()), len(numbers)
+        ends = [mean, *map(float, student_interval(numbers) if count > 1 else (mean, mean))]
         mean, low, high = [math.exp(end) for end in ends] if view.is_log else ends
         size = int(cell["batch_size"].iloc[0])
         undertrained, ringed = bool(cell["undertrained"].any()), bool(cell["ringed"].any())
@@ -257,8 +257,7 @@ class _Mean:
     @property
     def words(self) -> str:
         interval = f" [{self.view.words(self.low)}, {self.view.words(self.high)}]" if self.seeds > 1 else ""
-        seeds = f"{self.count} {'seed' if self.trained == 1 else 'seeds'}"
-        return f"{self.view.words(self.mean)}{interval}, {seeds}{self.notes}"
+        return f"{self.view.words(self.mean)}{interval}, {self.count} {'seed' if self.trained == 1 else 'seeds'}{self.notes}"
 
     @property
     def count(self) -> str:
@@ -284,11 +283,11 @@ def _value_row(label: str, mean: _Mean, view: View) -> dict[str, str]:
 
 def legend(figure: Figure, lines: Sequence[Line], views: Sequence[View]) -> None:
     """Below the figure: the lines, what is solid and dashed where both are there, and the marks."""
-    handles = [Line2D([], [], color=line.colour, marker=line.marker, label=line.label) for line in lines]
+    handles = handles_of(lines)
     dashed = [view for view in views if view.dashed]
     if dashed:
         handles.append(Line2D([], [], color=INK, label="natural"))
-        handles.append(Line2D([], [], color=INK, linestyle=(0, (4, 2)), label=attack_name(dashed[0].attack)))
+        handles.append(Line2D([], [], color=INK, linestyle=DASHES, label=attack_name(dashed[0].attack)))
     rows = pd.concat([line.rows for line in lines])
     figure_key(figure, [*handles, *marks(rows, [view.attack for view in views])], 3)
 
@@ -296,7 +295,7 @@ def legend(figure: Figure, lines: Sequence[Line], views: Sequence[View]) -> None
 def marks(trials: pd.DataFrame, attacks: Sequence[str] = ()) -> list[Line2D]:
     """What a hollow marker, a cross and a ring mean, where there are any."""
     found = []
-    if trials.loc[trials["status"] == "completed", "undertrained"].any():
+    if trials["undertrained"].any():
         found.append(("o", PAPER, 6.5, "under-trained"))
     bad = [status for status in sorted(BAD) if (trials["status"] == status).any()]
     if bad:
@@ -327,7 +326,7 @@ def batch_caption(lines: Sequence[Line], views: Sequence[View]) -> str:
         )
     if any(view.dashed for view in views):
         said.append("Dashed: adversarial accuracy.")
-    if rows.loc[rows["status"] == "completed", "undertrained"].any():
+    if rows["undertrained"].any():
         said.append("Hollow markers: under-trained cells.")
     if rows["status"].isin(BAD).any():
         where = ", for λ1 at the bottom whatever its value" if any(view.is_log for view in views) else ""

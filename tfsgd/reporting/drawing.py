@@ -5,7 +5,7 @@ import math
 import re
 import textwrap
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -28,17 +28,11 @@ WIDTH = 7.2  # inches: at half of it, a column of a paper, the text is 6 to 7 po
 
 
 MAIN = {"LR": "#56b4e9", "LR/BS": "#8e44ad", "Benchmark": "#d62728"}  # the paper's colours
-
-
 RAMPS = {
     "LR": ("#7cc4ef", "#3fa2dc", "#1e78b4", "#0a4a73"),
     "LR/BS": ("#c39bd3", "#a569bd", "#8e44ad", "#5b2c6f"),
 }
-
-
 OTHERS = ("#e69f00", "#009e73", "#7f7f7f", "#8c564b")
-
-
 DARK: Mapping[str, str] = {
     INK: "#e6e8eb",
     GRID: "#3a4048",
@@ -59,15 +53,10 @@ DARK: Mapping[str, str] = {
     "#8c564b": "#c49a8f",
 }
 
-
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-
-
+DASHES = (0, (4, 2))
 ROOM = 0.03  # beyond 0 and 100 %, for markers there
-
-
 CLOUD = 70  # small points on one curve: seven batch sizes under ten seeds
-
 
 STYLE: Any = {
     "font.size": 12,
@@ -217,18 +206,37 @@ def _give_titles(group: ET.Element, texts: Sequence[str]) -> None:
         ET.SubElement(marker, f"{SVG}title").text = text
 
 
-def style_variables(drawings: Sequence[Drawing]) -> tuple[dict[str, str], dict[str, str]]:
-    """The CSS variables of `inline`: for light, and for dark mode."""
+def style_variables(drawings: Sequence[Drawing]) -> dict[str, dict[str, str]]:
+    """The CSS variables of `inline`, for `light` and for `dark` mode."""
     dark = dict(DARK)
     for drawing in drawings:
         dark |= drawing.dark
-    return {f"--c{c[1:]}": c for c in dark}, {f"--c{c[1:]}": other for c, other in dark.items()}
+    return {
+        "light": {f"--c{c[1:]}": c for c in dark},
+        "dark": {f"--c{c[1:]}": other for c, other in dark.items()},
+    }
 
 
 # Lines and markers
 
 
 Made = Iterator["Drawing | str"]  # a figure, or in words the one that cannot be drawn, and why
+Drawn = tuple[list[Drawing], list[str]]  # the same, all of them
+
+
+def drawn(made: Made, done: Callable[[Drawing], None]) -> Drawn:
+    """Draws all figures, and calls `done` with each when it is laid out, so that it can be saved and let go of."""
+    drawings: list[Drawing] = []
+    undrawn: list[str] = []
+    with matplotlib.rc_context(STYLE):
+        for result in made:
+            if isinstance(result, str):
+                undrawn.append(result)
+            else:
+                result.lay_out()
+                done(result)
+                drawings.append(result)
+    return drawings, undrawn
 
 
 @dataclass(frozen=True)
@@ -239,6 +247,16 @@ class Line:
     colour: str
     marker: str
     rows: pd.DataFrame
+
+    @property
+    def two_lines(self) -> str:
+        """The label, its momentum below."""
+        return self.label.replace(" (", "\n(")
+
+
+def batch_sizes_of(lines: Sequence[Line]) -> list[int]:
+    """Those that any of the lines has, in order."""
+    return sorted({int(b) for line in lines for b in line.rows["batch_size"]})
 
 
 Point = tuple[float, float, str]  # x, y, what it says on hover
@@ -258,11 +276,7 @@ def in_words(value: float, number: bool = False) -> str:
 
 
 def batch_axis(axes: Axes, lines: Sequence[Line], crowded: bool = False) -> None:
-    sizes = sorted({int(b) for line in lines for b in line.rows["batch_size"]})
-    _batch_ticks(axes, sizes, crowded)
-
-
-def _batch_ticks(axes: Axes, sizes: Sequence[int], crowded: bool = False) -> None:
+    sizes = batch_sizes_of(lines)
     axes.set_xscale("log", base=2)
     ticks = [float(b) for b in sizes]
     if len(sizes) == 1:  # one label is no scale
@@ -321,6 +335,11 @@ def log_ticks(low: float, high: float) -> list[float]:
     return [d * 10.0**p for p in powers for d in digits if low <= d * 10.0**p <= high]
 
 
+def handles_of(lines: Sequence[Line]) -> list[Line2D]:
+    """What the key shows of lines."""
+    return [Line2D([], [], color=line.colour, marker=line.marker, label=line.label) for line in lines]
+
+
 def figure_key(figure: Figure, handles: Sequence[Line2D], columns: int, title: str | None = None) -> None:
     """The key below a figure, in fewer columns where so many are wider than the figure."""
     for count in range(columns, 0, -1):
@@ -350,7 +369,7 @@ def file_name(label: str) -> str:
     return quote(label, safe="")
 
 
-def set_apart(lines: Sequence["Line"]) -> Iterator[tuple["Line", float]]:
+def set_apart(lines: Sequence[Line]) -> Iterator[tuple[Line, float]]:
     """Lines with what their batch sizes are multiplied by, so that they do not hide each other."""
     for i, line in enumerate(lines):
         yield line, 2 ** (0.07 * (i - (len(lines) - 1) / 2))
@@ -365,7 +384,7 @@ class Sizes:
 
     @classmethod
     def of(cls, lines: Sequence[Line]) -> "Sizes":
-        sizes = sorted({int(b) for line in lines for b in line.rows["batch_size"]})
+        sizes = batch_sizes_of(lines)
         pairs = sequence(len(sizes))
         return cls({b: light for b, (light, _) in zip(sizes, pairs, strict=True)}, {**DARK, **dict(pairs)})
 

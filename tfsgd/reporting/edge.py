@@ -28,6 +28,7 @@ from tfsgd.reporting.drawing import (
     batch_axis,
     eigenvalue_axis,
     figure_key,
+    handles_of,
     log_axis,
     markers,
     set_apart,
@@ -83,7 +84,7 @@ def _against_ceiling(lines: Sequence[Line], name: str, title: str) -> Drawing:
         _ceiling(drawing, axes, line)
     batch_axis(axes, lines)
     eigenvalue_axis(axes)
-    handles = [Line2D([], [], color=line.colour, marker=line.marker, label=line.label) for line in lines]
+    handles = handles_of(lines)
     handles += [Line2D([], [], color=INK, linewidth=THIN, label=CEILING)] if bounded else []
     handles += [Line2D([], [], color=INK, linestyle=":", label=PLATEAU)] if with_momentum else []
     figure_key(figure, [*handles, *marks(pd.concat([line.rows for line in lines]))], 2)

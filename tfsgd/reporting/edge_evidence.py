@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
 
-from tfsgd.reporting.cells import Cell, Cells, Metric
+from tfsgd.reporting.cells import Cell, Cells, Metric, at_base_momentum, of_regimes
 from tfsgd.reporting.contrasts import (
     Levels,
     against_margin,
@@ -27,11 +27,11 @@ from tfsgd.reporting.paper import (
     MIN_BATCH_SIZES,
     ZERO,
 )
-from tfsgd.reporting.ranges import where_it_trains
-from tfsgd.reporting.statistics import Array, contrast, t_quantile
+from tfsgd.reporting.ranges import Gather, where_it_trains
+from tfsgd.reporting.statistics import Array, contrast, student_interval
 
 
-def below_ceiling(regime: str) -> Callable[[Cells, Metric], Evidence]:
+def below_ceiling(regime: str) -> Gather:
     """In every cell of a regime λ1 is at most its ceiling, or just above; the metric is their ratio.
 
     An intersection-union test (Berger 1982) over the cells, whose error is their pooled spread over the seeds; that
@@ -39,17 +39,12 @@ def below_ceiling(regime: str) -> Callable[[Cells, Metric], Evidence]:
     """
 
     def evidence(cells: Cells, metric: Metric) -> Evidence:
-        wanted: list[Cell] = [
-            (regime, b, m)
-            for m in cells.momenta(regime)
-            for b in cells.batch_sizes(regime, m)
-            if cells.enough(metric, (regime, b, m))
-        ]
+        wanted = [cell for m in cells.momenta(regime) for cell in cells.measured(metric, regime, m)]
         if not wanted:
-            spoilt = cells.spoilt(metric, lambda cell: cell[0] == regime)
+            spoilt = cells.spoilt(metric, of_regimes(regime))
             return nothing(cells, metric, f"no λ1 of {regime} that can be set against its ceiling", spoilt)
         table = cells.table(metric, wanted)
-        basis = basis_of(cells, metric, table, wanted) | {"batch_sizes": len({b for _, b, _ in wanted})}
+        basis = basis_of(cells, metric, table, wanted)
         if len(table) == 0:
             return Impossible(reason="no seed has all of the cells", **basis)
         highest = int(table.mean(0).argmax())
@@ -59,7 +54,7 @@ def below_ceiling(regime: str) -> Callable[[Cells, Metric], Evidence]:
             "effect": shown(metric, float(table.mean(0)[highest])),
             "floor": False,
         }
-        shortfall = shortfall_of(len(table), len({b for _, b, _ in wanted}))
+        shortfall = shortfall_of(basis)
         if shortfall:
             return Described(reason=shortfall, **basis)
         means = _means(table, math.log2(CEILING_TOLERANCE))
@@ -74,7 +69,7 @@ def below_ceiling(regime: str) -> Callable[[Cells, Metric], Evidence]:
             **basis,
         )
 
-    return where_it_trains(evidence, lambda cell: cell[0] == regime)
+    return where_it_trains(evidence, of_regimes(regime))
 
 
 @dataclass(frozen=True)
@@ -93,29 +88,22 @@ def _means(table: Array, limit: float) -> _Means:
     mean, freedom = table.mean(0), (seeds - 1) * cells
     pooled = math.sqrt(float(((table - mean) ** 2).sum()) / freedom / seeds)
     statistic = (mean - limit) / np.maximum(pooled, ZERO * np.abs(mean - limit) + ZERO**2)
-    half = t_quantile(0.975, seeds - 1) * table.std(0, ddof=1) / math.sqrt(seeds)
     return _Means(
         limit,
         np.asarray(special.stdtr(freedom, statistic)),
         np.asarray(special.stdtr(freedom, -statistic)),
-        mean - half,
-        mean + half,
+        *student_interval(table),
     )
 
 
 def ceiling_falls(cells: Cells, metric: Metric) -> Evidence:
     """Under LR/BS any two large batch sizes have the same λ1 times rate, within the margin."""
     regime, momentum = "LR/BS", BASE_MOMENTUM["LR/BS"]
-    sizes = [
-        b
-        for b in cells.batch_sizes(regime, momentum)
-        if b >= LARGE_BATCH_SIZE and cells.enough(metric, (regime, b, momentum))
-    ]
-    if len(sizes) < 2:
-        what = f"{regime} at momentum {momentum:g}: {len(sizes)} of at least 2 batch sizes from {LARGE_BATCH_SIZE} on"
-        spoilt = cells.spoilt(metric, lambda cell: (cell[0], cell[2]) == (regime, momentum))
-        return nothing(cells, metric, what, spoilt)
-    wanted: list[Cell] = [(regime, b, momentum) for b in sizes]
+    wanted = [c for c in cells.measured(metric, regime, momentum) if c.batch_size >= LARGE_BATCH_SIZE]
+    if len(wanted) < 2:
+        what = f"{regime} at momentum {momentum:g}: {len(wanted)} of at least 2 batch sizes from {LARGE_BATCH_SIZE} on"
+        return nothing(cells, metric, what, cells.spoilt(metric, at_base_momentum(regime)))
+    sizes = [cell.batch_size for cell in wanted]
     return within_margin(cells, metric, Levels(wanted, sizes, np.eye(len(sizes)), "batch sizes"))
 
 
@@ -135,7 +123,9 @@ def momentum_is_rate(cells: Cells, metric: Metric) -> Evidence:
     """`momentum_alike`, where LR and the cells that LR is compared with train; others may collapse."""
     rates = _rates(cells)
     controls = {other for cell in rates for other in rates if _is_control(other, cell, rates)}
-    return where_it_trains(momentum_alike, lambda cell: cell[0] == "LR" or cell in controls)(cells, metric)
+    return where_it_trains(momentum_alike, lambda cell: cell.regime == "LR" or cell in controls)(
+        cells, metric
+    )
 
 
 def momentum_alike(cells: Cells, metric: Metric) -> Evidence:
@@ -150,7 +140,7 @@ def momentum_alike(cells: Cells, metric: Metric) -> Evidence:
     wanted = list(dict.fromkeys(cell for c in found for cell in (*c.cells, *c.controls)))
     table = cells.table(metric, wanted)
     basis = basis_of(cells, metric, table, wanted)
-    basis |= {"batch_sizes": min(len(control.cells) for control in found)}
+    basis["batch_sizes"] = min(len(control.cells) for control in found)
     if len(table) == 0:
         return Impossible(reason="no seed has all of the cells", **basis)
     weights = [_weights(control, wanted) for control in found]
@@ -163,7 +153,7 @@ def momentum_alike(cells: Cells, metric: Metric) -> Evidence:
         "detail": "batch sizes: "
         + ", ".join(f"{len(control.cells)} at momentum {control.momentum:g}" for control in found),
     }
-    shortfall = shortfall_of(len(table), min(len(control.cells) for control in found))
+    shortfall = shortfall_of(basis)
     if shortfall:
         return Described(reason=shortfall, **basis)
     tests = [against_margin(table, w, metric.margin) for w in weights]
@@ -187,7 +177,7 @@ def _controls(cells: Cells, metric: Metric) -> list[_Control]:
         alike = (other for other in rates if _is_control(other, cell, rates) and cells.enough(metric, other))
         control = next(alike, None)
         if control and cells.enough(metric, cell):
-            found.setdefault(cell[2], []).append((cell, control))
+            found.setdefault(cell.momentum, []).append((cell, control))
     controls = [
         _Control(momentum, *map(tuple, zip(*sorted(pairs), strict=True)))
         for momentum, pairs in sorted(found.items())
@@ -201,15 +191,21 @@ def _rates(cells: Cells) -> dict[Cell, tuple[float, int]]:
     keys = ["regime", "batch_size", "momentum", "learning_rate", "halve_every_epochs", "epochs"]
     rows = cells.rows[keys].drop_duplicates()
     rows = rows[rows["halve_every_epochs"].isna()].to_dict("records")
-    return {(r["regime"], r["batch_size"], r["momentum"]): (r["learning_rate"], r["epochs"]) for r in rows}
+    return {
+        Cell(r["regime"], r["batch_size"], r["momentum"]): (r["learning_rate"], r["epochs"]) for r in rows
+    }
 
 
 def _is_control(other: Cell, cell: Cell, rates: Mapping[Cell, tuple[float, int]]) -> bool:
     """Whether a cell trains without momentum as a cell of LR does with it: equal size, epochs, and η/(1−γ)."""
-    (regime, size, momentum), (rate, epochs), (its_rate, its_epochs) = cell, rates[cell], rates[other]
-    if regime != "LR" or momentum == 0 or other[1:] != (size, 0.0) or its_epochs != epochs:
-        return False
-    return math.isclose(its_rate, rate / (1 - momentum))
+    (rate, epochs), (its_rate, its_epochs) = rates[cell], rates[other]
+    return (
+        cell.regime == "LR"
+        and cell.momentum != 0
+        and other.momentum == 0
+        and (other.batch_size, its_epochs) == (cell.batch_size, epochs)
+        and math.isclose(its_rate, rate / (1 - cell.momentum))
+    )
 
 
 def _weights(control: _Control, wanted: list[Cell]) -> Array:

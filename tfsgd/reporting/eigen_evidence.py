@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from tfsgd.reporting.batch_evidence import at_base_momentum, trend_over_all
-from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric
+from tfsgd.reporting.batch_evidence import trend_over_all
+from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric, at_base_momentum
 from tfsgd.reporting.contrasts import nothing, on_floor, shortfall_of
-from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested
-from tfsgd.reporting.paper import MIN_CELLS, MIN_SEEDS
+from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested, effect_in_words
+from tfsgd.reporting.paper import MIN_CELLS
 from tfsgd.reporting.ranges import Gather, where_it_trains
 from tfsgd.reporting.statistics import (
     Array,
-    Correlation,
     fisher_interval,
     permuted_correlation,
     rank_correlation,
-    t_quantile,
+    seeds_correlation_interval,
 )
 
 
@@ -35,11 +30,8 @@ def both_rise(regime: str) -> Gather:
         troubles = [*robustness.spoilt.split(", "), *curvature.spoilt.split(", ")]
         robustness = replace(robustness, spoilt=", ".join(dict.fromkeys(filter(None, troubles))))
         if not isinstance(curvature, Impossible):
-            ends = (
-                f" [{curvature.interval[0]:.3g}, {curvature.interval[1]:.3g}]" if curvature.interval else ""
-            )
-            detail = f"λ1: factor {curvature.effect:.3g}{ends} per doubling"
-            robustness = replace(robustness, detail=detail)
+            said = effect_in_words(curvature.effect, curvature.interval, curvature.unit)
+            robustness = replace(robustness, detail=f"λ1: {said}")
         if not isinstance(robustness, Tested):
             return robustness
         if not isinstance(curvature, Tested):
@@ -62,41 +54,36 @@ def explains(within: bool, given_loss: bool) -> Gather:
     def evidence(cells: Cells, metric: Metric) -> Evidence:
         if metric.column not in cells.trials:
             return nothing(cells, metric, "it needs an attack")
-        means, seeds = cells.points(metric)
-        basis: dict[str, Any] = {
+        points = cells.points(metric)
+        means, seeds = points.means, points.of_seeds
+        basis = points.basis | {
             "unit": "rank correlation",
-            "seeds": len(seeds),
-            "cells": len(means),
-            "batch_sizes": means["batch_size"].nunique(),
-            "n": f"{len(means)} cells, {len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}",
             "spoilt": cells.spoilt(EIGENVALUE),
             "doubts": cells.doubts(metric),
         }
         if len(means) < MIN_CELLS:
             return Impossible(reason=f"{len(means)} of at least {MIN_CELLS} cells", **basis)
-        found = _tested(means, within, given_loss)
+        found = permuted_correlation(*_columns(means, within, given_loss))
         if found.freedom < 3:
             return Impossible(reason="too few cells in each regime", **basis)
-        floor = on_floor(means["y"].to_numpy()[None], metric, cells.chance)
+        floor = on_floor(means["y"].to_numpy(), metric, cells.chance)
         basis |= {"effect": found.rho, "floor": floor}
-        shortfall = shortfall_of(len(seeds), basis["batch_sizes"])
+        shortfall = shortfall_of(basis)
         if shortfall:
             return Described(reason=shortfall, **basis)
-        down, up = _seeds_agree(seeds, within, given_loss)
+        low, high = seeds_correlation_interval(
+            rank_correlation(*_columns(rows, within, given_loss)) for rows in seeds
+        )
         return Tested(
             interval=fisher_interval(found.rho, found.freedom),
             p_for=found.p_less,
             p_against=found.p_greater,
-            agrees_for=down,
-            agrees_against=up,
+            agrees_for=high < 0,
+            agrees_against=low > 0,
             **basis,
         )
 
     return where_it_trains(evidence, lambda _: True)
-
-
-def _tested(rows: pd.DataFrame, within: bool, given_loss: bool) -> Correlation:
-    return permuted_correlation(*_columns(rows, within, given_loss))
 
 
 def _columns(
@@ -105,14 +92,3 @@ def _columns(
     strata = list(rows["regime"]) if within else [""] * len(rows)
     given = rows["train_loss"].to_numpy() if given_loss else None
     return rows["x"].to_numpy(), rows["y"].to_numpy(), strata, given
-
-
-def _seeds_agree(seeds: Sequence[pd.DataFrame], within: bool, given_loss: bool) -> tuple[bool, bool]:
-    """Whether the correlation is below zero, or above, by Student's t over one correlation a seed."""
-    found = [rank_correlation(*_columns(rows, within, given_loss)) for rows in seeds]
-    of_seed = np.arctanh(np.clip([rho for rho, freedom in found if freedom >= 3], -0.999, 0.999))
-    if len(of_seed) < MIN_SEEDS:
-        return False, False
-    half = t_quantile(0.975, len(of_seed) - 1) * of_seed.std(ddof=1) / math.sqrt(len(of_seed))
-    mean = of_seed.mean()
-    return bool(mean + half < 0), bool(mean - half > 0)

@@ -90,7 +90,7 @@ def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, c
             if panel.ceilings:
                 _ceilings(axes, [record for _, record in of_line], sizes, ROOM * _largest(study, panel.key))
             _history_axis(axes, panel, is_left=j == 0)
-        grid[0, j].set_title(line.label.replace(" (", "\n("))
+        grid[0, j].set_title(line.two_lines)
         grid[-1, j].set_xlabel("epoch")
     for row, panel in zip(grid, panels, strict=True):
         _common_scale([*row], panel)

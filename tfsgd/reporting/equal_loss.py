@@ -40,8 +40,7 @@ def equal_loss_figures(study: Study) -> Made:
     if not study.snapshots or not lines:
         yield "The regimes at equal train loss: no network was kept there (snapshots: {train_loss: [...]})"
         return
-    for attack in sorted({label for label, _ in study.attacks}):
-        epsilons = [e for label, e in study.attacks if label == attack]
+    for attack, epsilons in study.epsilons.items():
         epsilon = study.paper_epsilon if study.paper_epsilon in epsilons else epsilons[len(epsilons) // 2]
         assert epsilon is not None
         yield _figure(study, lines, attack, epsilon)
@@ -57,7 +56,7 @@ def _figure(study: Study, lines: Sequence[Line], attack: str, epsilon: float) ->
         " First row: at the end of the training. The others: at the end of the first epoch whose train loss is at most "
         "the value; a trial that never got there is not in its mean."
     )
-    never = " ".join(f"{_never_reached(study, loss)}" for loss in losses)
+    never = " ".join(_never_reached(study, loss) for loss in losses)
     drawing = Drawing(f"equal-loss-{file_name(attack)}", title, f"{caption} {never}".strip(), figure)
     grid = figure.subplots(1 + len(losses), 2, sharex=True, sharey="col")
     for (left, right), loss in zip(grid, [None, *losses], strict=True):

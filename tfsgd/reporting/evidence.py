@@ -6,7 +6,6 @@ A p-value exists on `Tested` alone, so that nothing can take a missing one for a
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +38,6 @@ class Basis:
     def range(self) -> str:
         """The range that is judged, where others were left out: `from 64 to 1024`."""
         return f"from {self.trains[0]} to {self.trains[-1]}" if self.trains else ""
-
-    def common(self) -> dict[str, Any]:
-        """The fields that every kind of evidence has."""
-        return {field.name: getattr(self, field.name) for field in fields(Basis)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +86,27 @@ class Tested(_Numbers):
 
     def untested(self, reason: str) -> Described:
         """The same numbers, where a test would not be worth anything."""
-        return Described(
-            **self.common(), effect=self.effect, floor=self.floor, interval=self.interval, reason=reason
-        )
+        kept = {
+            field.name: getattr(self, field.name) for field in fields(Described) if field.name != "reason"
+        }
+        return Described(**kept, reason=reason)
 
 
 Evidence = Tested | Described | Impossible
+
+
+# In words
+
+
+def effect_in_words(effect: float, interval: tuple[float, float] | None, unit: str) -> str:
+    """An effect with its interval: `+3.3 points [+2.1, +4.5] per doubling`."""
+    kind, _, rest = unit.partition(" ")
+    shape = ".3g" if kind == "factor" else "+.2f"
+    value = {"points": f"{effect:{shape}} points", "factor": f"factor {effect:{shape}}"}
+    ends = f" [{interval[0]:{shape}}, {interval[1]:{shape}}]" if interval else ""
+    return f"{value.get(kind, f'{effect:{shape}}')}{ends} {rest if kind in value else ''}".strip()
+
+
+def p_in_words(value: float) -> str:
+    """`0.012`, or `< 0.0001`."""
+    return "< 0.0001" if value < 1e-4 else f"{value:.2g}"

@@ -22,6 +22,7 @@ from tfsgd.reporting.drawing import (
     batch_axis,
     figure_key,
     file_name,
+    handles_of,
     log_axis,
     markers,
     percent_axis,
@@ -97,7 +98,7 @@ def _spectrum(study: Study, lines: Sequence[Line], label: str) -> Made:
         for (who, size), values in densities.items():
             if who == line.label:
                 _density_curve(drawing, axes, (axis, values, bottom), (who, size), sizes.colours[size])
-        axes.set_title(line.label.replace(" (", "\n("))
+        axes.set_title(line.two_lines)
         axes.set_xlabel("eigenvalue")
     log_axis(panels[0])
     panels[0].set_ylabel("density")
@@ -187,7 +188,7 @@ def _smallest(study: Study, lines: Sequence[Line], attack: str, bound: float) ->
     batch_axis(axes, lines)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("smallest ε")
-    handles = [Line2D([], [], color=line.colour, marker=line.marker, label=line.label) for line in lines]
+    handles = handles_of(lines)
     if hollow:
         label = f"median above {bound:g}"
         handles.append(

@@ -8,7 +8,6 @@ with a title at each point, so that its value shows on hover.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -26,12 +25,13 @@ from tfsgd.reporting.curves import (
     under,
 )
 from tfsgd.reporting.drawing import (
-    STYLE,
     WIDTH,
     Drawing,
+    Drawn,
     Line,
     Made,
     batch_axis,
+    drawn,
     eigenvalue_axis,
     file_name,
     percent_axis,
@@ -47,26 +47,9 @@ from tfsgd.reporting.studies import Study
 from tfsgd.reporting.transfer import transfer_figures
 
 
-def draw(
-    study: Study, done: Callable[[Drawing], None] = lambda drawing: None
-) -> tuple[list[Drawing], list[str]]:
-    """All figures that the records can draw, and in words those that they cannot, and why.
-
-    Args:
-        done: is called with each figure when it is laid out, so that it can be saved and let go of.
-    """
-    drawings: list[Drawing] = []
-    missing: list[str] = []
-    with matplotlib.rc_context(STYLE):
-        for maker in MAKERS:
-            for result in maker(study):
-                if isinstance(result, str):
-                    missing.append(result)
-                else:
-                    result.lay_out()
-                    done(result)
-                    drawings.append(result)
-    return drawings, missing
+def draw(study: Study, done: Callable[[Drawing], None] = lambda drawing: None) -> Drawn:
+    """All figures that the records can draw, and in words those that they cannot, and why."""
+    return drawn((result for maker in MAKERS for result in maker(study)), done)
 
 
 def regimes_figures(study: Study) -> Made:
@@ -108,8 +91,8 @@ def _under_every_attack(
     """
     paper = study.paper_epsilon
     start = f"{what[0].upper() + what[1:]}, {place(study)}"
-    for attack in dict.fromkeys([*numbers, *(label for label, _ in study.attacks)]):
-        epsilons = [e for label, e in study.attacks if label == attack]
+    for attack in dict.fromkeys([*numbers, *study.epsilons]):
+        epsilons = study.epsilons.get(attack, [])
         name = f"{stem}-{file_name(attack)}"
         if paper in epsilons:
             as_paper = f"As {numbers[attack]}, {place(study)}: {what}" if attack in numbers else start

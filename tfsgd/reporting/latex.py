@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 
 from tfsgd.reporting.drawing import Drawing
-from tfsgd.reporting.paper import PAPER_ATTACKS
 from tfsgd.reporting.summary import telling
 from tfsgd.reporting.verdicts import Judgement
 from tfsgd.reporting.wording import numbers_of
@@ -60,7 +59,7 @@ def claims_table(judgements: Sequence[Judgement]) -> str:
     """
     rows = []
     for asked in judgements:
-        if asked.primary and asked.claim.metric.attack in (None, *PAPER_ATTACKS):
+        if asked.primary and asked.claim.is_on_the_papers_attacks:
             j = telling(asked, judgements)
             if j.verdict != "not testable":
                 p = "" if j.p_holm is None else f"{j.p_holm:.2g}"

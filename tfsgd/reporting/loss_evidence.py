@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric, of_each_seed, with_enough_seeds
+from tfsgd.reporting.cell_means import cell_means
+from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric, of_regimes
 from tfsgd.reporting.contrasts import nothing, on_floor, shortfall_of
 from tfsgd.reporting.eigen_evidence import both_rise
 from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested
 from tfsgd.reporting.momentum_evidence import momentum_levels
-from tfsgd.reporting.paper import BASE_MOMENTUM, MIN_CELLS, MIN_SEEDS, ZERO
-from tfsgd.reporting.ranges import where_it_trains
+from tfsgd.reporting.paper import BASE_MOMENTUM, MIN_CELLS, ZERO
+from tfsgd.reporting.ranges import Gather, where_it_trains
 from tfsgd.reporting.rows import at_loss
 from tfsgd.reporting.statistics import (
     Array,
@@ -25,13 +24,12 @@ from tfsgd.reporting.statistics import (
     permuted_correlation,
     rank_correlation,
     ranks_of,
-    t_quantile,
+    seeds_correlation_interval,
+    seeds_interval,
 )
 
-SETTINGS = ["regime", "batch_size", "momentum", "learning_rate"]
 
-
-def both_rise_at_equal_loss(regime: str) -> Callable[[Cells, Metric], Evidence]:
+def both_rise_at_equal_loss(regime: str) -> Gather:
     """λ1 and the adversarial accuracy both rise with the batch size, also at equal train loss.
 
     Where networks were kept at equal train loss, the slopes there; else partial rank correlations with the batch
@@ -46,22 +44,18 @@ def both_rise_at_equal_loss(regime: str) -> Callable[[Cells, Metric], Evidence]:
         where = f"at the first epoch with a train loss of at most {loss:g}"
         return replace(found, detail="; ".join(filter(None, (where, found.detail))))
 
-    return where_it_trains(evidence, lambda cell: cell[0] == regime)
+    return where_it_trains(evidence, of_regimes(regime))
 
 
 def _snapshot(cells: Cells, metric: Metric, regime: str) -> float | None:
     """The train loss whose snapshots have the most batch sizes, of equal ones the lowest; the numbers are not looked at."""
     start = f"{metric.column}@"
     losses = [float(c.removeprefix(start)) for c in cells.rows.columns if str(c).startswith(start)]
-    momentum = BASE_MOMENTUM[regime]
     counts = {}
     for loss in losses:
         there = _at_snapshot(cells, metric, loss)
-        sizes = there.batch_sizes(regime, momentum)
-        counts[loss] = sum(
-            there.enough(metric, (regime, b, momentum)) and there.enough(EIGENVALUE, (regime, b, momentum))
-            for b in sizes
-        )
+        measured = there.measured(metric, regime, BASE_MOMENTUM[regime])
+        counts[loss] = sum(there.enough(EIGENVALUE, cell) for cell in measured)
     return max(
         (loss for loss in losses if counts[loss] > 1), key=lambda loss: (counts[loss], -loss), default=None
     )
@@ -82,38 +76,39 @@ def _given_loss(cells: Cells, metric: Metric, regime: str) -> Evidence:
     """Over batch sizes that all have the same momenta: else what momentum does would look like what the size does."""
     if metric.column not in cells.rows:
         return nothing(cells, metric, "it needs an attack")
-    sizes, momenta = momentum_levels(cells, metric, [regime], unshared=False)
+    sizes, momenta = momentum_levels(cells, metric, [regime])
     rows = cells.rows[(cells.rows["regime"] == regime) & (cells.rows["status"] == "completed")]
     rows = rows[rows["batch_size"].isin(sizes) & rows["momentum"].isin(momenta)]
-    table = _table(
-        cells, rows, {"y": metric.scaled(rows[metric.column]), "c": EIGENVALUE.scaled(rows["eigenvalue"])}
-    )
-    means = table.groupby(SETTINGS, as_index=False)[["y", "c", "train_loss"]].mean()
-    seeds = of_each_seed(table, len(means))
-    basis = _basis_of(means, seeds) | {
+    columns = {"y": metric.scaled(rows[metric.column]), "c": EIGENVALUE.scaled(rows["eigenvalue"])}
+    found = cell_means(rows, columns, len(cells.all_seeds))
+    means, seeds = found.means, found.of_seeds
+    basis = found.basis | {
         "unit": "rank correlation with the batch size at equal train loss",
-        "spoilt": cells.spoilt(EIGENVALUE, lambda cell: cell[0] == regime),
-        "doubts": cells.doubts(metric, lambda cell: cell[0] == regime),
+        "spoilt": cells.spoilt(EIGENVALUE, of_regimes(regime)),
+        "doubts": cells.doubts(metric, of_regimes(regime)),
     }
     if len(means) < MIN_CELLS:
         return Impossible(
             reason=f"no snapshots, and {len(means)} of at least {MIN_CELLS} cells under {regime}", **basis
         )
     robust, curved = (permuted_correlation(*_with_size(means, column)) for column in ("y", "c"))
-    floor = on_floor(means["y"].to_numpy()[None], metric, cells.chance)
+    floor = on_floor(means["y"].to_numpy(), metric, cells.chance)
     detail = f"partial rank correlation given the train loss; of λ1 {curved.rho:.2f}"
     basis |= {"effect": robust.rho, "floor": floor, "detail": detail}
-    shortfall = shortfall_of(len(seeds), means["batch_size"].nunique())
+    shortfall = shortfall_of(basis)
     if shortfall:
         return Described(reason=shortfall, **basis)
-    signs = [_signs([rank_correlation(*_with_size(rows, column)) for rows in seeds]) for column in ("y", "c")]
+    (low, high), (low_curved, high_curved) = (
+        seeds_correlation_interval(rank_correlation(*_with_size(rows, column)) for rows in seeds)
+        for column in ("y", "c")
+    )
     p_less = [robust.p_less, curved.p_less]
     return Tested(
         interval=fisher_interval(robust.rho, robust.freedom),
         p_for=max(robust.p_greater, curved.p_greater),
         p_against=min(1.0, 2 * min(p_less)),
-        agrees_for=signs[0].up and signs[1].up,
-        agrees_against=signs[int(np.argmin(p_less))].down,
+        agrees_for=low > 0 and low_curved > 0,
+        agrees_against=(high, high_curved)[int(np.argmin(p_less))] < 0,
         **basis,
     )
 
@@ -143,10 +138,9 @@ def follows_confidence(cells: Cells, metric: Metric) -> Evidence:
         "curvature": EIGENVALUE.scaled(rows["eigenvalue"]),
         "confidence": rows["confidence"].astype(float),
     }
-    table = _table(cells, rows, columns)
-    means = table.groupby(SETTINGS, as_index=False)[[*columns]].mean()
-    seeds = of_each_seed(table, len(means))
-    basis = _basis_of(means, seeds) | {
+    points = cell_means(rows, columns, len(cells.all_seeds))
+    means, seeds = points.means, points.of_seeds
+    basis = points.basis | {
         "unit": "more rank correlation with confidence than with λ1",
         "spoilt": cells.spoilt(EIGENVALUE),
         "doubts": cells.doubts(metric),
@@ -154,19 +148,19 @@ def follows_confidence(cells: Cells, metric: Metric) -> Evidence:
     if len(means) < MIN_CELLS:
         return Impossible(reason=f"{len(means)} of at least {MIN_CELLS} cells", **basis)
     found, own = _compared(means), np.array([_compared(rows).difference for rows in seeds])
-    floor = on_floor(means["y"].to_numpy()[None], metric, cells.chance)
+    floor = on_floor(means["y"].to_numpy(), metric, cells.chance)
     detail = f"rank correlation {found.first:.2f} with confidence, {found.second:.2f} with λ1"
     basis |= {"effect": float(own.mean()) if len(own) else found.difference, "floor": floor, "detail": detail}
-    shortfall = shortfall_of(len(seeds), means["batch_size"].nunique())
+    shortfall = shortfall_of(basis)
     if shortfall:
         return Described(reason=shortfall, **basis)
-    signs = _signs_of(own)
+    low, high = seeds_interval(own)
     return Tested(
-        interval=(signs.low, signs.high),
+        interval=(low, high),
         p_for=found.p_for,
         p_against=found.p_against,
-        agrees_for=signs.up,
-        agrees_against=signs.down,
+        agrees_for=low > 0,
+        agrees_against=high < 0,
         **basis,
     )
 
@@ -192,51 +186,3 @@ def _compared(rows: pd.DataFrame) -> _Compared:
     first, second = (float(part.mean()) for part in parts)
     aligned = math.copysign(1, first) * parts[0] - math.copysign(1, second) * parts[1]
     return _Compared(first, second, *flipped_signs(aligned))
-
-
-# Seeds and cells
-
-
-@dataclass(frozen=True)
-class _Signs:
-    """Student's 95 % interval over the seeds' own values."""
-
-    low: float
-    high: float
-
-    @property
-    def up(self) -> bool:
-        return self.low > 0
-
-    @property
-    def down(self) -> bool:
-        return self.high < 0
-
-
-def _signs(correlations: Sequence[tuple[float, int]]) -> _Signs:
-    return _signs_of(
-        np.arctanh(np.clip([rho for rho, freedom in correlations if freedom >= 3], -0.999, 0.999))
-    )
-
-
-def _signs_of(values: Array) -> _Signs:
-    if len(values) < MIN_SEEDS:
-        return _Signs(-math.inf, math.inf)
-    half = t_quantile(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-    return _Signs(float(values.mean() - half), float(values.mean() + half))
-
-
-def _table(cells: Cells, rows: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
-    """Settings, seed, train loss and these columns, of the trials that have all of them in cells with enough seeds."""
-    found = rows[[*SETTINGS, "seed", "train_loss"]].assign(**columns).dropna(subset=[*columns, "train_loss"])
-    return with_enough_seeds(found, SETTINGS, len(cells.all_seeds))
-
-
-def _basis_of(means: pd.DataFrame, seeds: Sequence[pd.DataFrame]) -> dict[str, Any]:
-    count = f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}"
-    return {
-        "seeds": len(seeds),
-        "cells": len(means),
-        "batch_sizes": means["batch_size"].nunique(),
-        "n": f"{len(means)} cells, {count}",
-    }

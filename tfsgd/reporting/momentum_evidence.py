@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from tfsgd.reporting.cells import Cell, Cells, Metric
+from tfsgd.reporting.cells import Cell, Cells, Metric, of_regimes
 from tfsgd.reporting.contrasts import Comparison, Levels, nothing, shown, signed, within_margin
 from tfsgd.reporting.evidence import Evidence, Impossible, Tested
 from tfsgd.reporting.paper import MIN_BATCH_SIZES
@@ -21,7 +21,7 @@ def momentum_trend(regime: str, sign: int) -> Gather:
     """The metric rises (sign 1) or falls (-1) with momentum, on average over the batch sizes."""
 
     def evidence(cells: Cells, metric: Metric) -> Evidence:
-        sizes, momenta = momentum_levels(cells, metric, [regime], unshared=False)
+        sizes, momenta = momentum_levels(cells, metric, [regime])
         if not sizes or len(momenta) < 2:
             return _no_momenta(cells, metric, [regime], len(sizes), len(momenta))
 
@@ -32,25 +32,21 @@ def momentum_trend(regime: str, sign: int) -> Gather:
         weights = _momentum_weights(sizes, momenta)
         return signed(cells, metric, Comparison(wanted, weights, sign, "per 0.1 of momentum", by_momentum))
 
-    return where_it_trains(evidence, _at_any_momentum(regime))
+    return where_it_trains(evidence, of_regimes(regime))
 
 
 def momentum_constant(regime: str) -> Gather:
     """Any two momenta give the same metric within the margin, on average over the batch sizes."""
 
     def evidence(cells: Cells, metric: Metric) -> Evidence:
-        sizes, momenta = momentum_levels(cells, metric, [regime], unshared=False)
+        sizes, momenta = momentum_levels(cells, metric, [regime])
         if not sizes or len(momenta) < 2:
             return _no_momenta(cells, metric, [regime], len(sizes), len(momenta))
         members = np.kron(np.eye(len(momenta)), np.full(len(sizes), 1 / len(sizes)))
         wanted = _momentum_cells(regime, sizes, momenta)
         return within_margin(cells, metric, Levels(wanted, momenta, members, "momenta"))
 
-    return where_it_trains(evidence, _at_any_momentum(regime))
-
-
-def _at_any_momentum(*regimes: str) -> Callable[[Cell], bool]:
-    return lambda cell: cell[0] in regimes
+    return where_it_trains(evidence, of_regimes(regime))
 
 
 def momentum_matters_more(cells: Cells, metric: Metric) -> Evidence:
@@ -59,14 +55,14 @@ def momentum_matters_more(cells: Cells, metric: Metric) -> Evidence:
     |a| > |c| is shown when s(a - c) > 0 and s(a + c) > 0 for one sign s: both must pass, and the
     smaller p-value of the two signs is doubled. The batch sizes that both regimes share are left out.
     """
-    return where_it_trains(_matters_more, _at_any_momentum(*BOTH))(cells, metric)
+    return where_it_trains(_matters_more, of_regimes(*BOTH))(cells, metric)
 
 
 def _matters_more(cells: Cells, metric: Metric) -> Evidence:
     regimes = BOTH
     if not all(cells.momenta(r) for r in regimes):
         return nothing(cells, metric, "it needs LR and LR/BS")
-    sizes, momenta = momentum_levels(cells, metric, regimes, unshared=True)
+    sizes, momenta = momentum_levels(cells, metric, regimes)
     if not sizes or len(momenta) < 2:
         return _no_momenta(cells, metric, regimes, len(sizes), len(momenta))
     wanted = _momentum_cells("LR", sizes, momenta) + _momentum_cells("LR/BS", sizes, momenta)
@@ -99,15 +95,16 @@ def _either_sign(found: Tested, table: Array, difference: Array, total: Array) -
     )
 
 
-def momentum_levels(
-    cells: Cells, metric: Metric, regimes: Sequence[str], unshared: bool
-) -> tuple[list[int], list[float]]:
-    """The batch sizes and momenta that all of the regimes have under enough seeds, each size with each momentum."""
+def momentum_levels(cells: Cells, metric: Metric, regimes: Sequence[str]) -> tuple[list[int], list[float]]:
+    """The batch sizes and momenta that all of the regimes have under enough seeds, each size with each momentum.
+
+    Where two regimes are one and the same trial, there is nothing to compare: that is left out.
+    """
 
     def there(b: int, m: float) -> bool:
-        return all(cells.enough(metric, (r, b, m)) for r in regimes) and not (
-            unshared and cells.is_shared(b, m)
-        )
+        if len(regimes) > 1 and cells.is_shared(b, m):
+            return False
+        return all(cells.enough(metric, Cell(r, b, m)) for r in regimes)
 
     momenta = sorted(set.intersection(*(set(cells.momenta(r)) for r in regimes)))
     sizes = sorted({b for r in regimes for m in momenta for b in cells.batch_sizes(r, m)})
@@ -117,7 +114,7 @@ def momentum_levels(
 
 
 def _momentum_cells(regime: str, sizes: Sequence[int], momenta: Sequence[float]) -> list[Cell]:
-    return [(regime, b, m) for m in momenta for b in sizes]
+    return [Cell(regime, b, m) for m in momenta for b in sizes]
 
 
 def _momentum_weights(sizes: Sequence[int], momenta: Sequence[float]) -> Array:

@@ -3,8 +3,7 @@
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,14 @@ from tfsgd.reporting import paper
 from tfsgd.reporting.beyond_claims import BEYOND
 from tfsgd.reporting.claims import GROUPS
 from tfsgd.reporting.compare import compare
-from tfsgd.reporting.drawing import Drawing, style_variables
+from tfsgd.reporting.drawing import Drawing, Drawn, style_variables
 from tfsgd.reporting.figures import draw
 from tfsgd.reporting.files import Figures, earlier_files, remove_stale, report_folder, save_tables
 from tfsgd.reporting.studies import Study, read_studies
-from tfsgd.reporting.summary import summary_for
+from tfsgd.reporting.summary import advice_of, lines_of
 from tfsgd.reporting.trial_table import trial_name, trial_table
-from tfsgd.reporting.verdicts import Judgement, judge
+from tfsgd.reporting.verdicts import VERDICTS, Judgement, judge
 from tfsgd.reporting.wording import claim_rows, notes_of, provenance_of, summary_of
-
-VERDICTS = ("supported", "contradicted", "undecided", "descriptive", "not testable")
 
 FACTS = {  # for the template's prose
     "alpha": paper.ALPHA,
@@ -72,57 +69,34 @@ def write_report(
                 _drawn(figures, f"{i + 1}-" if several else "", partial(draw, s), observe)
                 for i, s in enumerate(studies)
             ]
-            compared = _drawn(figures, "", partial(compare, studies), observe) if several else _Drawn([], [])
-        everything = [drawing for of_study in (*drawn, compared) for drawing in of_study.drawings]
-        pages = [
-            _study_page(i, study, judgements) | of_study.shown(figures.inlined)
-            for i, (study, judgements, of_study) in enumerate(zip(studies, judged, drawn, strict=True))
-        ]
-        tables = save_tables(target, studies, judged, [of_study.drawings for of_study in drawn])
+            compared = _drawn(figures, "", partial(compare, studies), observe) if several else ([], [])
+        everything = [drawing for drawings, _ in (*drawn, compared) for drawing in drawings]
+        tables = save_tables(target, studies, judged, [drawings for drawings, _ in drawn])
         remove_stale(target, stale, {drawing.name for drawing in everything}, tables)
         write_atomically(target / "claims.json", to_json(_claims_json(studies, judged, target)))
-        content = _render(
-            studies, pages, compared.shown(figures.inlined), target, style_variables(everything)
-        )
-        write_atomically(target / "index.html", content)
+        context = {
+            "titles": list(dict.fromkeys(study.title for study in studies)),
+            "studies": [*map(_study_page, itertools.count(1), studies, judged, drawn)],
+            "compared": _figures(compared),
+            # The SVGs were drawn here, their texts are escaped.
+            "inlined": {name: Markup(svg) for name, svg in figures.inlined.items()},
+            "colours": style_variables(everything),
+            "table": trial_table(studies, target),
+            "facts": FACTS,
+            "provenance": [line for study in studies for line in provenance_of(study)],
+        }
+        write_atomically(target / "index.html", _render(context))
     except OSError as error:
         raise RequestError(f"{error.filename or target}: cannot be written: {error.strerror}") from None
     return target / "index.html"
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """A figure as the page needs it."""
-
-    id: str
-    name: str
-    title: str
-    caption: str
-    extra: bool  # shown folded
-    first: bool  # shown before the claims
-    svg: Markup
-    values: list[dict[str, str]]
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """A study's figures, saved and without their artists, and in words those that are lacking."""
-
-    drawings: list[Drawing]
-    undrawn: list[str]
-
-    def shown(self, inlined: Mapping[str, str]) -> dict[str, Any]:
-        """As the page needs them; the SVG of each by its name."""
-        figures = [_shown(drawing, inlined[drawing.name]) for drawing in self.drawings]
-        return {"figures": figures, "extra": sum(f.extra for f in figures), "undrawn": self.undrawn}
-
-
 def _drawn(
     figures: Figures,
     prefix: str,
-    drawer: Callable[[Callable[[Drawing], None]], tuple[list[Drawing], list[str]]],
+    drawer: Callable[[Callable[[Drawing], None]], Drawn],
     observe: Callable[[str], None],
-) -> _Drawn:
+) -> Drawn:
     """Draws and saves figures one by one; their names begin with the prefix."""
     count = itertools.count(1)
 
@@ -131,20 +105,7 @@ def _drawn(
         observe(f"drawing {drawing.name}, figure {next(count)}")
         figures.save(drawing)
 
-    return _Drawn(*drawer(save))
-
-
-def _shown(drawing: Drawing, inlined: str) -> _Shown:
-    return _Shown(
-        id=f"figure-{drawing.name}",
-        name=drawing.name,
-        title=drawing.title,
-        caption=drawing.caption,
-        extra=drawing.extra,
-        first=drawing.first,
-        svg=Markup(inlined),  # drawn here, its texts are escaped
-        values=drawing.values,
-    )
+    return drawer(save)
 
 
 def _claims_json(
@@ -169,54 +130,37 @@ def _claims_json(
     ]
 
 
-def _render(
-    studies: Sequence[Study],
-    pages: list[dict[str, Any]],
-    compared: dict[str, Any],
-    target: Path,
-    style: tuple[dict[str, str], dict[str, str]],
-) -> Iterator[str]:
+def _render(context: dict[str, Any]) -> Iterator[str]:
     """The page in pieces: it is large."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tfsgd.reporting", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        trim_blocks=False,
     )
-    light, dark = style
-    columns, trials = trial_table(studies, target)
-    return environment.get_template("page.html.j2").generate(
-        titles=list(dict.fromkeys(study.title for study in studies)),
-        studies=pages,
-        compared=compared,
-        columns=columns,
-        trials=trials,
-        light=light,
-        dark=dark,
-        facts=FACTS,
-        provenance=[line for study in studies for line in provenance_of(study)],
-    )
+    return environment.get_template("page.html.j2").generate(context)
 
 
-def _study_page(index: int, study: Study, judgements: Sequence[Judgement]) -> dict[str, Any]:
+def _figures(drawn: Drawn) -> dict[str, Any]:
+    drawings, undrawn = drawn
+    return {"figures": drawings, "undrawn": undrawn}
+
+
+def _study_page(number: int, study: Study, judgements: Sequence[Judgement], drawn: Drawn) -> dict[str, Any]:
     tally: Counter[str] = Counter(j.verdict for j in judgements if j.primary and j.claim.group != BEYOND)
     bad = study.trials[study.trials["status"] != "completed"]
     return {
-        "id": f"study-{index + 1}",
+        "id": f"study-{number}",
         "title": study.title,
         "profile": study.profile,
         "summary": summary_of(study),
-        "minute": summary_for(study, judgements),
+        "lines": lines_of(judgements),
+        "advice": advice_of(study, judgements),
         "notes": notes_of(study),
         "tally": [(verdict, tally[verdict]) for verdict in VERDICTS if tally[verdict]],
         "paper_epsilon": study.paper_epsilon,
         "absent": [(f.trial, f.error) for f in study.failures] + [(name, "") for name in study.missing],
         "bad": [(trial_name(row), row["status"]) for row in bad.to_dict("records")],
-        "claims_note": (
-            "Every claim is judged at the paper's ε and at the others that were measured. Holm's correction "
-            "runs over the claims at the paper's ε together with those without an attack, and over the "
-            "claims at each other ε."
-        ),
         "groups": [(group, rows) for group in GROUPS if (rows := claim_rows(judgements, group))],
         "beyond": claim_rows(judgements, BEYOND),
+        **_figures(drawn),
     }

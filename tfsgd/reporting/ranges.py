@@ -33,7 +33,7 @@ def where_it_trains(gather: Gather, concerns: Callable[[Cell], bool]) -> Gather:
         whole = gather(cells, metric)
         if not bad:
             return whole
-        trained = sorted({cell[1] for cell in cells.all_cells if concerns(cell)})
+        trained = sorted({cell.batch_size for cell in cells.all_cells if concerns(cell)})
         ranges = adjoining(trained, bad)
         found = [(sizes, gather(cells.only(sizes), metric)) for sizes in ranges]
         found = [

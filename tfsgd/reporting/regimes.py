@@ -35,7 +35,9 @@ class Rule:
     def fits(self, settings: _Settings) -> bool:
         if (self.halve_every_epochs, self.length) != (settings.halve_every_epochs, settings.length):
             return False
-        return self.quantity == "rates" or _same(settings.quantity(self.quantity), self.value)
+        return self.quantity == "rates" or _same(
+            _value(self.quantity, settings.batch_size, settings.learning_rate), self.value
+        )
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,10 @@ class _Settings:
     halve_every_epochs: int | None
     length: Length
 
-    def quantity(self, which: Quantity) -> float:
-        return self.learning_rate / (self.batch_size if which == "ratio" else 1)
+
+def _value(quantity: Quantity, batch_size: int, learning_rate: float) -> float:
+    """The rate itself, or its ratio to the batch size."""
+    return learning_rate / batch_size if quantity == "ratio" else learning_rate
 
 
 def _same(a: float, b: float) -> bool:
@@ -107,8 +111,7 @@ def curves(trials: pd.DataFrame, regimes: Sequence[Regime]) -> pd.DataFrame:
         for regime in found:
             rows.append(i)
             names.append(regime.name)
-    trials = _without_attributes(trials.drop(columns="regimes"))
-    return trials.iloc[rows].reset_index(drop=True).assign(regime=names)
+    return trials.drop(columns="regimes").iloc[rows].reset_index(drop=True).assign(regime=names)
 
 
 def with_first_regime(trials: pd.DataFrame, regimes: Sequence[Regime]) -> pd.DataFrame:
@@ -117,14 +120,7 @@ def with_first_regime(trials: pd.DataFrame, regimes: Sequence[Regime]) -> pd.Dat
     for label, found in zip(trials["regime"], _memberships(trials, regimes), strict=True):
         stored = [regime for regime in found if regime.label == label]
         first.append((stored or found)[0].name)
-    return _without_attributes(trials).assign(regime=first)
-
-
-def _without_attributes(trials: pd.DataFrame) -> pd.DataFrame:
-    """The same trials; pandas would copy the table's attributes again at each operation on them."""
-    bare = trials.copy(deep=False)
-    bare.attrs = {}
-    return bare
+    return trials.assign(regime=first)
 
 
 def _memberships(trials: pd.DataFrame, regimes: Sequence[Regime]) -> Iterator[list[Regime]]:
@@ -207,7 +203,7 @@ def _pure(quantity: Quantity, points: Sequence[Point]) -> list[_Found]:
     """Rules of one quantity."""
     found: dict[float, list[int]] = {}
     for size, rate in points:
-        value = rate / size if quantity == "ratio" else rate
+        value = _value(quantity, size, rate)
         known = next((other for other in found if _same(other, value)), value)
         found.setdefault(known, []).append(size)
     return [(quantity, value, len(set(sizes))) for value, sizes in found.items()]
@@ -220,9 +216,5 @@ def _mixed(order: Sequence[Quantity], points: Sequence[Point]) -> list[_Found]:
         best = max((rule for quantity in order for rule in _pure(quantity, left)), key=lambda rule: rule[2])
         quantity, value, _ = best
         rules.append(best)
-        left = [
-            (size, rate)
-            for size, rate in left
-            if not _same(rate / size if quantity == "ratio" else rate, value)
-        ]
+        left = [point for point in left if not _same(_value(quantity, *point), value)]
     return rules

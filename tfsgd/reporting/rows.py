@@ -300,15 +300,17 @@ def attacks_of(rows: Sequence[Row]) -> list[tuple[str, float]]:
     return sorted({key for row in rows for key in row.attacks})
 
 
+def snapshots_of(rows: Sequence[Row]) -> list[float]:
+    """The train losses at which networks were kept and measured, from large to small."""
+    return sorted({s.train_loss for row in rows for s in row.record.snapshots}, reverse=True)
+
+
 def table_of(rows: Sequence[Row]) -> pd.DataFrame:
-    """One row a trial; `attrs` holds its `attacks` and the train losses of its `snapshots`."""
-    attacks = attacks_of(rows)
-    losses = sorted({s.train_loss for row in rows for s in row.record.snapshots}, reverse=True)
+    """One row a trial."""
     table = pd.DataFrame([trial_row(row) for row in rows])
-    numbers = [*NUMBERS, *(attack_column(*attack) for attack in attacks)]
-    numbers += [at_loss(column, loss) for loss in losses for column in numbers if column != "residual"]
+    numbers = [*NUMBERS, *(attack_column(*attack) for attack in attacks_of(rows))]
+    numbers += [at_loss(n, loss) for loss in snapshots_of(rows) for n in numbers if n != "residual"]
     table = table.astype(dict.fromkeys([n for n in numbers if n in table], float)).copy()
-    table.attrs |= {"attacks": tuple(attacks), "snapshots": tuple(losses)}
     table["undertrained"] = undertrained(table)
     return table
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from tfsgd.reporting.paper import ALPHA, ZERO
+from tfsgd.reporting.paper import ALPHA, MIN_SEEDS, ZERO
 
 Array = NDArray[np.float64]
 
@@ -43,23 +44,32 @@ def contrast(table: Array, weights: Array, above: float = 0.0, level: float = 0.
     residual = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
     freedom = (seeds - 1) * (cells - 1)
     error = math.sqrt(float((residual**2).sum()) / freedom * float((weights**2).sum()) / seeds)
-    half = t_quantile((1 + level) / 2, seeds - 1) * float(of_seed.std(ddof=1)) / math.sqrt(seeds)
+    low, high = map(float, student_interval(of_seed, level))
     distance = estimate - above
     if abs(distance) < ZERO:
-        return Contrast(estimate, estimate - half, estimate + half, 1.0, 1.0)
+        return Contrast(estimate, low, high, 1.0, 1.0)
     statistic = distance / max(error, ZERO * abs(distance))
-    return Contrast(
-        estimate,
-        estimate - half,
-        estimate + half,
-        float(special.stdtr(freedom, -statistic)),
-        float(special.stdtr(freedom, statistic)),
-    )
+    return Contrast(estimate, low, high, *t_tails(statistic, freedom))
 
 
-def t_quantile(probability: float, freedom: int) -> float:
-    """Student's t, without the overhead of scipy.stats.t."""
-    return float(special.stdtrit(freedom, probability))
+def student_interval(values: Array, level: float = 0.95) -> tuple[Any, Any]:
+    """Student's interval of the mean over the seeds, the first axis of the values."""
+    seeds = len(values)
+    half = special.stdtrit(seeds - 1, (1 + level) / 2) * values.std(0, ddof=1) / math.sqrt(seeds)
+    return values.mean(0) - half, values.mean(0) + half
+
+
+def seeds_interval(values: Array) -> tuple[float, float]:
+    """Student's 95 % interval over the seeds' own values; of fewer than 3 seeds it tells nothing."""
+    if len(values) < MIN_SEEDS:
+        return -math.inf, math.inf
+    low, high = student_interval(values)
+    return float(low), float(high)
+
+
+def t_tails(statistic: float, freedom: int) -> tuple[float, float]:
+    """One-sided p-values of Student's t: for above, and for below."""
+    return float(special.stdtr(freedom, -statistic)), float(special.stdtr(freedom, statistic))
 
 
 def slope_weights(x: Array) -> Array:
@@ -113,9 +123,7 @@ def permuted_correlation(
     rho, freedom = rank_correlation(x, y, strata, given)
     if len(x) > MOST_PERMUTED:
         statistic = rho * math.sqrt(freedom / max(1 - rho**2, ZERO))
-        return Correlation(
-            rho, freedom, float(special.stdtr(freedom, -statistic)), float(special.stdtr(freedom, statistic))
-        )
+        return Correlation(rho, freedom, *t_tails(statistic, freedom))
     a, b, rest = _ranked(x, y, strata, given)
     reordered = b[orders_within(tuple(strata))]
     size = np.full(len(reordered), float(b @ b))
@@ -190,6 +198,12 @@ def _signs(count: int) -> Array:
     signs = np.random.default_rng(0).choice((1.0, -1.0), (ORDERS, count))
     signs[0] = 1.0
     return signs
+
+
+def seeds_correlation_interval(of_seeds: Iterable[tuple[float, int]]) -> tuple[float, float]:
+    """`seeds_interval` of Fisher's z of each seed's own correlation with its degrees of freedom, of those that have 3."""
+    known = [rho for rho, freedom in of_seeds if freedom >= 3]
+    return seeds_interval(np.arctanh(np.clip(known, -0.999, 0.999)))
 
 
 def fisher_interval(rho: float, freedom: int) -> tuple[float, float]:

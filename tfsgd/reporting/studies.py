@@ -26,7 +26,7 @@ from tfsgd.records.files import from_json
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.ledger import labelled_now
 from tfsgd.records.record import Record
-from tfsgd.reporting.rows import Row, alike, table_of
+from tfsgd.reporting.rows import Row, alike, attacks_of, snapshots_of, table_of
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class Study:
         profile: `full` or `quick`.
         length: of each training.
         trials: one row a trial, with the columns of `records-columns.csv`; a trial of two regimes is one row.
+        attacks: every (attack, epsilon) that was measured in some trial, in order.
+        snapshots: the train losses at which networks were kept and measured, from large to small.
         records: one a trial, with the measurements that make the columns, see `Row.shown`.
         planned: trials; `None`: there is no experiment.yaml.
         missing: trials that are planned, neither recorded nor failed.
@@ -68,6 +70,8 @@ class Study:
     profile: str
     length: Length
     trials: pd.DataFrame
+    attacks: list[tuple[str, float]]
+    snapshots: list[float]
     records: tuple[Record, ...]
     planned: int | None
     missing: tuple[str, ...]
@@ -100,14 +104,12 @@ class Study:
         return 1 / self.records[0].classes
 
     @property
-    def attacks(self) -> list[tuple[str, float]]:
-        """Every (attack, epsilon) that was measured in some trial, in order."""
-        return list(self.trials.attrs["attacks"])
-
-    @property
-    def snapshots(self) -> list[float]:
-        """The train losses at which networks were kept and measured, from large to small."""
-        return list(self.trials.attrs["snapshots"])
+    def epsilons(self) -> dict[str, list[float]]:
+        """Attack -> every epsilon at which it was measured in some trial; both in order."""
+        found: dict[str, list[float]] = {}
+        for attack, epsilon in self.attacks:
+            found.setdefault(attack, []).append(epsilon)
+        return found
 
 
 # Reading
@@ -235,6 +237,8 @@ def _study(folders: list[_Folder]) -> Study:
         profile=first.profile,
         length=first.length,
         trials=table_of(rows),
+        attacks=attacks_of(rows),
+        snapshots=snapshots_of(rows),
         records=records,
         planned=len(planned) if all(folder.experiment for folder in folders) else None,
         missing=tuple(missing),

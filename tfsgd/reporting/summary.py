@@ -4,11 +4,10 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tfsgd.plan.dialect import counted
 from tfsgd.reporting.claims import GROUPS, Claim
-from tfsgd.reporting.paper import MIN_SEEDS, PAPER_ATTACKS
+from tfsgd.reporting.paper import MIN_SEEDS
 from tfsgd.reporting.studies import Study
 from tfsgd.reporting.verdicts import Judgement
 from tfsgd.reporting.wording import numbers_of
@@ -58,7 +57,7 @@ def lines_of(judgements: Sequence[Judgement]) -> list[Line]:
 
 
 def _is_of_the_paper(claim: Claim) -> bool:
-    return claim.group in GROUPS and claim.metric.attack in (None, *PAPER_ATTACKS)
+    return claim.group in GROUPS and claim.is_on_the_papers_attacks
 
 
 def telling(asked: Judgement, judgements: Sequence[Judgement]) -> Judgement:
@@ -138,8 +137,3 @@ def _time(seconds: float) -> str:
     if seconds < 5400:
         return f"{max(1, round(seconds / 60))} min"
     return f"{seconds / 3600:.0f} h"
-
-
-def summary_for(study: Study, judgements: Sequence[Judgement]) -> dict[str, Any]:
-    """What the template shows at the top of a study."""
-    return {"lines": lines_of(judgements), "advice": advice_of(study, judgements)}

@@ -23,8 +23,8 @@ class TableCell:
     title: str = ""  # on hover
 
 
-def trial_table(studies: Sequence[Study], target: Path) -> tuple[list[str], list[list[TableCell]]]:
-    """The headings, and a row for every trial; links lead from the folder `target` to the trials'."""
+def trial_table(studies: Sequence[Study], target: Path) -> dict[str, list[Any]]:
+    """The `headings`, and `rows`, one for every trial; links lead from the folder `target` to the trials'."""
     attacks = sorted({attack for study in studies for attack in study.attacks})
     varied = [column for column in ("halve_every_epochs", "epochs") if _is_varied(studies, column)]
     several = len(studies) > 1
@@ -49,7 +49,7 @@ def trial_table(studies: Sequence[Study], target: Path) -> tuple[list[str], list
         for study in studies
         for row in study.trials.to_dict("records")
     ]
-    return headings, rows
+    return {"headings": headings, "rows": rows}
 
 
 def _is_varied(studies: Sequence[Study], column: str) -> bool:

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,11 @@ import pandas as pd
 from tfsgd.reporting.beyond_claims import BEYOND, beyond_claims
 from tfsgd.reporting.cells import Cells, attacked
 from tfsgd.reporting.claims import Claim, claims
-from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested
+from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested, p_in_words
 from tfsgd.reporting.paper import ALPHA, FLOOR, PAPER_ATTACKS
 
 Verdict = Literal["supported", "contradicted", "undecided", "descriptive", "not testable"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 Attack = tuple[str, float]  # label, epsilon
 
@@ -27,9 +29,20 @@ class Judgement:
     epsilon: float | None
     primary: bool  # no epsilon is involved, or it is the paper's
     evidence: Evidence
-    p_holm: float | None  # None: it was not tested
-    verdict: Verdict
-    why: str
+    p_holm: float | None = None  # None: it was not tested
+
+    @property
+    def verdict(self) -> Verdict:
+        return self._found[0]
+
+    @property
+    def why(self) -> str:
+        where = f"{self.evidence.range} ({self.evidence.left_out}): " if self.evidence.range else ""
+        return f"{where}{self._found[1]}"
+
+    @cached_property
+    def _found(self) -> tuple[Verdict, str]:
+        return _verdict(self.evidence, self.p_holm)
 
     def as_json(self) -> dict[str, Any]:
         e = self.evidence
@@ -86,26 +99,16 @@ def judge(
     """
     cells = Cells(trials, chance)
     labels = list(dict.fromkeys([*PAPER_ATTACKS, *(label for label, _ in attacks)]))
-    asked: list[_Asked] = []
+    found: list[Judgement] = []
     for claim in [*claims(dataset, model, labels), *beyond_claims(dataset, model, labels)]:
         label = claim.metric.attack
         if label is None:
-            asked.append(_Asked(claim, None, True, claim.gather(cells, claim.metric)))
+            found.append(Judgement(claim, None, True, claim.gather(cells, claim.metric)))
             continue
         for epsilon in _epsilons(attacks, label, paper_epsilon):
             evidence = claim.gather(cells, attacked(label, epsilon))
-            asked.append(_Asked(claim, epsilon, epsilon == paper_epsilon, evidence))
-    return _corrected(asked)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A claim at one epsilon, before Holm's correction."""
-
-    claim: Claim
-    epsilon: float | None
-    primary: bool
-    evidence: Evidence
+            found.append(Judgement(claim, epsilon, epsilon == paper_epsilon, evidence))
+    return _corrected(found)
 
 
 def _epsilons(attacks: Sequence[Attack], label: str, paper_epsilon: float | None) -> list[float]:
@@ -114,32 +117,26 @@ def _epsilons(attacks: Sequence[Attack], label: str, paper_epsilon: float | None
     return sorted(measured | ({paper_epsilon} if paper_epsilon is not None else set()))
 
 
-def _corrected(asked: Sequence[_Asked]) -> list[Judgement]:
+def _corrected(found: Sequence[Judgement]) -> list[Judgement]:
     families: dict[Any, dict[int, float]] = {}
-    for i, a in enumerate(asked):
-        if isinstance(a.evidence, Tested) and not a.evidence.floor:
-            families.setdefault(_family(a), {})[i] = a.evidence.p
+    for i, j in enumerate(found):
+        if isinstance(j.evidence, Tested) and not j.evidence.floor:
+            families.setdefault(_family(j), {})[i] = j.evidence.p
     adjusted: dict[int, float] = {}
     for p_values in families.values():
         adjusted |= dict(zip(p_values, holm([*p_values.values()]), strict=True))
-    return [
-        Judgement(
-            a.claim, a.epsilon, a.primary, a.evidence, adjusted.get(i), *_verdict(a.evidence, adjusted.get(i))
-        )
-        for i, a in enumerate(asked)
-    ]
+    return [replace(j, p_holm=adjusted.get(i)) for i, j in enumerate(found)]
 
 
-def _family(asked: _Asked) -> tuple[bool, bool, float | None]:
+def _family(j: Judgement) -> tuple[bool, bool, float | None]:
     """Claims that Holm's correction weighs together.
 
     Those of the paper without an attack, or about its attacks at its epsilon, are one family; at every other epsilon
     another one. What is measured besides changes no verdict on them: claims about other attacks, and claims beyond
     the paper, have families of their own.
     """
-    of_the_paper = asked.claim.metric.attack in (None, *PAPER_ATTACKS)
-    epsilon = None if asked.primary and of_the_paper else asked.epsilon
-    return asked.claim.group == BEYOND, of_the_paper, epsilon
+    epsilon = None if j.primary and j.claim.is_on_the_papers_attacks else j.epsilon
+    return j.claim.group == BEYOND, j.claim.is_on_the_papers_attacks, epsilon
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -152,12 +149,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _verdict(e: Evidence, p_holm: float | None) -> tuple[Verdict, str]:
-    verdict, why = _of_all(e, p_holm)
-    return verdict, f"{e.range} ({e.left_out}): {why}" if e.range else why
-
-
-def _of_all(e: Evidence, p_holm: float | None) -> tuple[Verdict, str]:
-    """The verdict on the batch sizes that the evidence is about."""
+    """The verdict on the batch sizes that the evidence is about, and why."""
     if isinstance(e, Impossible):
         return "not testable", e.reason + (f" ({e.spoilt})" if e.spoilt else "")
     if e.floor:
@@ -185,4 +177,5 @@ def _tested(e: Tested, p_holm: float) -> tuple[Verdict, str]:
 
 
 def _p(value: float) -> str:
-    return f"p = {value:.2g}" if value >= 1e-4 else "p < 0.0001"
+    said = p_in_words(value)
+    return f"p {said}" if said.startswith("<") else f"p = {said}"

@@ -7,7 +7,7 @@ from typing import Any
 from tfsgd.data.dataset import SEEN
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.dialect import counted
-from tfsgd.reporting.evidence import Evidence, Impossible, Tested
+from tfsgd.reporting.evidence import Evidence, Impossible, Tested, effect_in_words, p_in_words
 from tfsgd.reporting.paper import (
     ENOUGH,
     MIN_SEEDS,
@@ -62,10 +62,7 @@ def _notes_on_settings(study: Study) -> Iterator[str]:
         yield f"The paper trains for {PAPER_LENGTH}; these trials for {study.length}."
     seeds = study.trials["seed"].nunique()
     if seeds < MIN_SEEDS:
-        yield (
-            f"With {seeds} {'seed' if seeds == 1 else 'seeds'} there are no statistics: verdicts need at "
-            f"least {ENOUGH}."
-        )
+        yield (f"With {counted(seeds, 'seed')} there are no statistics: verdicts need at least {ENOUGH}.")
     regimes = regimes_of(study.trials)
     for label, count in Counter(regime.label for regime in regimes).items():
         if count > 1:
@@ -149,8 +146,8 @@ def _shown_judgement(j: Judgement) -> dict[str, Any]:
         "effect": numbers_of(e) or "none",
         "doubts": e.doubts,
         "n": e.n or "none",
-        "p": _number(e.p) if isinstance(e, Tested) else "none",
-        "p_holm": "none" if j.p_holm is None else _number(j.p_holm),
+        "p": p_in_words(e.p) if isinstance(e, Tested) else "none",
+        "p_holm": "none" if j.p_holm is None else p_in_words(j.p_holm),
     }
 
 
@@ -162,26 +159,11 @@ def numbers_of(e: Evidence, interval: bool = True) -> str:
     return f"{effect}; {e.detail}" if e.detail else effect
 
 
-def effect_in_words(effect: float, interval: tuple[float, float] | None, unit: str) -> str:
-    """An effect with its interval: `+3.3 points [+2.1, +4.5] per doubling`."""
-    kind, _, rest = unit.partition(" ")
-    shape = ".3g" if kind == "factor" else "+.2f"
-    value = {"points": f"{effect:{shape}} points", "factor": f"factor {effect:{shape}}"}
-    ends = f" [{interval[0]:{shape}}, {interval[1]:{shape}}]" if interval else ""
-    return f"{value.get(kind, f'{effect:{shape}}')}{ends} {rest if kind in value else ''}".strip()
-
-
-def _number(value: float) -> str:
-    return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
-
-
 def provenance_of(study: Study) -> list[str]:
     """Where and with what a study was made, in three lines."""
     origins = [record.provenance for record in study.records]
     commits = sorted({origin.git_commit or "unknown" for origin in origins})
-    devices = sorted(
-        {f"{o.device}, {o.threads} {'thread' if o.threads == 1 else 'threads'}" for o in origins}
-    )
+    devices = sorted({f"{o.device}, {counted(o.threads, 'thread')}" for o in origins})
     hours = sum(study.trials[f"seconds_{key}"].sum() for key in ("train", "attacks", "hessian")) / 3600
     versions = ", ".join(f"{name} {version}" for name, version in origins[0].versions.items())
     attacks = dict.fromkeys(_attack_said(a) for record in study.records for a in record.attacks)
@@ -200,7 +182,7 @@ def provenance_of(study: Study) -> list[str]:
 
 def _attack_said(attack: Measurement) -> str:
     steps, size = attack.settings.get("steps"), attack.settings.get("step_size")
-    said = "" if steps is None else f": {steps} {'step' if steps == 1 else 'steps'}"
+    said = "" if steps is None else f": {counted(steps, 'step')}"
     if attack.epsilon and steps and steps > 1 and size:
         said += f" of {size / attack.epsilon:.3g} ε"
     return f"{attack_name(attack.label)}{said}, {attack.examples:,} images"
