@@ -96,6 +96,20 @@ def test_what_collapsed_is_left_out_as_in_the_papers_claims() -> None:
     assert max(found["confidence-fgsm-accuracy"].evidence.trains) == 2048
 
 
+def test_the_ceiling_is_judged_next_to_a_collapse_too() -> None:
+    """The cells of a batch size at which another momentum collapsed are those that come close to the ceiling."""
+    two = {"LR/BS": {"ratio": 0.00015625, "momentum": [0.0, 0.9]}}
+    of = table(batch_sizes=[64, 256, 512, 1024, 2048], seeds=[0, 1, 2, 3, 4], regimes=two)
+    share = np.where(of.batch_size == 2048, 1.5, 0.3)
+    made = of.filled(rng(8), log2_eigenvalue=of.at_ceiling(share), spread=0.1)
+    made.loc[(of.batch_size == 2048) & (made["momentum"] == 0.9), "status"] = "collapsed"
+    found = judged(of.explained(made))["ceiling-lr-bs"]
+    assert found.verdict == "contradicted"
+    assert "at batch size 2048" in found.evidence.unit
+    assert found.evidence.trains == (64, 256, 512, 1024, 2048)
+    assert "at 2048 5 of " in found.why
+
+
 def test_at_the_limit_it_is_rarely_decided() -> None:
     """One cell at the limit and the others far below is the hardest null for it; all there, against it."""
     of = table()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -27,7 +28,7 @@ from tfsgd.reporting.paper import (
     MIN_BATCH_SIZES,
     ZERO,
 )
-from tfsgd.reporting.ranges import Gather, where_it_trains
+from tfsgd.reporting.ranges import Gather, left_out, where_it_trains
 from tfsgd.reporting.statistics import Array, contrast, student_interval
 
 
@@ -35,7 +36,8 @@ def below_ceiling(regime: str) -> Gather:
     """In every cell of a regime λ1 is at most its ceiling, or just above; the metric is their ratio.
 
     An intersection-union test (Berger 1982) over the cells, whose error is their pooled spread over the seeds; that
-    some cell lies above is tested with Bonferroni's correction over the cells.
+    some cell lies above is tested with Bonferroni's correction over the cells. All cells that trained are judged, also
+    where others of their batch size did not: those next to a collapse are the ones that come close to their ceiling.
     """
 
     def evidence(cells: Cells, metric: Metric) -> Evidence:
@@ -54,6 +56,7 @@ def below_ceiling(regime: str) -> Gather:
             "effect": shown(metric, float(table.mean(0)[highest])),
             "floor": False,
         }
+        basis |= _where_cells_trained(cells, metric, regime, wanted)
         shortfall = shortfall_of(basis)
         if shortfall:
             return Described(reason=shortfall, **basis)
@@ -69,7 +72,15 @@ def below_ceiling(regime: str) -> Gather:
             **basis,
         )
 
-    return where_it_trains(evidence, of_regimes(regime))
+    return evidence
+
+
+def _where_cells_trained(cells: Cells, metric: Metric, regime: str, wanted: Sequence[Cell]) -> dict[str, Any]:
+    """Of a claim on each cell by itself: a cell is left out that did not train, and not its batch size."""
+    bad = cells.bad_trials(of_regimes(regime))
+    sizes = sorted({cell.batch_size for cell in wanted})
+    where = {"trains": tuple(sizes), "left_out": left_out(sizes, sizes, bad)} if bad else {}
+    return {"spoilt": cells.spoilt(metric, lambda cell: cell in wanted), **where}
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def where_it_trains(gather: Gather, concerns: Callable[[Cell], bool]) -> Gather:
         if not found:
             return replace(whole, spoilt=whole.spoilt or cells.spoilt(metric, concerns))
         sizes, best = max(found, key=lambda item: (item[1].batch_sizes, item[1].seeds))  # the first of equals
-        return replace(best, trains=tuple(sizes), left_out=_left_out(trained, sizes, bad))
+        return replace(best, trains=tuple(sizes), left_out=left_out(trained, sizes, bad))
 
     return evidence
 
@@ -60,8 +60,14 @@ def adjoining(trained: Iterable[int], bad: Iterable[int]) -> list[list[int]]:
     return [sizes for sizes in ranges if sizes]
 
 
-def _left_out(trained: Sequence[int], sizes: Sequence[int], bad: dict[int, Counter[str]]) -> str:
-    """What lies outside of the range and why: `at 4096 3 of 3 collapsed`."""
+def left_out(trained: Sequence[int], sizes: Sequence[int], bad: dict[int, Counter[str]]) -> str:
+    """What is left out and why: `at 4096 3 of 3 collapsed`.
+
+    Args:
+        trained: all batch sizes.
+        sizes: those that are judged.
+        bad: batch sizes at which trials diverged or collapsed, with how many of each status.
+    """
     said = []
     for size, counts in sorted(bad.items()):
         of_all = sum(counts.values())
