@@ -195,6 +195,8 @@ WRONG = [
     ({"quick": {"profile": "full"}}, "quick.profile: it is set by --quick"),
     ({"measures": "ful"}, "measures: expected standard or full, received 'ful'"),
     ({"measure": "full"}, "measure: unknown key; did you mean 'measures'?"),
+    ({"momentum": 0.9}, "momentum: unknown key; did you mean 'regimes.NAME.momentum'?"),
+    ({"every_epochs": 5}, "every_epochs: unknown key; did you mean 'hessian.every_epochs'?"),
     ({"regimes": {"C": {"cosine": True, "momentum": [0.0]}}}, "regimes.C.cosine: unknown key; expected one of learning_rate, ratio,"),
     ({"quik": {}}, "quik: unknown key; did you mean 'quick'?"),
     ({"hessian": {"quick": 1}}, "hessian.quick: unknown key"),

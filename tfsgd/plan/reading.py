@@ -190,13 +190,23 @@ def _problem(item: dict[str, Any]) -> str:
     problem = expectation(item)
     if item["type"] == "extra_forbidden":
         others = [allowed for allowed in _allowed_keys(item["loc"][:-1]) if allowed != location[-1]]
-        return f"{key}: {problem}{known_keys(location[-1], others)}"
+        return f"{key}: {problem}{_below_a_block(location) or known_keys(location[-1], others)}"
     if item["type"] == "missing":
         return f"{key}: {problem}"
     if item["type"] == "value_error":
         separator = "." if re.match(r"[\w./-]+: ", problem) else ": "
         return f"{key}{separator if key else ''}{problem}"
     return f"{key}: {problem}, received {shown(item['input'])}"
+
+
+def _below_a_block(location: list[str]) -> str:
+    """Where a key belongs that was given at the top, such as `momentum`."""
+    if len(location) > 1 or location[0] in ("attack", "measure"):  # which are near to blocks of the top
+        return ""
+    for block in (("regimes", "NAME"), ("attacks", "NAME"), ("hessian",), ("budget",), ("snapshots",)):
+        if location[0] in _allowed_keys(block):
+            return f"; did you mean '{'.'.join((*block, location[0]))}'?"
+    return ""
 
 
 def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
