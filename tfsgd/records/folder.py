@@ -98,6 +98,9 @@ class LogFolder:
         (folder / "failure.json").unlink(missing_ok=True)
         return folder / "record.json"
 
+    def has_record(self, trial: Trial) -> bool:
+        return is_there(self.trial_path(trial) / "record.json")
+
     def has_ended(self, trial: Trial) -> bool:
         """Whether a trial has left a record or a failure."""
         return any((self.trial_path(trial) / name).exists() for name in ("record.json", "failure.json"))

@@ -16,7 +16,6 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from typing_extensions import Self
 
@@ -25,6 +24,7 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.dialect import counted
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
+from tfsgd.sweeping.remaining import Remaining
 
 WIDE = 150  # columns of a log file, where nothing tells how wide a reader's window is
 QUIET_SECONDS = 30  # between two lines about the same trial in a log file
@@ -84,26 +84,26 @@ class Display:
 
     def __init__(self, trials: list[Trial], experiment: Experiment, logs: LogFolder, output: Console) -> None:
         self._experiment = experiment
-        self._trials = len(trials)
-        self._epochs = sum(map(self._epochs_of, trials))
+        self._trials = trials
         self._logs = logs
         self._output = output
         self._under_way: dict[str, int] = {}  # epochs done, by trial
         self._rows: dict[str, TaskID] = {}
         self._ended = 0
         self._epochs_ended = 0
-        self._head_start = 0  # epochs that an earlier run has trained
-        self._trains = False  # whether any trial is trained here, and not only measured
         self._last_line: dict[str, float] = {}
         self._bars = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[doing]}"),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+            TimeElapsedColumn(), TextColumn("{task.fields[left]}"),
             console=output, disable=not output.is_terminal, transient=True,
         )  # fmt: skip
-        self._all = self._bars.add_task("all epochs", total=self._epochs, doing="")
+        self._all = self._bars.add_task(
+            "all epochs", total=sum(map(self._epochs_of, trials)), doing="", left=""
+        )
 
     def __enter__(self) -> Self:
-        self._began = time.monotonic()
+        recorded = {trial.name for trial in self._trials if self._logs.has_record(trial)}
+        self._remaining = Remaining(self._trials, self._epochs_of, recorded)
         self._bars.start()
         return self
 
@@ -115,30 +115,33 @@ class Display:
     def progress(self, trial: Trial, epochs_done: int, doing: str) -> None:
         name, epochs = trial.name, self._epochs_of(trial)
         if name not in self._rows:
-            self._rows[name] = self._bars.add_task(name, total=epochs, doing="")
-            self._head_start += max(epochs_done - 1, 0)
+            self._rows[name] = self._bars.add_task(name, total=epochs, doing="", left="")
         self._under_way[name] = epochs_done
-        self._trains |= epochs_done < epochs
-        self._bars.update(self._rows[name], completed=epochs_done, doing=doing)
+        self._remaining.reached(trial, epochs_done)
+        self._bars.update(
+            self._rows[name], completed=epochs_done, doing=doing, left=_left(self._remaining.of(name))
+        )
         self._count()
         if not self._output.is_terminal and time.monotonic() - self._last_line.get(name, 0) > QUIET_SECONDS:
             self._last_line[name] = time.monotonic()
-            self._line(
-                f"{name} epoch {epochs_done} of {epochs}, {doing}, about {duration(self._seconds_left())} left"
-            )
+            left = _left(self._remaining.seconds())
+            self._line(f"{name} epoch {epochs_done} of {epochs}, {doing}, {left}")
 
     def ended(self, trial: Trial, outcome: str) -> None:
         self._ended += 1
+        self._remaining.ended(trial)
         self._epochs_ended += self._epochs_of(trial)
         self._under_way.pop(trial.name, None)
         if trial.name in self._rows:
             self._bars.remove_task(self._rows.pop(trial.name))
         self._count()
         self._line(f"{trial.name} {outcome}")
-        if self._ended == 1 and self._trials > 1:
+        count = len(self._trials)
+        if self._ended == 1 and count > 1:
             size = sum(f.stat().st_size for f in self._logs.trial_path(trial).rglob("*") if f.is_file())
+            left = duration(self._remaining.seconds())
             self._line(
-                f"expect about {duration(self._seconds_left())} and {size * self._trials / 1e6:.0f} MB for the {counted(self._trials, 'trial')}"
+                f"expect about {left} and {size * count / 1e6:.0f} MB for the {counted(count, 'trial')}"
             )
 
     def _epochs_of(self, trial: Trial) -> int:
@@ -147,21 +150,17 @@ class Display:
     def _count(self) -> None:
         self._bars.update(
             self._all,
-            completed=self._epochs_done(),
-            doing=f"{self._ended} of {counted(self._trials, 'trial')}",
+            completed=self._epochs_ended + sum(self._under_way.values()),
+            doing=f"{self._ended} of {counted(len(self._trials), 'trial')}",
+            left=_left(self._remaining.seconds()),
         )
 
-    def _epochs_done(self) -> int:
-        return self._epochs_ended + sum(self._under_way.values())
-
-    def _seconds_left(self) -> float:
-        if not self._trains:
-            return (time.monotonic() - self._began) * (self._trials - self._ended) / max(self._ended, 1)
-        done = self._epochs_done()
-        return (time.monotonic() - self._began) * (self._epochs - done) / max(done - self._head_start, 1)
-
     def _line(self, text: str) -> None:
-        self._output.print(f"[{self._ended} of {self._trials}] {text}", soft_wrap=True)
+        self._output.print(f"[{self._ended} of {len(self._trials)}] {text}", soft_wrap=True)
+
+
+def _left(seconds: float) -> str:
+    return f"about {duration(seconds)} left"
 
 
 def duration(seconds: float) -> str:
