@@ -278,13 +278,13 @@ def in_words(value: float, number: bool = False) -> str:
 def batch_axis(axes: Axes, lines: Sequence[Line], crowded: bool = False) -> None:
     sizes = batch_sizes_of(lines)
     axes.set_xscale("log", base=2)
-    ticks = [float(b) for b in sizes]
-    if len(sizes) == 1:  # one label is no scale
-        ticks = [sizes[0] / 2, sizes[0], 2 * sizes[0]]
+    alone = [sizes[0] / 2, sizes[0], 2 * sizes[0]]  # one label is no scale
+    ticks = sizes if len(sizes) > 1 else alone
+    room = max(1.35, (ticks[-1] / ticks[0]) ** 0.1)  # for the outermost markers
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.set_xlim(ticks[0] / 1.35, ticks[-1] * 1.35)
+    axes.set_xlim(ticks[0] / room, ticks[-1] * room)
     axes.set_xlabel("batch size")
     if len(ticks) > (3 if crowded else 6):
         axes.tick_params(axis="x", labelrotation=45 if not crowded else 60)
