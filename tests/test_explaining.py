@@ -135,6 +135,39 @@ def test_quartiles_that_are_not_reached_are_said_to_lie_above(drawn: dict[str, D
     assert (row["lower quartile"], row["median"], row["upper quartile"]) == ("0.01", "0.03", "above 0.1")
 
 
+def test_an_attack_that_searches_the_smallest_epsilon_is_shown_by_it(drawn: dict[str, Drawing]) -> None:
+    """Its accuracy at the largest ε that it tries is the same for all, and no line leads there from ε = 0."""
+    assert [name for name in drawn if "minimal" in name] == [
+        "curvature-minimal",
+        "smallest-minimal-0.1",
+        "smallest-minimal-0.1-momentum-lr",
+        "smallest-minimal-0.1-momentum-lrbs",
+    ]
+    points = [text for texts in drawn["curvature-minimal"].hover.values() for text in texts]
+    assert any(text.endswith("median smallest ε 0.03") for text in points)
+    curves = {row["curve"] for row in drawn["smallest-minimal-0.1-momentum-lr"].values}
+    assert curves == {"momentum 0", "momentum 0.2", "momentum 0.5", "momentum 0.9"}
+
+
+def test_a_regime_without_the_papers_momentum_is_shown_at_its_smallest(tmp_path: Path) -> None:
+    regimes = {
+        "LR": {"learning_rate": 0.01, "momentum": [0.5, 0.9]},
+        "LR/BS": {"ratio": 0.0001, "momentum": [0.9]},
+    }
+    folder = write_sweep(
+        tmp_path / "s", experiment(**GRID | {"regimes": regimes, "curvature": {}}), explained
+    )
+    [study] = read_studies([folder])
+    drawings, undrawn = draw(study)
+    named = {drawing.name: drawing for drawing in drawings}
+    assert "regimes-fgsm-other-epsilon" in named
+    lines = {row["curve"] for row in named["regimes-fgsm-other-epsilon"].values}
+    assert lines == {"LR (momentum 0.5)", "LR/BS (momentum 0.9)"}
+    assert "edge" in named
+    assert not [drawing.title for drawing in drawings if drawing.title.startswith("As Figs.")]
+    assert "Figs. 1-6 (the regimes): they need LR or LR/BS at momentum 0, or Benchmark at 0.9" in undrawn
+
+
 def test_rank_correlations_find_what_orders_the_accuracy(drawn: dict[str, Drawing]) -> None:
     """Over the cells the median ε and, falling, the confidence have one order by construction."""
     rows = {row["measure and accuracy"]: row for row in drawn["correlations"].values}

@@ -15,7 +15,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 from tfsgd.reporting.curves import (
     View,
     any_fails,
-    at,
     batch_caption,
     curve_of,
     fails,
@@ -24,6 +23,7 @@ from tfsgd.reporting.curves import (
     place,
     regime_lines,
     ring,
+    under,
 )
 from tfsgd.reporting.drawing import (
     DASHES,
@@ -134,21 +134,35 @@ def _epsilon_axis(axes: Axes, epsilons: Sequence[float]) -> None:
 
 
 def curvature_figures(study: Study) -> Made:
-    """λ1 against adversarial accuracy, one point a trial."""
+    """λ1 against adversarial accuracy, and against the smallest epsilon, one point a trial."""
     if not study.attacks:
         yield "λ1 against adversarial accuracy: no trial was attacked"
     for attack, epsilons in study.epsilons.items():
-        yield _accuracy_against_curvature(study, attack, epsilons)
+        views = {
+            f"ε = {e:g}" + (" (the paper's)" if e == study.paper_epsilon else ""): under(attack, e)
+            for e in epsilons
+        }
+        yield _against_curvature(study, f"{attack_name(attack)} accuracy", views)
+    for attack, bound in study.searched:
+        column = f"{attack_column(attack, bound)}_median"
+        view = View(column, "median smallest ε", attack=attack, share=False)
+        yield _against_curvature(
+            study, f"the smallest ε ({attack_name(attack)})", {f"up to ε = {bound:g}": view}
+        )
 
 
-def _accuracy_against_curvature(study: Study, attack: str, epsilons: Sequence[float]) -> Drawing:
-    columns = min(2, len(epsilons))
-    rows = math.ceil(len(epsilons) / columns)
+def _against_curvature(study: Study, what: str, views: Mapping[str, View]) -> Drawing:
+    """A panel a view, under its title; all are of one attack."""
+    attack, is_share = (
+        {getattr(view, name) for view in views.values()}.pop() for name in ("attack", "share")
+    )
+    columns = min(2, len(views))
+    rows = math.ceil(len(views) / columns)
     figure = Figure(figsize=(WIDTH, 1.0 + 2.5 * rows), layout="constrained")
     many = len(study.trials) > MANY_TRIALS
     caption = (
         f"One point a {'cell, the mean over its seeds' if many else 'trial'}, every regime and momentum; what "
-        "belongs to two regimes has the first one's colour. All panels have one range of accuracy. "
+        f"belongs to two regimes has the first one's colour.{' All panels have one range of accuracy.' * is_share} "
         "If λ1 explained robustness, the points would fall from left to right within every colour."
     )
     if study.trials["undertrained"].any():
@@ -157,19 +171,18 @@ def _accuracy_against_curvature(study: Study, attack: str, epsilons: Sequence[fl
         caption += " Crosses at the left edge: collapsed, whatever their λ1."
     if any_fails(study.trials, [attack]):
         caption += " Rings: the trial fails a check of its robustness (see the table of trials)."
-    title = f"λ1 against {attack_name(attack)} accuracy, {place(study)}"
-    drawing = Drawing(f"curvature-{file_name(attack)}", title, caption, figure)
+    drawing = Drawing(f"curvature-{file_name(attack)}", f"λ1 against {what}, {place(study)}", caption, figure)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     looks = Looks.of(study)
-    for axes, epsilon in zip(panels, epsilons, strict=False):
-        _curvature_points(drawing, axes, looks, attack, epsilon)
-        axes.set_title(f"ε = {epsilon:g}" + (" (the paper's)" if epsilon == study.paper_epsilon else ""))
-    for axes in panels[: len(epsilons)]:  # once all are drawn: a range that is set takes no more points in
-        percent_axis(axes, "accuracy")
+    for axes, (name, view) in zip(panels, views.items(), strict=False):
+        _curvature_points(drawing, axes, looks, view)
+        axes.set_title(name)
+    for axes in panels[: len(views)]:  # once all are drawn: a range that is set takes no more points in
+        percent_axis(axes, "accuracy") if is_share else axes.set(ylabel="median smallest ε")
         eigenvalue_axis(axes, "x")
-        if axes not in panels[len(epsilons) - columns :]:
+        if axes not in panels[len(views) - columns :]:
             axes.set_xlabel("")
-    for axes in panels[len(epsilons) :]:
+    for axes in panels[len(views) :]:
         axes.set_visible(False)
     figure_key(figure, [*looks.key(), *marks(study.trials, [attack])], 4)
     return drawing
@@ -205,10 +218,10 @@ class Looks:
         ]
 
 
-def _curvature_points(drawing: Drawing, axes: Axes, looks: Looks, attack: str, epsilon: float) -> None:
-    column = attack_column(attack, epsilon)
+def _curvature_points(drawing: Drawing, axes: Axes, looks: Looks, view: View) -> None:
+    column = view.column
     shown = looks.trials[looks.trials["eigenvalue"] > 0].dropna(subset=[column])
-    doubtful = shown[fails(shown, attack) & (shown["status"] == "completed")]
+    doubtful = shown[fails(shown, view.attack) & (shown["status"] == "completed")]
     ring(axes, list(zip(doubtful["eigenvalue"], doubtful[column], strict=True)))
     shown = shown.assign(who=[f"seed {seed}" for seed in shown["seed"]])
     if len(looks.trials) > MANY_TRIALS:
@@ -216,7 +229,7 @@ def _curvature_points(drawing: Drawing, axes: Axes, looks: Looks, attack: str, e
     alike = ["regime", "momentum", "undertrained", shown["status"] != "completed"]
     for (regime, momentum, undertrained, is_bad), rows in shown.groupby(alike):
         colour = looks.colours[regime]
-        texts = [_said(row, at(attack, epsilon), column) for row in rows.to_dict("records")]
+        texts = [_said(row, view) for row in rows.to_dict("records")]
         axes.plot(
             [0.0] * len(rows) if is_bad else rows["eigenvalue"],
             rows[column],
@@ -231,10 +244,10 @@ def _curvature_points(drawing: Drawing, axes: Axes, looks: Looks, attack: str, e
         )
 
 
-def _said(row: Mapping[Any, Any], what: str, column: str) -> str:
+def _said(row: Mapping[Any, Any], view: View) -> str:
     return (
         f"{row['regime']}, batch size {row['batch_size']}, momentum {row['momentum']:g}, {row['who']}: "
-        f"λ1 {row['eigenvalue']:.3g}, {what} {in_words(row[column])}"
+        f"λ1 {row['eigenvalue']:.3g}, {view.what} {view.words(row[view.column])}"
     )
 
 

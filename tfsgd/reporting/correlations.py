@@ -84,11 +84,7 @@ def measures_of(study: Study, rows: pd.DataFrame) -> dict[str, str]:
         for m in record.measurements
         if m.kind == "curvature" and m.label != HESSIAN
     }
-    smallest = {
-        f"{attack_column(*key)}_median": f"median ε ({key[0]})"
-        for key in study.attacks
-        if f"{attack_column(*key)}_median" in rows
-    }
+    smallest = {f"{attack_column(*key)}_median": f"median ε ({key[0]})" for key in study.searched}
     known = list(KNOWN.items())
     measures = dict([*known[:2], *sorted(curvature.items()), *known[2:], *smallest.items()])
     return {

@@ -35,19 +35,31 @@ from tfsgd.reporting.studies import Study
 
 
 def regime_lines(study: Study) -> list[Line]:
-    """A line for every regime, at the momentum of the paper's figures; the paper's regimes come first."""
+    """A line for every regime, at the momentum of the paper's figures; the paper's regimes come first.
+
+    A regime that was not trained at that momentum, or is not the paper's, is shown at its smallest one.
+    """
     regimes = regimes_of(study.trials)
     rows = curves(study.trials, regimes)
     lines = []
     for i, (regime, kind, colour) in enumerate(in_colour(regimes)):
         here = rows[rows["regime"] == regime.name]
-        momentum = BASE_MOMENTUM[kind] if kind else float(here["momentum"].min())
-        here = here[here["momentum"] == momentum]
-        if len(here):
-            lines.append(
-                Line(f"{regime.name} (momentum {momentum:g})", colour, MARKERS[i % len(MARKERS)], here)
-            )
+        momenta = sorted(here["momentum"].unique())
+        if momenta:
+            momentum = BASE_MOMENTUM[kind] if kind and BASE_MOMENTUM[kind] in momenta else momenta[0]
+            label = f"{regime.name} (momentum {momentum:g})"
+            lines.append(Line(label, colour, MARKERS[i % len(MARKERS)], here[here["momentum"] == momentum]))
     return lines
+
+
+def is_as_the_paper(study: Study) -> bool:
+    """Whether a regime of the paper was trained at the momentum of its figures."""
+    regimes = paper_regimes(regimes_of(study.trials))
+    rows = curves(study.trials, list(regimes.values()))
+    momenta = [
+        (rows[rows["regime"] == r.name]["momentum"], BASE_MOMENTUM[kind]) for kind, r in regimes.items()
+    ]
+    return any((there == base).any() for there, base in momenta)
 
 
 def in_colour(regimes: Sequence[Regime]) -> list[tuple[Regime, str, str]]:
@@ -77,6 +89,11 @@ def momentum_lines(study: Study, kind: str) -> list[Line]:
         )
         for i, m in enumerate(momenta)
     ]
+
+
+def momentum_stem(kind: str) -> str:
+    """Of the names of figures of one regime's momenta."""
+    return f"momentum-{kind.lower().replace('/', '')}"
 
 
 def place(study: Study) -> str:

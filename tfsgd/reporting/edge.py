@@ -15,6 +15,7 @@ from tfsgd.reporting.curves import (
     curve_of,
     marks,
     momentum_lines,
+    momentum_stem,
     place,
     regime_lines,
 )
@@ -54,7 +55,7 @@ def edge_figures(study: Study) -> Made:
     for kind in ("LR", "LR/BS"):
         lines = momentum_lines(study, kind)
         if len(lines) > 1:
-            name = f"edge-momentum-{kind.lower().replace('/', '')}"
+            name = f"edge-{momentum_stem(kind)}"
             yield _against_ceiling(lines, name, f"λ1 and its ceiling, {place(study)}: momenta of {kind}")
     yield from _ratios(study)
 

@@ -10,7 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tfsgd.records.record import Record
-from tfsgd.reporting.curves import View, batch_caption, curve_of, legend, place, regime_lines
+from tfsgd.reporting.curves import (
+    View,
+    batch_caption,
+    curve_of,
+    legend,
+    momentum_lines,
+    momentum_stem,
+    place,
+    regime_lines,
+)
 from tfsgd.reporting.drawing import (
     INK,
     PAPER,
@@ -28,7 +37,7 @@ from tfsgd.reporting.drawing import (
     percent_axis,
     set_apart,
 )
-from tfsgd.reporting.paper import attack_name
+from tfsgd.reporting.paper import MOMENTUM_FIGURES, attack_name
 from tfsgd.reporting.rows import attack_column
 from tfsgd.reporting.statistics import Array
 from tfsgd.reporting.studies import Study
@@ -138,12 +147,15 @@ QUARTILES = ("lower_quartile", "median", "upper_quartile")
 def smallest_epsilon_figures(study: Study) -> Made:
     """Median and quartiles, over the images, of the smallest ε that breaks each."""
     lines = regime_lines(study)
-    found = [key for key in study.attacks if f"{attack_column(*key)}_median" in study.trials]
-    if not found or not lines:
+    if not study.searched or not lines:
         yield "The smallest ε for each image: it was not measured (attacks: minimal)"
         return
-    for attack, bound in found:
-        yield _smallest(study, lines, attack, bound)
+    for key in study.searched:
+        yield _smallest(study, lines, key)
+        for kind in MOMENTUM_FIGURES:
+            several = momentum_lines(study, kind)
+            if len(several) > 1:
+                yield _smallest(study, several, key, kind)
 
 
 @dataclass(frozen=True)
@@ -163,11 +175,16 @@ class _Quartiles:
         return cls(int(cell["batch_size"].iloc[0]), len(cell), *means)
 
 
-def _smallest(study: Study, lines: Sequence[Line], attack: str, bound: float) -> Drawing:
+def _smallest(study: Study, lines: Sequence[Line], key: tuple[str, float], momenta_of: str = "") -> Drawing:
+    attack, bound = key
     stem = attack_column(attack, bound)
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
-    title = f"Smallest ε that breaks an image, {place(study)}, {attack_name(attack)} up to ε = {bound:g}"
-    drawing = Drawing(f"smallest-{file_name(attack)}-{bound:g}", title, "", figure)
+    whose = f"momenta of {momenta_of}, " if momenta_of else ""
+    title = (
+        f"Smallest ε that breaks an image, {whose}{place(study)}, {attack_name(attack)} up to ε = {bound:g}"
+    )
+    name = f"smallest-{file_name(attack)}-{bound:g}"
+    drawing = Drawing(f"{name}-{momentum_stem(momenta_of)}" if momenta_of else name, title, "", figure)
     axes = figure.subplots()
     censored = hollow = False
     for line, shift in set_apart(lines):

@@ -18,8 +18,10 @@ from tfsgd.reporting.curves import (
     NATURAL,
     batch_caption,
     curve_of,
+    is_as_the_paper,
     legend,
     momentum_lines,
+    momentum_stem,
     place,
     regime_lines,
     under,
@@ -54,12 +56,14 @@ def draw(study: Study, done: Callable[[Drawing], None] = lambda drawing: None) -
 
 def regimes_figures(study: Study) -> Made:
     """Figs. 1-6 (FGSM) and 15-22 (PGD): the regimes, LR and LR/BS at momentum 0, Benchmark at 0.9."""
-    lines = regime_lines(study)
+    lines, numbers = regime_lines(study), REGIME_FIGURES
+    if not is_as_the_paper(study):
+        for missing in numbers.values():
+            yield f"{missing} (the regimes): they need LR or LR/BS at momentum 0, or Benchmark at 0.9"
+        numbers = {}
     if not lines:
-        for numbers in REGIME_FIGURES.values():
-            yield f"{numbers} (the regimes): they need LR or LR/BS at momentum 0, or Benchmark at 0.9"
         return
-    yield from _under_every_attack(study, lines, REGIME_FIGURES, "regimes", "the regimes")
+    yield from _under_every_attack(study, lines, numbers, "regimes", "the regimes")
     if study.paper_epsilon not in {epsilon for _, epsilon in study.attacks}:
         title = f"The regimes, {place(study)}: natural accuracy and λ1"
         yield replace(_accuracy_and_curvature(lines, "", {}, "regimes-natural", title), first=True)
@@ -74,8 +78,7 @@ def momentum_figures(study: Study) -> Made:
             named = " and ".join(number.removeprefix("Figs. ") for number in numbers.values())
             yield f"Figs. {named} (momenta of {kind}): they need two momenta, found {found}"
             continue
-        stem = f"momentum-{kind.lower().replace('/', '')}"
-        yield from _under_every_attack(study, lines, numbers, stem, f"momenta of {kind}")
+        yield from _under_every_attack(study, lines, numbers, momentum_stem(kind), f"momenta of {kind}")
 
 
 # Against the batch size

@@ -26,7 +26,7 @@ from tfsgd.records.files import from_json
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.ledger import labelled_now
 from tfsgd.records.record import Record
-from tfsgd.reporting.rows import Row, alike, attacks_of, snapshots_of, table_of
+from tfsgd.reporting.rows import Row, alike, attack_column, attacks_of, snapshots_of, table_of
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,21 @@ class Study:
 
     @property
     def epsilons(self) -> dict[str, list[float]]:
-        """Attack -> every epsilon at which it was measured in some trial; both in order."""
+        """Attack -> every epsilon at which it was measured in some trial; both in order; without those of `searched`."""
         found: dict[str, list[float]] = {}
+        searched = self.searched
         for attack, epsilon in self.attacks:
-            found.setdefault(attack, []).append(epsilon)
+            if (attack, epsilon) not in searched:
+                found.setdefault(attack, []).append(epsilon)
         return found
+
+    @property
+    def searched(self) -> list[tuple[str, float]]:
+        """The attacks that search each image's smallest epsilon, with the largest that they try.
+
+        They are told by what they find: next to no image holds out at the largest.
+        """
+        return [key for key in self.attacks if f"{attack_column(*key)}_median" in self.trials]
 
 
 # Reading
