@@ -183,6 +183,12 @@ class Record(Part, Measured):
         """What was measured on each network of the trial: the trained one, then the snapshots that were reached."""
         return self, *(snapshot for snapshot in self.snapshots if snapshot.epoch is not None)
 
+    @property
+    def cost(self) -> float:
+        """Seconds of the training, and of all that was measured on its networks."""
+        found = (m.seconds or 0.0 for network in self.networks for m in network.measurements)
+        return sum(self.seconds.values()) + sum(found)
+
     def missing(self, requests: Sequence[Request]) -> list[Request]:
         """Those that are not measured yet on the trained network; on a diverged one there is nothing to measure."""
         return [] if self.status == "diverged" else super().missing(requests)

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from tfsgd.plan.dialect import counted
 from tfsgd.reporting.claims import GROUPS, Claim
@@ -123,7 +124,7 @@ def advice_of(study: Study, judgements: Sequence[Judgement]) -> Advice:
 
 
 def _advice(study: Study, lacking: str, what: str, options: list[str], trials: int) -> Advice:
-    seconds = sum(study.trials[f"seconds_{key}"].mean() for key in ("train", "attacks", "hessian"))
+    seconds = fmean(record.cost for record in study.records)
     folder, here = study.folders[0], Path.cwd()
     folder = folder.relative_to(here) if folder.is_relative_to(here) else folder
     logs = [] if folder.parent == Path("logs") else ["--logs", str(folder.parent)]

@@ -164,7 +164,7 @@ def provenance_of(study: Study) -> list[str]:
     origins = [record.provenance for record in study.records]
     commits = sorted({origin.git_commit or "unknown" for origin in origins})
     devices = sorted({f"{o.device}, {counted(o.threads, 'thread')}" for o in origins})
-    hours = sum(study.trials[f"seconds_{key}"].sum() for key in ("train", "attacks", "hessian")) / 3600
+    hours = sum(record.cost for record in study.records) / 3600
     versions = ", ".join(f"{name} {version}" for name, version in origins[0].versions.items())
     attacks = dict.fromkeys(_attack_said(a) for record in study.records for a in record.attacks)
     tops = dict.fromkeys(

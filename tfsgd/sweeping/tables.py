@@ -55,7 +55,7 @@ def what_is_left(trials: Sequence[Trial], done: Sequence[Record], experiment: Ex
     """How many trials have a record there, how long the others may take, and what is to be measured on those."""
     if not done:
         return f"none of {counted(len(trials), 'trial')} has a record in {where} yet"
-    left, seconds = len(trials) - len(done), sum(map(_seconds, done)) / len(done)
+    left, seconds = len(trials) - len(done), sum(r.cost for r in done) / len(done)
     more = (
         f"; the other {left} take one worker about {duration(left * seconds)}, as those did" if left else ""
     )
@@ -114,7 +114,7 @@ def _results(
         unsure |= any(m.kind == "curvature" and not m.values["converged"] for m in found if m)
         table.add_row(
             " = ".join(trial.regimes), str(s.batch_size), str(s.momentum), f"{s.learning_rate:g}", str(trial.seed),
-            *map(_shown, found), duration(_seconds(record)), record.status,
+            *map(_shown, found), duration(record.cost), record.status,
         )  # fmt: skip
     said = []
     if unsure:
@@ -123,11 +123,6 @@ def _results(
         said.append(f"{counted(left_out, 'more column')}: python -m tfsgd.report writes all into records.csv")
     table.caption = "; ".join(said) or None
     return table
-
-
-def _seconds(record: Record) -> float:
-    """What a trial has taken."""
-    return sum(record.seconds.values()) + sum(m.seconds or 0 for m in record.measurements)
 
 
 def _shown(found: Measurement | None) -> str:
