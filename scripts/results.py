@@ -4,7 +4,6 @@ A page says which: what stands between `<!-- networks of NAME -->` and `<!-- end
 `docs/results/NAME`. `tests/test_results.py` holds the pages to it.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ import pandas as pd
 
 from scripts.findings import contrast, findings
 from scripts.spans import counted, trials
-from scripts.words import effect, elsewhere, said, verdict_and_number
+from scripts.updates import beside, judged, updates
+from scripts.words import claims, effect, elsewhere, said, table, verdict_and_number
 from tfsgd.measures.spec import Measurement
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record
@@ -47,6 +47,7 @@ METRICS = {
     "PGD at ε = 0.1, points": ("pgd-accuracy", 0.1),
     "λ1, factor": ("eigenvalue", None),
 }
+SHORT = ("fgsm_0.1", "fgsm_0.3", "pgd_0.02", "pgd_0.05", "pgd_0.1", "pgd_0.3")  # where there are more
 SHOWN = {None: (None,), "fgsm": (0.1, 0.3), "pgd": (0.1, 0.3)}  # the epsilons in the tables
 
 
@@ -85,9 +86,9 @@ def scale(folder: Path) -> Iterator[str]:
     [study] = read_studies([folder])
     t, record = study.trials, next(LogFolder(folder).records())
     pgd = next(m for m in record.measurements if m.label == "pgd")
-    hours = t[["seconds_train", "seconds_attacks", "seconds_hessian"]].sum().sum() / 3600
+    hours = sum(record.cost for record in study.records) / 3600
     yield (
-        f"{study.title}: {len(t)} networks, {t.epochs.iloc[0]} epochs, {t.train_examples.iloc[0]:,} training images, "
+        f"{study.title}: {len(t)} networks, {study.length}, {t.train_examples.iloc[0]:,} training images, "
         f"{counted(t.seed, 'seed')}; PGD with {pgd.settings['steps']} steps on {pgd.examples:,} test images, λ1 on "
         f"{t.hessian_examples.iloc[0]:,.0f} training images. {hours:.1f} hours of a thread in all, on processors that had other "
         f"work as well ({'; '.join(sorted(set(t.device)))}). Commit and processor are in each record."
@@ -97,9 +98,8 @@ def scale(folder: Path) -> Iterator[str]:
 def networks(folder: Path) -> Iterator[str]:
     """Accuracies and λ1, a row a network."""
     t = trials(folder)
-    shown = [
-        name for name in ("fgsm_0.1", "fgsm_0.3", "pgd_0.02", "pgd_0.05", "pgd_0.1", "pgd_0.3") if name in t
-    ]
+    attacked_at = [name for name in map(str, t) if re.fullmatch(r"(fgsm|pgd)_[\d.]+", name)]
+    shown = [name for name in SHORT if name in t] if set(SHORT) <= set(attacked_at) else attacked_at
     head = [
         "train",
         "test",
@@ -174,12 +174,15 @@ class Column:
     epsilon: float | None = None
     error: str = ""  # the key of what stands in brackets behind it
     examples: int | None = None
+    mode: str = ""  # that was asked for; empty: any
 
     def found(self, record: Record) -> Measurement | None:
         same = [
             m
             for m in record.measurements
-            if (m.label, m.epsilon) == (self.label, self.epsilon) and self.examples in (None, m.examples)
+            if (m.label, m.epsilon) == (self.label, self.epsilon)
+            and self.examples in (None, m.examples)
+            and self.mode in ("", m.settings.get("mode"))
         ]
         return max(
             (m for m in same if m.values.get(self.key) is not None), key=lambda m: m.examples, default=None
@@ -203,10 +206,13 @@ MEASURES = {
     "noise 0.05": Column("noise", "accuracy", ".3f", 0.05),
     "APGD 0.05": Column("apgd", "accuracy", ".3f", 0.05),
     "Square 0.05": Column("square", "accuracy", ".3f", 0.05, examples=200),
+    "APGD 0.01": Column("apgd", "accuracy", ".3f", 0.01),
+    "Square 0.01": Column("square", "accuracy", ".3f", 0.01),
     "noise 0.3": Column("noise", "accuracy", ".3f", 0.3),
     "APGD 0.3": Column("apgd", "accuracy", ".3f", 0.3),
     "Square 0.3": Column("square", "accuracy", ".3f", 0.3, examples=200),
     "tr H (s.e.)": Column("trace", "value", ".0f", error="error"),
+    "λ1 in training mode": Column("extremes", "value", ".1f", mode="training"),
     "lowest eigenvalue": Column("extremes", "lowest", ".1f"),
     "batch sharpness (s.e.)": Column("batch_sharpness", "value", ".1f", error="error"),
     "gradient noise scale (s.e.)": Column("gradient_noise", "value", ",.0f", error="error"),
@@ -214,22 +220,8 @@ MEASURES = {
 }
 
 
-def claims(folder: Path) -> list[dict[str, Any]]:
-    """The judged claims of a report."""
-    [study] = json.loads((folder / "report" / "claims.json").read_text())
-    return list(study["claims"])
-
-
 def setting(row: Any) -> list[str]:
     return [" = ".join(row.regimes), str(row.batch_size), f"{row.momentum:g}", str(row.seed)]
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
-    columns = [*head]
-    yield f"| {' | '.join(columns)} |"
-    yield "|" + "---|" * len(columns)
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
 
 
 WRITERS: dict[str, Callable[[Path], Iterator[str]]] = {
@@ -240,6 +232,9 @@ WRITERS: dict[str, Callable[[Path], Iterator[str]]] = {
     "verdicts": verdicts,
     "findings": findings,
     "contrast": contrast,
+    "updates": updates,
+    "beside": beside,
+    "judged": judged,
 }
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""A judged claim of `claims.json` in the words of README.md and docs/results."""
+"""A judged claim of `claims.json` in the words of README.md and docs/results, and their tables."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 VERDICTS = {  # by what the paper expects of the claim for this data set and network; None: it does not make it
@@ -9,6 +11,12 @@ VERDICTS = {  # by what the paper expects of the claim for this data set and net
     None: {"supported": "holds", "contradicted": "does not hold"},
 }
 COUNTER = {"supported": "not as Section 3.2 says of this network", "contradicted": "the opposite, as Section 3.2 says of this network"}  # fmt: skip
+
+
+def claims(folder: Path) -> list[dict[str, Any]]:
+    """The judged claims of a report."""
+    [study] = json.loads((folder / "report" / "claims.json").read_text())
+    return list(study["claims"])
 
 
 def said(claim: dict[str, Any]) -> str:
@@ -47,3 +55,12 @@ def verdict_and_number(claim: dict[str, Any]) -> str:
     decided = claim["verdict"] in ("supported", "contradicted")
     lines = (f"**{said(claim)}**" if decided else said(claim), number(claim))
     return "<br>".join(line for line in lines if line)
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    """A table of Markdown."""
+    columns = [*head]
+    yield f"| {' | '.join(columns)} |"
+    yield "|" + "---|" * len(columns)
+    for row in rows:
+        yield f"| {' | '.join(row)} |"

@@ -99,7 +99,7 @@ def test_a_training_has_the_same_bits_while_somebody_draws(splits: Splits, tmp_p
 
 def test_a_committed_record_is_still_what_is_found(splits: Splits, tmp_path: Path) -> None:
     """The loss of the first epoch with all images, in the order of sums of whatever processor this is."""
-    path = Path("docs/results/fmnist_stdcnn-10-epochs/trials/lr/b1024-m0.9-s0/record.json")
+    path = Path("docs/results/fmnist_stdcnn-seeds/trials/lr/b1024-m0.9-s0/record.json")
     recorded = json.loads(path.read_text())["history"]["loss"][0]
     changes = {"epochs": 1, "batch_sizes": [1024], "train_examples": None}
     trained = train(constant_rate(0.01, 1024, 0.9), 0, experiment(**changes), splits, tmp_path)
