@@ -22,7 +22,7 @@ from tfsgd.reporting.page import write_report
 from tfsgd.reporting.studies import read_studies
 from tfsgd.reporting.verdicts import judge
 
-REAL = Path("docs/results/fmnist_stdcnn-seeds")
+REAL = Path("docs/results/mnist_stdcnn")
 GRID: dict[str, Any] = {
     "batch_sizes": [64, 256, 1024, 4096],
     "seeds": [0, 1],

@@ -1,12 +1,19 @@
 """The time left that a sweep tells, against one whose every second is known."""
 
+import io
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from tests.synthetic import experiment
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial, grid
+from tfsgd.records.folder import LogFolder
+from tfsgd.sweeping import progress
+from tfsgd.sweeping.progress import Display
 from tfsgd.sweeping.remaining import Remaining
 
 
@@ -62,7 +69,9 @@ def test_few_epochs_and_long_measuring_say_nothing_of_many_epochs() -> None:
     assert sweep.left.seconds() == 0
     sweep.train(16)
     assert sweep.left.seconds() == pytest.approx(100 * 10)  # what is not measured yet is not known
+    assert not sweep.left.is_known
     sweep.measure(16, 60)
+    assert sweep.left.is_known
     assert sweep.left.seconds() == pytest.approx(100 * 10 + 60)
     sweep.train(1024, stop=1)
     assert sweep.left.seconds() == pytest.approx(99 * 4 + 60)
@@ -89,6 +98,9 @@ def test_shown_anew_is_not_as_long_as_trained() -> None:
     sweep.train(16)
     sweep.measure(16, 60)
     assert sweep.left.seconds() == 0
+    assert not sweep.left.is_known
+    sweep.left.ended(sweep.trials[1024])
+    assert sweep.left.is_known
 
 
 def test_a_resumed_training_costs_its_rest() -> None:
@@ -117,3 +129,29 @@ def test_a_trial_that_starts_again_is_counted_from_there() -> None:
     sweep.train(1024, stop=50)
     sweep.train(1024, start=39, stop=40)
     assert sweep.left.of(sweep.trials[1024].name) == pytest.approx(60 * 4, rel=0.1)
+
+
+def test_a_log_says_at_least_until_a_trial_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, written = Clock(), io.StringIO()
+    monkeypatch.setattr(progress, "Remaining", partial(Remaining, now=clock))
+    monkeypatch.setattr(progress, "QUIET_SECONDS", -1)
+    of = updates()
+    small, large = sorted(grid(of), key=lambda trial: trial.settings.batch_size)
+    with Display([small, large], of, LogFolder(tmp_path), Console(file=written, width=200)) as display:
+        for trial, done, doing, seconds in (
+            (small, 1, "loss 2.0", 10),
+            (small, 2, "loss 1.0", 10),
+            (small, 2, "record", 60),
+        ):
+            clock.seconds += seconds
+            display.progress(trial, done, doing)
+        display.ended(small, "completed")
+        clock.seconds += 4
+        display.progress(large, 1, "loss 2.0")
+    lines = written.getvalue().splitlines()
+    assert lines[0] == f"[0 of 2] {small.name} epoch 1 of 2, loss 2.0, at least 17 min left"
+    assert lines[3:] == [
+        f"[1 of 2] {small.name} completed",
+        "[1 of 2] expect about 18 min and 0 MB for the 2 trials",
+        f"[1 of 2] {large.name} epoch 1 of 100, loss 2.0, about 8 min left",
+    ]

@@ -119,13 +119,13 @@ class Display:
         self._under_way[name] = epochs_done
         self._remaining.reached(trial, epochs_done)
         self._bars.update(
-            self._rows[name], completed=epochs_done, doing=doing, left=_left(self._remaining.of(name))
+            self._rows[name], completed=epochs_done, doing=doing, left=self._left(self._remaining.of(name))
         )
         self._count()
         if not self._output.is_terminal and time.monotonic() - self._last_line.get(name, 0) > QUIET_SECONDS:
             self._last_line[name] = time.monotonic()
-            left = _left(self._remaining.seconds())
-            self._line(f"{name} epoch {epochs_done} of {epochs}, {doing}, {left}")
+            left = self._left(self._remaining.seconds())
+            self._line(f"{name} epoch {epochs_done} of {epochs}, {doing}{left and ', '}{left}")
 
     def ended(self, trial: Trial, outcome: str) -> None:
         self._ended += 1
@@ -152,15 +152,17 @@ class Display:
             self._all,
             completed=self._epochs_ended + sum(self._under_way.values()),
             doing=f"{self._ended} of {counted(len(self._trials), 'trial')}",
-            left=_left(self._remaining.seconds()),
+            left=self._left(self._remaining.seconds()),
         )
+
+    def _left(self, seconds: float) -> str:
+        """Nothing as long as nothing can be told."""
+        if self._remaining.is_known:
+            return f"about {duration(seconds)} left"
+        return f"at least {duration(seconds)} left" if seconds >= 1 else ""
 
     def _line(self, text: str) -> None:
         self._output.print(f"[{self._ended} of {len(self._trials)}] {text}", soft_wrap=True)
-
-
-def _left(seconds: float) -> str:
-    return f"about {duration(seconds)} left"
 
 
 def duration(seconds: float) -> str:

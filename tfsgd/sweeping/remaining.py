@@ -92,8 +92,15 @@ class Remaining:
             self._measured[one.is_recorded].add(one.measured, 1)
         self._last_end = self._now()
 
+    @property
+    def is_known(self) -> bool:
+        """Whether of every kind of trial that there is one has ended; else measuring takes longer than is told."""
+        kinds = {one.is_recorded for one in self._under_way.values()}
+        kinds |= {kind for kind, count in self._counts.items() if count}
+        return all(self._measured[kind].count for kind in kinds)
+
     def seconds(self) -> float:
-        """Of all trials; too few while none has been measured."""
+        """Of all trials."""
         each = [self.of(name) for name in self._under_way]
         training = sum(epochs * self._pace(size) for size, epochs in self._to_train.items())
         measuring = sum(count * self._measuring(kind) for kind, count in self._counts.items())
