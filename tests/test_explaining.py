@@ -1,6 +1,7 @@
 """Figures that explain, from records with known answers: which are there, what they mark, and what they say."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,24 @@ def test_an_attack_that_searches_the_smallest_epsilon_is_shown_by_it(drawn: dict
     assert any(text.endswith("median smallest ε 0.03") for text in points)
     curves = {row["curve"] for row in drawn["smallest-minimal-0.1-momentum-lr"].values}
     assert curves == {"momentum 0", "momentum 0.2", "momentum 0.5", "momentum 0.9"}
+
+
+def test_where_the_smallest_epsilon_alone_is_searched_the_regimes_are_shown(tmp_path: Path) -> None:
+    """Also up to the paper's ε, at which no accuracy is drawn then."""
+    of = experiment(**GRID | {"attacks": {"minimal": {"epsilon": [0.3]}}, "curvature": {}})
+    folder = write_sweep(tmp_path / "s", of, lambda t: explained(t) | {"minimal": {0.3: 0.2}})
+    [study] = read_studies([folder])
+    names = [drawing.name for drawing in draw(study)[0]]
+    assert {"regimes-natural", "smallest-minimal-0.3", "curvature-minimal"} <= set(names)
+
+
+def test_a_median_that_no_trial_reaches_is_not_drawn_against_the_eigenvalue(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path / "s", experiment(**GRID | {"seeds": [0], "curvature": {}}), explained)
+    [study] = read_studies([folder])
+    hold = replace(study, trials=study.trials.assign(**{"minimal_0.1_median": np.nan}))
+    drawings, undrawn = draw(hold)
+    assert "curvature-minimal" not in {drawing.name for drawing in drawings}
+    assert "λ1 against the smallest ε (minimal): of no trial half of the images are broken" in undrawn
 
 
 def test_a_regime_without_the_papers_momentum_is_shown_at_its_smallest(tmp_path: Path) -> None:

@@ -143,12 +143,17 @@ def curvature_figures(study: Study) -> Made:
             for e in epsilons
         }
         yield _against_curvature(study, f"{attack_name(attack)} accuracy", views)
-    for attack, bound in study.searched:
-        column = f"{attack_column(attack, bound)}_median"
-        view = View(column, "median smallest ε", attack=attack, share=False)
-        yield _against_curvature(
-            study, f"the smallest ε ({attack_name(attack)})", {f"up to ε = {bound:g}": view}
-        )
+    for attack in dict(study.searched):
+        medians = {e: f"{attack_column(attack, e)}_median" for label, e in study.searched if label == attack}
+        views = {
+            f"up to ε = {e:g}": View(column, "median smallest ε", attack=attack, share=False)
+            for e, column in medians.items()
+            if study.trials[column].notna().any()
+        }
+        if views:
+            yield _against_curvature(study, f"the smallest ε ({attack_name(attack)})", views)
+        else:
+            yield f"λ1 against the smallest ε ({attack_name(attack)}): of no trial half of the images are broken"
 
 
 def _against_curvature(study: Study, what: str, views: Mapping[str, View]) -> Drawing:

@@ -64,7 +64,7 @@ def regimes_figures(study: Study) -> Made:
     if not lines:
         return
     yield from _under_every_attack(study, lines, numbers, "regimes", "the regimes")
-    if study.paper_epsilon not in {epsilon for _, epsilon in study.attacks}:
+    if study.paper_epsilon not in {epsilon for epsilons in study.epsilons.values() for epsilon in epsilons}:
         title = f"The regimes, {place(study)}: natural accuracy and λ1"
         yield replace(_accuracy_and_curvature(lines, "", {}, "regimes-natural", title), first=True)
 
