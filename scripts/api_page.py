@@ -1,5 +1,6 @@
 """`make api`: the page of the Python API from its docstrings. A warning or a missing docstring is an error."""
 
+import argparse
 import importlib
 import os
 import sys
@@ -68,4 +69,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="where the page is written")
+    main(parser.parse_args().folder)

@@ -158,9 +158,8 @@ def curvature_figures(study: Study) -> Made:
 
 def _against_curvature(study: Study, what: str, views: Mapping[str, View]) -> Drawing:
     """A panel a view, under its title; all are of one attack."""
-    attack, is_share = (
-        {getattr(view, name) for view in views.values()}.pop() for name in ("attack", "share")
-    )
+    first = next(iter(views.values()))
+    attack, is_share = first.attack, first.share
     columns = min(2, len(views))
     rows = math.ceil(len(views) / columns)
     figure = Figure(figsize=(WIDTH, 1.0 + 2.5 * rows), layout="constrained")

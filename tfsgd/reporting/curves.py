@@ -46,7 +46,8 @@ def regime_lines(study: Study) -> list[Line]:
         here = rows[rows["regime"] == regime.name]
         momenta = sorted(here["momentum"].unique())
         if momenta:
-            momentum = BASE_MOMENTUM[kind] if kind and BASE_MOMENTUM[kind] in momenta else momenta[0]
+            base = BASE_MOMENTUM.get(kind)
+            momentum = base if base in momenta else momenta[0]
             label = f"{regime.name} (momentum {momentum:g})"
             lines.append(Line(label, colour, MARKERS[i % len(MARKERS)], here[here["momentum"] == momentum]))
     return lines
