@@ -25,7 +25,7 @@ from tfsgd.reporting.paper import RESIDUAL_LIMIT, UNDERTRAINED_MARGIN
 
 NUMBERS = (
     *("train_loss", "train_accuracy", "validation_accuracy", "test_loss", "test_accuracy"),
-    *("eigenvalue", "residual", "descent_eigenvalue"),
+    *("eigenvalue", "residual", "eigenvalue_standard_error", "descent_eigenvalue"),
 )
 CERTAINTY = ("confidence", "margin", "calibration_error")
 GRADIENTS = ("input_gradient", "input_gradient_radius", "zero_gradients")
@@ -212,6 +212,7 @@ def trial_row(row: Row) -> dict[str, Any]:
         **_natural_columns(row),
         "eigenvalue": curvature.get("value"),
         "residual": curvature.get("error"),
+        "eigenvalue_standard_error": curvature.get("standard_error"),
         "iterations": curvature.get("products", 0),
         "converged": bool(curvature.get("converged")),
         **derived(record, row.descent_eigenvalue),
