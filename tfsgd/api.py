@@ -119,9 +119,10 @@ def top_eigenvalue(
     if not model.trainable_variables:
         raise RequestError(f"{model.name}: it has no trainable variables, so there is no Hessian to take")
     from tfsgd.measures.hessian import HessianVectorProduct
+    from tfsgd.measures.products import curvature_of
 
     product = HessianVectorProduct(model, pixels, classes)
-    return spec.run(product, product.dimension, seed)
+    return curvature_of(spec, product, seed)
 
 
 def read_records(folder: str | Path) -> "pd.DataFrame":
