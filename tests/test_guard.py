@@ -17,13 +17,12 @@ from tfsgd.measures.foreign import load_network
 from tfsgd.measures.gauss_newton import GaussNewtonProduct
 from tfsgd.measures.guard import LIMITS
 from tfsgd.measures.hessian import HessianVectorProduct
-from tfsgd.measures.inputs import InputProduct
 from tfsgd.measures.products import product_of
 
 L = keras.layers
 RNG = np.random.default_rng(1)
 IMAGES, LABELS = RNG.random((6, 6, 6, 2), np.float32), RNG.integers(0, 3, 6)
-PRODUCTS = (HessianVectorProduct, GaussNewtonProduct, InputProduct)
+PRODUCTS = (HessianVectorProduct, GaussNewtonProduct)
 
 
 class Stopped(L.Layer):
@@ -66,8 +65,7 @@ def sequence(*layers: Any) -> Any:
 HONEST: dict[str, Callable[[], Any]] = {
     "relu": lambda: L.ReLU(), "leaky relu": lambda: L.LeakyReLU(), "prelu": lambda: L.PReLU(), "elu": lambda: L.ELU(),
     "selu": lambda: L.Activation("selu"), "gelu": lambda: L.Activation("gelu"), "swish": lambda: L.Activation("swish"),
-    "softplus": lambda: L.Activation("softplus"), "softsign": lambda: L.Activation("softsign"),
-    "softmax": lambda: L.Softmax(), "mish": lambda: L.Activation("mish"), "hard sigmoid": lambda: L.Activation("hard_sigmoid"),
+    "softplus": lambda: L.Activation("softplus"),     "softmax": lambda: L.Softmax(), "mish": lambda: L.Activation("mish"), "hard sigmoid": lambda: L.Activation("hard_sigmoid"),
     "max pooling": lambda: L.MaxPooling2D(2), "average pooling": lambda: L.AveragePooling2D(2),
     "global max": lambda: L.GlobalMaxPooling2D(keepdims=True), "global average": lambda: L.GlobalAveragePooling2D(keepdims=True),
     "depthwise": lambda: L.DepthwiseConv2D(2), "separable": lambda: L.SeparableConv2D(3, 2), "transposed": lambda: L.Conv2DTranspose(2, 2),
