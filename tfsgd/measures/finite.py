@@ -33,6 +33,11 @@ def faults_of(predicted: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
     return tf.where(predicted < 0, ODD_LOGITS, tf.where(finite, FINITE, ODD_GRADIENT))
 
 
+def refuse_infinite(name: str, logits: NDArray[np.floating]) -> None:
+    """As `refuse`, of logits `(N, classes)`."""
+    refuse(name, np.where(np.isfinite(logits).all(1), FINITE, ODD_LOGITS))
+
+
 def refuse(name: str, faults: NDArray[np.integer]) -> None:
     """Refuses a network that is at fault at some image.
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from tfsgd.errors import RequestError
 from tfsgd.measures.attack import Ascent, AttackSpec, Outcome
-from tfsgd.measures.finite import FINITE, ODD_LOGITS, faults_of, predicted_classes, refuse
+from tfsgd.measures.finite import FINITE, ODD_LOGITS, faults_of, predicted_classes, refuse, refuse_infinite
 from tfsgd.measures.loss import LOSSES
+from tfsgd.structure import input_shape
 
 Images = NDArray[np.float32]  # (N, height, width, channels) in [0, 1]
 Labels = NDArray[np.int64]  # (N,)
@@ -67,7 +68,10 @@ class Victim:
     def of(cls, model: Any, chunk_size: int = CHUNK_SIZE) -> "Victim":
         """The victim that is a Keras model, in inference mode."""
         return cls(
-            lambda x: model(x, training=False), model.input_shape[1:], f"model {model.name}", chunk_size
+            lambda x: model(x, training=False),
+            (input_shape(model) or ())[1:],
+            f"model {model.name}",
+            chunk_size,
         )
 
     def logits(self, images: Images) -> NDArray[np.float32]:
@@ -77,7 +81,7 @@ class Victim:
     def finite_logits(self, images: Images) -> NDArray[np.float32]:
         """The same; refuses those that are not finite, as all questions below do, and gradients that are not."""
         logits = self.logits(images)
-        refuse(self._name, np.where(np.isfinite(logits).all(1), FINITE, ODD_LOGITS))
+        refuse_infinite(self._name, logits)
         return logits
 
     def predict(self, images: Images) -> Labels:
