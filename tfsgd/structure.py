@@ -283,7 +283,7 @@ def refuse_integers(dtype: str, what: str) -> None:
         )
 
 
-def input_shape(model: Any) -> tuple[int | None, ...] | None:
+def input_shape(model: Any) -> tuple[Any, ...] | None:
     """`(None, height, width, channels)`; of a subclassed network that on which it was built; `None`: it tells none."""
     shape = getattr(model, "input_shape", None)
     if shape is None and getattr(model, "built", False):
