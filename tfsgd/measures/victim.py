@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tfsgd.errors import RequestError
 from tfsgd.measures.attack import Ascent, AttackSpec, Outcome
 from tfsgd.measures.finite import FINITE, ODD_LOGITS, faults_of, predicted_classes, refuse, refuse_infinite
-from tfsgd.measures.loss import LOSSES
+from tfsgd.measures.loss import LOSSES, UPHILL
 from tfsgd.structure import input_shape
 
 Images = NDArray[np.float32]  # (N, height, width, channels) in [0, 1]
@@ -91,13 +91,17 @@ class Victim:
         return predicted
 
     def gradient(self, images: Images, labels: Labels, loss: str = "cross_entropy") -> Images:
-        """Gradient of each image's loss with respect to its pixels, shaped as the images."""
+        """The way up each image's loss, shaped as the images: see `value_and_gradient`."""
         return self.value_and_gradient(images, labels, loss)[2]
 
     def value_and_gradient(
         self, images: Images, labels: Labels, loss: str = "cross_entropy"
     ) -> tuple[Labels, NDArray[np.float32], Images]:
-        """Predicted classes `(N,)`, each image's loss `(N,)`, and its gradient, in one pass."""
+        """Predicted classes `(N,)`, each image's loss `(N,)`, and the way up it, in one pass.
+
+        The way up is the loss's gradient with respect to the pixels; of the cross-entropy that of `log_odds`, which has
+        its direction and never vanishes with confidence. Times `1 - exp(-loss)` it is the cross-entropy's own.
+        """
         graph = self._gradient(loss)
         found = [[t.numpy() for t in graph(images[c], labels[c])] for c in self._chunks(images)]
         predicted, gradient, losses = (np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -142,13 +146,6 @@ class Victim:
         refuse(self._name, faults)
         return reached, correct, rise
 
-    def zero_gradient_fraction(self, images: Images, labels: Labels) -> float:
-        """Share of images whose loss has an input gradient of exactly zero: no attack can move them.
-
-        In float32 the cross-entropy saturates: it is a sign of confidence, not of robustness.
-        """
-        return float((~np.any(self.gradient(images, labels), axis=tuple(range(1, images.ndim)))).mean())
-
     def answers_as_traced(self, images: Images, labels: Labels) -> bool:
         """Whether the graphs still do what the network does: a setting of a layer may be another one by now.
 
@@ -179,7 +176,7 @@ class Victim:
         return self._graphs[key]
 
     def _gradient(self, loss: str, temperature: float = 1.0) -> Any:
-        """`(images, labels)` -> predicted classes, the gradient of each image's loss, and the losses.
+        """`(images, labels)` -> predicted classes, the way up each image's loss, and the losses.
 
         Not inlined: in the graph of a loop TensorFlow leaves MaxPool's gradient to a kernel of its own, which
         is more than ten times slower than oneDNN's.
@@ -189,11 +186,12 @@ class Victim:
             with tf.GradientTape() as tape:
                 tape.watch(images)
                 logits = self._ask(images)
-                losses = LOSSES[loss](labels, logits if temperature == 1 else logits / temperature)
-            slope = tape.gradient(losses, images)
-            if slope is None:  # it does not reach the pixels
-                slope = tf.fill(tf.shape(images), np.float32(np.nan))
-            return predicted_classes(logits), slope, losses
+                divided = logits if temperature == 1 else logits / temperature
+                height = UPHILL[loss](labels, divided)
+            uphill = tape.gradient(height, images)
+            if uphill is None:  # it does not reach the pixels
+                uphill = tf.fill(tf.shape(images), np.float32(np.nan))
+            return predicted_classes(logits), uphill, LOSSES[loss](labels, divided)
 
         key = ("gradient", loss, temperature)
         if key not in self._graphs:

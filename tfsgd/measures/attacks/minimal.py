@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ class Minimal(AttackSpec):
     Attributes:
         steps: gradients for each image.
     """
+
+    revision: ClassVar[int] = 1  # it asks for no cross-entropy
 
     steps: Steps = 100
 
