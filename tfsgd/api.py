@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfsgd.data.dataset import CHANNELS_FIRST, is_channels_first
 from tfsgd.errors import RequestError
 from tfsgd.measures.attack import Outcome
 from tfsgd.measures.operator import Curvature
@@ -47,7 +48,8 @@ def attack(
         of `correct` is the adversarial accuracy.
 
     Warns:
-        UserWarning: the steps are too few or too short to reach most of the ball: the accuracy would be too high.
+        UserWarning: the steps are too few or too short to reach most of the ball: the accuracy would be too high; or
+            the network is no better than guessing on the clean images, or its outputs look like sigmoids.
 
     Raises:
         RequestError: a setting, the images, the labels or the model do not fit; one line that says which.
@@ -58,6 +60,8 @@ def attack(
             instead = "kind" if key == "attack" else "so many images"
             raise RequestError(f"{kind}: {key}: not a setting here; give {instead}")
     try:
+        if isinstance(epsilon, bool | np.bool_ | str | bytes):
+            raise TypeError
         radius = float(epsilon)
     except (ValueError, TypeError):
         raise RequestError(
@@ -75,6 +79,7 @@ def attack(
     from tfsgd.measures.victim import run_checked
 
     victim = _victim_of(model, pixels, classes)
+    _warn_of_answers(model, victim.logits(pixels), classes)
     victim.beside = Sources()
     return run_checked(spec, victim, pixels, classes, radius, seed)
 
@@ -105,6 +110,9 @@ def top_eigenvalue(
         `value`: λ1, NaN where the Hessian has non-finite entries; `error`: its residual; `products`: Hessian-vector
         products taken; `converged`: whether the residual is within the tolerance.
 
+    Warns:
+        UserWarning: the network is no better than guessing on the images, or its outputs look like sigmoids.
+
     Raises:
         RequestError: a setting, the images, the labels or the model do not fit; one line that says which.
     """
@@ -119,6 +127,8 @@ def top_eigenvalue(
         raise RequestError(f"{model.name}: it has no trainable variables, so there is no Hessian to take")
     from tfsgd.measures.hessian import HessianVectorProduct
 
+    answers = [np.asarray(model(pixels[i : i + 256], training=False)) for i in range(0, len(pixels), 256)]
+    _warn_of_answers(model, np.concatenate(answers), classes)
     product = HessianVectorProduct(model, pixels, classes)
     return spec.run(product, product.dimension, seed)
 
@@ -166,6 +176,16 @@ def _victim_of(model: Any, images: "NDArray[np.float32]", labels: "NDArray[np.in
     return _last[1]
 
 
+def _warn_of_answers(model: Any, logits: "NDArray[Any]", labels: "NDArray[np.int64]") -> None:
+    """The command's warnings of a network, from its logits on clean images; those that are not finite are refused."""
+    from tfsgd.measures.doubts import of_answers
+    from tfsgd.measures.finite import refuse_infinite
+
+    refuse_infinite(f"model {model.name}", logits)
+    for doubt in of_answers(logits, labels):
+        warnings.warn(f"model {model.name}: {doubt}", stacklevel=3)
+
+
 def _refuse_no_seed(seed: Any) -> None:
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
         raise RequestError(f"seed: expected a whole number from 0 to 4,294,967,295, received {seed!r:.60}")
@@ -180,12 +200,17 @@ def checked(
         RequestError: they do not.
     """
     images, labels = np.asarray(images), np.asarray(labels)
-    shape = getattr(model, "input_shape", None)
-    if not isinstance(shape, tuple) or len(shape) != 4:
+    from tfsgd.measures.victim import check_logits
+    from tfsgd.structure import input_shape, refuse_integers, refuse_probabilities
+
+    shape = input_shape(model)
+    if shape is None or len(shape) != 4:
         raise RequestError(
             f"model: expected a built network of one input (None, height, width, channels), received "
             f"{type(model).__name__} with input shape {shape}"
         )
+    if is_channels_first(images.shape):
+        raise RequestError(f"images: received {images.shape}, {CHANNELS_FIRST}")
     if images.ndim != 4 or tuple(shape[1:]) != images.shape[1:]:
         raise RequestError(
             f"images: expected shape (N, {', '.join(map(str, shape[1:]))}), received {images.shape}"
@@ -200,9 +225,8 @@ def checked(
         raise RequestError(
             f"labels: expected {len(images)} integers, received {labels.dtype} of shape {labels.shape}"
         )
-    from tfsgd.measures.victim import check_logits
-    from tfsgd.structure import refuse_probabilities
-
+    for tensor in getattr(model, "inputs", None) or ():
+        refuse_integers(tensor.dtype, f"model {model.name}")
     refuse_probabilities(model, f"model {model.name}")
     first = images[:8].astype(np.float32)
     check_logits(lambda x: np.asarray(model(x, training=False)), first, f"model {model.name}")

@@ -62,8 +62,9 @@ def dlr(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """
     classes = tf.shape(logits)[1]
     largest = tf.math.top_k(logits, tf.minimum(3, classes)).values
-    spread = largest[:, 0] - largest[:, -1] + 1e-12  # equal logits have a loss of 0
-    return margin(labels, logits) / tf.where(classes > 2, spread, tf.ones_like(spread))
+    spread = largest[:, 0] - largest[:, -1]
+    # Equal logits have a loss of 0, and the margin's gradient.
+    return margin(labels, logits) / tf.where((classes > 2) & (spread > 0), spread, tf.ones_like(spread))
 
 
 LOSSES: dict[str, Loss] = {
