@@ -35,7 +35,7 @@ TRAININGS = {
 REQUESTS = {
     ("fmnist_stdcnn", "test", None): "05707fc385ac6e2b6bf2e3a6cb7d982f74aa7326a6982b6dccaf13019de63888",
     ("fmnist_stdcnn", "pgd", 0.1): "584b8e20fb8c1d8ca8bd2e126c155088794cd06f78791fc7999773cf0c83cfc2",
-    ("cifar10_c1", "hessian", None): "44c533825c44a457dd7114def67afdebce90fa11a6afaa1ffdc668881ba1758a",
+    ("cifar10_c1", "hessian", None): "e300db23179b513147768ef4dbad735737a92dce12cbc5442dd4aa8dc9e90d75",
 }
 
 
@@ -281,3 +281,15 @@ def test_a_mended_measure_is_measured_anew() -> None:
     values = {"value": 1.0, "error": 0.0, "products": 1, "converged": True}
     assert "revision" not in old.measured(values, 1.0).settings
     assert now.measured(values, 1.0).settings["revision"] == 2
+
+
+def test_curvature_of_the_first_revision_keeps_its_identity() -> None:
+    """By which records made before are known."""
+
+    class Before(TopEigenvalue):
+        revision = 1
+
+    experiment = load_experiment(Path("configs/cifar10_c1.yaml"))
+    [now] = [r for r in wanted(experiment, 1) if r.label == "hessian"]
+    before = replace(now, spec=Before(**now.spec.model_dump()))
+    assert before.identity == "44c533825c44a457dd7114def67afdebce90fa11a6afaa1ffdc668881ba1758a"

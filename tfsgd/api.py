@@ -108,7 +108,8 @@ def top_eigenvalue(
 
     Returns:
         `value`: λ1, NaN where the Hessian has non-finite entries; `error`: its residual; `products`: Hessian-vector
-        products taken; `converged`: whether the residual is within the tolerance.
+        products taken; `converged`: whether the residual is within the tolerance; `more["standard_error"]`: how far λ1
+        is off because other images would give another, NaN of 100 images or fewer.
 
     Warns:
         UserWarning: the network is no better than guessing on the images, or its outputs look like sigmoids.

@@ -34,6 +34,7 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "test_accuracy": ("0 to 1", "the same on the test split: natural accuracy"),
     "eigenvalue": ("", "lambda1, the top eigenvalue of the Hessian of the mean cross-entropy"),
     "residual": ("", "|Hv - lambda v| / |lambda| of that eigenvalue"),
+    "eigenvalue_standard_error": ("", "of that eigenvalue over images, its eigenvector held fixed"),
     "iterations": ("products", "Hessian-vector products that it took"),
     "converged": ("", "whether the residual reached its tolerance"),
     "budget": ("steps", "of SGD that were asked for in place of epochs; empty: whole epochs"),

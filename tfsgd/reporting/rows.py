@@ -26,7 +26,7 @@ from tfsgd.reporting.paper import RESIDUAL_LIMIT, UNDERTRAINED_MARGIN
 
 NUMBERS = (
     *("train_loss", "train_accuracy", "validation_accuracy", "test_loss", "test_accuracy"),
-    *("eigenvalue", "residual", "descent_eigenvalue"),
+    *("eigenvalue", "residual", "eigenvalue_standard_error", "descent_eigenvalue"),
 )
 CERTAINTY = ("confidence", "margin", "calibration_error")
 DIRECTION = ("saturated", "misdirected")  # see tfsgd.measures.natural.ZeroGradients
@@ -214,6 +214,7 @@ def trial_row(row: Row) -> dict[str, Any]:
         **_natural_columns(row),
         "eigenvalue": curvature.get("value"),
         "residual": curvature.get("error"),
+        "eigenvalue_standard_error": curvature.get("standard_error"),
         "iterations": curvature.get("products", 0),
         "converged": bool(curvature.get("converged")),
         **derived(record, row.descent_eigenvalue),

@@ -176,7 +176,9 @@ def in_a_line(found: Measurement) -> str:
     at = "" if found.epsilon is None else f" {found.epsilon:g}"
     first = ("accuracy", "value", "fraction", "confidence")  # each kind has one of them
     value = next(found.values[key] for key in first if key in found.values)
-    return f"{titled(found.label)}{at}: {'none' if value is None else format(value, '.4g')}"
+    error = found.values.get("standard_error")
+    spread = "" if error is None else f" ± {error:.2g}"
+    return f"{titled(found.label)}{at}: {'none' if value is None else format(value, '.4g')}{spread}"
 
 
 def _doubts(network: Opened) -> list[str]:

@@ -129,7 +129,9 @@ def _results(
 def _shown(found: Measurement | None) -> str:
     if found is None or found.kind in ("accuracy", "attack"):
         return _number(found.accuracy if found else None)
-    return _number(found.values["value"], ".4g") + ("" if found.values["converged"] else "?")
+    error = found.values.get("standard_error")  # other images would give another value
+    spread = "" if error is None else f" ± {error:.2g}"
+    return _number(found.values["value"], ".4g") + spread + ("" if found.values["converged"] else "?")
 
 
 def _number(value: float | None, form: str = ".3f") -> str:
