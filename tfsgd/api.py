@@ -8,7 +8,7 @@ import numpy as np
 
 from tfsgd.data.dataset import CHANNELS_FIRST, is_channels_first
 from tfsgd.errors import RequestError
-from tfsgd.measures.attack import Outcome
+from tfsgd.measures.attack import SOFTMAX, Outcome
 from tfsgd.measures.operator import Curvature
 from tfsgd.plan.specs import attack as attack_spec
 from tfsgd.plan.specs import curvature_measure
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tfsgd.measures.victim import Victim
 
+LOOKED_AT = 1_000  # images, for what float32 makes of FGSM
 _last: list[Any] = []  # the network of the last attack, and its victim
 
 
@@ -49,7 +50,9 @@ def attack(
 
     Warns:
         UserWarning: the steps are too few or too short to reach most of the ball: the accuracy would be too high; or
-            the network is no better than guessing on the clean images, or its outputs look like sigmoids.
+            the network is no better than guessing on the clean images, or its outputs look like sigmoids. Of `fgsm`, and
+            of any attack by `loss="softmax_cross_entropy"`: float32's softmax gradient points elsewhere at more than 2 %
+            of the first 1,000 images, and what FGSM by it would leave.
 
     Raises:
         RequestError: a setting, the images, the labels or the model do not fit; one line that says which.
@@ -75,12 +78,17 @@ def attack(
     pixels, classes = checked(model, images, labels)
     if doubt := spec.doubt():
         warnings.warn(f"{kind}: {doubt}", stacklevel=2)
+    from tfsgd.measures.direction import float32_warning
     from tfsgd.measures.source import Sources
     from tfsgd.measures.victim import run_checked
 
     victim = _victim_of(model, pixels, classes)
     _warn_of_answers(model, victim.logits(pixels), classes)
     victim.beside = Sources()
+    if kind == "fgsm" or getattr(spec, "loss", "") == SOFTMAX:
+        first = slice(LOOKED_AT)
+        if said := float32_warning(victim, pixels[first], classes[first], [radius]):
+            warnings.warn(f"{kind}: {said}", stacklevel=2)
     return run_checked(spec, victim, pixels, classes, radius, seed)
 
 

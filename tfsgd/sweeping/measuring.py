@@ -9,9 +9,11 @@ from typing import Any
 
 from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
+from tfsgd.measures.direction import float32_warning
 from tfsgd.measures.doubts import of_guessing, of_outputs
 from tfsgd.measures.foreign import load_network, network_sha256
 from tfsgd.measures.measure import Subject, measure
+from tfsgd.measures.natural import MISDIRECTED
 from tfsgd.measures.operator import CurvatureSpec
 from tfsgd.measures.products import check_mode
 from tfsgd.measures.spec import Measurement, Request
@@ -23,6 +25,7 @@ from tfsgd.sweeping.provenance import provenance
 
 Said = Callable[[str], None]
 LOOKED_AT = 256  # test images, one pass
+LOOKED_AT_BY_FGSM = 1_000  # test images
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,7 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
         found.append(measurement)
         if measurement.kind == "accuracy":
             doubt(_warnings(measurement, plan))
+        doubt(_of_float32(network.subject, measurement, possible))
         _say(measurement, len(found), len(possible), time.monotonic() - began, say)
     return Found(
         of=network,
@@ -194,6 +198,15 @@ def _warnings(clean: Measurement, plan: Measuring) -> list[str]:
         return ["its outputs are not finite on clean images: nothing measured on it means anything"]
     doubt = of_guessing(clean.accuracy, clean.values["predicted_classes"], plan.data.classes)
     return [doubt] if doubt else []
+
+
+def _of_float32(subject: Subject, found: Measurement, requests: list[Request]) -> list[str]:
+    """What FGSM would have left by the gradient that other libraries take, where that is another number."""
+    epsilons = [r.epsilon for r in requests if r.name == "fgsm" and r.epsilon is not None]
+    if not epsilons or found.values.get("misdirected", 0.0) <= MISDIRECTED:
+        return []
+    warning = float32_warning(subject.victim, *subject.images(found.split, LOOKED_AT_BY_FGSM), epsilons)
+    return [warning] if warning else []
 
 
 def evidence(found: list[Found], plan: Measuring, splits: Splits) -> dict[str, Any]:
