@@ -23,7 +23,8 @@ def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     top = tf.argmax(logits, 1)
     highest = tf.gather(logits, top, batch_dims=1)
     others = tf.where(_is(top, logits), tf.zeros_like(logits), tf.exp(logits - highest[:, None]))
-    return tf.math.log1p(tf.reduce_sum(others, 1)) + highest - tf.gather(logits, labels, batch_dims=1)
+    behind = highest - tf.gather(logits, labels, batch_dims=1)  # 0 where the label is on top: nothing is rounded
+    return tf.math.log1p(tf.reduce_sum(others, 1)) + behind
 
 
 def log_odds(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
