@@ -59,7 +59,8 @@ def test_the_loss_and_its_first_two_derivatives_are_right_for_every_example() ->
     sigmoid = np.where(s > 0, 1, sure) / (1 + sure)
     direction_of = np.random.default_rng(1).normal(size=exact.shape)
     along = (of_s * direction_of).sum(1, keepdims=True)
-    curved = q * (direction_of - (q * direction_of).sum(1, keepdims=True))
+    apart = direction_of[:, :, None] - direction_of[:, None, :]  # not u - qᵀu, which cancels
+    curved = q * (q[:, None, :] * apart).sum(2)
     products = (sure / (1 + sure) ** 2)[:, None] * along * of_s + sigmoid[:, None] * curved
 
     z, v = tf.constant(exact, tf.float32), tf.constant(direction_of, tf.float32)

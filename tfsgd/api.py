@@ -8,7 +8,7 @@ import numpy as np
 
 from tfsgd.data.dataset import CHANNELS_FIRST, is_channels_first
 from tfsgd.errors import RequestError
-from tfsgd.measures.attack import SOFTMAX, Outcome
+from tfsgd.measures.attack import SOFTMAX, AttackSpec, Outcome
 from tfsgd.measures.operator import Curvature
 from tfsgd.plan.specs import attack as attack_spec
 from tfsgd.plan.specs import curvature_measure
@@ -58,22 +58,8 @@ def attack(
         RequestError: a setting, the images, the labels or the model do not fit; one line that says which.
         ArithmeticError: an attack of one's own left the ball or [0, 1].
     """
-    for key in ("attack", "examples"):
-        if key in settings:
-            instead = "kind" if key == "attack" else "so many images"
-            raise RequestError(f"{kind}: {key}: not a setting here; give {instead}")
-    try:
-        if isinstance(epsilon, bool | np.bool_ | str | bytes):
-            raise TypeError
-        radius = float(epsilon)
-    except (ValueError, TypeError):
-        raise RequestError(
-            f"{kind}: epsilon: expected a number in [0, 1], received {epsilon!r:.60}"
-        ) from None
-    try:
-        spec = attack_spec(kind, {**settings, "epsilon": [radius]}, None)
-    except (ValueError, TypeError) as error:
-        raise RequestError(f"{kind}: {error}") from None
+    spec = _spec(kind, epsilon, settings)
+    [radius] = spec.epsilon
     _refuse_no_seed(seed)
     pixels, classes = checked(model, images, labels)
     if doubt := spec.doubt():
@@ -173,6 +159,26 @@ def load_network(path: str | Path) -> Any:
     from tfsgd.measures import foreign
 
     return foreign.load_network(Path(path))
+
+
+def _spec(kind: str, epsilon: Any, settings: dict[str, Any]) -> AttackSpec:
+    """The attack that a call asks for, or a line that says what does not fit."""
+    for key in ("attack", "examples"):
+        if key in settings:
+            instead = "kind" if key == "attack" else "so many images"
+            raise RequestError(f"{kind}: {key}: not a setting here; give {instead}")
+    try:
+        if isinstance(epsilon, bool | np.bool_ | str | bytes):
+            raise TypeError
+        radius = float(epsilon)
+    except (ValueError, TypeError):
+        raise RequestError(
+            f"{kind}: epsilon: expected a number in [0, 1], received {epsilon!r:.60}"
+        ) from None
+    try:
+        return attack_spec(kind, {**settings, "epsilon": [radius]}, None)
+    except (ValueError, TypeError) as error:
+        raise RequestError(f"{kind}: {error}") from None
 
 
 def _victim_of(model: Any, images: "NDArray[np.float32]", labels: "NDArray[np.int64]") -> "Victim":

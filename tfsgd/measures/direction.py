@@ -63,8 +63,8 @@ def saturated(logits: NDArray[np.float32], labels: Labels) -> Mask:
     return np.asarray(odds[np.arange(len(labels)), labels] == odds.sum(1))
 
 
-def _cosine(a: Images, b: Images) -> NDArray[np.float64]:
+def _cosine(one: Images, other: Images) -> NDArray[np.float64]:
     """Of each image's two gradients, `(N,)`; NaN where one is zero."""
-    a, b = (g.reshape(len(g), -1).astype(np.float64) for g in (a, b))
+    a, b = (g.reshape(len(g), -1).astype(np.float64) for g in (one, other))
     with np.errstate(invalid="ignore"):
-        return (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+        return np.asarray((a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)))

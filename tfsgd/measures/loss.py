@@ -23,7 +23,9 @@ def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     top = tf.argmax(logits, 1)
     highest = tf.gather(logits, top, batch_dims=1)
     others = tf.where(_is(top, logits), tf.zeros_like(logits), tf.exp(logits - highest[:, None]))
-    behind = highest - tf.gather(logits, labels, batch_dims=1)  # 0 where the label is on top: nothing is rounded
+    behind = highest - tf.gather(logits, labels, batch_dims=1)
+    # Where the label is on top this is 0, but its derivatives, 1 and -1, would not add up to 0 in all orders.
+    behind = tf.where(top == tf.cast(labels, top.dtype), tf.zeros_like(behind), behind)
     return tf.math.log1p(tf.reduce_sum(others, 1)) + behind
 
 

@@ -43,7 +43,9 @@ def float32_figures(study: Study) -> Made:
 
 
 def _points(drawing: Drawing, axes: Axes, looks: Looks, column: str) -> None:
-    for (regime, momentum), rows in _known(looks.trials, column).groupby(["regime", "momentum"]):
+    key: tuple[str, float]
+    for key, rows in _known(looks.trials, column).groupby(["regime", "momentum"]):  # type: ignore[assignment]
+        regime, momentum = key
         texts = [
             f"{regime}, batch size {row['batch_size']}, momentum {momentum:g}, seed {row['seed']}: "
             f"{in_words(row['saturated'])} saturated, {in_words(row[column])} left"
