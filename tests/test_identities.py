@@ -62,8 +62,8 @@ BEFORE = {  # the cross-entropy was exact: identities of what is asked for now b
 
 @pytest.mark.parametrize(("label", "epsilon"), BEFORE)
 def test_what_was_recorded_keeps_its_identity_as_one_by_softmax(label: str, epsilon: float) -> None:
-    asked = [f"attacks.{label}.loss=softmax_cross_entropy"]
-    experiment = load_experiment(Path("configs/fmnist_stdcnn.yaml"), asked)
+    asked = f"attacks.{label}.loss=softmax_cross_entropy"
+    experiment = load_experiment(Path("configs/fmnist_stdcnn.yaml"), (asked,))
     [found] = [r for r in wanted(experiment, 1) if (r.label, r.epsilon) == (label, epsilon)]
     assert found.identity == BEFORE[label, epsilon]
 

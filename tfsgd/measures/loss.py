@@ -23,7 +23,10 @@ def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     top = tf.argmax(logits, 1)
     highest = tf.gather(logits, top, batch_dims=1)
     others = tf.where(_is(top, logits), tf.zeros_like(logits), tf.exp(logits - highest[:, None]))
-    return tf.math.log1p(tf.reduce_sum(others, 1)) + highest - tf.gather(logits, labels, batch_dims=1)
+    behind = highest - tf.gather(logits, labels, batch_dims=1)
+    # Where the label is on top this is 0, but its derivatives, 1 and -1, would not add up to 0 in all orders.
+    behind = tf.where(top == tf.cast(labels, top.dtype), tf.zeros_like(behind), behind)
+    return tf.math.log1p(tf.reduce_sum(others, 1)) + behind
 
 
 def log_odds(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -62,8 +65,9 @@ def dlr(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """
     classes = tf.shape(logits)[1]
     largest = tf.math.top_k(logits, tf.minimum(3, classes)).values
-    spread = largest[:, 0] - largest[:, -1] + 1e-12  # equal logits have a loss of 0
-    return margin(labels, logits) / tf.where(classes > 2, spread, tf.ones_like(spread))
+    spread = largest[:, 0] - largest[:, -1]
+    # Equal logits have a loss of 0, and the margin's gradient.
+    return margin(labels, logits) / tf.where((classes > 2) & (spread > 0), spread, tf.ones_like(spread))
 
 
 LOSSES: dict[str, Loss] = {

@@ -4,6 +4,8 @@ from typing import ClassVar
 
 from tfsgd.measures.spec import Kind, Spec
 
+MISDIRECTED = 0.02  # share of the images above which FGSM by float32's softmax says how sure a network is
+
 
 class NaturalAccuracy(Spec):
     """Loss and accuracy on unperturbed images."""

@@ -22,6 +22,7 @@ from tfsgd.structure import PAPER_STRUCTURES
 
 Json = dict[str, Any]
 
+BY_SOFTMAX = "-softmax"  # at the end of the label of an attack that was measured before
 GRADIENT_ATTACKS = ("fgsm", "pgd", "bim", "apgd", "transfer")
 SURE = 1e-3  # nats: below this train loss a mean may have lost what counts to images of which the network is sure
 
@@ -66,7 +67,7 @@ def _with_its_loss(old: Json, train_loss: float | None) -> Json:
     """
     settings = old["settings"]
     if old["name"] in GRADIENT_ATTACKS and settings.get("loss", "cross_entropy") == "cross_entropy":
-        return old | {"label": f"{old['label']}-softmax", "settings": settings | {"loss": SOFTMAX}}
+        return old | {"label": old["label"] + BY_SOFTMAX, "settings": settings | {"loss": SOFTMAX}}
     spec = _mean(old)
     if spec is None or train_loss is None or train_loss < SURE:
         return old

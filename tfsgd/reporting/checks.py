@@ -14,6 +14,7 @@ from itertools import combinations
 from typing import Literal
 
 from tfsgd.measures.attack import SOFTMAX
+from tfsgd.measures.natural import MISDIRECTED
 from tfsgd.measures.spec import Measurement
 from tfsgd.records.record import Record
 
@@ -25,7 +26,6 @@ SEARCH = (
 WEAKER = ("fgsm", "noise", "square", "transfer")  # in this order of what they say about PGD
 LARGE = 0.5  # epsilon at which every image can be made grey
 ZERO_GRADIENTS = 0.1  # share of the images
-MISDIRECTED = 0.02  # share of the images
 MORE_STEPS = 0.005  # of accuracy
 LAST_RISE = 0.01  # nats: what the last step may still add to the loss
 

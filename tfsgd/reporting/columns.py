@@ -51,6 +51,15 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "confidence": ("0 to 1", "mean probability of the predicted class"),
     "margin": ("logits", "mean of the true class's logit minus the largest other"),
     "calibration_error": ("0 to 1", "expected calibration error"),
+    "zero_gradients": ("0 to 1", "share of test images whose loss has an input gradient of exactly zero"),
+    "saturated": (
+        "0 to 1",
+        "share of test images of which the network is so sure that float32's softmax gradient lacks the true class's term",
+    ),
+    "misdirected": (
+        "0 to 1",
+        "share of test images where that gradient points elsewhere: its cosine with the exact one is below 0.9",
+    ),
     "hessian_examples": ("images", "on which lambda1 was measured"),
     "hessian_split": ("", "of the data, on which lambda1 was measured"),
     "seconds_train": ("s", "training"),

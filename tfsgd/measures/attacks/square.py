@@ -107,7 +107,7 @@ class Square(AttackSpec):
 
 def margins(victim: Victim, images: Images, labels: Labels) -> tuple[NDArray[np.float32], Mask]:
     """True logit minus the largest other one, `(N,)`, and which images get their label."""
-    logits = victim.logits(images)
+    logits = victim.finite_logits(images)
     right, everyone = logits.argmax(1) == labels, np.arange(len(labels))
     true = logits[everyone, labels]
     logits[everyone, labels] = -np.inf
