@@ -11,8 +11,14 @@ Tensors = Sequence[tf.Tensor]
 
 
 def graph_of(network: Any) -> Any:
-    """The Keras model that computes the network's logits, also in training mode."""
-    return getattr(network, "graph", network)
+    """The Keras model that computes the network's logits, also in training mode; `None` of a SavedModel."""
+    graph = getattr(network, "graph", network)
+    return graph if isinstance(graph, keras.Model) else None
+
+
+def has_half(network: keras.Model) -> bool:
+    """Whether a layer computes with 16 bits."""
+    return any(tf.as_dtype(layer.compute_dtype).size < 4 for layer in network._flatten_layers())
 
 
 @contextmanager
@@ -25,9 +31,9 @@ def in_double(network: keras.Model) -> Iterator[None]:
     double = keras.DTypePolicy("float64")
     for layer in filter(None, layers):
         kept.append((layer, "_dtype_policy", layer._dtype_policy))
-        kept += [
-            (t, "_dtype", t._dtype) for t in getattr(layer, "_inputs", None) or () if _is_float(t._dtype)
-        ]
+        # What a model casts its images to: its input tensors', and a sequential model's its input layer's.
+        inputs = [*(getattr(layer, "_inputs", None) or ()), layer]
+        kept += [(t, "_dtype", t._dtype) for t in inputs if _is_float(getattr(t, "_dtype", "bool"))]
     try:
         for owner, name, _ in kept:
             setattr(owner, name, double if name == "_dtype_policy" else "float64")

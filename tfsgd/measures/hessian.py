@@ -19,7 +19,7 @@ from tfsgd.errors import RequestError
 from tfsgd.measures.derivatives import exact_derivatives
 from tfsgd.measures.double import graph_of, with_values
 from tfsgd.measures.guard import guarded
-from tfsgd.measures.loss import Loss, cross_entropy, log_odds
+from tfsgd.measures.loss import Loss, cross_entropy
 from tfsgd.measures.operator import Vector
 
 CHUNK_SIZE = 100  # images in one pass: memory (500 need 1 GB more for StdCNN), not mathematics
@@ -202,25 +202,15 @@ class HessianVectorProduct(Product):
         """As `Product.chunk_product`."""
         with tf.GradientTape() as outer:
             watch(outer, at)
-            gradients = self._gradient_of(self._loss, at, images, labels)
-            slope = dot(gradients, directions)
+            slope = dot(self.chunk_slope(at, images, labels), directions)
         return outer.gradient(slope, at, unconnected_gradients="zero")
 
     def chunk_slope(self, at: Tensors, images: tf.Tensor, labels: tf.Tensor) -> Tensors:
         """The gradient of the loss."""
-        loss = exact_slope if self._loss is cross_entropy else self._loss
-        return self._gradient_of(loss, at, images, labels)
-
-    def _gradient_of(self, loss_of: Loss, at: Tensors, images: tf.Tensor, labels: tf.Tensor) -> Tensors:
         with tf.GradientTape() as tape:
             watch(tape, at)
-            loss = tf.reduce_sum(loss_of(labels, self.logits(images)))
+            loss = tf.reduce_sum(self._loss(labels, self.logits(images)))
         return tape.gradient(loss, at, unconnected_gradients="zero")
-
-
-def exact_slope(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """The cross-entropy in the form whose first derivative nothing cancels in: the second does there, of a sure error."""
-    return tf.nn.softplus(log_odds(labels, logits))
 
 
 def watch(tape: tf.GradientTape, at: Tensors) -> None:

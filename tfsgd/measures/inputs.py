@@ -1,6 +1,7 @@
 """The product of the Hessian with respect to the pixels with vectors, image by image."""
 
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 
 from tfsgd.measures.derivatives import exact_derivatives
 from tfsgd.measures.double import graph_of, with_values
-from tfsgd.measures.hessian import Tensors, exact_slope
-from tfsgd.measures.loss import Loss, cross_entropy
+from tfsgd.measures.guard import guarded
+from tfsgd.measures.hessian import Tensors, dot
+from tfsgd.measures.loss import cross_entropy
 
 
 class InputProduct:
@@ -52,10 +54,14 @@ class InputProduct:
     def _product_in_graph(self, images: tf.Tensor, labels: tf.Tensor, directions: tf.Tensor) -> tf.Tensor:
         return self.chunk_product([images], [directions], images, labels)[0]
 
-    @property
+    @cached_property
     def evidence(self) -> dict[str, float]:
-        """Nothing yet: the pixels are not reached in float64 in every model."""
-        return {}
+        """What is off in the product, see `tfsgd.measures.guard.guarded`.
+
+        Raises:
+            RequestError: as there.
+        """
+        return guarded(self)
 
     def some(self, count: int) -> tuple[tf.Tensor, tf.Tensor]:
         """So many of its images, and their labels."""
@@ -64,6 +70,11 @@ class InputProduct:
     def point(self, images: tf.Tensor) -> Tensors:
         """The images."""
         return [images]
+
+    def logits(self, images: tf.Tensor) -> tf.Tensor:
+        """Of the network in inference mode, with derivatives of every order."""
+        with exact_derivatives():
+            return self.network(images, training=False)
 
     def bound(self, at: Tensors) -> AbstractContextManager[None]:
         """The network in float64."""
@@ -75,20 +86,14 @@ class InputProduct:
         """H_i v_i of the images that `at` holds; as `tfsgd.measures.hessian.Product` has it."""
         with tf.GradientTape() as outer:
             outer.watch(at)
-            gradients = self._gradient_of(cross_entropy, at, labels)
-            slope = tf.reduce_sum(gradients[0] * directions[0])
+            slope = dot(self.chunk_slope(at, images, labels), directions)
         return outer.gradient(slope, at, unconnected_gradients="zero")
 
     def chunk_slope(self, at: Tensors, images: tf.Tensor, labels: tf.Tensor) -> Tensors:
         """The gradient of each image's loss."""
-        return self._gradient_of(exact_slope, at, labels)
-
-    def _gradient_of(self, loss_of: Loss, at: Tensors, labels: tf.Tensor) -> Tensors:
         with tf.GradientTape() as tape:
             tape.watch(at)
-            with exact_derivatives():
-                logits = self.network(at[0], training=False)
-            loss = tf.reduce_sum(loss_of(labels, logits))
+            loss = tf.reduce_sum(cross_entropy(labels, self.logits(at[0])))
         return tape.gradient(loss, at)
 
     def chunk_pulled(self, at: Tensors, change: Tensors, images: tf.Tensor, labels: tf.Tensor) -> Tensors:
