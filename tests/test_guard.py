@@ -78,7 +78,7 @@ HONEST: dict[str, Callable[[], Any]] = {
     "spectral norm": lambda: L.SpectralNormalization(L.Conv2D(2, 2)), "dropout": lambda: L.Dropout(0.5), "noise": lambda: L.GaussianNoise(0.5),
     "rescaling": lambda: L.Rescaling(2.0), "padding": lambda: L.ZeroPadding2D(1), "cropping": lambda: L.Cropping2D(1),
     "flip": lambda: L.RandomFlip(), "nearest": lambda: L.UpSampling2D(2), "lstm": lambda: sequence(L.LSTM(3)), "gru": lambda: sequence(L.GRU(3)),
-    "einsum": lambda: L.EinsumDense("abcd,de->abce", (None, None, 4)), "nested": lambda: keras.Sequential([L.Conv2D(2, 2), L.ReLU()]),
+    "einsum": lambda: L.EinsumDense("abcd,de->abce", (5, 5, 4)), "nested": lambda: keras.Sequential([L.Conv2D(2, 2), L.ReLU()]),
 }  # fmt: skip
 MENDED: dict[str, Callable[[], Any]] = {
     "layer norm": lambda: L.LayerNormalization(), "group norm": lambda: L.GroupNormalization(3), "own moments": OwnMoments,
@@ -135,6 +135,16 @@ def test_a_resize_is_the_one_that_it_stands_for(method: str, size: tuple[int, in
             found = tf.image.resize(IMAGES, size, method, **settings)
         assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
         np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_the_traced_product_of_chunks_is_the_one_that_is_held() -> None:
+    model = network(MENDED["bilinear"])
+    product = HessianVectorProduct(model, IMAGES, LABELS, chunk_size=4)
+    vectors = [RNG.standard_normal(v.shape).astype(np.float32) for v in model.trainable_variables]
+    eager = product.chunk_product(model.trainable_variables, [*map(tf.constant, vectors)], IMAGES, LABELS)
+    found = product(np.concatenate([*map(np.ravel, vectors)]))
+    expected = np.concatenate([np.ravel(one) for one in eager]) / len(LABELS)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("kind", REFUSED)

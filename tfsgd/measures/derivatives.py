@@ -59,7 +59,8 @@ def _resize_by(resize: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:  # fmt: skip
         images = tf.convert_to_tensor(images)
         shape = images.shape[-3:]
-        if not (images.dtype.is_floating and shape.is_fully_defined()) or tf.is_symbolic_tensor(size):
+        known = shape.is_fully_defined() and not any(map(tf.is_symbolic_tensor, tf.nest.flatten(size)))
+        if not (known and images.dtype.is_floating):
             return resize(images, size, method, preserve_aspect_ratio, antialias)
         with tf.init_scope():  # constants: the graph holds no resize
             plain = resize(tf.zeros(shape, images.dtype), size, method, preserve_aspect_ratio, antialias)
