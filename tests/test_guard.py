@@ -29,14 +29,14 @@ IMAGES, LABELS = RNG.random((6, 6, 6, 2), np.float32), RNG.integers(0, 3, 6)
 PRODUCTS = (HessianVectorProduct, GaussNewtonProduct)
 
 
-class Stopped(L.Layer):
+class Stopped(keras.layers.Layer):
     """x, and a derivative of half of it."""
 
     def call(self, x: Any) -> Any:
         return x * (0.5 + 0.5 * tf.stop_gradient(tf.tanh(x)))
 
 
-class OwnMoments(L.Layer):
+class OwnMoments(keras.layers.Layer):
     def call(self, x: Any) -> Any:
         mean, variance = keras.ops.moments(x, axes=[1, 2], keepdims=True)
         return (x - mean) / keras.ops.sqrt(variance + 1e-3)
