@@ -179,6 +179,16 @@ def test_the_hessian_of_the_pixels_is_held_to_first_derivatives_too() -> None:
     assert table("stdcnn", InputProduct(stdcnn, images, LABELS[:2]))["difference"] < 1e-5
 
 
+@pytest.mark.parametrize("layer", [L.ReLU, Stopped])
+def test_a_network_so_sure_that_all_is_zero_is_searched_instead(layer: Any) -> None:
+    model = keras.Sequential([network(layer), L.Rescaling(1e5)])
+    product = HessianVectorProduct(model, IMAGES, np.argmax(model(IMAGES), 1))
+    if layer is Stopped:
+        assert "the network stops a derivative" in refusal(lambda: product.evidence)
+    else:
+        assert product.evidence == {}
+
+
 def test_a_layer_that_knows_float32_alone_is_searched_instead() -> None:
     def single(x: Any) -> Any:
         return tf.nn.relu(tf.cast(x, "float32"))
