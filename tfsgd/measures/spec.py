@@ -77,15 +77,22 @@ class Spec(Block):
 
     Attributes:
         kind: of number.
+        is_recorded: whether it only finds what was measured, see `tfsgd.measures.recorded`.
         revision: one more where the numbers of the same settings were mended: records made before are measured anew.
     """
 
     kind: ClassVar[Kind]
     revision: ClassVar[int] = 1
+    is_recorded: ClassVar[bool] = False
 
     def settings(self) -> dict[str, Any]:
         """The settings that determine the number; images and labels of the config are told elsewhere."""
         return self.model_dump(mode="json", exclude={"attack", "measure", "epsilon", "examples", "split"})
+
+    def found_in(self, request: "Request", measurements: "tuple[Measurement, ...]") -> "Measurement | None":
+        """What was measured as requested with this spec; `None`: nothing yet."""
+        identity = request.identity
+        return next((m for m in measurements if m.identity == identity), None)
 
     def unusual(self) -> dict[str, Any]:
         """The settings that differ from their defaults: only they enter an identity."""

@@ -115,7 +115,8 @@ class LogFolder:
 
     def write_plan(self, experiment: Experiment) -> None:
         """Tells the workers of this run what to train and measure."""
-        write_atomically(self._plan_path, to_yaml(experiment.model_dump(mode="json")))
+        content = experiment.model_dump(mode="json") | {"own_code": list(experiment.own_code)}
+        write_atomically(self._plan_path, to_yaml(content))
 
     def read_plan(self) -> Experiment:
         """What the workers of this run are to train and measure.
@@ -123,23 +124,19 @@ class LogFolder:
         Raises:
             RequestError: it cannot be read.
         """
-        return _read_experiment(self._plan_path)
+        return _experiment(self._plan_path, read_yaml(self._plan_path))
 
     @property
     def _plan_path(self) -> Path:
         return self.tuner_path / "experiment.yaml"
 
-    def read_experiment(self, needs_code: bool = True) -> Experiment:
-        """The resolved config of the last sweep here.
-
-        Args:
-            needs_code: whether all attacks and measures of one's own must be found; a report needs none, and reads
-                the config without those that are gone.
+    def read_experiment(self) -> Experiment:
+        """The resolved config of the last sweep here, without any code of one's own: nothing that it names is imported.
 
         Raises:
             RequestError: it cannot be read.
         """
-        return _read_experiment(self.experiment_path, needs_code)
+        return _experiment(self.experiment_path, read_yaml(self.experiment_path) | {"own_code": []})
 
     def empty_scratch(self) -> None:
         """Removes what the workers of an earlier run have left."""
@@ -153,16 +150,15 @@ class LogFolder:
     def _recorded_hessian(self) -> dict[str, Any]:
         """The `hessian` block of the last sweep's config: records of schema 1 leave a part of it out."""
         try:
-            return self.read_experiment(needs_code=False).hessian.model_dump()
+            return self.read_experiment().hessian.model_dump()
         except RequestError:
             return {}
 
 
-def _read_experiment(path: Path, needs_code: bool = True) -> Experiment:
+def _experiment(path: Path, raw: dict[str, Any]) -> Experiment:
     """What was trained here is known also where its model is not: a report needs none."""
     try:
-        context = {"recorded": True, "needs_code": needs_code}
-        return Experiment.model_validate(read_yaml(path), context=context)
+        return Experiment.model_validate(raw, context={"recorded": True})
     except ValidationError as error:
         raise RequestError(
             f"{path}: no valid config: {first_problem(error)}; the next sweep writes it anew"

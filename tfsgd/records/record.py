@@ -49,20 +49,18 @@ class Measured:
 
     def find(self, request: Request) -> Measurement | None:
         """What was measured as requested; `None`: nothing yet."""
-        identity = request.identity
-        return next((m for m in self.measurements if m.identity == identity), None)
+        return request.spec.found_in(request, self.measurements)
 
     def asked(self, requests: Sequence[Request]) -> list[Measurement]:
         """What was measured as requested, in this order and under the labels of the requests."""
-        known = {m.identity: m for m in reversed(self.measurements)}
-        pairs = ((known.get(request.identity), request.label) for request in requests)
+        pairs = ((self.find(request), request.label) for request in requests)
         return [labelled(found, label) for found, label in pairs if found]
 
     def missing(self, requests: Sequence[Request]) -> list[Request]:
-        """Those that are not measured yet, each once, whatever its labels."""
+        """Those that are not measured yet and can be, each once, whatever its labels."""
         known = {m.identity for m in self.measurements}
         left: dict[str, Request] = {}
-        for request in requests:
+        for request in (r for r in requests if not r.spec.is_recorded):
             left.setdefault(request.identity, request)
         return [request for identity, request in left.items() if identity not in known]
 

@@ -200,9 +200,10 @@ def run_trials(plan: Plan) -> dict[str, str]:
         from tfsgd.training.devices import check_replicas, configure_tensorflow, mirrored_strategy
 
     configure_tensorflow()
-    experiment.architecture.check(experiment.data.image_shape, experiment.data.classes)
-    refuse_other_structure(structure_of(experiment), folder)
-    _refuse_unfit(experiment, engine.size if engine else 1)
+    if experiment.has_code:
+        experiment.architecture.check(experiment.data.image_shape, experiment.data.classes)
+        refuse_other_structure(structure_of(experiment), folder)
+        _refuse_unfit(experiment, engine.size if engine else 1)
     write_hparams_config(experiment, grid(experiment), folder.path)
     with Display(plan.waiting, experiment, folder, console()) as display:
         if engine:
