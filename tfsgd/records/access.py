@@ -111,8 +111,25 @@ def _refuse_other_than_file(path: Path, mode: int) -> None:
         raise RequestError(f"{path}: cannot be {'read' if mode == os.R_OK else 'written'}: Permission denied")
 
 
-def refuse_unwritable(folder: Path) -> None:
+def refuse_among_records(path: Path, option: str) -> None:
+    """Refuses to write what was asked for among the records of a sweep.
+
+    Raises:
+        RequestError: it lies below `LOGS/NAME/trials` or `LOGS/NAME/tuner`, by whatever links.
+    """
+    for above in (path.resolve(), *path.resolve().parents):
+        if above.name in ("trials", "tuner") and is_there(above.parent / "experiment.yaml"):
+            raise RequestError(
+                f"{option} {shown_path(path)}: expected a place outside of {above}, where records and networks are"
+            )
+
+
+def refuse_unwritable(folder: Path, option: str = "--logs") -> None:
     """Refuses a folder for results in which nothing could be written, without writing anything.
+
+    Args:
+        folder: whether it is there or not.
+        option: that chose it.
 
     Raises:
         RequestError: it cannot be there, or is not the user's to write in.
@@ -127,5 +144,5 @@ def refuse_unwritable(folder: Path) -> None:
             problem = "Permission denied"
     if problem:
         raise RequestError(
-            f"{shown_path(folder)}: cannot be written to: {problem}; choose another folder with --logs"
+            f"{shown_path(folder)}: cannot be written to: {problem}; choose another folder with {option}"
         )

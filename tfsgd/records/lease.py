@@ -1,9 +1,11 @@
 """Who may work: one sweep on a folder, one worker on a trial."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +22,18 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RequestError: another process has it; the line names that process.
     """
+    path = folder / ".lock"
     try:
-        file = (folder / ".lock").open("a+")
+        descriptor = os.open(
+            path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666
+        )
     except OSError as error:
-        raise RequestError(f"{folder / '.lock'}: cannot be opened: {error.strerror}") from None
-    with file:
+        why = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        raise RequestError(f"{path}: cannot be opened: {why}; move it away") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise RequestError(f"{path}: expected a file, found what is not a regular file; move it away")
+    with os.fdopen(descriptor, "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -31,6 +31,7 @@ from tfsgd.sweeping.provenance import provenance
 from tfsgd.sweeping.stored import load_stored
 from tfsgd.sweeping.tensorboard import write_summary
 from tfsgd.training.checkpoint import remove_checkpoints
+from tfsgd.training.scalars import remove_events
 from tfsgd.training.train import Trained, train
 
 
@@ -269,8 +270,13 @@ def _marked(found: Measurement, record: Record) -> Measurement:
 
 
 def _prepared_folder(folder: Path) -> Path:
-    """An empty folder, or that of an interrupted training with its checkpoints and scalars."""
-    if folder.exists() and not (folder / "checkpoint").is_dir():
-        shutil.rmtree(folder)
+    """A folder without a network, or that of an interrupted training with its checkpoints and scalars.
+
+    Nothing in it is removed that the tool has not written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "checkpoint").is_dir():
+        forget_network(folder)
+        shutil.rmtree(folder / "saved_model", ignore_errors=True)
+        remove_events(folder)
     return folder
