@@ -70,6 +70,7 @@ def test_measure_writes_over_nothing_but_evidence_and_says_so_before_it_measures
 
 
 def test_measure_may_write_its_evidence_again(logs: Path, tmp_path: Path, run_measure: Run) -> None:
+    evidence: Any
     for evidence in ({"networks": []}, {"target": "x"}, [{"target": "x"}, {"networks": []}]):
         (tmp_path / "out.json").write_text(json.dumps(evidence))
         (tmp_path / "out.png").touch()

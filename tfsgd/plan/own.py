@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tfsgd import interrupts
+from tfsgd.code import one_line
 from tfsgd.data.dataset import Dataset, Splits
 from tfsgd.data.files import is_file
 from tfsgd.data.load import data_folders
 from tfsgd.data.own import own_data, read_npz
 from tfsgd.errors import RequestError
 from tfsgd.plan.dialect import shown_path
-from tfsgd.plan.resolve import file_of, is_own_name, locate, one_line, own_code, resolve
+from tfsgd.plan.resolve import file_of, is_own_name, locate, own_code, resolve
 from tfsgd.structure import make_known, refuse_losses, refuse_unfit, refuse_unstorable, structure_sha256
 
 # Fields of an `Experiment` that no config has.
@@ -163,7 +165,8 @@ def _called(source: _Function, what: str) -> Mapping[str, Any]:
     try:
         with own_code(source.code_dir):
             arrays = source.function()
-    except (Exception, SystemExit) as error:  # whatever it raises, it is the user's to mend
+    except BaseException as error:  # whatever it raises, it is the user's to mend
+        interrupts.check()
         raise RequestError(f"{what}: it raised {one_line(error)}") from None
     if not isinstance(arrays, Mapping):
         raise RequestError(
@@ -174,6 +177,9 @@ def _called(source: _Function, what: str) -> Mapping[str, Any]:
 
 
 # Models
+
+
+_BUILT: dict[Any, str] = {}  # what each function built first: `structure_sha256`
 
 
 @dataclass(frozen=True)
@@ -194,23 +200,31 @@ class OwnModel:
         return self.name.rpartition(":")[2]
 
     def build(self, image_shape: tuple[int, int, int], classes: int) -> Any:
-        """Calls the function.
+        """Calls the function; each time it must build the same.
 
         Args:
             image_shape: `(height, width, channels)`.
             classes: number of logits.
 
         Raises:
-            RequestError: the function is not there, raises, or returns no such network.
+            RequestError: the function is not there, raises, or returns no such network, or another one than before.
         """
         function = self._resolve()
         what = self._what(function)
         try:
             with own_code(self.code_dir):
                 model = function(image_shape, classes)
-        except (Exception, SystemExit) as error:  # whatever it raises, it is the user's to mend
+        except BaseException as error:  # whatever it raises, it is the user's to mend
+            interrupts.check()
             raise RequestError(f"{what}: it raised {one_line(error)}") from None
         refuse_unfit(model, image_shape, classes, what)
+        if (
+            _BUILT.setdefault((function, image_shape, classes), structure := structure_sha256(model))
+            != structure
+        ):
+            raise RequestError(
+                f"{what}: built again, it has another structure; layers and settings must be the same each time"
+            )
         return model
 
     def check(self, image_shape: tuple[int, int, int], classes: int) -> None:
@@ -219,13 +233,9 @@ class OwnModel:
         Raises:
             RequestError: as `build`, or the network is another each time, or has losses of its own.
         """
-        first, second = (self.build(image_shape, classes) for _ in range(2))
+        first, _ = (self.build(image_shape, classes) for _ in range(2))
         what = self._what(self._resolve())
         refuse_unstorable(first, what)
-        if structure_sha256(first) != structure_sha256(second):
-            raise RequestError(
-                f"{what}: built twice, it has two structures; layers and settings must be the same each time"
-            )
         try:
             refuse_losses(first, what)
         except RequestError:

@@ -14,7 +14,7 @@ from tfsgd.fields import expectation
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.dialect import cut, read_yaml, shown, to_yaml
 from tfsgd.plan.trials import Trial
-from tfsgd.records.access import folders_in, is_there, read_text
+from tfsgd.records.access import LARGEST_TEXT, folders_in, is_there, read_text
 from tfsgd.records.files import from_json, to_json, write_atomically
 from tfsgd.records.lease import Lease
 from tfsgd.records.record import Record
@@ -94,7 +94,13 @@ class LogFolder:
     def write_record(self, record: Record) -> Path:
         """Writes a record where it belongs and removes the failure of an earlier try."""
         folder = self.path / "trials" / record.folder
-        write_atomically(folder / "record.json", to_json(record.model_dump(mode="json", by_alias=True)))
+        text = to_json(record.model_dump(mode="json", by_alias=True))
+        if len(text) > LARGEST_TEXT:  # it would not be read again
+            raise RequestError(
+                f"{folder / 'record.json'}: expected at most {LARGEST_TEXT:,} bytes, found {len(text):,} with what was "
+                "measured last; ask for less of it"
+            )
+        write_atomically(folder / "record.json", text)
         (folder / "failure.json").unlink(missing_ok=True)
         return folder / "record.json"
 

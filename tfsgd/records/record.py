@@ -79,6 +79,27 @@ class Snapshot(Part, Measured):
         return f"snapshots/train_loss-{self.train_loss:g}.keras"
 
 
+class Stretch(Part):
+    """A part of a training that was made in one place: an interrupted one may go on with other threads or versions."""
+
+    until: int  # so many epochs in all
+    provenance: Provenance
+
+    def is_like(self, other: Provenance) -> bool:
+        """Whether it was made with the same, whatever the commit is."""
+        return not self.differences(other)
+
+    def differences(self, other: Provenance) -> list[str]:
+        """What another place has otherwise, each with what it has and what it had."""
+        ours, theirs = (p.model_dump(exclude={"versions", "git_commit"}) for p in (self.provenance, other))
+        ours, theirs = ours | self.provenance.versions, theirs | other.versions
+        return [
+            f"{key} {theirs.get(key)} in place of {ours.get(key)}"
+            for key in sorted(ours.keys() | theirs.keys())
+            if ours.get(key) != theirs.get(key)
+        ]
+
+
 class Record(Part, Measured):
     """The result of one trial: the keys of `record.json`. Accuracies are fractions in [0, 1]."""
 
@@ -109,6 +130,7 @@ class Record(Part, Measured):
     cut: Flag  # whether fewer training images were used than there are
     batch_order: Count
     training_hash: Sha256
+    made_by: tuple[Stretch, ...] = ()  # where it went on elsewhere: each part of the training
     snapshots: tuple[Snapshot, ...] = ()
 
     @model_validator(mode="after")
