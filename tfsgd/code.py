@@ -3,13 +3,16 @@
 import ast
 import functools
 import hashlib
+import platform
 import site
 import sys
 import sysconfig
 import traceback
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tfsgd import __version__
 from tfsgd.errors import printable
 
 NOT_ONES_OWN = ("keras", "tensorflow", "tfsgd", "builtins")
@@ -20,6 +23,23 @@ _INSTALLED = tuple(
         *site.getsitepackages(),
     }
 )
+
+
+@functools.cache
+def running() -> dict[str, str]:
+    """What runs here, for workers that are to be of one kind: tfsgd's own files, Python, and the libraries."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*")):
+        if file.suffix in (".py", ".yaml", ".j2"):
+            digest.update(f"{file.relative_to(package)}\n".encode() + file.read_bytes())
+    libraries = ("tensorflow", "keras", "numpy", "scipy", "distributed")
+    return {
+        "tfsgd": __version__,
+        "tfsgd's code": digest.hexdigest(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in libraries},
+    }
 
 
 # What it raises

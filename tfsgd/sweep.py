@@ -189,6 +189,7 @@ def _join(experiment: Experiment, folder: LogFolder, crew: Crew) -> int:
         raise RequestError(
             f"{folder.path}: the sweep there has another config; join it with the same CONFIG, --quick and --set"
         )
+    folder.refuse_other_code(experiment)
     trials = as_recorded(grid(experiment), trained(grid(experiment), experiment, folder))
     with Display(trials, experiment, folder, console()) as display:
         failures = bring_workers(trials, folder, crew, display)

@@ -9,12 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tfsgd.code import running
 from tfsgd.errors import RequestError
 from tfsgd.fields import expectation
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.dialect import cut, read_yaml, shown, to_yaml
 from tfsgd.plan.trials import Trial
-from tfsgd.records.access import LARGEST_TEXT, folders_in, is_there, read_text
+from tfsgd.records.access import LARGEST_TEXT, folders_in, is_there, read_text, refuse_irregular
 from tfsgd.records.files import from_json, to_json, write_atomically
 from tfsgd.records.lease import Lease
 from tfsgd.records.record import Record
@@ -123,6 +124,31 @@ class LogFolder:
         """Tells the workers of this run what to train and measure."""
         content = experiment.model_dump(mode="json") | {"own_code": list(experiment.own_code)}
         write_atomically(self._plan_path, to_yaml(content))
+        write_atomically(self.tuner_path / "code.json", to_json(_code_of(experiment)))
+
+    def refuse_other_code(self, experiment: Experiment) -> None:
+        """Refuses to work for a sweep of another version or code: its records would say that theirs was made by it.
+
+        Args:
+            experiment: as this process has read it.
+
+        Raises:
+            RequestError: the line names what differs.
+        """
+        path = self.tuner_path / "code.json"
+        try:
+            theirs = dict(from_json(read_text(path)))
+        except (OSError, ValueError, TypeError, RecursionError):
+            raise RequestError(
+                f"{path}: cannot be read: the sweep is over, or of another version of tfsgd"
+            ) from None
+        ours = _code_of(experiment)
+        for key in sorted(ours.keys() | theirs.keys()):
+            if ours.get(key) != theirs.get(key):
+                raise RequestError(
+                    f"{self.path}: {cut(key)}: the sweep there runs {shown(theirs.get(key))}, this machine has "
+                    f"{shown(ours.get(key))}; all of its workers must be of one version and code"
+                )
 
     def read_plan(self) -> Experiment:
         """What the workers of this run are to train and measure.
@@ -159,6 +185,15 @@ class LogFolder:
             return self.read_experiment().hessian.model_dump()
         except RequestError:
             return {}
+
+
+def _code_of(experiment: Experiment) -> dict[str, str]:
+    """What runs here: see `running`, and the files of one's own that the config names."""
+    own = {}
+    for name in experiment.own_code:
+        file = Path(experiment.code_dir or "") / f"{name.partition(':')[0].replace('.', '/')}.py"
+        own[name] = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "no such file"
+    return running() | own
 
 
 def _experiment(path: Path, raw: dict[str, Any]) -> Experiment:
@@ -233,6 +268,7 @@ def stored_network(folder: Path, name: str = "model.keras") -> Path:
     advice = "put it back, or remove the trial's folder to train it again"
     try:
         expected = from_json(read_text(folder / "manifest.json"))["sha256"][name]
+        refuse_irregular(path)
         content = path.read_bytes()
     except FileNotFoundError as error:
         kept = "" if error.filename == str(path) else " (export: false keeps no network)"

@@ -33,18 +33,29 @@ def locked(folder: Path) -> Iterator[None]:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise RequestError(f"{path}: expected a file, found what is not a regular file; move it away")
-    with os.fdopen(descriptor, "a+") as file:
+    with os.fdopen(descriptor, "a+") as file, _opened(folder) as directory:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)  # which stays when `.lock` is removed
         except BlockingIOError:
             file.seek(0)
+            who = file.read().strip() or "a process whose .lock was removed"
             raise RequestError(
-                f"{folder}: another sweep is at work there: {file.read().strip()}; wait for it or stop it"
+                f"{folder}: another sweep is at work there: {who}; wait for it or stop it"
             ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
         yield
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 class Superseded(BaseException):

@@ -137,7 +137,10 @@ def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["Engine | N
         yield None
         return
     import_ahead(workers)
-    from tfsgd.sweeping.cluster import log_to
+    try:
+        from tfsgd.sweeping.cluster import log_to
+    except ValueError as error:  # Dask reads its files when it is imported, before it can be told not to
+        raise RequestError(" ".join(str(error).split())) from None
     from tfsgd.sweeping.engine import Engine
 
     log_to(folder.tuner_path / "dask.log")

@@ -39,6 +39,7 @@ def dask_setup(worker: Any) -> None:
         from tfsgd.training.devices import configure_tensorflow
 
     configure_tensorflow(about["threads"] or None)
+    folder.refuse_other_code(folder.read_plan())
 
 
 def log_of(logs: LogFolder, name: str) -> Path:

@@ -30,6 +30,8 @@ def read_arrays(path: Path) -> Arrays:
         DamagedError: it cannot be read, or holds anything else than what was written.
     """
     try:
+        if not path.is_file():
+            raise OSError("found what is not a regular file")
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         found = arrays.pop("sha256").tobytes()
