@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from scripts.findings import contrast, findings
+from scripts.float32 import attacked, saturated, sentences
 from scripts.spans import counted, trials
 from scripts.updates import beside, judged, updates
 from scripts.words import claims, effect, elsewhere, said, table, verdict_and_number
@@ -23,7 +24,7 @@ from tfsgd.reporting.page import write_report
 from tfsgd.reporting.studies import read_studies
 
 RESULTS = Path("docs/results")
-PAGES = (Path("README.md"), RESULTS / "README.md")
+PAGES = (Path("README.md"), RESULTS / "README.md", Path("docs/float32-and-fgsm.md"))
 BLOCK = re.compile(r"(<!-- (\w+) of ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
 MAIN = {
     "Under LR accuracy falls and λ1 rises as the batch size grows (Section 3), per doubling": "batch-lr",
@@ -235,6 +236,9 @@ WRITERS: dict[str, Callable[[Path], Iterator[str]]] = {
     "updates": updates,
     "beside": beside,
     "judged": judged,
+    "saturated": saturated,
+    "attacked": attacked,
+    "sentences": sentences,
 }
 
 if __name__ == "__main__":

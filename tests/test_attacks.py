@@ -15,7 +15,8 @@ from tfsgd.measures.attack import Outcome
 from tfsgd.measures.attacks.bim import BIM
 from tfsgd.measures.attacks.fgsm import FGSM
 from tfsgd.measures.attacks.pgd import PGD
-from tfsgd.measures.loss import LOSSES
+from tfsgd.measures.direction import direction
+from tfsgd.measures.loss import LOSSES, UPHILL
 from tfsgd.measures.measure import Subject, measure
 from tfsgd.measures.victim import Victim, assert_in_ball
 from tfsgd.models import build_model
@@ -49,8 +50,8 @@ def victim(network: Any) -> Victim:
     return Victim.of(network, chunk_size=32)
 
 
-def fgsm(victim: Victim, images: np.ndarray, labels: np.ndarray, epsilon: float) -> Outcome:
-    return FGSM(epsilon=(epsilon,)).run(victim, images, labels, epsilon, 0)
+def fgsm(victim: Victim, images: np.ndarray, labels: np.ndarray, epsilon: float, **settings: Any) -> Outcome:
+    return FGSM(epsilon=(epsilon,), **settings).run(victim, images, labels, epsilon, 0)
 
 
 def pgd(
@@ -59,10 +60,16 @@ def pgd(
     return PGD(epsilon=(epsilon,), **settings).run(victim, images, labels, epsilon, seed)
 
 
+CROSS_ENTROPIES = ("cross_entropy", "softmax_cross_entropy")
+
+
+@pytest.mark.parametrize("loss", CROSS_ENTROPIES)
 def test_fgsm_is_cleverhans_bit_for_bit(
-    victim: Victim, network: Any, images: np.ndarray, labels: np.ndarray
+    victim: Victim, network: Any, images: np.ndarray, labels: np.ndarray, loss: str
 ) -> None:
-    ours = fgsm(victim, images, labels, 0.1)
+    """With the same loss; softmax's is its own."""
+    ours = fgsm(victim, images, labels, 0.1, loss=loss)
+    its_own = {} if loss == "softmax_cross_entropy" else {"loss_fn": UPHILL[loss]}
     theirs = fast_gradient_method(
         lambda x: network(x, training=False),
         tf.constant(images),
@@ -71,21 +78,23 @@ def test_fgsm_is_cleverhans_bit_for_bit(
         clip_min=0.0,
         clip_max=1.0,
         y=labels,
+        **its_own,
     ).numpy()
     np.testing.assert_array_equal(ours.images, theirs)
     np.testing.assert_array_equal(ours.correct, np.argmax(network(theirs), 1) == labels)
     assert ours.correct.mean() < (victim.predict(images) == labels).mean()
 
 
+@pytest.mark.parametrize("loss", CROSS_ENTROPIES)
 def test_pgd_without_early_stop_is_cleverhans_bit_for_bit(
-    victim: Victim, network: Any, images: np.ndarray, labels: np.ndarray
+    victim: Victim, network: Any, images: np.ndarray, labels: np.ndarray, loss: str
 ) -> None:
-    ours = pgd(
-        victim, images, labels, 0.1, steps=7, relative_step_size=0.3, random_start=False, early_stop=False
-    )
+    settings: dict[str, Any] = {"random_start": False, "early_stop": False, "loss": loss}
+    ours = pgd(victim, images, labels, 0.1, steps=7, relative_step_size=0.3, **settings)
+    its_own = {} if loss == "softmax_cross_entropy" else {"loss_fn": UPHILL[loss]}
     theirs = projected_gradient_descent(
         lambda x: network(x, training=False), tf.constant(images), 0.1, 0.03, 7, np.inf,
-        clip_min=0.0, clip_max=1.0, y=labels, rand_init=False,
+        clip_min=0.0, clip_max=1.0, y=labels, rand_init=False, **its_own,
     ).numpy()  # fmt: skip
     np.testing.assert_array_equal(ours.images, theirs)
     np.testing.assert_array_equal(ours.correct, np.argmax(network(theirs), 1) == labels)
@@ -240,14 +249,20 @@ def test_outputs_that_are_no_table_of_logits_are_refused() -> None:
         Victim.of(keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Dense(3)]))
 
 
-def test_zero_gradients_are_counted() -> None:
-    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
-    kernel = np.zeros((16, 2), np.float32)
-    kernel[:, 0] = 1000  # a margin at which float32 saturates, for all images but the black one
-    model.set_weights([kernel, np.zeros(2, np.float32)])
-    images = np.ones((4, 4, 4, 1), np.float32)
-    images[0] = 0
-    assert Victim.of(model).zero_gradient_fraction(images, np.zeros(4, np.int64)) == 0.75
+def test_gradients_that_are_zero_saturated_or_misdirected_are_counted() -> None:
+    """Two pixels, three classes: z = (m, 0, w x), so that the softmax's gradient is p_2 w in place of w q_2."""
+    model = keras.Sequential([keras.Input((1, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    kernel = np.array(
+        [[1000.0, 0, 0], [0, 0, 1]]
+    )  # the label's logit by the first pixel, another's by the second
+    model.set_weights([kernel, np.zeros(3)])
+    images = np.array([[0, 0], [0.010, 0], [0.030, 0.5], [1, 1]], np.float32).reshape(4, 1, 2, 1)
+    found = direction(Victim.of(model), images, np.zeros(4, np.int64))
+    # Margins of 0, 10, 29.5 and 999: at the last two float32 has p_y = 1, and only the second pixel's term is left.
+    assert (found.fraction, found.saturated, found.misdirected) == (0.0, 0.5, 0.5)
+    flat = keras.Sequential([keras.Input((1, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    flat.set_weights([np.zeros((2, 3)), np.array([50.0, 0, 0])])
+    assert direction(Victim.of(flat), images, np.zeros(4, np.int64)).fraction == 1.0
 
 
 def test_a_perturbation_outside_the_ball_is_an_error() -> None:
@@ -273,7 +288,6 @@ def test_every_graph_is_traced_once_whatever_the_steps_and_images(
                 pgd(victim, few, their_labels, epsilon, steps=steps, early_stop=early_stop, loss=loss)
         for loss in LOSSES:
             victim.gradient(few, their_labels, loss)
-        victim.zero_gradient_fraction(few, their_labels)
         victim.logits(few)
     assert set(victim._graphs) == {
         ("step", "cross_entropy", 1.0),
@@ -295,10 +309,11 @@ def test_results_carry_what_was_done(network: Any, victim: Victim, splits: Split
         ("attack", "fgsm", "fgsm", 100),
         ("attack", "pgd", "short", 40),
     ]
-    assert one.settings == {"epsilon": 0.1, "steps": 1, "step_size": 0.1}
+    exact = {"loss": "cross_entropy", "revision": 2}
+    assert one.settings == {"epsilon": 0.1, "steps": 1, "step_size": 0.1, **exact}
     assert other.settings == {
         "epsilon": 0.1, "steps": 3, "relative_step_size": 0.0333, "step_size": pytest.approx(0.00333),
-        "random_start": True, "restarts": 1, "early_stop": True, "loss": "cross_entropy",
+        "random_start": True, "restarts": 1, "early_stop": True, **exact,
     }  # fmt: skip
     images, labels = to_unit(used.test.images), used.test.labels
     clean = victim.predict(images) == labels
@@ -319,20 +334,22 @@ def test_margin_is_the_largest_other_logit_minus_the_true_one() -> None:
     np.testing.assert_array_equal(LOSSES["margin"](tf.constant(labels), tf.constant(logits)), expected)
 
 
-def test_margin_breaks_a_network_whose_cross_entropy_has_no_gradient(
+def test_a_network_whose_softmax_has_no_gradient_is_broken_by_the_exact_one_and_the_margin(
     network: Any, images: np.ndarray, labels: np.ndarray
 ) -> None:
     """Logits times 1,000: the same predictions, and a softmax that float32 takes for certain."""
     certain = Victim.of(keras.Model(network.input, keras.layers.Rescaling(1000.0)(network.output)))
     right = certain.predict(images) == labels
     assert right.mean() > 0.5
-    assert certain.zero_gradient_fraction(images[right], labels[right]) > 0.9
+    found = direction(certain, images[right], labels[right])
+    assert (found.fraction, found.saturated > 0.9, found.misdirected > 0.9) == (0.0, True, True)
     settings: dict[str, Any] = {"steps": 20, "relative_step_size": 0.1, "random_start": False}
     left = {
         loss: pgd(certain, images, labels, 0.1, loss=loss, **settings).correct.mean()
-        for loss in ("cross_entropy", "margin")
+        for loss in (*CROSS_ENTROPIES, "margin")
     }
-    assert left["cross_entropy"] > 0.9 * right.mean()
+    assert left["softmax_cross_entropy"] > 0.9 * right.mean()
+    assert left["cross_entropy"] < 0.2 * right.mean()
     assert left["margin"] < 0.2 * right.mean()
 
 

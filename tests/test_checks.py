@@ -33,6 +33,7 @@ NAMES = [
     "loss_rises",
     "temperature",
     "zero_gradients",
+    "float32",
 ]
 
 
@@ -89,8 +90,8 @@ def check(record: Record, name: str) -> Check:
 def test_an_honest_trial_passes_every_check_and_the_figures_are_the_worst() -> None:
     found = checks(made())
     assert [c.name for c in found] == NAMES
-    assert [c.passed for c in found] == [True] * 10
-    figures = {c.name: c.figure for c in found}
+    assert [c.passed for c in found] == [True] * 10 + [None]  # no attack by softmax
+    figures = {c.name: c.figure for c in found[:-1]}
     assert figures == pytest.approx(
         {
             "pgd_vs_fgsm": 0.30 - 0.40, "pgd_vs_noise": 0.0 - 0.3, "pgd_vs_square": 0.0,
@@ -139,6 +140,37 @@ def test_a_failure_is_said_with_its_figure_and_in_which_attack_it_sheds_doubt() 
     assert {c.name for c in checks(made())} == set(SAID)
 
 
+@pytest.mark.parametrize(("misdirected", "passed"), [(0.02, True), (0.021, False)])
+def test_an_attack_by_softmax_is_marked_where_float32_has_turned_its_gradient(
+    misdirected: float, passed: bool
+) -> None:
+    """It alone; and what it leaves is not set beside what exact attacks leave."""
+    honest = made()
+    softmax = [
+        m.model_copy(
+            update={
+                "label": f"{m.label}-softmax", "settings": m.settings | {"loss": "softmax_cross_entropy"},
+                "values": m.values | {"accuracy": 0.9}, "identity": f"softmax{i}",
+            }
+        )
+        for i, m in enumerate(honest.attacks)
+        if m.name in ("fgsm", "pgd")
+    ]  # fmt: skip
+    gradients = [
+        m.model_copy(update={"values": m.values | {"misdirected": misdirected}})
+        if m.name == "zero_gradients"
+        else m
+        for m in honest.measurements
+    ]
+    found = honest.model_copy(update={"measurements": (*gradients, *softmax)})
+    assert [c.name for c in failing(found)] == ([] if passed else ["float32"])
+    one = check(found, "float32")
+    assert (one.passed, one.figure, one.concerns("pgd")) == (passed, misdirected, False)
+    if not passed:
+        assert (one.concerns("pgd-softmax"), one.concerns("fgsm-softmax")) == (True, True)
+        assert "points elsewhere in float32, at many images: 2.1 % (zero_gradients)" in one.said
+
+
 def test_every_attack_that_fails_a_check_is_doubted() -> None:
     record = made(square={0.05: 0.1, 0.1: 0.05})
     besides = [
@@ -185,7 +217,7 @@ def test_a_weaker_attack_on_fewer_images_counts_where_it_is_far_below(square: fl
 def test_what_was_not_measured_neither_passes_nor_fails() -> None:
     some = made(("pgd",), pgd={})
     unknown = ["pgd_vs_fgsm", "pgd_vs_noise", "pgd_vs_square", "pgd_vs_transfer", "steps", "temperature"]
-    assert [c.name for c in checks(some) if c.passed is None] == unknown
+    assert [c.name for c in checks(some) if c.passed is None] == [*unknown, "float32"]
     assert check(some, "steps") == Check("steps")
     few = experiment(attacks={"pgd": {"epsilon": [0.1]}, "fgsm": {"epsilon": [0.1], "examples": 500}})
     other_images = record(grid(few)[0], few, truth_of)

@@ -18,7 +18,6 @@ from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.trials import Training, grid, training_of
 from tfsgd.plan.wanted import wanted
 from tfsgd.records.folder import LogFolder, read_record
-from tfsgd.records.ledger import is_complete
 from tfsgd.records.upgrade import upgraded
 from tfsgd.structure import PAPER_STRUCTURES
 
@@ -35,8 +34,8 @@ TRAININGS = {
 }
 REQUESTS = {
     ("fmnist_stdcnn", "test", None): "05707fc385ac6e2b6bf2e3a6cb7d982f74aa7326a6982b6dccaf13019de63888",
-    ("fmnist_stdcnn", "pgd", 0.1): "5c44bb3102b5d92fe99ed0d038dd232d1a1a1b849642cdcaa00bfda060f31b84",
-    ("cifar10_c1", "hessian", None): "44c533825c44a457dd7114def67afdebce90fa11a6afaa1ffdc668881ba1758a",
+    ("fmnist_stdcnn", "pgd", 0.1): "584b8e20fb8c1d8ca8bd2e126c155088794cd06f78791fc7999773cf0c83cfc2",
+    ("cifar10_c1", "hessian", None): "e300db23179b513147768ef4dbad735737a92dce12cbc5442dd4aa8dc9e90d75",
 }
 
 
@@ -53,6 +52,20 @@ def test_identities_of_measurements_are_frozen(config: str, label: str, epsilon:
     experiment = load_experiment(Path("configs") / f"{config}.yaml")
     [found] = [r for r in wanted(experiment, 1) if (r.label, r.epsilon) == (label, epsilon)]
     assert found.identity == REQUESTS[config, label, epsilon]
+
+
+BEFORE = {  # the cross-entropy was exact: identities of what is asked for now by `loss: softmax_cross_entropy`
+    ("fgsm", 0.1): "a222e885167380641db28ebab3da9e17f00442de546fdd5bee9abd52c5767b4b",
+    ("pgd", 0.1): "5c44bb3102b5d92fe99ed0d038dd232d1a1a1b849642cdcaa00bfda060f31b84",
+}
+
+
+@pytest.mark.parametrize(("label", "epsilon"), BEFORE)
+def test_what_was_recorded_keeps_its_identity_as_one_by_softmax(label: str, epsilon: float) -> None:
+    asked = f"attacks.{label}.loss=softmax_cross_entropy"
+    experiment = load_experiment(Path("configs/fmnist_stdcnn.yaml"), (asked,))
+    [found] = [r for r in wanted(experiment, 1) if (r.label, r.epsilon) == (label, epsilon)]
+    assert found.identity == BEFORE[label, epsilon]
 
 
 # A new optional key
@@ -175,13 +188,17 @@ def test_there_are_old_records() -> None:
 
 @pytest.mark.parametrize("path", OLD, ids=lambda path: "/".join(path.parts[-5:-1]))
 def test_a_stored_record_is_read_and_needs_nothing_anew(path: Path) -> None:
-    """Its numbers under the names of today, and every identity that its config asks for."""
+    """Its numbers under the names of today, and every identity that its config asks for, but for what was mended."""
     logs = LogFolder(path.parents[3])
     experiment = logs.read_experiment()
     [record] = [r for r in logs.records() if r.folder == "/".join(path.parts[-3:-1])]
-    assert is_complete(record, experiment)
-    asked = {request.identity for request in wanted(experiment, record.seed) if not request.free}
-    assert asked <= {found.identity for found in record.measurements}
+    mended = {"fgsm", "pgd", "zero_gradients"}
+    asked = [request for request in wanted(experiment, record.seed) if not request.free]
+    assert {request.name for request in record.missing(asked)} <= mended
+    by_softmax = [
+        m.settings["loss"] for m in record.attacks if m.name in mended and "revision" not in m.settings
+    ]
+    assert set(by_softmax) <= {"softmax_cross_entropy"}
     assert record.model_sha256 == PAPER_STRUCTURES[record.model]
     [trial] = [t for t in grid(experiment) if t.name == record.folder]
     assert record.trial == trial
@@ -264,3 +281,15 @@ def test_a_mended_measure_is_measured_anew() -> None:
     values = {"value": 1.0, "error": 0.0, "products": 1, "converged": True}
     assert "revision" not in old.measured(values, 1.0).settings
     assert now.measured(values, 1.0).settings["revision"] == 2
+
+
+def test_curvature_of_the_first_revision_keeps_its_identity() -> None:
+    """By which records made before are known."""
+
+    class Before(TopEigenvalue):
+        revision = 1
+
+    experiment = load_experiment(Path("configs/cifar10_c1.yaml"))
+    [now] = [r for r in wanted(experiment, 1) if r.label == "hessian"]
+    before = replace(now, spec=Before(**now.spec.model_dump()))
+    assert before.identity == "44c533825c44a457dd7114def67afdebce90fa11a6afaa1ffdc668881ba1758a"

@@ -61,6 +61,12 @@ def secret(image_shape, classes):
     return keras.Sequential([keras.Input(image_shape), layers.Flatten(), layers.Lambda(lambda x: x), layers.Dense(classes)])
 def decayed(image_shape, classes): return functional(image_shape, classes, kernel_regularizer="l2")
 def noisy_loss(image_shape, classes): return functional(image_shape, classes, activity_regularizer="l1")
+def of_bytes(image_shape, classes):
+    return keras.Sequential([keras.Input(image_shape, dtype="uint8"), layers.Rescaling(1 / 255), *sequential(image_shape, classes).layers])
+def compiled(image_shape, classes):
+    model = sequential(image_shape, classes)
+    model.compile("adamw")
+    return model
 def growing(image_shape, classes):
     return keras.Sequential([keras.Input(image_shape), layers.Flatten(), layers.Dense(next(calls)), layers.Dense(classes)])
 def raises(image_shape, classes): raise ValueError("no\\nluck")
@@ -87,6 +93,8 @@ UNFIT = [
     ("secret", "a Lambda layer cannot be stored"),
     ("decayed", "found 1 losses of its layers (a regularizer, add_loss)"),
     ("noisy_loss", "found 1 losses of its layers (a regularizer, add_loss)"),
+    ("of_bytes", "expected an input of float32 images in [0, 1], its input is uint8"),
+    ("compiled", "it is compiled with AdamW, and would be trained without: by SGD"),
     ("growing", "built twice, it has two structures"),
     ("raises", "it raised ValueError: no luck (FILE, line "),
     ("no_arguments", "it raised TypeError: no_arguments() takes 0 positional arguments but 2 were given"),

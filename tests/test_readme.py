@@ -16,7 +16,7 @@ from tfsgd.plan.trials import grid
 TEXT = Path("README.md").read_text()
 CONTINUED = [
     Path(f"docs/{name}.md").read_text()
-    for name in ("method", "measuring-networks", "add-your-own", "clusters-and-gpus")
+    for name in ("method", "measuring-networks", "add-your-own", "clusters-and-gpus", "float32-and-fgsm")
 ]
 ALL = "\n".join([TEXT, *CONTINUED])
 BLOCKS = re.findall(r"```sh\n(.*?)```", ALL, re.S)

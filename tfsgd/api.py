@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfsgd.data.dataset import CHANNELS_FIRST, is_channels_first
 from tfsgd.errors import RequestError
-from tfsgd.measures.attack import Outcome
+from tfsgd.measures.attack import SOFTMAX, AttackSpec, Outcome
 from tfsgd.measures.operator import Curvature
 from tfsgd.plan.specs import attack as attack_spec
 from tfsgd.plan.specs import curvature_measure
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from tfsgd.measures.victim import Victim
 
+LOOKED_AT = 1_000  # images, for what float32 makes of FGSM
 _last: list[Any] = []  # the network of the last attack, and its victim
 
 
@@ -47,35 +49,32 @@ def attack(
         of `correct` is the adversarial accuracy.
 
     Warns:
-        UserWarning: the steps are too few or too short to reach most of the ball: the accuracy would be too high.
+        UserWarning: the steps are too few or too short to reach most of the ball: the accuracy would be too high; or
+            the network is no better than guessing on the clean images, or its outputs look like sigmoids. Of `fgsm`, and
+            of any attack by `loss="softmax_cross_entropy"`: float32's softmax gradient points elsewhere at more than 2 %
+            of the first 1,000 images, and what FGSM by it would leave.
 
     Raises:
         RequestError: a setting, the images, the labels or the model do not fit; one line that says which.
         ArithmeticError: an attack of one's own left the ball or [0, 1].
     """
-    for key in ("attack", "examples"):
-        if key in settings:
-            instead = "kind" if key == "attack" else "so many images"
-            raise RequestError(f"{kind}: {key}: not a setting here; give {instead}")
-    try:
-        radius = float(epsilon)
-    except (ValueError, TypeError):
-        raise RequestError(
-            f"{kind}: epsilon: expected a number in [0, 1], received {epsilon!r:.60}"
-        ) from None
-    try:
-        spec = attack_spec(kind, {**settings, "epsilon": [radius]}, None)
-    except (ValueError, TypeError) as error:
-        raise RequestError(f"{kind}: {error}") from None
+    spec = _spec(kind, epsilon, settings)
+    [radius] = spec.epsilon
     _refuse_no_seed(seed)
     pixels, classes = checked(model, images, labels)
     if doubt := spec.doubt():
         warnings.warn(f"{kind}: {doubt}", stacklevel=2)
+    from tfsgd.measures.direction import float32_warning
     from tfsgd.measures.source import Sources
     from tfsgd.measures.victim import run_checked
 
     victim = _victim_of(model, pixels, classes)
+    _warn_of_answers(model, victim.logits(pixels), classes)
     victim.beside = Sources()
+    if kind == "fgsm" or getattr(spec, "loss", "") == SOFTMAX:
+        first = slice(LOOKED_AT)
+        if said := float32_warning(victim, pixels[first], classes[first], [radius]):
+            warnings.warn(f"{kind}: {said}", stacklevel=2)
     return run_checked(spec, victim, pixels, classes, radius, seed)
 
 
@@ -103,7 +102,11 @@ def top_eigenvalue(
 
     Returns:
         `value`: λ1, NaN where the Hessian has non-finite entries; `error`: its residual; `products`: Hessian-vector
-        products taken; `converged`: whether the residual is within the tolerance.
+        products taken; `converged`: whether the residual is within the tolerance; `more["standard_error"]`: how far λ1
+        is off because other images would give another, NaN of 100 images or fewer.
+
+    Warns:
+        UserWarning: the network is no better than guessing on the images, or its outputs look like sigmoids.
 
     Raises:
         RequestError: a setting, the images, the labels or the model do not fit; one line that says which.
@@ -119,6 +122,8 @@ def top_eigenvalue(
         raise RequestError(f"{model.name}: it has no trainable variables, so there is no Hessian to take")
     from tfsgd.measures.hessian import HessianVectorProduct
 
+    answers = [np.asarray(model(pixels[i : i + 256], training=False)) for i in range(0, len(pixels), 256)]
+    _warn_of_answers(model, np.concatenate(answers), classes)
     product = HessianVectorProduct(model, pixels, classes)
     return spec.run(product, product.dimension, seed)
 
@@ -156,6 +161,26 @@ def load_network(path: str | Path) -> Any:
     return foreign.load_network(Path(path))
 
 
+def _spec(kind: str, epsilon: Any, settings: dict[str, Any]) -> AttackSpec:
+    """The attack that a call asks for, or a line that says what does not fit."""
+    for key in ("attack", "examples"):
+        if key in settings:
+            instead = "kind" if key == "attack" else "so many images"
+            raise RequestError(f"{kind}: {key}: not a setting here; give {instead}")
+    try:
+        if isinstance(epsilon, bool | np.bool_ | str | bytes):
+            raise TypeError
+        radius = float(epsilon)
+    except (ValueError, TypeError):
+        raise RequestError(
+            f"{kind}: epsilon: expected a number in [0, 1], received {epsilon!r:.60}"
+        ) from None
+    try:
+        return attack_spec(kind, {**settings, "epsilon": [radius]}, None)
+    except (ValueError, TypeError) as error:
+        raise RequestError(f"{kind}: {error}") from None
+
+
 def _victim_of(model: Any, images: "NDArray[np.float32]", labels: "NDArray[np.int64]") -> "Victim":
     """A loop over epsilons or images compiles its network once, as long as that is the same and does the same."""
     from tfsgd.measures.victim import Victim
@@ -164,6 +189,16 @@ def _victim_of(model: Any, images: "NDArray[np.float32]", labels: "NDArray[np.in
         return _last[1]
     _last[:] = [model, Victim.of(model)]
     return _last[1]
+
+
+def _warn_of_answers(model: Any, logits: "NDArray[Any]", labels: "NDArray[np.int64]") -> None:
+    """The command's warnings of a network, from its logits on clean images; those that are not finite are refused."""
+    from tfsgd.measures.doubts import of_answers
+    from tfsgd.measures.finite import refuse_infinite
+
+    refuse_infinite(f"model {model.name}", logits)
+    for doubt in of_answers(logits, labels):
+        warnings.warn(f"model {model.name}: {doubt}", stacklevel=3)
 
 
 def _refuse_no_seed(seed: Any) -> None:
@@ -180,12 +215,17 @@ def checked(
         RequestError: they do not.
     """
     images, labels = np.asarray(images), np.asarray(labels)
-    shape = getattr(model, "input_shape", None)
-    if not isinstance(shape, tuple) or len(shape) != 4:
+    from tfsgd.measures.victim import check_logits
+    from tfsgd.structure import input_shape, refuse_integers, refuse_probabilities
+
+    shape = input_shape(model)
+    if shape is None or len(shape) != 4:
         raise RequestError(
             f"model: expected a built network of one input (None, height, width, channels), received "
             f"{type(model).__name__} with input shape {shape}"
         )
+    if is_channels_first(images.shape):
+        raise RequestError(f"images: received {images.shape}, {CHANNELS_FIRST}")
     if images.ndim != 4 or tuple(shape[1:]) != images.shape[1:]:
         raise RequestError(
             f"images: expected shape (N, {', '.join(map(str, shape[1:]))}), received {images.shape}"
@@ -200,9 +240,8 @@ def checked(
         raise RequestError(
             f"labels: expected {len(images)} integers, received {labels.dtype} of shape {labels.shape}"
         )
-    from tfsgd.measures.victim import check_logits
-    from tfsgd.structure import refuse_probabilities
-
+    for tensor in getattr(model, "inputs", None) or ():
+        refuse_integers(tensor.dtype, f"model {model.name}")
     refuse_probabilities(model, f"model {model.name}")
     first = images[:8].astype(np.float32)
     check_logits(lambda x: np.asarray(model(x, training=False)), first, f"model {model.name}")

@@ -235,7 +235,9 @@ def refuse_unfit(model: Any, image_shape: tuple[int, int, int], classes: int, wh
         raise RequestError(
             f"{what}: expected one output of {classes} logits, shape ({classes},), found {found}"
         )
+    refuse_integers(model.inputs[0].dtype, what)
     refuse_probabilities(model, what)
+    refuse_compiled(model, what)
     if not model.trainable_variables:
         raise RequestError(f"{what}: expected weights to train, found none")
     precisions = sorted({str(variable.dtype) for variable in model.trainable_variables})
@@ -273,6 +275,70 @@ def refuse_probabilities(model: Any, what: str) -> None:
             f"{what}: expected logits, found a {activation} in the last layer; attacks on its output see no "
             f"gradient, leave the {activation} out"
         )
+
+
+def refuse_integers(dtype: str, what: str) -> None:
+    """Refuses a network whose input is of integers: it expects bytes, and no gradient reaches them.
+
+    Args:
+        dtype: of its input.
+        what: the network, to begin the refusal with.
+
+    Raises:
+        RequestError: in one line.
+    """
+    import keras
+
+    if not keras.backend.is_float_dtype(dtype):
+        raise RequestError(
+            f"{what}: expected an input of float32 images in [0, 1], its input is {dtype}, which no gradient reaches; "
+            "rebuild it with keras.Input(image_shape) of no dtype, and without the layer that divides by 255"
+        )
+
+
+def input_shape(model: Any) -> tuple[Any, ...] | None:
+    """`(None, height, width, channels)`; of a subclassed network that on which it was built; `None`: it tells none."""
+    shape = getattr(model, "input_shape", None)
+    if shape is None and getattr(model, "built", False):
+        built = (model.get_build_config() or {}).get("input_shape")
+        shape = (None, *built[1:]) if isinstance(built, list | tuple) and built else None
+    return shape if isinstance(shape, tuple) else None
+
+
+def refuse_compiled(model: Any, what: str) -> None:
+    """Refuses a network that is compiled for another training than what it gets.
+
+    Raises:
+        RequestError: its optimizer is not Keras's SGD as it is by default, or its loss not the cross-entropy of logits.
+    """
+    import keras
+
+    if not getattr(model, "compiled", False):
+        return
+    optimizer, loss = model.optimizer, getattr(model, "loss", None)
+    found = _other(optimizer, keras.optimizers.SGD(), ("name",)) if optimizer else ""
+    if not found and loss is not None:
+        plain = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        found = _other(loss, plain, ("name", "reduction"))
+    if found:
+        raise RequestError(
+            f"{what}: it is compiled with {found}, and would be trained without: by SGD, learning rate and momentum those "
+            "of the config's grid, on the cross-entropy of its logits; return it uncompiled"
+        )
+
+
+def _other(found: Any, plain: Any, but: tuple[str, ...]) -> str:
+    """What of a Keras object is another than of the plain one; empty where nothing is."""
+    name = getattr(found, "__name__", found if isinstance(found, str) else type(found).__name__)
+    if type(found) is not type(plain):
+        return str(name)
+    default = plain.get_config()
+    others = {
+        key: value
+        for key, value in found.get_config().items()
+        if key not in but and value != default.get(key)
+    }
+    return f"{name}({', '.join(f'{key}={value!r:.40}' for key, value in others.items())})" if others else ""
 
 
 def refuse_losses(model: Any, what: str) -> None:

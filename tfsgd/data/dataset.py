@@ -48,6 +48,20 @@ class Dataset:
     sha256: str | None = None
 
 
+CHANNELS_FIRST = "channels first; expected (N, height, width, channels): np.moveaxis(images, 1, -1)"
+
+
+def is_channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether images of a shape `(N, ., ., .)` are clearly pixels by pixels behind 1, 3 or 4 channels.
+
+    A strip of many channels, such as signals `(N, 1, 128, 9)`, is none: heights and widths are about as large.
+    """
+    if len(shape) != 4:
+        return False
+    channels, short, long = shape[1], *sorted(shape[2:])
+    return channels in (1, 3, 4) and shape[3] > 4 and channels < short and long <= 2 * short
+
+
 @dataclass(frozen=True)
 class Split:
     """Images and their labels, in canonical order.

@@ -27,7 +27,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfsgd.data.dataset import SEEN, Dataset, Images, Labels, Split, Splits, canonical
+from tfsgd.data.dataset import (
+    CHANNELS_FIRST,
+    SEEN,
+    Dataset,
+    Images,
+    Labels,
+    Split,
+    Splits,
+    canonical,
+    is_channels_first,
+)
 from tfsgd.errors import RequestError
 
 KEYS = (
@@ -162,6 +172,8 @@ def _images(found: Any, what: str) -> Images:
             f"{what}: expected images of shape (N, height, width) or (N, height, width, channels), "
             f"found {np.shape(found)}"
         )
+    if is_channels_first(images.shape):
+        raise RequestError(f"{what}: found shape {images.shape}, {CHANNELS_FIRST}")
     if images.dtype == np.uint8:
         return _not_black(np.ascontiguousarray(images), what)
     if images.dtype not in (np.float32, np.float64):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,9 @@ class AttackSpec(Spec):
     """
 
     kind: ClassVar[Kind] = "attack"
+    revision: ClassVar[int] = (
+        2  # the victim's cross-entropy had the gradient of `softmax_cross_entropy` in the first
+    )
 
     attack: str = ""
     epsilon: Annotated[tuple[Epsilon, ...], Field(min_length=1)]
@@ -105,3 +108,28 @@ class AttackSpec(Spec):
     def at(self, epsilon: float) -> dict[str, Any]:
         """What follows from the settings at an epsilon, for the record."""
         return {}
+
+
+SOFTMAX = "softmax_cross_entropy"  # what `cross_entropy` was in the first revision
+
+
+class GradientAttack(AttackSpec):
+    """An attack that goes up the gradient of a loss.
+
+    Attributes:
+        loss: what its steps increase, see `tfsgd.measures.loss`: the cross-entropy, by a gradient that is exact
+            however sure the network is; the same by the gradient that TensorFlow's softmax has in float32, and
+            CleverHans, Foolbox and ART with it; the margin of the largest other logit, or its ratio to the spread of
+            the logits.
+    """
+
+    loss: Literal["cross_entropy", "softmax_cross_entropy", "margin", "dlr"] = "cross_entropy"
+
+    @property
+    def revised(self) -> int:
+        """Only the cross-entropy was mended."""
+        return self.revision if self.loss == "cross_entropy" else 1
+
+    def unusual(self) -> dict[str, Any]:
+        """Softmax was the default of the first revision, and entered no identity."""
+        return {key: value for key, value in super().unusual().items() if (key, value) != ("loss", SOFTMAX)}

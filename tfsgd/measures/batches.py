@@ -34,7 +34,9 @@ class BatchProduct(HessianVectorProduct):
         super().__init__(model, images, labels, **settings)
         self.batch_size = batch_size
         self.examples = len(labels)
-        self._gradient = tf.function(lambda *batch: self._mean(self._chunk_gradient, *batch))
+        self._gradient = tf.function(
+            lambda *batch: self._mean(self._chunk_gradient, self._no_rows, *batch)[0]
+        )
 
     def gradient(self, indices: NDArray[np.integer[Any]]) -> Vector:
         """Gradient of the mean loss over the images of these indices, `(dimension,)`, in float64."""
@@ -44,7 +46,7 @@ class BatchProduct(HessianVectorProduct):
         """gᵀH_B g and |g|², g the gradient of the mean loss over the images of these indices."""
         batch = self._batch(indices)
         gradient = self._gradient(*batch)
-        product = np.asarray(self._product(gradient, *batch), np.float64)
+        product = np.asarray(self._product(gradient, self._no_rows, *batch)[0], np.float64)
         g = np.asarray(gradient, np.float64)
         return float(np.sum(g * product)), float(np.sum(g * g))
 

@@ -1,5 +1,7 @@
 """The top eigenvalue of a symmetric matrix that is known only by its products with vectors."""
 
+from typing import Any
+
 import numpy as np
 
 from tfsgd.measures.operator import Curvature, Matvec, Vector
@@ -20,7 +22,8 @@ def top_eigenvalue(
     (H + shift I)v span.
 
     Args:
-        matvec: v -> Hv, vectors of shape `(dimension,)`.
+        matvec: v -> Hv, vectors of shape `(dimension,)`; where it has `by_chunk`, see `tfsgd.measures.hessian.Product`,
+            the quotient has a standard error.
         dimension: size of H.
         max_iterations: products at most.
         tolerance: converged when the residual |Hv - av| / |a| is no larger. For a symmetric H an
@@ -29,31 +32,35 @@ def top_eigenvalue(
         seed: of the random start vector.
 
     Returns:
-        The eigenvalue; its error is the residual. NaN, not converged, where H has non-finite entries.
+        The eigenvalue; its error is the residual. NaN, not converged, where H has non-finite entries. In `more`, of a
+        mean over images, `standard_error`, see `_Quotients`.
     """
     start: Vector = np.random.default_rng(seed).standard_normal(dimension)
     direction = start / _norm(start)
     basis: list[Vector] = []  # orthonormal: the best vector, the one before, and the new direction
     products: list[Vector] = []  # H times each of them
+    quotients = _Quotients(matvec)
     eigenvalue, residual, iteration = np.nan, np.nan, 0
     for iteration in range(1, max_iterations + 1):
-        product: Vector = np.asarray(matvec(direction), np.float64)
+        basis = [*basis, direction]
+        product = quotients.product(basis)
         if not np.isfinite(product).all():
-            return Curvature(np.nan, np.nan, iteration, False)
-        basis, products = [*basis, direction], [*products, product]
+            return Curvature(np.nan, np.nan, iteration, False, quotients.unknown)
+        products = [*products, product]
         eigenvalue, best = _top_ritz_pair(basis, products)
         vector, product = _combined(best, basis), _combined(best, products)
         residual = _residual(eigenvalue, vector, product)
-        if residual <= tolerance:
-            return Curvature(eigenvalue, residual, iteration, True)
         before = _made_orthogonal(np.eye(len(best))[0], [best])
+        quotients.combine([best, *before])
+        if residual <= tolerance:
+            return Curvature(eigenvalue, residual, iteration, True, quotients.standard_error)
         basis = [vector, *(_combined(weights, basis) for weights in before)]
         products = [product, *(_combined(weights, products) for weights in before)]
         new = _made_orthogonal(product, basis)
         if not new:  # H leads nowhere else: what is left of the residual is rounding
             break
         direction = new[0]
-    return Curvature(eigenvalue, residual, iteration, False)
+    return Curvature(eigenvalue, residual, iteration, False, quotients.standard_error)
 
 
 def power_iteration(
@@ -69,21 +76,71 @@ def power_iteration(
     """
     rng = np.random.default_rng(seed)
     vector: Vector = rng.standard_normal(dimension)
+    quotients = _Quotients(matvec)
     shift, eigenvalue, residual, iteration = 0.0, np.nan, np.nan, 0
     for iteration in range(1, max_iterations + 1):
         vector = vector / _norm(vector)
-        product: Vector = np.asarray(matvec(vector), np.float64)
+        quotients.combine([])
+        product = quotients.product([vector])
         if not np.isfinite(product).all():
-            return Curvature(np.nan, np.nan, iteration, False)
+            return Curvature(np.nan, np.nan, iteration, False, quotients.unknown)
         eigenvalue = _dot(vector, product)
         residual = _residual(eigenvalue, vector, product)
         if residual <= tolerance:
             if eigenvalue >= 0 or shift:
-                return Curvature(eigenvalue, residual, iteration, True)
+                return Curvature(eigenvalue, residual, iteration, True, quotients.standard_error)
             shift, vector = -eigenvalue, rng.standard_normal(dimension)
         else:
             vector = product + shift * vector
-    return Curvature(eigenvalue, residual, iteration, False)
+    return Curvature(eigenvalue, residual, iteration, False, quotients.standard_error)
+
+
+class _Quotients:
+    """Products of a mean over images, and what each chunk of images adds to the Rayleigh quotient, vᵀHv.
+
+    For a fixed v that is a mean over images, so its spread over chunks gives its standard error. λ1's own sampling
+    error is that to first order, since the derivative of λ1 is vᵀ dH v, and larger where the next eigenvalue is near.
+
+    Args:
+        matvec: with or without `by_chunk`.
+    """
+
+    def __init__(self, matvec: Matvec) -> None:
+        self._matvec: Any = matvec
+        self._counts = matvec.counts if hasattr(matvec, "by_chunk") else None
+        self._forms = np.zeros(
+            (0 if self._counts is None else len(self._counts), 0, 0)
+        )  # uᵀH_c v over the basis
+
+    def product(self, basis: list[Vector]) -> Vector:
+        """H times the last vector of the basis, which is new."""
+        if self._counts is None:
+            return np.asarray(self._matvec(basis[-1]), np.float64)
+        product, last = self._matvec.by_chunk(basis[-1], basis)
+        self._forms = np.pad(self._forms, ((0, 0), (0, 1), (0, 1)))
+        self._forms[:, -1] = self._forms[:, :, -1] = last
+        return np.asarray(product, np.float64)
+
+    def combine(self, weights: list[Vector]) -> None:
+        """The basis becomes these combinations of its vectors."""
+        if self._counts is None:
+            return
+        turn = np.reshape(weights, (len(weights), self._forms.shape[1]))
+        self._forms = np.einsum("ai,cij,bj->cab", turn, self._forms, turn)
+
+    @property
+    def unknown(self) -> dict[str, float]:
+        """In place of a standard error, where there is no eigenvalue."""
+        return {} if self._counts is None else {"standard_error": np.nan}
+
+    @property
+    def standard_error(self) -> dict[str, float]:
+        """Of the first basis vector's quotient: each chunk weighs what it has of images; NaN of a single chunk."""
+        if self._counts is None or len(self._counts) < 2:
+            return self.unknown
+        weights, quotients = self._counts / self._counts.sum(), self._forms[:, 0, 0]
+        off = quotients - np.sum(weights * quotients)
+        return {"standard_error": float(np.sum(weights * off * off) / (len(weights) - 1)) ** 0.5}
 
 
 def _top_ritz_pair(basis: list[Vector], products: list[Vector]) -> tuple[float, Vector]:

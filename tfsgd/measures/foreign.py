@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfsgd.errors import RequestError
-from tfsgd.structure import refuse_probabilities
+from tfsgd.structure import input_shape, refuse_integers, refuse_probabilities
 
 
 class SavedNetwork:
@@ -78,8 +78,21 @@ def _from_file(path: Path) -> Any:
                 f"{path}: expected a .keras file, found one of another kind, or one that is cut short; save or copy it anew"
             )
     network = keras.saving.load_model(path, compile=False)
+    for tensor in getattr(network, "inputs", None) or ():
+        refuse_integers(tensor.dtype, str(path))
     refuse_probabilities(network, str(path))
+    if getattr(network, "input_shape", None) is None:  # a subclassed one
+        network.input_shape = _built_on(network, path)
     return network
+
+
+def _built_on(network: Any, path: Path) -> tuple[int | None, ...]:
+    shape = input_shape(network)
+    if shape is None:
+        raise RequestError(
+            f"{path}: {type(network).__name__} does not tell its input shape; call it on images once before it is saved"
+        )
+    return shape
 
 
 def _said(error: Exception) -> str:
@@ -114,6 +127,7 @@ def _endpoint(loaded: Any, path: Path) -> tuple[Callable[[tf.Tensor], tf.Tensor]
             f"{path}: expected one input and one output, found {sorted(inputs)} and {sorted(outputs)}"
         )
     [(name, spec)], [output] = inputs.items(), outputs
+    refuse_integers(spec.dtype.name, str(path))
     if spec.dtype != tf.float32:
         raise RequestError(f"{path}: expected float32 images, its input is {spec.dtype.name}")
     if callable(getattr(loaded, "serve", None)):

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tfsgd.measures.loss import curved_cross_entropy
+from tfsgd.measures.loss import cross_entropy
 
 
 class InputProduct:
@@ -48,6 +48,6 @@ class InputProduct:
             outer.watch(images)
             with tf.GradientTape() as inner:
                 inner.watch(images)
-                loss = tf.reduce_sum(curved_cross_entropy(labels, self._model(images, training=False)))
+                loss = tf.reduce_sum(cross_entropy(labels, self._model(images, training=False)))
             slope = tf.reduce_sum(inner.gradient(loss, images) * directions)
         return outer.gradient(slope, images, unconnected_gradients="zero")

@@ -9,6 +9,7 @@ from typing import Any
 from tfsgd.data.dataset import Splits, to_unit
 from tfsgd.measures.accuracy import Evaluator, certainty
 from tfsgd.measures.attack import AttackSpec
+from tfsgd.measures.direction import direction
 from tfsgd.measures.natural import InputGradient
 from tfsgd.measures.operator import Curvature, CurvatureSpec
 from tfsgd.measures.products import product_of
@@ -123,7 +124,7 @@ def _gradient(subject: Subject, request: Request) -> Mapping[str, Any]:
     images, labels = subject.images(request.split, request.examples)
     if isinstance(request.spec, InputGradient):
         return asdict(steepness(subject.victim, images, labels))
-    return {"fraction": subject.victim.zero_gradient_fraction(images, labels)}
+    return asdict(direction(subject.victim, images, labels))
 
 
 def _curvature(subject: Subject, request: Request) -> Mapping[str, Any]:

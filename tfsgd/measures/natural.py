@@ -4,6 +4,8 @@ from typing import ClassVar
 
 from tfsgd.measures.spec import Kind, Spec
 
+MISDIRECTED = 0.02  # share of the images above which FGSM by float32's softmax says how sure a network is
+
 
 class NaturalAccuracy(Spec):
     """Loss and accuracy on unperturbed images."""
@@ -23,9 +25,18 @@ class Confidence(Spec):
 
 
 class ZeroGradients(Spec):
-    """The share of images whose loss has an input gradient of exactly zero: no attack can move them."""
+    """What the loss's input gradient is good for, in float32, image by image.
+
+    Its values, as shares of the images: `fraction`, whose gradient is exactly zero, so that no attack can move them;
+    `saturated`, of which the network is so sure that the true class's term of the gradient that TensorFlow's softmax
+    has is exactly zero; and `misdirected`, where that gradient points elsewhere: its cosine with the exact one is below
+    0.9. An attack by `loss: softmax_cross_entropy` measures those images' confidence, not their robustness.
+
+    Cost: two gradients, two steps of PGD on all images.
+    """
 
     kind: ClassVar[Kind] = "gradient"
+    revision: ClassVar[int] = 2  # the first counted zeros of the softmax's gradient
 
 
 class InputGradient(Spec):
@@ -41,3 +52,4 @@ class InputGradient(Spec):
     """
 
     kind: ClassVar[Kind] = "gradient"
+    revision: ClassVar[int] = 2  # the first lost images of which the network is sure

@@ -68,6 +68,8 @@ SHARES = {
     "confidence",
     "calibration_error",
     "fraction",
+    "saturated",
+    "misdirected",
     "censored",
 }  # in [0, 1]
 NEEDED: dict[str, tuple[str, ...]] = {  # by the kind of a measurement
@@ -114,6 +116,11 @@ class Spec(Block):
         identity = request.identity
         return next((m for m in measurements if m.identity == identity), None)
 
+    @property
+    def revised(self) -> int:
+        """The revision of the numbers that these settings give."""
+        return self.revision
+
     def unusual(self) -> dict[str, Any]:
         """The settings that differ from their defaults: only they enter an identity."""
         fields = type(self).model_fields
@@ -154,6 +161,10 @@ class Request:
     @property
     def identity(self) -> str:
         """SHA-256 of what determines the number on a given network; not of the label."""
+        return self.identity_at(self.spec.revised)
+
+    def identity_at(self, revision: int) -> str:
+        """What it was when the measure had this revision."""
         what: list[Any] = [
             self.spec.kind,
             self.name,
@@ -162,15 +173,13 @@ class Request:
             self.examples,
             self.seed,
             self.epsilon,
-            *self._made_by.values(),
+            *self._made_by(revision).values(),
         ]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
-    @property
-    def _made_by(self) -> dict[str, str | int]:
+    def _made_by(self, revision: int) -> dict[str, str | int]:
         """Which code: the revision, if it is not the first; of a class of one's own see `tfsgd.code.code_sha256`."""
         code = code_sha256(type(self.spec)) if ":" in self.name else ""
-        revision = self.spec.revision
         return ({"revision": revision} if revision > 1 else {}) | ({"code_sha256": code} if code else {})
 
     def measured(self, values: Mapping[str, Any], seconds: float | None) -> "Measurement":
@@ -178,7 +187,7 @@ class Request:
         at = {} if self.epsilon is None else {"epsilon": self.epsilon}
         fields: dict[str, Any] = dict(
             kind=self.spec.kind, name=self.name, label=self.label,
-            settings={**at, **self.spec.settings(), **self.more, **self._made_by},
+            settings={**at, **self.spec.settings(), **self.more, **self._made_by(self.spec.revised)},
             split=self.split, examples=self.examples, seed=self.seed,
             values={key: _plain(value) for key, value in values.items()}, seconds=seconds, identity=self.identity,
         )  # fmt: skip

@@ -21,8 +21,8 @@ def steepness(victim: Victim, images: Images, labels: Labels) -> Steepness:
     """Mean |grad loss|_1 and median first-order radius over images `(N, height, width, channels)`."""
     slopes, radii = [], []
     for block in blocks(np.arange(len(labels))):
-        _, _, gradient = victim.value_and_gradient(images[block], labels[block])
-        slopes.append(_length(gradient))
+        _, losses, uphill = victim.value_and_gradient(images[block], labels[block])
+        slopes.append(-np.expm1(-losses.astype(np.float64)) * _length(uphill))
         _, lead, gradient = victim.value_and_gradient(images[block], labels[block], "margin")
         with np.errstate(divide="ignore", invalid="ignore"):
             radii.append(np.where(lead < 0, -lead / _length(gradient), 0.0))

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from tfsgd.errors import RequestError
 from tfsgd.measures.attack import Ascent, AttackSpec, Outcome
-from tfsgd.measures.loss import LOSSES
+from tfsgd.measures.finite import FINITE, ODD_LOGITS, faults_of, predicted_classes, refuse, refuse_infinite
+from tfsgd.measures.loss import LOSSES, UPHILL
+from tfsgd.structure import input_shape
 
 Images = NDArray[np.float32]  # (N, height, width, channels) in [0, 1]
 Labels = NDArray[np.int64]  # (N,)
@@ -54,9 +56,10 @@ class Victim:
         self._images = tf.TensorSpec((None, *image_shape), tf.float32)
         self._labels = tf.TensorSpec((None,), tf.int64)
         self._ask = logits
+        self._name = name
         self._chunk_size = chunk_size
         self._logits = tf.function(logits, [self._images])
-        self._predict = tf.function(lambda images: tf.argmax(logits(images), 1), [self._images])
+        self._predict = tf.function(lambda images: predicted_classes(logits(images)), [self._images])
         self.beside: Callable[[str], Any] = _nobody
         self._graphs: dict[tuple[str, str, float], Any] = {}  # by what they do, the loss and its temperature
         check_logits(self.logits, np.random.default_rng(0).random((8, *image_shape), np.float32), name)
@@ -65,37 +68,53 @@ class Victim:
     def of(cls, model: Any, chunk_size: int = CHUNK_SIZE) -> "Victim":
         """The victim that is a Keras model, in inference mode."""
         return cls(
-            lambda x: model(x, training=False), model.input_shape[1:], f"model {model.name}", chunk_size
+            lambda x: model(x, training=False),
+            (input_shape(model) or ())[1:],
+            f"model {model.name}",
+            chunk_size,
         )
 
     def logits(self, images: Images) -> NDArray[np.float32]:
         """Logits, shape `(N, classes)`."""
         return np.concatenate([self._logits(images[c]).numpy() for c in self._chunks(images)])
 
+    def finite_logits(self, images: Images) -> NDArray[np.float32]:
+        """The same; refuses those that are not finite, as all questions below do, and gradients that are not."""
+        logits = self.logits(images)
+        refuse_infinite(self._name, logits)
+        return logits
+
     def predict(self, images: Images) -> Labels:
         """Predicted classes, shape `(N,)`."""
-        return np.concatenate([self._predict(images[c]).numpy() for c in self._chunks(images)])
+        predicted = np.concatenate([self._predict(images[c]).numpy() for c in self._chunks(images)])
+        refuse(self._name, np.where(predicted < 0, ODD_LOGITS, FINITE))
+        return predicted
 
     def gradient(self, images: Images, labels: Labels, loss: str = "cross_entropy") -> Images:
-        """Gradient of each image's loss with respect to its pixels, shaped as the images."""
-        graph = self._gradient(loss)
-        return np.concatenate([graph(images[c], labels[c])[1].numpy() for c in self._chunks(images)])
+        """The way up each image's loss, shaped as the images: see `value_and_gradient`."""
+        return self.value_and_gradient(images, labels, loss)[2]
 
     def value_and_gradient(
         self, images: Images, labels: Labels, loss: str = "cross_entropy"
     ) -> tuple[Labels, NDArray[np.float32], Images]:
-        """Predicted classes `(N,)`, each image's loss `(N,)`, and its gradient, in one pass."""
+        """Predicted classes `(N,)`, each image's loss `(N,)`, and the way up it, in one pass.
+
+        The way up is the loss's gradient with respect to the pixels; of the cross-entropy that of `log_odds`, which has
+        its direction and never vanishes with confidence. Times `1 - exp(-loss)` it is the cross-entropy's own.
+        """
         graph = self._gradient(loss)
         found = [[t.numpy() for t in graph(images[c], labels[c])] for c in self._chunks(images)]
         predicted, gradient, losses = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        refuse(self._name, faults_of(predicted, gradient).numpy())
         return predicted, losses, gradient
 
     def step(self, images: Images, labels: Labels, step_size: float, loss: str = "cross_entropy") -> Images:
         """The images after one step of L-infinity length `step_size` up the loss, clipped to [0, 1]."""
         graph = self._graph("step", loss, self._step_in_graph, [self._images, self._labels, NUMBER])
-        moved = np.empty_like(images)
+        moved, faults = np.empty_like(images), np.zeros(len(images), np.int32)
         for c in self._chunks(images):
-            moved[c] = graph(images[c], labels[c], step_size).numpy()
+            moved[c], faults[c] = (tensor.numpy() for tensor in graph(images[c], labels[c], step_size))
+        refuse(self._name, faults)
         return moved
 
     def ascend(self, images: Images, labels: Labels, start: Images, how: Ascent) -> tuple[Images, Mask]:
@@ -123,15 +142,9 @@ class Victim:
             np.broadcast_to(np.float32(x), len(images)) for x in (how.epsilon, how.step_size)
         )
         found = graph(images, labels, start, epsilon, step_size, how.steps, how.early_stop)
-        reached, correct, rise = (tensor.numpy() for tensor in found)
+        reached, correct, rise, faults = (tensor.numpy() for tensor in found)
+        refuse(self._name, faults)
         return reached, correct, rise
-
-    def zero_gradient_fraction(self, images: Images, labels: Labels) -> float:
-        """Share of images whose loss has an input gradient of exactly zero: no attack can move them.
-
-        In float32 the cross-entropy saturates: it is a sign of confidence, not of robustness.
-        """
-        return float((~np.any(self.gradient(images, labels), axis=tuple(range(1, images.ndim)))).mean())
 
     def answers_as_traced(self, images: Images, labels: Labels) -> bool:
         """Whether the graphs still do what the network does: a setting of a layer may be another one by now.
@@ -163,7 +176,7 @@ class Victim:
         return self._graphs[key]
 
     def _gradient(self, loss: str, temperature: float = 1.0) -> Any:
-        """`(images, labels)` -> predicted classes, the gradient of each image's loss, and the losses.
+        """`(images, labels)` -> predicted classes, the way up each image's loss, and the losses.
 
         Not inlined: in the graph of a loop TensorFlow leaves MaxPool's gradient to a kernel of its own, which
         is more than ten times slower than oneDNN's.
@@ -173,8 +186,12 @@ class Victim:
             with tf.GradientTape() as tape:
                 tape.watch(images)
                 logits = self._ask(images)
-                losses = LOSSES[loss](labels, logits if temperature == 1 else logits / temperature)
-            return tf.argmax(logits, 1), tape.gradient(losses, images), losses
+                divided = logits if temperature == 1 else logits / temperature
+                height = UPHILL[loss](labels, divided)
+            uphill = tape.gradient(height, images)
+            if uphill is None:  # it does not reach the pixels
+                uphill = tf.fill(tf.shape(images), np.float32(np.nan))
+            return predicted_classes(logits), uphill, LOSSES[loss](labels, divided)
 
         key = ("gradient", loss, temperature)
         if key not in self._graphs:
@@ -186,13 +203,14 @@ class Victim:
     @staticmethod
     def _step_in_graph(
         gradient_of: Callable[..., Any], images: tf.Tensor, labels: tf.Tensor, step_size: tf.Tensor
-    ) -> tf.Tensor:
-        _, gradient, _ = gradient_of(images, labels)
-        return tf.clip_by_value(images + optimize_linear(gradient, step_size), 0.0, 1.0)
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        predicted, gradient, _ = gradient_of(images, labels)
+        moved = tf.clip_by_value(images + optimize_linear(gradient, step_size), 0.0, 1.0)
+        return moved, faults_of(predicted, gradient)
 
     def _ascend_in_graph(
         self, gradient_of: Callable[..., Any], *tensors: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Steps on all images, with a chunk of them under way at a time.
 
         An image that is done leaves the chunk and the next one takes its place, each with its own
@@ -206,6 +224,7 @@ class Victim:
         result = tf.zeros_like(images)
         correct = tf.zeros([count], tf.bool)
         rise = tf.fill([count], np.float32(np.nan))
+        faults = tf.fill([count], FINITE)
         waiting = 0  # the next image to enter
         index = tf.zeros([0], tf.int32)  # of the images under way
         done_steps = tf.zeros([0], tf.int32)
@@ -240,13 +259,15 @@ class Victim:
             last = done_steps == steps
             rise = tf.tensor_scatter_nd_update(rise, index[last][:, None], losses[last] - before[last])
 
-            staying = ~leaving
+            staying = ~leaving  # who leaves needs no gradient
+            fault = tf.where(leaving & (predicted >= 0), FINITE, faults_of(predicted, gradient))
+            faults = tf.tensor_scatter_nd_max(faults, index[:, None], fault)
             index, done_steps, before = index[staying], done_steps[staying] + 1, losses[staying]
             current = current[staying] + optimize_linear(gradient[staying], tf.gather(step_size, index))
             current = tf.clip_by_value(current, 0.0, 1.0)
             clean = tf.gather(images, index)
             current = _into_ball(clean, current - clean, tf.gather(epsilon, index))
-        return result, correct, rise
+        return result, correct, rise, faults
 
 
 def _about_equal(one: NDArray[Any], other: NDArray[Any]) -> bool:
@@ -327,7 +348,7 @@ def run_checked(
 
 def _assert_witnessed(outcome: Outcome, victim: Victim, labels: Labels) -> None:
     """Holds an attack to `correct`: the network itself says of each perturbed image whether it keeps its label."""
-    logits = victim.logits(outcome.images)
+    logits = victim.finite_logits(outcome.images)
     true = np.take_along_axis(logits, labels[:, None], 1)[:, 0]
     others = logits.copy()
     np.put_along_axis(others, labels[:, None], -np.inf, 1)

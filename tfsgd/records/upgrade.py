@@ -1,24 +1,34 @@
-"""Records of schema 1 -> schema 2: the same numbers under the names of today."""
+"""Records of earlier versions: the same numbers under the names of today.
 
-from collections.abc import Mapping
+Schema 1 becomes schema 2. In both, what was measured before the cross-entropy was exact is told from what was measured
+after: an attack is one by `softmax_cross_entropy`, and keeps its identity under that setting.
+"""
+
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tfsgd.data.load import DATASETS
+from tfsgd.measures.attack import SOFTMAX
 from tfsgd.measures.attacks.fgsm import FGSM
 from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
-from tfsgd.measures.natural import ZeroGradients
-from tfsgd.measures.spec import Request, Split
+from tfsgd.measures.natural import InputGradient, ZeroGradients
+from tfsgd.measures.spec import Request, Spec, Split
 from tfsgd.plan.regimes import SGDSettings
+from tfsgd.plan.specs import curvature_measure
 from tfsgd.plan.trials import Training
 from tfsgd.plan.wanted import HESSIAN, SPLITS, TOP_EIGENVALUE, natural
 from tfsgd.structure import PAPER_STRUCTURES
 
 Json = dict[str, Any]
 
+BY_SOFTMAX = "-softmax"  # at the end of the label of an attack that was measured before
+GRADIENT_ATTACKS = ("fgsm", "pgd", "bim", "apgd", "transfer")
+SURE = 1e-3  # nats: below this train loss a mean may have lost what counts to images of which the network is sure
+
 
 def upgraded(old: Json, hessian: Mapping[str, Any]) -> Json:
-    """A record of schema 1 in the form of schema 2. Whatever is of schema 2 is passed through.
+    """A record as this version has it; whatever is new is passed through.
 
     Args:
         old: the content of a `record.json`.
@@ -28,8 +38,59 @@ def upgraded(old: Json, hessian: Mapping[str, Any]) -> Json:
     Raises:
         KeyError, ValueError, TypeError: it is neither.
     """
-    if "schema" in old or "config_hash" not in old:
+    new = old if "schema" in old or "config_hash" not in old else _of_schema_1(old, hessian)
+    try:
+        return new | _told_losses(new)
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return new  # what is wrong with it is said when it is validated
+
+
+def _told_losses(record: Json) -> Json:
+    """The measurements of a record and its snapshots."""
+    losses = [m["values"].get("loss") for m in record["measurements"] if m["label"] == "train"]
+    told = {"measurements": _with_losses(record["measurements"], *losses[:1])}
+    if record.get("snapshots"):
+        told["snapshots"] = [
+            s | {"measurements": _with_losses(s["measurements"], s["loss"])} for s in record["snapshots"]
+        ]
+    return told
+
+
+def _with_losses(measurements: Iterable[Json], train_loss: float | None = None) -> list[Json]:
+    return [m if "revision" in m["settings"] else _with_its_loss(m, train_loss) for m in measurements]
+
+
+def _with_its_loss(old: Json, train_loss: float | None) -> Json:
+    """What was measured before the cross-entropy was exact, as what it is.
+
+    A mean over images that are not all sure was right before: the terms that float32 lost are below 1e-7 nats.
+    """
+    settings = old["settings"]
+    if old["name"] in GRADIENT_ATTACKS and settings.get("loss", "cross_entropy") == "cross_entropy":
+        return old | {"label": old["label"] + BY_SOFTMAX, "settings": settings | {"loss": SOFTMAX}}
+    spec = _mean(old)
+    if spec is None or train_loss is None or train_loss < SURE:
         return old
+    request = Request(old["name"], old["label"], spec, old["split"], old["examples"], old["seed"])
+    if request.identity_at(1) != old["identity"] or spec.revised == 1:
+        return old
+    return old | {
+        "settings": settings | {"revision": spec.revised},
+        "identity": request.identity,
+    }
+
+
+def _mean(old: Json) -> Spec | None:
+    """The settings of a mean over images whose only mending was the cross-entropy; `None`: it is none."""
+    if old["name"] == "input_gradient":
+        return InputGradient()
+    if old["kind"] != "curvature" or old["name"] == "input_eigenvalue" or ":" in old["name"]:
+        return None
+    images = {key: old[key] for key in ("examples", "split")}
+    return curvature_measure(old["name"], {**old["settings"], **images}, None)
+
+
+def _of_schema_1(old: Json, hessian: Mapping[str, Any]) -> Json:
     sgd = SGDSettings(
         *(old[key] for key in ("batch_size", "momentum", "learning_rate", "halve_every_epochs"))
     )
@@ -84,10 +145,17 @@ def _measurements(old: Json, hessian: Mapping[str, Any]) -> list[Json]:
     ]
     zero = Request("zero_gradients", "zero_gradients", ZeroGradients(), "test", sizes["test"])
     found.append((zero, {"fraction": old["zero_gradient_fraction"]}))
-    new = [request.measured(values, None).model_dump(mode="json") for request, values in found]
+    new = [_at_first(request, values) for request, values in found]
     for measurement in new:
         measurement["settings"].pop("method", None)  # of λ1: schema 1 does not say which one it was
     return new
+
+
+def _at_first(request: Request, values: Json) -> Json:
+    """A measurement as the first revision of its measure left it."""
+    made = request.measured(values, None).model_dump(mode="json")
+    made["settings"].pop("revision", None)
+    return made | {"identity": request.identity_at(1)}
 
 
 def _attack(old: Json, seed: int) -> Request:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
+from tfsgd.measures.attack import SOFTMAX
+from tfsgd.measures.natural import MISDIRECTED
 from tfsgd.measures.spec import Measurement
 from tfsgd.records.record import Record
 
@@ -27,7 +29,7 @@ ZERO_GRADIENTS = 0.1  # share of the images
 MORE_STEPS = 0.005  # of accuracy
 LAST_RISE = 0.01  # nats: what the last step may still add to the loss
 
-Sign = Literal["masked gradients", "weak attack"]
+Sign = Literal["masked gradients", "weak attack", "float32"]
 
 SAID: dict[str, tuple[Sign, str]] = {
     "pgd_vs_fgsm": ("masked gradients", "one step of FGSM breaks more than PGD"),
@@ -40,6 +42,7 @@ SAID: dict[str, tuple[Sign, str]] = {
     "loss_rises": ("weak attack", "the loss still rises at PGD's last step"),
     "temperature": ("masked gradients", "PGD finds more once the logits are divided by a temperature"),
     "zero_gradients": ("masked gradients", "many images have a gradient of exactly zero"),
+    "float32": ("float32", "the softmax's gradient points elsewhere in float32, at many images"),
 }  # fmt: skip
 
 
@@ -65,7 +68,8 @@ class Check:
 
     @property
     def sign(self) -> Sign:
-        """Of what a failure is a sign: gradients that lead no attack on, or an attack that has not looked long enough."""
+        """Of what a failure is a sign: gradients that lead no attack on, an attack that has not looked long enough, or
+        one that follows what float32 has left of the gradient."""
         return SAID[self.name][0]
 
     @property
@@ -75,7 +79,7 @@ class Check:
             return SAID[self.name][1]
         if self.name == "loss_rises":
             figure = f"by {self.figure:.2g} nats"
-        elif self.name in ("zero_gradients", "large_epsilon"):
+        elif self.name in ("zero_gradients", "float32", "large_epsilon"):
             figure = f"{100 * self.figure:.1f} %"
         else:
             figure = f"{100 * self.figure:.1f} points"
@@ -112,8 +116,15 @@ def checks(record: Record) -> list[Check]:
     - `temperature`: PGD on logits divided by a temperature leaves no less, by more than a binomial standard error,
       than PGD on the logits themselves.
     - `zero_gradients`: at most a tenth of the images have a loss whose gradient is exactly zero.
+    - `float32`: an attack by `softmax_cross_entropy` is run where at most 2 % of the images have a softmax gradient
+      that float32 has turned, by a cosine below 0.9 with the exact one.
+
+    Attacks by `softmax_cross_entropy` are judged by all checks where there are no others, else by the last one alone.
     """
-    attacks = [m for m in record.attacks if m.accuracy is not None and m.epsilon is not None]
+    known = [m for m in record.attacks if m.accuracy is not None and m.epsilon is not None]
+    softmax = [m for m in known if m.settings.get("loss") == SOFTMAX]
+    exact = [m for m in known if m.settings.get("loss") != SOFTMAX]
+    attacks = exact if any("loss" in m.settings for m in exact) else known
     return [
         *(_worst(f"pgd_vs_{name}", _against(attacks, name)) for name in WEAKER),
         _worst("epsilon", _rises(attacks)),
@@ -121,7 +132,11 @@ def checks(record: Record) -> list[Check]:
         _worst("steps", _with_more_steps(attacks)),
         _worst("loss_rises", _rising_at_the_end(attacks)),
         _worst("temperature", _at_temperatures(attacks)),
-        _worst("zero_gradients", _zero_gradients(record)),
+        _worst("zero_gradients", _of_gradients(record, "fraction", ZERO_GRADIENTS)),
+        _worst(
+            "float32",
+            (found for m in softmax for found in _of_gradients(record, "misdirected", MISDIRECTED, m.label)),
+        ),
     ]
 
 
@@ -188,7 +203,7 @@ def _with_more_steps(attacks: list[Measurement]) -> Iterator[_Found]:
 
 def _rising_at_the_end(attacks: list[Measurement]) -> Iterator[_Found]:
     for m in attacks:
-        plain = m.settings.get("loss") == "cross_entropy" and _temperature(m) == 1
+        plain = m.settings.get("loss") in ("cross_entropy", SOFTMAX) and _temperature(m) == 1
         rise = m.values.get("last_rise")
         if m.name == "pgd" and plain and rise is not None:
             yield _Found(rise, LAST_RISE, _said(m), m.label)
@@ -207,10 +222,10 @@ def _temperature(attack: Measurement) -> float:
     return float(attack.settings.get("temperature", 1))
 
 
-def _zero_gradients(record: Record) -> Iterator[_Found]:
+def _of_gradients(record: Record, share: str, limit: float, attack: str = "") -> Iterator[_Found]:
     for m in record.measurements:
-        if m.name == "zero_gradients" and m.values.get("fraction") is not None:
-            yield _Found(m.values["fraction"], ZERO_GRADIENTS, m.label)
+        if m.name == "zero_gradients" and m.values.get(share) is not None:
+            yield _Found(m.values[share], limit, m.label, attack)
 
 
 def _groups(attacks: Iterable[Measurement], *free: str) -> Iterable[list[Measurement]]:

@@ -34,6 +34,7 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "test_accuracy": ("0 to 1", "the same on the test split: natural accuracy"),
     "eigenvalue": ("", "lambda1, the top eigenvalue of the Hessian of the mean cross-entropy"),
     "residual": ("", "|Hv - lambda v| / |lambda| of that eigenvalue"),
+    "eigenvalue_standard_error": ("", "of that eigenvalue over images, its eigenvector held fixed"),
     "iterations": ("products", "Hessian-vector products that it took"),
     "converged": ("", "whether the residual reached its tolerance"),
     "budget": ("steps", "of SGD that were asked for in place of epochs; empty: whole epochs"),
@@ -50,6 +51,15 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "confidence": ("0 to 1", "mean probability of the predicted class"),
     "margin": ("logits", "mean of the true class's logit minus the largest other"),
     "calibration_error": ("0 to 1", "expected calibration error"),
+    "zero_gradients": ("0 to 1", "share of test images whose loss has an input gradient of exactly zero"),
+    "saturated": (
+        "0 to 1",
+        "share of test images of which the network is so sure that float32's softmax gradient lacks the true class's term",
+    ),
+    "misdirected": (
+        "0 to 1",
+        "share of test images where that gradient points elsewhere: its cosine with the exact one is below 0.9",
+    ),
     "hessian_examples": ("images", "on which lambda1 was measured"),
     "hessian_split": ("", "of the data, on which lambda1 was measured"),
     "seconds_train": ("s", "training"),

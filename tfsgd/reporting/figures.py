@@ -43,6 +43,7 @@ from tfsgd.reporting.edge import edge_figures
 from tfsgd.reporting.epochs import eigenvalue_history_figures, learning_figures
 from tfsgd.reporting.equal_loss import equal_loss_figures
 from tfsgd.reporting.explaining import certainty_figures, smallest_epsilon_figures, spectrum_figures
+from tfsgd.reporting.float32 import float32_figures
 from tfsgd.reporting.paper import MOMENTUM_FIGURES, REGIME_FIGURES, attack_name
 from tfsgd.reporting.rows import attack_column
 from tfsgd.reporting.studies import Study
@@ -190,6 +191,7 @@ def _small_epsilons(
 MAKERS: tuple[Callable[[Study], Made], ...] = (
     regimes_figures,
     momentum_figures,
+    float32_figures,
     epsilon_figures,
     curvature_figures,
     gap_figures,

@@ -126,7 +126,8 @@ def save_tables(
 ) -> set[str]:
     """Writes records.csv with its dictionary, and for LaTeX the claims and the values of figures; gives their names."""
     table = records_table(studies, target)
-    attacks = {attack_column(*attack): attack for study in studies for attack in study.attacks}
+    measured = (attack for study in studies for attack in (*study.attacks, *study.softmax.values()))
+    attacks = {attack_column(*attack): attack for attack in measured}
     write_atomically(target / "records.csv", str(table.to_csv(index=False)))
     write_atomically(target / "records-columns.csv", dictionary(table.columns, attacks))
     texts: dict[str, str] = {}

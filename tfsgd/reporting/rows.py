@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.specs import defaults
 from tfsgd.plan.wanted import HESSIAN, SPLITS, TOP_EIGENVALUE, wanted
 from tfsgd.records.record import Record, labelled
+from tfsgd.records.upgrade import BY_SOFTMAX
 from tfsgd.reporting.checks import failed
 from tfsgd.reporting.columns import MEANINGS
 from tfsgd.reporting.derived import derived
@@ -25,10 +26,11 @@ from tfsgd.reporting.paper import RESIDUAL_LIMIT, UNDERTRAINED_MARGIN
 
 NUMBERS = (
     *("train_loss", "train_accuracy", "validation_accuracy", "test_loss", "test_accuracy"),
-    *("eigenvalue", "residual", "descent_eigenvalue"),
+    *("eigenvalue", "residual", "eigenvalue_standard_error", "descent_eigenvalue"),
 )
 CERTAINTY = ("confidence", "margin", "calibration_error")
-GRADIENTS = ("input_gradient", "input_gradient_radius", "zero_gradients")
+DIRECTION = ("saturated", "misdirected")  # see tfsgd.measures.natural.ZeroGradients
+GRADIENTS = ("input_gradient", "input_gradient_radius", "zero_gradients", *DIRECTION)
 # Labels of curvature measures that are other columns', such as pgd_0.1 or pgd_1e-05_median.
 TAKEN = re.compile(rf".*_radius|.*_(\d+\.\d+|[\d.]+e-\d+)(_.*)?|{'|'.join([*MEANINGS, *GRADIENTS])}")
 
@@ -211,6 +213,7 @@ def trial_row(row: Row) -> dict[str, Any]:
         **_natural_columns(row),
         "eigenvalue": curvature.get("value"),
         "residual": curvature.get("error"),
+        "eigenvalue_standard_error": curvature.get("standard_error"),
         "iterations": curvature.get("products", 0),
         "converged": bool(curvature.get("converged")),
         **derived(record, row.descent_eigenvalue),
@@ -262,6 +265,9 @@ def _other_columns(row: Row) -> dict[str, Any]:
             columns[column] = m.values.get("value", m.values.get("fraction"))
             if "radius" in m.values:
                 columns[f"{column}_radius"] = m.values["radius"]
+            columns |= {
+                key: m.values[key] for key in DIRECTION if m.name == "zero_gradients" and key in m.values
+            }
     return columns
 
 
@@ -297,6 +303,12 @@ def _seconds(record: Record) -> dict[str, float]:
 def attacks_of(rows: Sequence[Row]) -> list[tuple[str, float]]:
     """Every (attack, epsilon) that was measured in some trial, in order."""
     return sorted({key for row in rows for key in row.attacks})
+
+
+def by_softmax(attacks: Iterable[tuple[str, float]]) -> dict[tuple[str, float], tuple[str, float]]:
+    """(attack, epsilon) -> the same attack by float32's softmax, where both were measured, see `tfsgd.records.upgrade`."""
+    known = {*attacks}
+    return {key: twin for key in attacks if (twin := (f"{key[0]}{BY_SOFTMAX}", key[1])) in known}
 
 
 def snapshots_of(rows: Sequence[Row]) -> list[float]:

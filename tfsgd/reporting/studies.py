@@ -28,7 +28,7 @@ from tfsgd.records.files import from_json
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.ledger import labelled_now
 from tfsgd.records.record import Record
-from tfsgd.reporting.rows import Row, alike, attack_column, attacks_of, snapshots_of, table_of
+from tfsgd.reporting.rows import Row, alike, attack_column, attacks_of, by_softmax, snapshots_of, table_of
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Study:
         profile: `full` or `quick`.
         length: of each training.
         trials: one row a trial, with the columns of `records-columns.csv`; a trial of two regimes is one row.
-        attacks: every (attack, epsilon) that was measured in some trial, in order.
+        attacks: every (attack, epsilon) that was measured in some trial, in order; but not those of `softmax`.
+        softmax: (attack, epsilon) -> the label and epsilon of the same by float32's softmax, where both were measured.
         snapshots: the train losses at which networks were kept and measured, from large to small.
         records: one a trial, with the measurements that make the columns, see `Row.shown`.
         planned: trials; `None`: there is no experiment.yaml.
@@ -73,6 +74,7 @@ class Study:
     length: Length
     trials: pd.DataFrame
     attacks: list[tuple[str, float]]
+    softmax: dict[tuple[str, float], tuple[str, float]]
     snapshots: list[float]
     records: tuple[Record, ...]
     planned: int | None
@@ -256,6 +258,8 @@ def _study(folders: list[_Folder]) -> Study:
     expected = {*planned.values()} - recorded
     failures = {f.trial: f for folder in folders for f in folder.failures if f.trial in expected}
     found = {record.training_hash for record in records}
+    attacks = attacks_of(rows)
+    softmax = by_softmax(attacks)
     missing = [name for key, name in planned.items() if key not in found and name not in failures]
     return Study(
         folders=tuple(folder.path for folder in folders),
@@ -265,7 +269,8 @@ def _study(folders: list[_Folder]) -> Study:
         profile=first.profile,
         length=first.length,
         trials=table_of(rows),
-        attacks=attacks_of(rows),
+        attacks=[attack for attack in attacks if attack not in softmax.values()],
+        softmax=softmax,
         snapshots=snapshots_of(rows),
         records=records,
         planned=len(planned) if all(folder.experiment for folder in folders) else None,

@@ -9,8 +9,11 @@ from typing import Any
 
 from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
+from tfsgd.measures.direction import float32_warning
+from tfsgd.measures.doubts import of_guessing, of_outputs
 from tfsgd.measures.foreign import load_network, network_sha256
 from tfsgd.measures.measure import Subject, measure
+from tfsgd.measures.natural import MISDIRECTED
 from tfsgd.measures.operator import CurvatureSpec
 from tfsgd.measures.products import check_mode
 from tfsgd.measures.spec import Measurement, Request
@@ -23,6 +26,7 @@ from tfsgd.training.provenance import provenance
 
 Said = Callable[[str], None]
 LOOKED_AT = 256  # test images, one pass
+LOOKED_AT_BY_FGSM = 1_000  # test images
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,7 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
         found.append(measurement)
         if measurement.kind == "accuracy":
             doubt(_warnings(measurement, plan))
+        doubt(_of_float32(network.subject, measurement, possible))
         _say(measurement, len(found), len(possible), time.monotonic() - began, say)
     return Found(
         of=network,
@@ -180,32 +185,33 @@ def in_a_line(found: Measurement) -> str:
     at = "" if found.epsilon is None else f" {found.epsilon:g}"
     first = ("accuracy", "value", "fraction", "confidence")  # each kind has one of them
     value = next(found.values[key] for key in first if key in found.values)
-    return f"{titled(found.label)}{at}: {'none' if value is None else format(value, '.4g')}"
+    error = found.values.get("standard_error")
+    spread = "" if error is None else f" ± {error:.2g}"
+    return f"{titled(found.label)}{at}: {'none' if value is None else format(value, '.4g')}{spread}"
 
 
 def _doubts(network: Opened) -> list[str]:
-    """Outputs that are all in [0, 1] look like sigmoids, which no logits do."""
+    """What its outputs say."""
     logits = network.subject.victim.logits(network.subject.images("test", LOOKED_AT)[0])
-    if not (0 <= logits.min() <= logits.max() <= 1):
-        return []
-    return [
-        f"all outputs on the first {len(logits)} test images are in [0, 1]: if they are sigmoids, leave those out; "
-        "attacks and the Hessian work on logits"
-    ]
+    doubt = of_outputs(logits, f"the first {len(logits)} test images")
+    return [doubt] if doubt else []
 
 
 def _warnings(clean: Measurement, plan: Measuring) -> list[str]:
-    """A network at the level of guessing was not asked in the language that it was trained in."""
+    """What its natural accuracy says."""
     if clean.accuracy is None:
         return ["its outputs are not finite on clean images: nothing measured on it means anything"]
-    if clean.accuracy >= 1.5 / plan.data.classes and clean.values["predicted_classes"] != 1:
+    doubt = of_guessing(clean.accuracy, clean.values["predicted_classes"], plan.data.classes)
+    return [doubt] if doubt else []
+
+
+def _of_float32(subject: Subject, found: Measurement, requests: list[Request]) -> list[str]:
+    """What FGSM would have left by the gradient that other libraries take, where that is another number."""
+    epsilons = [r.epsilon for r in requests if r.name == "fgsm" and r.epsilon is not None]
+    if not epsilons or found.values.get("misdirected", 0.0) <= MISDIRECTED:
         return []
-    return [
-        f"accuracy on clean images is {clean.accuracy:.3f} with {clean.values['predicted_classes']} of "
-        f"{plan.data.classes} classes predicted, no better than guessing: nothing measured on it means anything. "
-        "Check that the network takes pixels in [0, 1] (not 0 to 255, not normalized: put that into the network), "
-        "channels last, and the classes in this data set's order"
-    ]
+    warning = float32_warning(subject.victim, *subject.images(found.split, LOOKED_AT_BY_FGSM), epsilons)
+    return [warning] if warning else []
 
 
 def evidence(found: list[Found], plan: Measuring, splits: Splits) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -128,7 +129,9 @@ def _results(
 def _shown(found: Measurement | None) -> str:
     if found is None or found.kind in ("accuracy", "attack"):
         return _number(found.accuracy if found else None)
-    return _number(found.values["value"], ".4g") + ("" if found.values["converged"] else "?")
+    error = found.values.get("standard_error")  # other images would give another value
+    spread = "" if error is None else f" ± {error:.2g}"
+    return _number(found.values["value"], ".4g") + spread + ("" if found.values["converged"] else "?")
 
 
 def _number(value: float | None, form: str = ".3f") -> str:
@@ -169,10 +172,18 @@ def _value_and_evidence(found: Measurement) -> tuple[str, str]:
         return _number(values["confidence"]), f"margin of the logits {margin}, calibration error {error}"
     if found.kind == "gradient":
         if found.name == "zero_gradients":
-            return _number(values["fraction"]), "share of images without a gradient"
+            return _number(values["fraction"]), _direction(values)
         return _number(values["value"], ".4g"), f"first-order radius {_number(values['radius'], '.3g')}"
     said = f"error {_number(values['error'], '.2g')} after {values['products']} products"
     return _shown(found), said + ("" if values["converged"] else ", not converged")
+
+
+def _direction(values: Mapping[str, Any]) -> str:
+    """What float32 leaves of the softmax's gradient; records of early versions do not say it."""
+    shares = [f"{100 * values[key]:.1f} % {key}" for key in ("saturated", "misdirected") if key in values]
+    return "; float32's softmax gradient: ".join(
+        filter(None, ["share of images without a gradient", ", ".join(shares)])
+    )
 
 
 def _settings(found: Measurement) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tfsgd.measures.attack import AttackSpec, Outcome, Restarts, Steps, blocks
+from tfsgd.measures.attack import GradientAttack, Outcome, Restarts, Steps, blocks
 from tfsgd.measures.attacks.pgd import random_start
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ RISES = 0.75  # rho: fewer steps than this share that raised the loss, and the s
 FIRST_CHECKPOINT, SHORTER, SHORTEST = 0.22, 0.03, 0.06  # as shares of the steps
 
 
-class APGD(AttackSpec):
+class APGD(GradientAttack):
     """Steps along the gradient's sign with momentum, halved at checkpoints where the loss has stopped to rise.
 
     z = P(x_k + eta sign(g_k)); x_{k+1} = P(x_k + 0.75 (z - x_k) + 0.25 (x_k - x_{k-1})), P the projection into the
@@ -34,12 +34,10 @@ class APGD(AttackSpec):
     Attributes:
         steps: how many.
         restarts: runs from different uniform starts in the ball.
-        loss: what the steps increase: the cross-entropy, or the difference of logits ratio.
     """
 
     steps: Steps = 100
     restarts: Restarts = 1
-    loss: Literal["cross_entropy", "dlr"] = "cross_entropy"
 
     def run(self, victim: Victim, images: Images, labels: Labels, epsilon: float, seed: int) -> Outcome:
         """As `AttackSpec.run`. The starts of the first images do not depend on how many follow.

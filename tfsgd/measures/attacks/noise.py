@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -23,6 +23,8 @@ class Noise(AttackSpec):
     Attributes:
         draws: how many; an image is broken if the clean image or any draw is misclassified.
     """
+
+    revision: ClassVar[int] = 1  # it asks for no cross-entropy
 
     draws: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 10
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import model_validator
 from typing_extensions import Self
 
 from tfsgd.fields import Flag, Fraction, Temperature
-from tfsgd.measures.attack import Ascent, AttackSpec, Outcome, Restarts, Steps
+from tfsgd.measures.attack import Ascent, GradientAttack, Outcome, Restarts, Steps
 
 if TYPE_CHECKING:
     from tfsgd.measures.victim import Images, Labels, Victim
 
 
-class PGD(AttackSpec):
+class PGD(GradientAttack):
     """Steps along the sign of the gradient, each projected into the ball.
 
     Its value: `last_rise`, how much the last step raised the loss, the mean over the images that still get their
@@ -30,8 +30,6 @@ class PGD(AttackSpec):
         early_stop: an image is broken if the clean image, the start or the image after any step is
             misclassified; it is then attacked no further. Else only the image after the last step counts,
             as in CleverHans.
-        loss: what the steps increase: the cross-entropy, the margin of the largest other logit, or its ratio to
-            the spread of the logits (`tfsgd.measures.loss`).
         temperature: the logits are divided by it before the loss: so large ones saturate no gradient (Carlini et
             al. 2019, section 4.11).
     """
@@ -41,7 +39,6 @@ class PGD(AttackSpec):
     random_start: Flag = True
     restarts: Restarts = 1
     early_stop: Flag = True
-    loss: Literal["cross_entropy", "margin", "dlr"] = "cross_entropy"
     temperature: Temperature = 1.0
 
     @model_validator(mode="after")

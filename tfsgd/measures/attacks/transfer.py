@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from tfsgd.fields import Flag, Fraction
-from tfsgd.measures.attack import AttackSpec, Outcome, Steps
+from tfsgd.measures.attack import GradientAttack, Outcome, Steps
 from tfsgd.measures.attacks.pgd import PGD
 
 if TYPE_CHECKING:
     from tfsgd.measures.victim import Images, Labels, Victim
 
 
-class Transfer(AttackSpec):
+class Transfer(GradientAttack):
     """PGD on a source network, judged on the victim: an image is broken if it or its perturbation is misclassified.
 
     A network that another one's perturbations break where its own do not hides its gradients (Carlini et al. 2019,
@@ -38,7 +38,6 @@ class Transfer(AttackSpec):
     steps: Steps = 40
     relative_step_size: Fraction = 0.0333
     random_start: Flag = True
-    loss: Literal["cross_entropy", "margin", "dlr"] = "cross_entropy"
 
     def run(self, victim: Victim, images: Images, labels: Labels, epsilon: float, seed: int) -> Outcome:
         """As `AttackSpec.run`.

@@ -12,7 +12,8 @@ class GaussNewton(CurvatureSpec):
 
     H = G + Σ ∂L/∂z_c ∇²z_c: the rest holds the residual errors p - y and the network's own second derivatives
     (Schraudolph 2002; Papyan 2019 finds the outlying eigenvalues of H to be those of G). G has no negative
-    eigenvalue. In nats, as the loss is. Its error is the residual |Gv - λv| / |λ|, v of unit length.
+    eigenvalue. In nats, as the loss is. Its error is the residual |Gv - λv| / |λ|, v of unit length;
+    `standard_error` as of `top_eigenvalue`.
 
     A product of G a step, solved as `top_eigenvalue` is: 5 to 8 on StdCNN, each three quarters of the Hessian's.
 

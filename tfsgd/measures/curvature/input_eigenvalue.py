@@ -41,7 +41,6 @@ class InputEigenvalue(CurvatureSpec):
     """
 
     operator: ClassVar[Operator] = "inputs"
-    revision: ClassVar[int] = 2  # the first was wrong for images of which the network is sure
 
     mode: Literal["inference"] = "inference"  # in a batch an image has no loss of its own
     examples: Count = 1_000
