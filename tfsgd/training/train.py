@@ -94,13 +94,12 @@ def train(
                     epochs=until, callbacks=callbacks, verbose=0, shuffle=False,
                 )  # fmt: skip
                 done = until
-        seconds = checkpoints.seconds
         return Trained(
+            train_seconds=checkpoints.seconds - hessian.seconds,
             network=plain_copy(model, experiment),
             history=log.columns(),
             diverged=bool(model.stop_training),
             hessian=None if model.stop_training else hessian.result,
-            train_seconds=seconds - hessian.seconds,
             hessian_seconds=hessian.seconds,
             made_by=checkpoints.made_by(len(log.epochs)),
             snapshots=snapshots.found(),
