@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -106,7 +107,7 @@ def test_a_certificate_that_is_a_link_or_a_fifo_is_refused(tmp_path: Path) -> No
     (tmp_path / "link").symlink_to(tmp_path / "real")
     os.mkfifo(tmp_path / "fifo", 0o600)
     for name in ("link", "fifo"):
-        assert "no regular file" in refusal(lambda name=name: read_certificate(tmp_path / name, "--join x"))
+        assert "no regular file" in refusal(partial(read_certificate, tmp_path / name, "--join x"))
 
 
 def test_the_engine_takes_nothing_of_the_users_dask_but_what_is_said_of_batch_systems(tmp_path: Path) -> None:
