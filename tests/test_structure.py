@@ -32,6 +32,7 @@ FLOORS = (
 HOMES = {
     "tensorflow": {"measures", "training", "sweeping"},
     "keras": {
+        "measures/double",
         "measures/training_mode",
         "measures/foreign",
         "models",

@@ -106,10 +106,12 @@ def top_eigenvalue(
         is off because other images would give another, NaN of 100 images or fewer.
 
     Warns:
-        UserWarning: the network is no better than guessing on the images, or its outputs look like sigmoids.
+        UserWarning: the network is no better than guessing on the images, its outputs look like sigmoids, or some of its
+            weights are frozen or quantized.
 
     Raises:
-        RequestError: a setting, the images, the labels or the model do not fit; one line that says which.
+        RequestError: a setting, the images, the labels or the model do not fit, or TensorFlow's second derivatives of it
+            would be wrong; one line that says which.
     """
     settings = {"max_iterations": max_iterations, "tolerance": tolerance}
     try:
@@ -120,12 +122,16 @@ def top_eigenvalue(
     pixels, classes = checked(model, images, labels)
     if not model.trainable_variables:
         raise RequestError(f"{model.name}: it has no trainable variables, so there is no Hessian to take")
+    from tfsgd.measures.frozen import of_left_out
     from tfsgd.measures.hessian import HessianVectorProduct
+    from tfsgd.measures.products import curvature_of
 
     answers = [np.asarray(model(pixels[i : i + 256], training=False)) for i in range(0, len(pixels), 256)]
     _warn_of_answers(model, np.concatenate(answers), classes)
+    if doubt := of_left_out(model):
+        warnings.warn(f"top_eigenvalue: {doubt}", stacklevel=2)
     product = HessianVectorProduct(model, pixels, classes)
-    return spec.run(product, product.dimension, seed)
+    return curvature_of(spec, product, seed)
 
 
 def read_records(folder: str | Path) -> "pd.DataFrame":

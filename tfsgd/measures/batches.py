@@ -54,7 +54,4 @@ class BatchProduct(HessianVectorProduct):
         return tf.gather(self._images, indices), tf.gather(self._labels, indices)
 
     def _chunk_gradient(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(self._loss(labels, self._model(images, training=False)))
-        gradients = tape.gradient(loss, self._variables, unconnected_gradients="zero")
-        return tf.concat([tf.reshape(g, [-1]) for g in gradients], 0)
+        return self._flat(self.chunk_slope(self._variables, images, labels))

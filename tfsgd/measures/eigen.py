@@ -1,8 +1,10 @@
 """The top eigenvalue of a symmetric matrix that is known only by its products with vectors."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tfsgd.measures.operator import Curvature, Matvec, Vector
 
@@ -95,6 +97,20 @@ def power_iteration(
     return Curvature(eigenvalue, residual, iteration, False, quotients.standard_error)
 
 
+@runtime_checkable
+class OfChunks(Protocol):
+    """A product of a mean over chunks of images, see `tfsgd.measures.hessian.Product`.
+
+    Attributes:
+        counts: images of each chunk, `(chunks,)`.
+    """
+
+    counts: NDArray[np.integer[Any]]
+
+    def by_chunk(self, vector: Vector, rows: Sequence[Vector]) -> tuple[Vector, NDArray[np.float64]]:
+        """Hv, and uᵀH_c v of each row u and chunk c, `(chunks, rows)`."""
+
+
 class _Quotients:
     """Products of a mean over images, and what each chunk of images adds to the Rayleigh quotient, vᵀHv.
 
@@ -106,17 +122,18 @@ class _Quotients:
     """
 
     def __init__(self, matvec: Matvec) -> None:
-        self._matvec: Any = matvec
-        self._counts = matvec.counts if hasattr(matvec, "by_chunk") else None
+        self._matvec = matvec
+        self._of_chunks = matvec if isinstance(matvec, OfChunks) else None
+        self._counts = None if self._of_chunks is None else self._of_chunks.counts
         self._forms = np.zeros(
             (0 if self._counts is None else len(self._counts), 0, 0)
         )  # uᵀH_c v over the basis
 
     def product(self, basis: list[Vector]) -> Vector:
         """H times the last vector of the basis, which is new."""
-        if self._counts is None:
+        if self._of_chunks is None:
             return np.asarray(self._matvec(basis[-1]), np.float64)
-        product, last = self._matvec.by_chunk(basis[-1], basis)
+        product, last = self._of_chunks.by_chunk(basis[-1], basis)
         self._forms = np.pad(self._forms, ((0, 0), (0, 1), (0, 1)))
         self._forms[:, -1] = self._forms[:, :, -1] = last
         return np.asarray(product, np.float64)

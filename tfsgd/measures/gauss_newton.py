@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfsgd.measures.hessian import Product
+from tfsgd.measures.hessian import Product, Tensors, dot, watch
 
 
 class GaussNewtonProduct(Product):
@@ -14,18 +14,35 @@ class GaussNewtonProduct(Product):
     attributes are those of `Product`.
     """
 
-    def _chunk_product(self, directions: list[tf.Tensor], images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    title = "the Gauss-Newton part"
+
+    def chunk_product(
+        self, at: Tensors, directions: Tensors, images: tf.Tensor, labels: tf.Tensor
+    ) -> Tensors:
+        """As `Product.chunk_product`."""
         with tf.GradientTape() as outer:
             with tf.GradientTape(persistent=True) as inner:
-                logits = self._model(images, training=False)
+                watch(inner, at)
+                logits = self.logits(images)
             probe = tf.zeros_like(logits)
             outer.watch(probe)
-            pulled = inner.gradient(logits, self._variables, probe, unconnected_gradients="zero")
-            slope = tf.add_n([tf.reduce_sum(p * d) for p, d in zip(pulled, directions, strict=True)])
+            pulled = inner.gradient(logits, at, probe, unconnected_gradients="zero")
+            slope = dot(pulled, directions)
         pushed = outer.gradient(slope, probe)  # Jv
-        curved = self._of_loss(tf.stop_gradient(logits), labels, pushed)
-        products = inner.gradient(logits, self._variables, curved, unconnected_gradients="zero")
-        return tf.concat([tf.reshape(p, [-1]) for p in products], 0)
+        curved = self._of_loss(tf.stop_gradient(logits), labels, tf.cast(pushed, logits.dtype))
+        return inner.gradient(logits, at, curved, unconnected_gradients="zero")
+
+    def chunk_slope(self, at: Tensors, images: tf.Tensor, labels: tf.Tensor) -> Tensors:
+        """The logits, whose change is Jv."""
+        return [self.logits(images)]
+
+    def chunk_pulled(self, at: Tensors, change: Tensors, images: tf.Tensor, labels: tf.Tensor) -> Tensors:
+        """JᵀH_L times the change of the logits."""
+        with tf.GradientTape() as tape:
+            watch(tape, at)
+            logits = self.logits(images)
+        curved = self._of_loss(tf.stop_gradient(logits), labels, change[0])
+        return tape.gradient(logits, at, curved, unconnected_gradients="zero")
 
     def _of_loss(self, logits: tf.Tensor, labels: tf.Tensor, direction: tf.Tensor) -> tf.Tensor:
         """H_L times a direction, both of shape `(images, classes)`."""

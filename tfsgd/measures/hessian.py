@@ -4,7 +4,10 @@ The eigen-solvers see only a matvec; the products know nothing of eigenvalues.
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -13,10 +16,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfsgd.errors import RequestError
-from tfsgd.measures.loss import cross_entropy
+from tfsgd.measures.derivatives import exact_derivatives
+from tfsgd.measures.double import graph_of, with_values
+from tfsgd.measures.guard import guarded
+from tfsgd.measures.loss import Loss, cross_entropy
 from tfsgd.measures.operator import Vector
 
 CHUNK_SIZE = 100  # images in one pass: memory (500 need 1 GB more for StdCNN), not mathematics
+Tensors = list[Any]  # one for each variable, of its shape
 MOST_ROWS = 3  # as many vectors as the solver of λ1 holds
 
 
@@ -35,6 +42,8 @@ class Product(ABC):
         chunk_size: images in one pass; it changes no result beyond rounding.
 
     Attributes:
+        network: the model.
+        title: what it is the product of, for messages.
         dimension: number of trainable parameters.
         counts: images of each chunk, `(chunks,)`.
         layers: the name of each layer that has some, and where they are in the flat vector.
@@ -43,23 +52,25 @@ class Product(ABC):
         RequestError: inside `strategy.scope()`, where TensorFlow gives no gradient of mirrored variables.
     """
 
+    title = "the Hessian"
+
     def __init__(
         self,
         model: Any,
         images: NDArray[Any],
         labels: NDArray[Any],
-        loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = cross_entropy,
+        loss: Loss = cross_entropy,
         chunk_size: int = CHUNK_SIZE,
     ) -> None:
         if tf.distribute.has_strategy():
             raise RequestError(
                 "a Hessian is taken outside of strategy.scope(); call it after the `with` block"
             )
-        self._model = model
+        self.network = model
         self._variables = model.trainable_variables
         self._loss = loss
         self._chunk_size = chunk_size
-        self._dtype = tf.as_dtype(self._variables[0].dtype)
+        self._dtype = widest(self._variables)
         self._images = tf.convert_to_tensor(images, self._dtype)
         self._labels = tf.convert_to_tensor(labels)
         self.dimension = sum(int(np.prod(v.shape)) for v in self._variables)
@@ -94,10 +105,15 @@ class Product(ABC):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         sizes = [int(np.prod(v.shape)) for v in self._variables]
         directions = [
-            tf.reshape(piece, v.shape)
+            tf.cast(tf.reshape(piece, v.shape), v.dtype)
             for piece, v in zip(tf.split(vector, sizes), self._variables, strict=True)
         ]
-        return self._mean(lambda *chunk: self._chunk_product(directions, *chunk), rows, images, labels)
+        return self._mean(
+            lambda *chunk: self._flat(self.chunk_product(self._variables, directions, *chunk)),
+            rows,
+            images,
+            labels,
+        )
 
     def _mean(
         self,
@@ -121,9 +137,56 @@ class Product(ABC):
             along = along.write(start // self._chunk_size, tf.linalg.matvec(rows, found))
         return total / tf.cast(count, self._dtype), along.stack()
 
+    def _flat(self, tensors: Tensors) -> tf.Tensor:
+        return tf.concat([tf.cast(tf.reshape(one, [-1]), self._dtype) for one in tensors], 0)
+
+    @cached_property
+    def evidence(self) -> dict[str, float]:
+        """What is off in the product, see `tfsgd.measures.guard.guarded`.
+
+        Raises:
+            RequestError: as there.
+        """
+        return guarded(self)
+
+    def some(self, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """So many of its images, or a chunk where that has fewer, and their labels."""
+        count = min(count, self._chunk_size)
+        return self._images[:count], self._labels[:count]
+
+    def point(self, images: tf.Tensor) -> Tensors:
+        """The variables."""
+        return self._variables
+
+    def bound(self, at: Tensors) -> AbstractContextManager[None]:
+        """The network in float64 with these values for its variables, see `tfsgd.measures.double`."""
+        return with_values(graph_of(self.network), self._variables, at)
+
+    def logits(self, images: tf.Tensor) -> tf.Tensor:
+        """Of the network in inference mode, with derivatives of every order."""
+        with exact_derivatives():
+            return self.network(images, training=False)
+
     @abstractmethod
-    def _chunk_product(self, directions: list[tf.Tensor], images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """Av of the sum over a chunk of images, flat; v in the variables' shapes."""
+    def chunk_product(
+        self, at: Tensors, directions: Tensors, images: tf.Tensor, labels: tf.Tensor
+    ) -> Tensors:
+        """Av of the sum over a chunk of images.
+
+        Args:
+            at: the network's variables, or tensors that stand for them; Av has their shapes.
+            directions: v, likewise.
+            images: of the chunk.
+            labels: of the chunk.
+        """
+
+    @abstractmethod
+    def chunk_slope(self, at: Tensors, images: tf.Tensor, labels: tf.Tensor) -> Tensors:
+        """What the product tells the change of, in first derivatives alone; arguments as of `chunk_product`."""
+
+    def chunk_pulled(self, at: Tensors, change: Tensors, images: tf.Tensor, labels: tf.Tensor) -> Tensors:
+        """The product that follows from the change of `chunk_slope` along a direction."""
+        return change
 
 
 class HessianVectorProduct(Product):
@@ -133,23 +196,57 @@ class HessianVectorProduct(Product):
     Arguments and attributes are those of `Product`.
     """
 
-    def _chunk_product(self, directions: list[tf.Tensor], images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def chunk_product(
+        self, at: Tensors, directions: Tensors, images: tf.Tensor, labels: tf.Tensor
+    ) -> Tensors:
+        """As `Product.chunk_product`."""
         with tf.GradientTape() as outer:
-            with tf.GradientTape() as inner:
-                loss = tf.reduce_sum(self._loss(labels, self._model(images, training=False)))
-            gradients = inner.gradient(loss, self._variables, unconnected_gradients="zero")
-            slope = tf.add_n([tf.reduce_sum(g * d) for g, d in zip(gradients, directions, strict=True)])
-        products = outer.gradient(slope, self._variables, unconnected_gradients="zero")
-        return tf.concat([tf.reshape(p, [-1]) for p in products], 0)
+            watch(outer, at)
+            slope = dot(self.chunk_slope(at, images, labels), directions)
+        return outer.gradient(slope, at, unconnected_gradients="zero")
+
+    def chunk_slope(self, at: Tensors, images: tf.Tensor, labels: tf.Tensor) -> Tensors:
+        """The gradient of the loss."""
+        with tf.GradientTape() as tape:
+            watch(tape, at)
+            loss = tf.reduce_sum(self._loss(labels, self.logits(images)))
+        return tape.gradient(loss, at, unconnected_gradients="zero")
+
+
+def watch(tape: tf.GradientTape, at: Tensors) -> None:
+    """Tensors have to be watched; a tape sees variables by itself."""
+    tape.watch([one for one in at if isinstance(one, tf.Tensor)])
+
+
+def dot(a: Tensors, b: Tensors) -> tf.Tensor:
+    """The sum of all products of their entries."""
+    dtype = widest(a)
+    return tf.add_n([tf.cast(tf.reduce_sum(x * y), dtype) for x, y in zip(a, b, strict=True)])
+
+
+def widest(tensors: Tensors) -> tf.DType:
+    """The precision that holds them all, and at least single."""
+    return tf.as_dtype(
+        np.result_type(np.float32, *(tf.as_dtype(one.dtype).as_numpy_dtype for one in tensors))
+    )
 
 
 def _layers(variables: list[Any]) -> Iterator[tuple[str, slice]]:
-    """Neighbours of one layer have a path in common: `conv2d/kernel`, `conv2d/bias`."""
-    begin = 0
+    """Neighbours of one layer have a path in common: `conv2d/kernel`, `conv2d/bias`.
+
+    A path that comes again is another layer's, of the same name in another nested model: `conv2d (2)`.
+    """
+    begin, seen = 0, Counter[str]()
     paths = [str(getattr(v, "path", v.name)) for v in variables]
     sizes = [int(np.prod(v.shape)) for v in variables]
-    pairs = zip(paths, sizes, strict=True)
-    for layer, of_layer in groupby(pairs, key=lambda pair: pair[0].rpartition("/")[0] or pair[0]):
-        end = begin + sum(size for _, size in of_layer)
-        yield layer, slice(begin, end)
+    times = []
+    for path in paths:
+        seen[path] += 1
+        times.append(seen[path])
+    parts = zip(paths, times, sizes, strict=True)
+    for (layer, time), of_layer in groupby(
+        parts, key=lambda part: (part[0].rpartition("/")[0] or part[0], part[1])
+    ):
+        end = begin + sum(size for *_, size in of_layer)
+        yield layer if time == 1 else f"{layer} ({time})", slice(begin, end)
         begin = end

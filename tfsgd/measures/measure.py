@@ -11,8 +11,8 @@ from tfsgd.measures.accuracy import Evaluator, certainty
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.direction import direction
 from tfsgd.measures.natural import InputGradient
-from tfsgd.measures.operator import Curvature, CurvatureSpec
-from tfsgd.measures.products import product_of
+from tfsgd.measures.operator import CurvatureSpec
+from tfsgd.measures.products import curvature_of, product_of
 from tfsgd.measures.source import Sources
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.measures.steepness import steepness
@@ -130,10 +130,7 @@ def _gradient(subject: Subject, request: Request) -> Mapping[str, Any]:
 def _curvature(subject: Subject, request: Request) -> Mapping[str, Any]:
     assert isinstance(request.spec, CurvatureSpec)
     product = subject.product(request.spec, request.split, request.examples)
-    found = request.spec.run(product, product.dimension, request.seed)
-    if not isinstance(found, Curvature):
-        raise TypeError(f"the measure returned {type(found).__name__}, expected a Curvature")
-    return found.values()
+    return curvature_of(request.spec, product, request.seed).values()
 
 
 _MEASURES = {

@@ -20,6 +20,8 @@ class TrainingMode:
         network: a Keras model whose layers are a graph, functional or sequential; its weights are shared.
 
     Attributes:
+        name: the network's.
+        graph: a Keras model of its layers, but for its BatchNorm.
         trainable_variables: the network's, in its order.
 
     Raises:
@@ -27,13 +29,14 @@ class TrainingMode:
     """
 
     def __init__(self, network: Any) -> None:
+        self.name = network.name
         self.trainable_variables = network.trainable_variables
         if not getattr(network, "non_trainable_weights", ()):
-            self._call = network
+            self.graph = network
             return
         try:
             graph = keras.Model(network.inputs, network.outputs)  # not compiled, as the clone would be too
-            self._call = keras.models.clone_model(graph, clone_function=_exact, recursive=True)
+            self.graph = keras.models.clone_model(graph, clone_function=_exact, recursive=True)
         except (ValueError, AttributeError, NotImplementedError):
             raise RequestError(
                 f"mode: training: {network.name} is no functional or sequential model, so its BatchNorm layers "
@@ -42,7 +45,7 @@ class TrainingMode:
 
     def __call__(self, images: Any, training: bool = False) -> Any:
         """Logits, `(N, classes)`, of all images together."""
-        return self._call(images, training=False)
+        return self.graph(images, training=False)
 
 
 class BatchMoments(keras.layers.Layer):

@@ -12,6 +12,7 @@ from tfsgd.errors import RequestError
 from tfsgd.measures.direction import float32_warning
 from tfsgd.measures.doubts import of_guessing, of_outputs
 from tfsgd.measures.foreign import load_network, network_sha256
+from tfsgd.measures.frozen import of_left_out
 from tfsgd.measures.measure import Subject, measure
 from tfsgd.measures.natural import MISDIRECTED
 from tfsgd.measures.operator import CurvatureSpec
@@ -136,7 +137,7 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
         for line in lines:
             warn(f"{network.target}: {line}")
 
-    doubt(_doubts(network))
+    doubt(_doubts(network, possible))
     began, found = time.monotonic(), list[Measurement]()
     failed: dict[str, str] = {}
     for request in possible:
@@ -190,11 +191,13 @@ def in_a_line(found: Measurement) -> str:
     return f"{titled(found.label)}{at}: {'none' if value is None else format(value, '.4g')}{spread}"
 
 
-def _doubts(network: Opened) -> list[str]:
-    """What its outputs say."""
+def _doubts(network: Opened, requests: list[Request]) -> list[str]:
+    """What its outputs say, and of what a Hessian that is asked for is one."""
     logits = network.subject.victim.logits(network.subject.images("test", LOOKED_AT)[0])
     doubt = of_outputs(logits, f"the first {len(logits)} test images")
-    return [doubt] if doubt else []
+    takes_hessian = any(isinstance(r.spec, CurvatureSpec) and r.spec.operator != "inputs" for r in requests)
+    fixed = of_left_out(network.subject.network) if takes_hessian else ""
+    return [line for line in (doubt, fixed) if line]
 
 
 def _warnings(clean: Measurement, plan: Measuring) -> list[str]:

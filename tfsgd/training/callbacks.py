@@ -16,7 +16,7 @@ from tfsgd.measures.accuracy import Evaluator
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.hessian import Product
 from tfsgd.measures.operator import Curvature
-from tfsgd.measures.products import product_of
+from tfsgd.measures.products import curvature_of, product_of
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.records.record import EIGENVALUE_COLUMNS
 
@@ -116,7 +116,7 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
         return product_of(self.spec, self.model, images, labels, self._batch_size)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        _ = self._product  # what it cannot be taken on is refused before the first epoch
+        _ = self._product.evidence  # what it cannot be taken on is refused before the first epoch
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         done = epoch + 1
@@ -125,7 +125,7 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
         if not due or self.model.stop_training:
             return
         began = time.perf_counter()
-        self.result = self.spec.run(self._product, self._product.dimension)
+        self.result = curvature_of(self.spec, self._product)
         logs[EIGENVALUE_COLUMNS[self.spec.mode]] = self.result.value
         self.seconds += time.perf_counter() - began
 
