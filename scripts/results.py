@@ -20,6 +20,7 @@ from scripts.words import claims, effect, elsewhere, said, table, verdict_and_nu
 from tfsgd.measures.spec import Measurement
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record
+from tfsgd.records.upgrade import BY_SOFTMAX
 from tfsgd.reporting.page import write_report
 from tfsgd.reporting.studies import read_studies
 
@@ -86,7 +87,7 @@ def scale(folder: Path) -> Iterator[str]:
     """One paragraph: what was trained and measured, on what, and what it cost."""
     [study] = read_studies([folder])
     t, record = study.trials, next(LogFolder(folder).records())
-    pgd = next(m for m in record.measurements if m.label == "pgd")
+    pgd = next(m for m in record.measurements if m.label.removesuffix(BY_SOFTMAX) == "pgd")
     hours = sum(record.cost for record in study.records) / 3600
     yield (
         f"{study.title}: {len(t)} networks, {study.length}, {t.train_examples.iloc[0]:,} training images, "
@@ -99,19 +100,33 @@ def scale(folder: Path) -> Iterator[str]:
 def networks(folder: Path) -> Iterator[str]:
     """Accuracies and λ1, a row a network."""
     t = trials(folder)
-    attacked_at = [name for name in map(str, t) if re.fullmatch(r"(fgsm|pgd)_[\d.]+", name)]
-    shown = [name for name in SHORT if name in t] if set(SHORT) <= set(attacked_at) else attacked_at
+    exact, softmax = (
+        [
+            name
+            for name in map(str, t)
+            if re.fullmatch(rf"(fgsm|pgd){end}_[\d.]+", name) and t[name].notna().any()
+        ]
+        for end in ("", BY_SOFTMAX)
+    )
+    attacked_at = exact or softmax
+    shown = [name for name in SHORT if name in attacked_at] if exact and len(attacked_at) > 6 else attacked_at
     head = [
         "train",
         "test",
-        *(name.replace("_", " ").upper() for name in shown),
+        *(
+            name.replace("_", " ")
+            .replace(BY_SOFTMAX, " by softmax,")
+            .replace("fgsm", "FGSM")
+            .replace("pgd", "PGD")
+            for name in shown
+        ),
         "λ1 (residual)",
         "stability ratio",
     ]
     rows = []
     for _, r in t.iterrows():
         learnt = r.status == "completed"
-        attacked = [f"{r[name]:.3f}" if learnt else "" for name in shown]
+        attacked = [f"{r[name]:.3f}" if learnt and pd.notna(r[name]) else "" for name in shown]
         ratio = "" if pd.isna(r.stability_ratio) or not learnt else f"{r.stability_ratio:.2f}"
         numbers = [f"{r.train_accuracy:.3f}", f"{r.test_accuracy:.3f}", *attacked]
         rows.append(
@@ -207,7 +222,7 @@ MEASURES = {
     "noise 0.05": Column("noise", "accuracy", ".3f", 0.05),
     "APGD 0.05": Column("apgd", "accuracy", ".3f", 0.05),
     "Square 0.05": Column("square", "accuracy", ".3f", 0.05, examples=200),
-    "APGD 0.01": Column("apgd", "accuracy", ".3f", 0.01),
+    "APGD 0.01 by softmax": Column("apgd-softmax", "accuracy", ".3f", 0.01),
     "Square 0.01": Column("square", "accuracy", ".3f", 0.01),
     "noise 0.3": Column("noise", "accuracy", ".3f", 0.3),
     "APGD 0.3": Column("apgd", "accuracy", ".3f", 0.3),

@@ -1,6 +1,7 @@
 """One thread and op determinism for every test, tiny real data, and sweeps called as a user calls them."""
 
 import gc
+import signal
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,7 @@ from typing import Any
 import keras
 import pytest
 
+from tfsgd import interrupts
 from tfsgd.data.dataset import Splits
 from tfsgd.data.load import load_splits
 from tfsgd.measures.spec import Measurement
@@ -150,6 +152,13 @@ def run_sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         return int(ended.value.code or 0), out, err
 
     return run
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[Callable[[], None]]:
+    """Ctrl-C as the terminal sends it: a KeyboardInterrupt without the signal is one of somebody's own code."""
+    yield lambda: signal.raise_signal(signal.SIGINT)
+    interrupts.listen()  # which forgets it
 
 
 @dataclass

@@ -1,7 +1,9 @@
 """Where a number was measured with several settings, everybody shows the one that the config asks for."""
 
 import json
+import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.synthetic import experiment, realistic, record, write_sweep
 from tfsgd.measure import _once, _stored_result
+from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial, grid
-from tfsgd.plan.wanted import top_eigenvalue
+from tfsgd.plan.wanted import top_eigenvalue, wanted
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.manifest import renew_manifests
 from tfsgd.records.record import Record
@@ -276,23 +279,48 @@ def test_a_report_needs_no_attack_of_ones_own(tmp_path: Path) -> None:
     raw["hessian"]["tolerance"] = 0.5
     raw["attacks"]["mine"] = {"attack": "lost_code:Mine", "epsilon": [0.1]}
     raw["curvature"]["rough"] = {"measure": "lost_code:Rough", "examples": 50}
+    raw["own_code"] = ["lost_code:Mine", "lost_code:Rough"]
     own = Experiment.model_validate(raw, context={"recorded": True})
     write_sweep(folder, own, lambda t: {**now(t), "mine": {0.1: 0.25}, "rough": 3.0})
     there = read_studies([folder])[0].trials
-    path = LogFolder(folder).experiment_path
-    path.write_text(path.read_text().replace("lost_code:", "lost_code_that_is_gone:"))
+    (tmp_path / "lost_code.py").unlink()
+    del sys.modules["lost_code"]
     [study] = read_studies([folder])
     assert set(study.trials["mine_0.1"]) == {0.25}
     assert set(study.trials["rough"]) == {3.0}
     assert study.trials[there.columns].to_json() == there.to_json()
     logs = LogFolder(folder)
     assert logs._recorded_hessian()["tolerance"] == 0.5
-    with pytest.raises(Exception, match="no module 'lost_code_that_is_gone'"):
-        logs.read_experiment()
+    assert logs.read_experiment().attacks["mine"].is_recorded
     logs.tuner_path.mkdir()
-    logs._plan_path.write_text(path.read_text())
-    with pytest.raises(Exception, match="no module 'lost_code_that_is_gone'"):
+    logs.write_plan(own)
+    with pytest.raises(Exception, match="no module 'lost_code'"):
         logs.read_plan()
+
+
+def test_numbers_of_ones_own_code_are_of_the_code_that_most_trials_were_measured_with_last(
+    tmp_path: Path,
+) -> None:
+    """A report has no code to hash: of two codes under one name it shows one alone."""
+    raw = experiment(**SMALL | {"seeds": [0, 1, 2]}).model_dump(mode="json")
+    raw["attacks"]["mine"] = {"attack": "lost_code:Mine", "epsilon": [0.1], "depth": 3}
+    of = Experiment.model_validate(raw)
+    write_sweep(tmp_path / "s", of, now)
+    logs = LogFolder(tmp_path / "s")
+    request = next(r for r in wanted(of, 0) if r.label == "mine")
+
+    def by(code: str, accuracy: float, seed: int, depth: int = 3) -> Measurement:
+        found = replace(request, seed=seed).measured({"accuracy": accuracy, "clean_accuracy": 0.9}, 1.0)
+        settings = found.settings | {"code_sha256": 64 * code, "depth": depth}
+        return found.model_copy(update={"settings": settings, "identity": f"{seed}{depth}{code}" + 61 * "0"})
+
+    for one in list(logs.records()):
+        new = [by("b", 0.5, one.seed), by("c", 0.75, one.seed, depth=4)] if one.seed else []
+        logs.write_record(one.with_measurements(by("a", 0.25, one.seed), *new))
+    [study] = read_studies([logs.path])
+    shown = study.trials.set_index("seed")["mine_0.1"]
+    assert shown[[1, 2]].eq(0.5).all().all()
+    assert shown[[0]].isna().all().all(), "measured with the other code alone"
 
 
 def test_one_batch_size_of_1_is_drawn_without_a_warning(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,12 +78,12 @@ def test_refusals_are_one_line(arguments: list[str], message: str, tmp_path: Pat
 
 
 def test_interrupt_is_said_and_ends_with_130(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ctrl_c: Callable[[], None]
 ) -> None:
     from tfsgd import command
 
     def interrupted() -> None:
-        raise KeyboardInterrupt
+        ctrl_c()
 
     monkeypatch.setattr(sys, "argv", ["tfsgd"])
     with pytest.raises(SystemExit) as ended:

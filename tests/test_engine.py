@@ -59,6 +59,7 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LogFolder]
     monkeypatch.setattr(cluster, "PRELOAD", [])
     folder = LogFolder(tmp_path / "logs")
     folder.tuner_path.mkdir(parents=True)
+    folder.experiment_path.touch()
     cluster.log_to(folder.tuner_path / "dask.log")
     yield folder
     wait_until_gone(

@@ -18,6 +18,7 @@ from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.trials import Training, grid, training_of
 from tfsgd.plan.wanted import wanted
 from tfsgd.records.folder import LogFolder, read_record
+from tfsgd.records.record import Record
 from tfsgd.records.upgrade import upgraded
 from tfsgd.structure import PAPER_STRUCTURES
 
@@ -247,6 +248,47 @@ def _old_attack(new: dict[str, Any]) -> dict[str, Any]:
         "name": new["name"], "norm": "Linf", **{key: settings[key] for key in keys}, "examples": new["examples"],
         "clean_accuracy": new["values"]["clean_accuracy"], "accuracy": new["values"]["accuracy"],
     }  # fmt: skip
+
+
+def before_it_was_exact(found: dict[str, Any], name: str, epsilon: float | None, train_loss: float) -> Record:
+    """A record whose measurement of a name is as it was made before the cross-entropy was exact."""
+    of = experiment(attacks={"fgsm": {"epsilon": [0.1]}, "pgd": {"epsilon": [0.1]}})
+    requests = {(r.name, r.epsilon): r for r in wanted(of, 0)}
+    raw = record(grid(of)[0], of).model_dump(mode="json", by_alias=True)
+    for m in raw["measurements"]:
+        if m["label"] == "train":
+            m["values"]["loss"] = train_loss
+        if (m["name"], m["settings"].get("epsilon")) == (name, epsilon):
+            m["settings"].pop("revision", None)
+            m["settings"].update(found)
+            m["identity"] = requests[name, epsilon].identity_at(1)
+    return Record.model_validate(upgraded(raw, {}))
+
+
+@pytest.mark.parametrize(("name", "told"), [("fgsm", {}), ("pgd", {"loss": "cross_entropy"})])
+def test_an_attack_of_before_is_one_by_softmax_and_the_exact_one_is_asked_for(
+    name: str, told: dict[str, Any]
+) -> None:
+    """The old number keeps its identity, under that loss, and stands beside the new one."""
+    of = experiment(attacks={"fgsm": {"epsilon": [0.1]}, "pgd": {"epsilon": [0.1]}})
+    old = before_it_was_exact(told, name, 0.1, 0.1)
+    assert [r.name for r in old.missing(wanted(of, 0)) if not r.free] == [name]
+    [softmax] = [m for m in old.attacks if m.label == f"{name}-softmax"]
+    assert softmax.settings["loss"] == "softmax_cross_entropy"
+    asked = experiment(attacks={name: {"epsilon": [0.1], "loss": "softmax_cross_entropy"}})
+    [request] = [r for r in wanted(asked, 0) if r.name == name]
+    assert old.find(request) == softmax
+    again = Record.model_validate(upgraded(old.model_dump(mode="json", by_alias=True), {}))
+    assert again == old
+
+
+@pytest.mark.parametrize(("train_loss", "missing"), [(0.1, []), (1e-4, ["top_eigenvalue"])])
+def test_curvature_of_before_is_taken_over_where_the_network_is_not_sure_of_everything(
+    train_loss: float, missing: list[str]
+) -> None:
+    of = experiment(attacks={"fgsm": {"epsilon": [0.1]}, "pgd": {"epsilon": [0.1]}})
+    old = before_it_was_exact({}, "top_eigenvalue", None, train_loss)
+    assert [r.name for r in old.missing(wanted(of, 0)) if not r.free] == missing
 
 
 def test_an_old_record_of_a_diverged_training_has_no_measurements() -> None:

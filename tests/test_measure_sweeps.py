@@ -132,14 +132,14 @@ def test_full_measures_are_taken_from_stored_networks_and_once(
 
 
 def test_an_interruption_between_two_measurements_loses_only_the_one_at_hand(
-    run_measure: Run, logs: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
+    run_measure: Run, logs: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch, ctrl_c: Any
 ) -> None:
     counted: Any = vars(trials)["measure"]
 
     def interrupted(subject: Any, request: Request) -> Any:
         found = counted(subject, request)
         if found.label == "trace":
-            raise KeyboardInterrupt
+            ctrl_c()
         return found
 
     monkeypatch.setattr(trials, "measure", interrupted)

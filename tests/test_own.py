@@ -177,7 +177,9 @@ def test_a_resolved_config_is_read_without_the_module_or_the_file(
     for experiment in experiments:
         text = yaml.safe_dump(experiment.model_dump(mode="json"))
         again = Experiment.model_validate(yaml.safe_load(text))
-        assert again == experiment
+        assert again == experiment.model_copy(update={"own_code": ()}), (
+            "what may be imported is no file's to say"
+        )
         assert again.examples("test") == experiment.data.test
 
 

@@ -103,6 +103,12 @@ def test_networks_with_layers_of_ones_own_are_measured_again_and_never_with_othe
 
     forget()
     code, _, err = run_measure(logs, "--workers", 1, "--set", "attacks.noise={epsilon: [0.1]}")
+    assert code == 1
+    assert name not in sys.modules, "a folder of results runs no code"
+    assert "give --config" in err
+    code, _, err = run_measure(
+        logs, "--workers", 1, "--config", config, "--set", "attacks.noise={epsilon: [0.1]}"
+    )
     assert code == 0, err
     record = json.loads((file.parent / "record.json").read_text())
     noise = [m for m in record["measurements"] if m["label"] == "noise"]
@@ -118,11 +124,15 @@ def test_networks_with_layers_of_ones_own_are_measured_again_and_never_with_othe
 
     forget()
     (tmp_path / f"{name}.py").write_text(LAYERS.replace("FACTOR = 1", "FACTOR = 3"))
-    code, _, err = run_measure(logs, "--workers", 1, "--set", "attacks.noise={epsilon: [0.2]}")
+    code, _, err = run_measure(
+        logs, "--workers", 1, "--config", config, "--set", "attacks.noise={epsilon: [0.2]}"
+    )
     assert code == 1
     assert "it is not the network that was trained: the code of its layers has changed" in err
     trial._structure.cache_clear()  # as in a process of its own
-    code, _, err = run_measure(logs, "--workers", 1, "--set", "attacks.noise={epsilon: [0.2]}")
+    code, _, err = run_measure(
+        logs, "--workers", 1, "--config", config, "--set", "attacks.noise={epsilon: [0.2]}"
+    )
     assert code == 2
     assert "is now built otherwise than the networks of the records" in err
 

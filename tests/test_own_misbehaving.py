@@ -1,6 +1,7 @@
 """Attacks and measures of one's own that break their promises are held to them, and spoil nothing else."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tfsgd
 from tests.conftest import TINY
@@ -17,10 +20,11 @@ from tfsgd.measures.attack import AttackSpec, Outcome
 from tfsgd.measures.attacks.fgsm import FGSM
 from tfsgd.measures.measure import Subject, measure
 from tfsgd.measures.operator import Curvature, CurvatureSpec
-from tfsgd.measures.spec import Request
+from tfsgd.measures.spec import Measurement, Request
 from tfsgd.measures.victim import Victim, run_checked
 from tfsgd.plan.config import Measuring
 from tfsgd.plan.dialect import to_yaml
+from tfsgd.records.files import from_json, to_json
 from tfsgd.records.folder import LogFolder
 
 IMAGES = np.random.default_rng(0).random((12, 4, 4, 1), np.float32)
@@ -200,7 +204,8 @@ def test_an_attack_that_fails_in_a_sweep_stands_in_no_others_way(run_sweep: Any,
     (tmp_path / "c.yaml").write_text(to_yaml(TINY | one))
     code, _, err = run_sweep(tmp_path / "c.yaml")
     assert code == 1, err
-    both = "mine 0.1: ValueError: not today; mine 0.2: ValueError: not today"
+    where = f"({tmp_path / 'raising.py'}, line 5)"
+    both = f"mine 0.1: ValueError: not today {where}; mine 0.2: ValueError: not today {where}"
     assert f"failed: lr/b0064-m0.0-s0: {both} (traceback in" in err
     failure = json.loads((tmp_path / "logs/tiny/trials/lr/b0064-m0.0-s0/failure.json").read_text())
     assert failure["error"] == both
@@ -288,3 +293,124 @@ def test_a_sweep_takes_lambda_1_in_training_mode(run_sweep: Any, tmp_path: Path)
         "curvature.again={measure: top_eigenvalue, mode: training, examples: 49, max_iterations: 5, tolerance: 0.5}",
     )  # fmt: skip
     assert (code, err) == (0, "")
+
+
+# What is returned fits, and what is raised is one line
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"each": np.zeros(300_000)}, "expected at most 200,000 numbers, found 300,0"),
+        ({"table": np.zeros((500, 500))}, "expected at most 200,000 numbers, found 250,0"),
+        ({"deep": [[[[1]]]]}, "expected lists in at most 3 lists"),
+        ({"large": 10**400}, "expected a whole number of at most 64 bits"),
+        ({"said": "x" * 201}, "expected a word of at most 200 printable characters"),
+        ({"said": "\x1b[2J"}, "expected a word of at most 200 printable characters"),
+        ({"\x1b[2J": 1}, "expected names of at most 200 printable characters"),
+        ({"thing": object()}, "expected a number, a truth value, a word, null, or a list"),
+    ],
+)
+def test_what_a_record_could_not_give_back_is_refused_by_name(values: dict[str, Any], message: str) -> None:
+    request = Request("my:Mine", "mine", FGSM(epsilon=(0.1,)), "test", 12, epsilon=0.1)
+    with pytest.raises(TypeError, match="my:Mine returned ") as refused:
+        request.measured({"accuracy": 0.5, "clean_accuracy": 0.5, **values}, 1.0)
+    assert message in str(refused.value)
+    assert str(refused.value).isprintable()
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.dictionaries(
+        st.text(max_size=20),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=220),
+            lambda inner: st.lists(inner, max_size=3),
+            max_leaves=6,
+        ),
+        max_size=3,
+    )
+)
+def test_what_is_taken_is_read_again(values: dict[str, Any]) -> None:
+    request = Request("my:Mine", "mine", FGSM(epsilon=(0.1,)), "test", 12, epsilon=0.1)
+    try:
+        found = request.measured({**values, "accuracy": 0.5, "clean_accuracy": 0.5}, 1.0)
+    except TypeError:
+        return
+    text = to_json(found.model_dump(mode="json"))
+    assert Measurement.model_validate(from_json(text)) == found
+
+
+class Unlocks(Changes):
+    """Takes the lock from what it was given, and from what that is a view of."""
+
+    def run(self, victim: Any, images: Any, labels: Any, epsilon: float, seed: int) -> Outcome:
+        honest = Outcome(images.copy(), victim.predict(images) == labels)
+        for array in (images, labels):
+            while array is not None:
+                array.flags.writeable = True
+                array[...] = 0
+                array = array.base
+        return honest
+
+
+def test_an_attack_that_unlocks_its_images_changes_no_number_after_it() -> None:
+    given = Split((IMAGES * 255).astype(np.uint8), LABELS)
+    subject = Subject(network(), Splits(given, given, given, "", ""))
+    plain = Request("fgsm", "fgsm", FGSM(epsilon=(0.1,)), "test", 12, epsilon=0.1)
+    before = measure(subject, plain).values
+    unlocks = Unlocks(what="nothing", epsilon=(0.1,))
+    measure(subject, Request("my:Unlocks", "mine", unlocks, "test", 12, epsilon=0.1))
+    assert measure(Subject(subject.network, subject.splits), plain).values == before
+    subject._clean.clear()
+    assert measure(subject, plain).values == before
+    subject._clean.clear()
+    subject.network.layers[-1].bias.assign([9.0, 0.0, 0.0])  # what code of one's own might do
+    subject.evaluate.logits = lambda split: np.eye(3)[LABELS]  # type: ignore[method-assign]
+    with pytest.raises(ArithmeticError, match="clean accuracy on 12 test images is"):
+        subject.clean("test", 12)
+
+
+ENDS = """
+from tfsgd.measures.attack import AttackSpec
+class Mute(BaseException):
+    def __str__(self): raise OSError
+class Loud(Exception):
+    def __str__(self): return "\\x1b[2J\\x07 two\\nlines"
+class Ends(AttackSpec):
+    how: str
+    def run(self, victim, images, labels, epsilon, seed):
+        raise {"interrupt": KeyboardInterrupt(), "exit": SystemExit(3), "base": BaseException("all"), "mute": Mute(),
+               "loud": Loud(), "generator": GeneratorExit()}[self.how]
+"""
+
+
+def test_whatever_code_of_ones_own_raises_is_one_line_with_its_file_and_line(
+    run_measure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images_file(tmp_path)
+    (tmp_path / "ends.py").write_text(ENDS)
+    network().save(tmp_path / "n.keras")
+    monkeypatch.chdir(tmp_path)
+    ways = {
+        "interrupt": "KeyboardInterrupt", "exit": "SystemExit: 3", "base": "BaseException: all",
+        "mute": "Mute: its __str__ raised OSError", "loud": "Loud: \\x1b[2J\\x07 two lines", "generator": "GeneratorExit",
+    }  # fmt: skip
+    attacks = ", ".join(f"{how}: {{attack: 'ends:Ends', how: {how}, epsilon: [0.1]}}" for how in ways)
+    hessian = "hessian={examples: 20, max_iterations: 2, tolerance: 0.9}"
+    code, _, err = run_measure(
+        "n.keras", "--dataset", "d.npz", "--set", f"attacks={{{attacks}}}", "--set", hessian
+    )
+    assert code == 1
+    for how, said in ways.items():
+        [line] = [line for line in err.splitlines() if f"{how} 0.1 failed: " in line]
+        assert f"{how} 0.1 failed: {said} ({tmp_path / 'ends.py'}, line 1" in line
+        assert line.isprintable()
+    for place in ("raise KeyboardInterrupt", "class X(BaseException): ...\nraise X('y')"):
+        (tmp_path / "early.py").write_text(f"{place}\nclass Mine: ...")
+        sys.modules.pop("early", None)
+        code, _, err = run_measure(
+            "n.keras", "--dataset", "d.npz", "--set", "attacks={m: {attack: 'early:Mine', epsilon: [0.1]}}"
+        )
+        assert (code, err.count("\n")) == (2, 1)
+        assert f"{tmp_path / 'early.py'}, line " in err

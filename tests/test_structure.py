@@ -22,7 +22,7 @@ FLOORS = (
     ("measures",),
     ("data", "models"),
     ("structure",),
-    ("code",),
+    ("code", "environment"),
     ("errors", "fields"),
     ("",),  # the package itself: its version, what must be in the environment, how a command's start is ended
     ("interrupts", "imports"),

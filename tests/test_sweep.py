@@ -407,11 +407,11 @@ def test_no_native_noise_and_no_traceback_in_a_real_process(finished_logs: Path,
 
 
 def test_interrupt_keeps_what_is_finished(
-    config: Config, run_sweep: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    config: Config, run_sweep: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ctrl_c: Any
 ) -> None:
     def interrupted(trial: Trial, *arguments: Any) -> Any:
         if trial.settings.momentum:
-            raise KeyboardInterrupt
+            ctrl_c()
         return run_trial(trial, *arguments)
 
     monkeypatch.setattr(attempt, "run_trial", interrupted)

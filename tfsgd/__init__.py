@@ -9,10 +9,11 @@ from tfsgd import interrupts
 
 __version__ = "0.8.2"
 
-# Both must be in the environment before TensorFlow is first imported.
+# These must be in the environment before TensorFlow is first imported.
 # oneDNN: TensorFlow leaves it off on x86 processors without AVX-512 VNNI, where it is still up to
 # 2.4 times faster. Log level 2 hides TensorFlow's start-up notes and keeps its errors.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # whatever keras.json says
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # As a command (`python -m tfsgd.sweep` while this package is imported, or `tfsgd`) it ends in one line from here on:

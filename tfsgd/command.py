@@ -14,7 +14,9 @@ from typing import Any, NoReturn
 import typer
 
 from tfsgd import interrupts
-from tfsgd.errors import OutputLost, RequestError
+from tfsgd.code import came_from_own, one_line
+from tfsgd.environment import refuse_other_keras
+from tfsgd.errors import OutputLost, RequestError, printable
 from tfsgd.plan.dialect import shown_path
 
 OK, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
@@ -39,7 +41,7 @@ def refuse_no_folder(data: Path | None) -> None:
 def say_failures(failures: Mapping[str, str]) -> int:
     """Says which trials have failed and why, a line each; the exit code."""
     for name, reason in failures.items():
-        print(f"failed: {name}: {reason}", file=sys.stderr)
+        print(printable(f"failed: {name}: {reason}"), file=sys.stderr)
     return SOME_FAILED if failures else OK
 
 
@@ -72,6 +74,7 @@ def outcome(app: typer.Typer, prog: str, interrupted: str) -> int:
     try:
         _refuse_empty(sys.argv[1:])
         _refuse_other_encodings(sys.argv[1:])
+        refuse_other_keras()
         code: Any = app(standalone_mode=False, prog_name=prog)
         if lost_output := _error_of_output():
             raise OutputLost(lost_output)
@@ -83,12 +86,18 @@ def outcome(app: typer.Typer, prog: str, interrupted: str) -> int:
         return _refuse(f"{message}. See {prog} --help.")
     except OutputLost as lost:
         return _without_output(lost.reason, interrupted)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        if not interrupts.was_meant(error) and came_from_own(error):
+            return _refuse(one_line(error))
         code = INTERRUPTED
     except OSError as error:  # of the machine: a full disk, a name that is too long, no permission
         if lost_output := _error_of_output():
             return _without_output(lost_output, interrupted)
         return _refuse(f"{shown_path(error.filename or prog)}: {error.strerror or error}")
+    except BaseException as error:  # what code of one's own raised where nobody else has heard it
+        if not came_from_own(error):
+            raise
+        return _refuse(one_line(error))
     if code == INTERRUPTED:  # typer makes it of Ctrl-C
         _say(interrupted)
     return code or OK
@@ -119,7 +128,7 @@ def _refuse_other_encodings(arguments: list[str]) -> None:
 
 
 def _refuse(message: str) -> int:
-    _say("error: " + " ".join(message.splitlines()))
+    _say("error: " + printable(" ".join(message.splitlines())))
     return WRONG_REQUEST
 
 

@@ -17,6 +17,12 @@ def _without_sign(value: float) -> float:
     return value + 0.0
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("expected printable characters")
+    return text
+
+
 def _below_one_in_single_precision(momentum: float) -> float:
     if momentum > 0.9999999:
         raise ValueError(f"expected at most 0.9999999, received {momentum!r}")
@@ -47,7 +53,7 @@ Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-Text = Annotated[str, Field(strict=True, max_length=200)]
+Text = Annotated[str, Field(strict=True, max_length=200), AfterValidator(_printable)]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._/-]*$", max_length=60)]
 
 

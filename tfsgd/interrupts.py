@@ -8,17 +8,32 @@ from types import TracebackType
 from typing import Any
 
 _heard = threading.Event()
+_listening = False
+
+
+def ignore() -> None:
+    """In a worker: Ctrl-C is the sweep's, so that a KeyboardInterrupt here is none."""
+    global _listening
+    _listening = True
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def listen() -> None:
     """From now on each of the three signals raises KeyboardInterrupt, and is kept in mind."""
+    global _listening
     _heard.clear()
+    _listening = True
     sys.unraisablehook = _forgiving
     if threading.current_thread() is not threading.main_thread():
         return
     for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) != signal.SIG_IGN:  # `nohup` ignores one of them
             signal.signal(ending, _raise)
+
+
+def was_meant(error: BaseException) -> bool:
+    """Whether an exception is a Ctrl-C or another signal's; code of one's own may raise KeyboardInterrupt, too."""
+    return isinstance(error, KeyboardInterrupt) and (_heard.is_set() or not _listening)
 
 
 def check() -> None:

@@ -22,8 +22,14 @@ from tfsgd.plan.dialect import shown_path
 from tfsgd.plan.reading import load_measuring, regrown
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.plan.wanted import doubts, wanted
-from tfsgd.records.access import refuse_unusable_trials
-from tfsgd.records.files import to_json, write_atomically
+from tfsgd.records.access import (
+    is_there,
+    read_text,
+    refuse_among_records,
+    refuse_unusable_trials,
+    refuse_unwritable,
+)
+from tfsgd.records.files import from_json, to_json, write_atomically
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
 from tfsgd.records.ledger import Done, is_complete, refuse_changed_sources, refuse_other_data, trained
@@ -98,8 +104,8 @@ def measure(
     Exit code: 0 everything was measured, 1 some network was not, 2 the request is wrong, 130 interrupted.
     """
     asked = _Asked(config, dataset, tuple(overrides or ()), data, transfer)
-    if out and (out.suffix != ".json" or not out.parent.is_dir() or out.is_dir()):
-        raise RequestError(f"--out {out}: expected a file .json in a folder that is there")
+    if out:
+        _refuse_unfit_out(out)
     command.refuse_no_folder(data)
     for target in targets:
         if not target.exists():
@@ -158,6 +164,28 @@ def _refuse_unclear_images(others: list[Path], asked: _Asked) -> None:
         )
 
 
+def _refuse_unfit_out(out: Path) -> None:
+    """Refuses, before anything is measured, what could not be written or would be written over something else."""
+    if out.suffix != ".json" or not out.parent.is_dir() or out.is_dir():
+        raise RequestError(f"--out {out}: expected a file .json in a folder that is there")
+    refuse_among_records(out, "--out")
+    refuse_unwritable(out.parent, "--out")
+    picture = out.with_suffix(".png")
+    if not is_there(out) and is_there(picture):
+        raise RequestError(f"--out {out}: its picture would be written over {picture}; choose another name")
+    if is_there(out) and not _is_evidence(out):
+        raise RequestError(f"--out {out}: there is a file that measure did not write; choose another name")
+
+
+def _is_evidence(path: Path) -> bool:
+    try:
+        found = from_json(read_text(path))
+    except (OSError, ValueError, RecursionError):
+        return False
+    first = found[0] if isinstance(found, list) and found else found
+    return isinstance(first, dict) and ("networks" in first or "target" in first)
+
+
 def _write(out: Path, results: list[_Result]) -> None:
     """The evidence, and beside it the picture."""
     from tfsgd.sweeping.pictures import epsilon_picture
@@ -173,7 +201,7 @@ def _write(out: Path, results: list[_Result]) -> None:
     else:
         picture = out.with_suffix(".png")
         title = " and ".join(dict.fromkeys(result.title for result in results))
-        picture.write_bytes(epsilon_picture(measured, f"{title}: accuracy against ε"))
+        write_atomically(picture, epsilon_picture(measured, f"{title}: accuracy against ε"))
         lines.append(f"Picture:  {picture}")
     for line in lines:
         console().print(line, soft_wrap=True)

@@ -83,12 +83,25 @@ def _settings(kind: type, config: dict[str, Any]) -> dict[str, Any]:
     names = {"name"} if issubclass(kind, keras.Operation) else set()
     default = _defaults(kind, config)
     return {
-        key: _value(value) for key, value in config.items() if key not in names and value != default.get(key)
+        key: _value(value)
+        for key, value in config.items()
+        if key not in names and not _is_usual(key, value, default)
     }
+
+
+def _is_usual(key: str, value: Any, default: dict[str, Any]) -> bool:
+    """Whether a setting is at its default. Of a dtype that is float32, whatever a global policy makes of it."""
+    if key != "dtype" or key not in default:
+        return bool(value == default.get(key))
+    return (value["config"].get("name") if isinstance(value, dict) else value) == "float32"
 
 
 def _defaults(kind: Any, config: dict[str, Any]) -> dict[str, Any]:
     """The settings of an object of this class that was given nothing but what it must be given."""
+    import keras
+
+    if issubclass(kind, keras.DTypePolicy):  # whose default is the global policy
+        return {}
     parameters = inspect.signature(kind.__init__).parameters.values()
     needed = {p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
     given = {key: value for key, value in config.items() if key in needed}

@@ -179,16 +179,17 @@ def _show_plan(experiment: Experiment, folder: LogFolder) -> None:
 def _join(experiment: Experiment, folder: LogFolder, crew: Crew) -> int:
     """Brings workers to a sweep that runs on another machine."""
     assert crew.join is not None
-    same = {"data_dir": None, "code_dir": None, "export": True}
+    where = {"data_dir", "code_dir", "export"}  # may differ
     if not folder.experiment_path.exists():
         raise RequestError(
             f"{folder.path}: no sweep has begun here; --join needs the folder of logs that both machines share (--logs)"
         )
     theirs = folder.read_experiment()
-    if theirs.model_copy(update=same) != experiment.model_copy(update=same):
+    if theirs.model_dump(mode="json", exclude=where) != experiment.model_dump(mode="json", exclude=where):
         raise RequestError(
             f"{folder.path}: the sweep there has another config; join it with the same CONFIG, --quick and --set"
         )
+    folder.refuse_other_code(experiment)
     trials = as_recorded(grid(experiment), trained(grid(experiment), experiment, folder))
     with Display(trials, experiment, folder, console()) as display:
         failures = bring_workers(trials, folder, crew, display)

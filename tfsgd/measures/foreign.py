@@ -49,6 +49,9 @@ def load_network(path: Path) -> Any:
         raise RequestError(
             f"{path}: no such file or folder; expected LOGS/NAME, a .keras file or a SavedModel"
         )
+    for part in (path, *path.rglob("*")):  # a FIFO would wait for a writer
+        if not part.is_file() and not part.is_dir():
+            raise RequestError(f"{part}: expected a file, found what is not a regular file")
     is_saved_model = path.is_dir() and (path / "saved_model.pb").is_file()
     if path.is_dir() and not is_saved_model:
         raise RequestError(

@@ -62,7 +62,19 @@ class Subject:
         if (split, examples) not in self._clean:
             images, labels = self.images(split, examples)
             self._clean[split, examples] = self.victim.predict(images) == labels
+            self._assert_natural(float(self._clean[split, examples].mean()), split, examples)
         return self._clean[split, examples]
+
+    def _assert_natural(self, clean: float, split: str, examples: int) -> None:
+        """Holds what attacks begin with to natural accuracy on the same images, which another graph computes."""
+        natural = self.evaluate(getattr(self.splits, split).first(examples)).accuracy
+        if (
+            natural is not None and abs(clean - natural) > 1 / examples + 1e-3
+        ):  # rounding decides at a boundary
+            raise ArithmeticError(
+                f"clean accuracy on {examples:,} {split} images is {clean:.4f} before an attack, and {natural:.4f} as natural "
+                "accuracy: code of one's own has changed images, labels or the network"
+            )
 
     def product(self, spec: CurvatureSpec, split: str, examples: int) -> Any:
         """v -> Hv on them, or the product that the measure asks for."""

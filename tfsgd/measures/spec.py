@@ -31,10 +31,30 @@ def _finite(value: Any) -> Any:
 Number = Annotated[Finite | None, BeforeValidator(_finite)]  # NaN is null
 
 
-def _value(value: Any) -> Any:
-    if value is not None and not isinstance(value, bool | int | float | str | list | tuple):
+# What one measurement may hold, whoever returns it and whoever reads it again.
+MOST_NUMBERS = 200_000  # in all of its values
+LONGEST_WORD = 200  # characters
+DEEPEST_LIST = 3
+LARGEST_COUNT = 2**63
+
+
+def _value(value: Any, deep: int = 0) -> Any:
+    if isinstance(value, list | tuple):
+        if deep == DEEPEST_LIST:
+            raise ValueError(f"expected lists in at most {DEEPEST_LIST} lists, found one more")
+        return [_value(item, deep + 1) for item in value]
+    if isinstance(value, str):
+        if len(value) > LONGEST_WORD or not value.isprintable():
+            raise ValueError(f"expected a word of at most {LONGEST_WORD} printable characters")
+    elif value is not None and not isinstance(value, bool | int | float):
         raise ValueError("expected a number, a truth value, a word, null, or a list")
+    elif isinstance(value, int) and abs(value) > LARGEST_COUNT:
+        raise ValueError("expected a whole number of at most 64 bits")
     return _finite(value)
+
+
+def _size(value: Any) -> int:
+    return sum(map(_size, value)) if isinstance(value, list | tuple) else 1
 
 
 Value = Annotated[Any, BeforeValidator(_value)]
@@ -79,15 +99,22 @@ class Spec(Block):
 
     Attributes:
         kind: of number.
+        is_recorded: whether it only finds what was measured, see `tfsgd.measures.recorded`.
         revision: one more where the numbers of the same settings were mended: records made before are measured anew.
     """
 
     kind: ClassVar[Kind]
     revision: ClassVar[int] = 1
+    is_recorded: ClassVar[bool] = False
 
     def settings(self) -> dict[str, Any]:
         """The settings that determine the number; images and labels of the config are told elsewhere."""
         return self.model_dump(mode="json", exclude={"attack", "measure", "epsilon", "examples", "split"})
+
+    def found_in(self, request: "Request", measurements: "tuple[Measurement, ...]") -> "Measurement | None":
+        """What was measured as requested with this spec; `None`: nothing yet."""
+        identity = request.identity
+        return next((m for m in measurements if m.identity == identity), None)
 
     @property
     def revised(self) -> int:
@@ -167,7 +194,7 @@ class Request:
         try:
             return Measurement(**fields)
         except ValidationError as error:
-            first = error.errors()[0]
+            first = error.errors(include_url=False)[0]
             where = "".join(f"{part}: " for part in first["loc"][-1:])
             raise TypeError(f"{self.name} returned {where}{expectation(first)}") from None
 
@@ -222,7 +249,13 @@ class Measurement(Part):
 
     @model_validator(mode="after")
     def _values_are_possible(self) -> Self:
+        if (size := _size(list(self.values.values()))) > MOST_NUMBERS:
+            raise ValueError(f"values: expected at most {MOST_NUMBERS:,} numbers, found {size:,}")
         for key, value in self.values.items():
+            if len(key) > LONGEST_WORD or not key.isprintable():
+                raise ValueError(
+                    f"values: expected names of at most {LONGEST_WORD} printable characters, found {key!r:.60}"
+                )
             if problem := _problem(key, value):
                 raise ValueError(f"values.{key}: {problem}, found {value!r:.60}")
         if self.kind == "attack" and not _is_number(self.epsilon, 0, 1):

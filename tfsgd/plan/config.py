@@ -85,6 +85,8 @@ class Measuring(Block):
     """A data set, and what is measured on networks for it."""
 
     code_dir: str | None = None  # the config's folder, where a name in it stands for code or data beside it
+    # The names of code of one's own that a person has given: these alone are imported. No folder of results says so.
+    own_code: tuple[str, ...] = Field(default=(), exclude=True)
     own_data: Dataset | None = None  # what was found where `dataset` is no shipped one
     dataset: str
     attacks: dict[Label, SerializeAsAny[AttackSpec]]
@@ -106,23 +108,17 @@ class Measuring(Block):
     @field_validator("attacks", "curvature", mode="before")
     @classmethod
     def _typed(cls, blocks: Any, info: ValidationInfo) -> Any:
-        """Each block becomes the spec that it describes; one that is null is switched off.
-
-        One of one's own whose code is gone is left out where none is needed.
-        """
+        """Each block becomes the spec that it describes; one that is null is switched off."""
         if not isinstance(blocks, dict):
             return blocks
-        spec, kind = (attack, "attack") if info.field_name == "attacks" else (curvature_measure, "measure")
-        needs_code = (info.context or {}).get("needs_code", True)
+        spec = attack if info.field_name == "attacks" else curvature_measure
         code_dir = Path(info.data["code_dir"]) if info.data.get("code_dir") else None
         typed = {}
         for label, block in blocks.items():
             try:
                 if block is not None:
-                    typed[label] = spec(label, block, code_dir)
+                    typed[label] = spec(label, block, code_dir, info.data.get("own_code", ()))
             except ValueError as error:
-                if not needs_code and isinstance(block, dict) and is_own_name(block.get(kind)):
-                    continue
                 raise ValueError(f"{label}{'.' if ': ' in str(error) else ': '}{error}") from None
         return typed
 
@@ -179,7 +175,7 @@ class Measuring(Block):
         if self.own_data is None:
             return self.cut(load_splits(self.dataset, data_dirs))
         code_dir = Path(self.code_dir) if self.code_dir else None
-        return self.cut(load_own_splits(self.own_data, code_dir, data_dirs))
+        return self.cut(load_own_splits(self.own_data, code_dir, data_dirs, self.own_code))
 
     def examples(self, split: str) -> int:
         """How many images of a split are used."""
@@ -289,12 +285,18 @@ class Experiment(Measuring):
     def architecture(self) -> Architecture | OwnModel:
         """What builds the network, whether it is shipped or one's own; nothing is imported before `build`."""
         if is_own_name(self.model):
-            return OwnModel(self.model, Path(self.code_dir) if self.code_dir else None)
+            code_dir = Path(self.code_dir) if self.code_dir else None
+            return OwnModel(self.model, code_dir, self.has_code)
         if self.model not in MODELS:  # recorded by an installation that has it
             raise RequestError(
                 f"model: this installation has no '{self.model}'; expected the tfsgd that trained it"
             )
         return MODELS[self.model]
+
+    @property
+    def has_code(self) -> bool:
+        """Whether its network can be built: one's own needs code that a person has named."""
+        return not is_own_name(self.model) or self.model in self.own_code
 
     @property
     def length(self) -> Length:

@@ -10,20 +10,25 @@ the same arrays as a dict; `tfsgd/data/own.py` says which.
 import contextlib
 import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tfsgd import interrupts
+from tfsgd.code import one_line
 from tfsgd.data.dataset import Dataset, Splits
 from tfsgd.data.files import is_file
 from tfsgd.data.load import data_folders
 from tfsgd.data.own import own_data, read_npz
 from tfsgd.errors import RequestError
-from tfsgd.plan.resolve import file_of, is_own_name, locate, one_line, own_code, resolve
+from tfsgd.plan.dialect import shown_path
+from tfsgd.plan.resolve import file_of, is_own_name, locate, own_code, resolve
 from tfsgd.structure import make_known, refuse_losses, refuse_unfit, refuse_unstorable, structure_sha256
 
-SET_BY_THE_TOOL = ("profile", "code_dir", "own_data")  # fields of an `Experiment` that no config has
+# Fields of an `Experiment` that no config has.
+SET_BY_THE_TOOL = ("profile", "code_dir", "own_data", "own_code")
+NOT_NAMED = "a folder of results runs no code; name the config that has it, --config CONFIG"
 
 
 def is_own_dataset(name: Any) -> bool:
@@ -50,14 +55,15 @@ def with_own(
             if key in raw:
                 raise ValueError(f"{key}: it is set by the tool, not by hand")
         if holds_own_name(raw):
-            raw = raw | {"code_dir": str(folder.resolve())}
+            raw = raw | {"code_dir": str(folder.resolve()), "own_code": own_names(raw)}
     code_dir = Path(raw["code_dir"]) if isinstance(raw.get("code_dir"), str) else None
     try:
         if folder is not None and is_own_name(raw.get("model")):
             locate(raw["model"], code_dir, "model")
         if is_own_dataset(raw.get("dataset")) and raw.get("own_data") is None:
             own_dir = Path(raw["data_dir"]) if isinstance(raw.get("data_dir"), str) else None
-            source = _source(raw["dataset"], code_dir, (data_folder, own_dir))
+            named = raw.get("own_code") or ()
+            source = _source(raw["dataset"], code_dir, (data_folder, own_dir), named)
             raw = raw | {"own_data": _known(source)}
     except RequestError as error:
         raise ValueError(str(error)) from None
@@ -66,21 +72,34 @@ def with_own(
 
 def holds_own_name(value: Any) -> bool:
     """Whether something in a config stands for code or data of one's own."""
-    if isinstance(value, dict):
-        return is_own_dataset(value.get("dataset")) or any(map(holds_own_name, value.values()))
-    return any(map(holds_own_name, value)) if isinstance(value, list) else is_own_name(value)
+    return bool(own_names(value)) or (isinstance(value, dict) and is_own_dataset(value.get("dataset")))
+
+
+def own_names(value: Any) -> list[str]:
+    """Every `module:name` in a config, each once."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    found = [value] if is_own_name(value) else [name for each in inside for name in own_names(each)]
+    return sorted(set(found))
 
 
 # Data
 
 
-def load_own_splits(data: Dataset, code_dir: Path | None, data_dirs: tuple[Path | None, ...]) -> Splits:
+def load_own_splits(
+    data: Dataset, code_dir: Path | None, data_dirs: tuple[Path | None, ...], named: Collection[str]
+) -> Splits:
     """The images of a data set of one's own, in canonical order.
+
+    Args:
+        data: what is known of it.
+        code_dir: the config's folder.
+        data_dirs: where an `.npz` may lie, besides.
+        named: the names of code that may be imported.
 
     Raises:
         RequestError: they cannot be found, are not what they should be, or are others than before.
     """
-    source = _source(data.name, code_dir, data_dirs)
+    source = _source(data.name, code_dir, data_dirs, named)
     _, splits = _read(source)
     if splits.sha256 != data.sha256:
         changed = _read(source)[1].sha256 == splits.sha256  # else it differs each time
@@ -109,8 +128,12 @@ class _Function:
     function: Any = field(compare=False)  # its module is imported once
 
 
-def _source(name: str, code_dir: Path | None, data_dirs: tuple[Path | None, ...]) -> _Npz | _Function:
+def _source(
+    name: str, code_dir: Path | None, data_dirs: tuple[Path | None, ...], named: Collection[str]
+) -> _Npz | _Function:
     if not name.endswith(".npz"):
+        if name not in named:
+            raise RequestError(f"dataset: {shown_path(name)}: {NOT_NAMED}")
         return _Function(name, code_dir, resolve(name, code_dir, "dataset"))
     folders = [*([code_dir] if code_dir else []), *data_folders(data_dirs)] or [Path()]
     for folder in folders:
@@ -142,7 +165,8 @@ def _called(source: _Function, what: str) -> Mapping[str, Any]:
     try:
         with own_code(source.code_dir):
             arrays = source.function()
-    except (Exception, SystemExit) as error:  # whatever it raises, it is the user's to mend
+    except BaseException as error:  # whatever it raises, it is the user's to mend
+        interrupts.check()
         raise RequestError(f"{what}: it raised {one_line(error)}") from None
     if not isinstance(arrays, Mapping):
         raise RequestError(
@@ -155,12 +179,16 @@ def _called(source: _Function, what: str) -> Mapping[str, Any]:
 # Models
 
 
+_BUILT: dict[Any, str] = {}  # what each function built first: `structure_sha256`
+
+
 @dataclass(frozen=True)
 class OwnModel:
     """A function of one's own that builds a network; it may take images of any shape."""
 
     name: str  # `module:function`
     code_dir: Path | None
+    is_named: bool = True  # by a person: only then its module is imported
 
     @property
     def image_shape(self) -> None:
@@ -172,23 +200,31 @@ class OwnModel:
         return self.name.rpartition(":")[2]
 
     def build(self, image_shape: tuple[int, int, int], classes: int) -> Any:
-        """Calls the function.
+        """Calls the function; each time it must build the same.
 
         Args:
             image_shape: `(height, width, channels)`.
             classes: number of logits.
 
         Raises:
-            RequestError: the function is not there, raises, or returns no such network.
+            RequestError: the function is not there, raises, or returns no such network, or another one than before.
         """
         function = self._resolve()
         what = self._what(function)
         try:
             with own_code(self.code_dir):
                 model = function(image_shape, classes)
-        except (Exception, SystemExit) as error:  # whatever it raises, it is the user's to mend
+        except BaseException as error:  # whatever it raises, it is the user's to mend
+            interrupts.check()
             raise RequestError(f"{what}: it raised {one_line(error)}") from None
         refuse_unfit(model, image_shape, classes, what)
+        if (
+            _BUILT.setdefault((function, image_shape, classes), structure := structure_sha256(model))
+            != structure
+        ):
+            raise RequestError(
+                f"{what}: built again, it has another structure; layers and settings must be the same each time"
+            )
         return model
 
     def check(self, image_shape: tuple[int, int, int], classes: int) -> None:
@@ -197,13 +233,9 @@ class OwnModel:
         Raises:
             RequestError: as `build`, or the network is another each time, or has losses of its own.
         """
-        first, second = (self.build(image_shape, classes) for _ in range(2))
+        first, _ = (self.build(image_shape, classes) for _ in range(2))
         what = self._what(self._resolve())
         refuse_unstorable(first, what)
-        if structure_sha256(first) != structure_sha256(second):
-            raise RequestError(
-                f"{what}: built twice, it has two structures; layers and settings must be the same each time"
-            )
         try:
             refuse_losses(first, what)
         except RequestError:
@@ -213,10 +245,14 @@ class OwnModel:
 
     def import_if_there(self) -> None:
         """Imports its module, so that Keras finds the layers of a stored network in it; most networks need none."""
+        if not self.is_named:
+            return
         with contextlib.suppress(RequestError):
             self._resolve()
 
     def _resolve(self) -> Any:
+        if not self.is_named:
+            raise RequestError(f"model: {shown_path(self.name)}: {NOT_NAMED}")
         function = resolve(self.name, self.code_dir, "model")
         make_known(sys.modules[self.name.partition(":")[0]])
         return function

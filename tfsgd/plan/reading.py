@@ -13,7 +13,7 @@ from tfsgd.fields import expectation
 from tfsgd.plan.config import Experiment, Measuring
 from tfsgd.plan.dialect import DialectError, cut, parse_yaml, read_yaml, shown
 from tfsgd.plan.full import full_blocks, usual_epsilons, with_full
-from tfsgd.plan.own import SET_BY_THE_TOOL, holds_own_name
+from tfsgd.plan.own import NOT_NAMED, SET_BY_THE_TOOL, own_names
 from tfsgd.plan.resolve import known_keys, nearest
 from tfsgd.plan.shipped import find_config
 
@@ -42,10 +42,11 @@ def load_experiment(
     """
     path = find_config(path)
     raw = read_yaml(path)
-    if all(key in raw for key in SET_BY_THE_TOOL):  # a sweep's own `experiment.yaml`
+    if all(key in raw for key in ("profile", "code_dir", "own_data")):  # a sweep's own `experiment.yaml`
         if quick:
             raise RequestError(f"{path}: --quick: expected a config, found what a sweep made of one")
-        return regrown(path, None, overrides, data_folder)
+        raw["own_code"] = own_names(raw)  # a person has named this file
+        return _with_overrides(path, raw, overrides, data_folder)
     assignments = [_parse_override(text) for text in overrides]
     for_quick = [pair for pair in assignments if pair[0].partition(".")[0] == "quick"]
     for key, value in for_quick:
@@ -299,36 +300,34 @@ def regrown(
 ) -> Experiment:
     """The config of a finished sweep, with what is to be measured besides.
 
+    Of code of one's own it imports what `config` and `overrides` name, and nothing that the folder alone does.
+
     Args:
         stored: its `experiment.yaml`.
         config: a YAML file whose attacks and curvature are added; its grid does not count.
         overrides: as for `load_experiment`.
         data_folder: as for `load_experiment`.
-        warn: told what of the config does not count, and might be meant to.
+        warn: told what does not count, and might be meant to.
 
     Raises:
         RequestError: something in them is wrong, or the config is for another data set.
     """
-    raw, code_dir, more = read_yaml(stored), None, dict[str, Any]()
+    raw, more = read_yaml(stored) | {"own_code": []}, dict[str, Any]()
     if config:
-        more = load_experiment(config, (), raw.get("profile") == "quick", data_folder).model_dump(mode="json")
+        other = load_experiment(config, (), raw.get("profile") == "quick", data_folder)
+        more = other.model_dump(mode="json")
         if more["dataset"] != raw.get("dataset"):
             raise RequestError(
                 f"--config {config}: dataset: {more['dataset']}: the networks of {stored.parent} are measured on their "
                 f"own, {shown(raw.get('dataset'))}; leave it out, or give a network's own file"
             )
-        added = {key: more[key] for key in ("attacks", "curvature")}
-        code_dir = more["code_dir"] if holds_own_name(added) else None
-        for key, blocks in added.items():
-            raw[key] = {**(raw.get(key) or {}), **blocks}
-    if code_dir and raw.get("code_dir") not in (None, code_dir):
-        raise RequestError(
-            f"--config {config}: its own code lies in {code_dir}, that of {stored} in {raw['code_dir']}; put it there"
-        )
-    raw["code_dir"] = raw.get("code_dir") or code_dir or str(Path.cwd())
-    for key, value in _of_no_config(overrides):
-        _override(raw, Experiment, key, value)
-    grown: Experiment = _validated(stored, raw, data_folder, resolved=True)
+        for key in ("attacks", "curvature"):
+            raw[key] = {**(raw.get(key) or {}), **more[key]}
+        raw |= {"own_code": list(other.own_code), "code_dir": more["code_dir"] or raw.get("code_dir")}
+    grown = _with_overrides(stored, raw, overrides, data_folder)
+    for key, blocks in (("attacks", grown.attacks), ("curvature", grown.curvature)):
+        for label in (label for label, spec in blocks.items() if spec.is_recorded):
+            warn(f"{key}.{label}: shown as it was recorded and not measured: {NOT_NAMED}")
     ours = grown.hessian.model_dump(mode="json", exclude={"every_epochs"})
     for key, value in ours.items():
         if more and more["hessian"][key] != value:
@@ -337,3 +336,15 @@ def regrown(
                 f"--set hessian.{key}={more['hessian'][key]} would measure it"
             )
     return grown
+
+
+def _with_overrides(
+    stored: Path, raw: dict[str, Any], overrides: tuple[str, ...], data_folder: Path | None
+) -> Experiment:
+    """A resolved config with overrides; code of one's own that they name is a person's."""
+    for key, value in _of_no_config(overrides):
+        _override(raw, Experiment, key, value)
+        if named := own_names(value):
+            here = raw["code_dir"] if raw["own_code"] else str(Path.cwd())
+            raw |= {"code_dir": here, "own_code": sorted({*raw["own_code"], *named})}
+    return _validated(stored, raw, data_folder, resolved=True)

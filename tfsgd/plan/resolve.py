@@ -7,13 +7,14 @@ import importlib.util
 import re
 import symtable
 import sys
-import traceback
 from collections.abc import Iterable, Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tfsgd import interrupts
+from tfsgd.code import one_line
 from tfsgd.errors import RequestError
 
 FEW = 12  # keys that a line can list
@@ -139,17 +140,6 @@ def file_of(thing: Any) -> str:
     return str(getattr(module, "__file__", None) or getattr(module, "__name__", "its module"))
 
 
-def one_line(error: BaseException) -> str:
-    """What an exception in code of one's own says, and where, in one line."""
-    said = " ".join(str(getattr(error, "msg", None) or error).split())[:300]
-    frames = traceback.extract_tb(error.__traceback__)
-    file, line = (error.filename, error.lineno) if isinstance(error, SyntaxError) else (None, None)
-    if file is None and frames:
-        file, line = frames[-1].filename, frames[-1].lineno
-    place = f" ({file}, line {line})" if file else ""
-    return f"{type(error).__name__}{': ' if said else ''}{said}{place}"
-
-
 def _imported(module: str, code_dir: Path | None, what: str) -> ModuleType:
     try:
         with own_code(code_dir):
@@ -158,7 +148,8 @@ def _imported(module: str, code_dir: Path | None, what: str) -> ModuleType:
         if error.name and (module == error.name or module.startswith(f"{error.name}.")):
             raise RequestError(f"{what}: no module '{error.name}'") from None
         raise RequestError(f"{what}: cannot be imported: {one_line(error)}") from None
-    except (Exception, SystemExit) as error:  # whatever it raises, it is the user's to mend
+    except BaseException as error:  # whatever it raises, it is the user's to mend
+        interrupts.check()
         raise RequestError(f"{what}: cannot be imported: {one_line(error)}") from None
 
 

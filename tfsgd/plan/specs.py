@@ -3,7 +3,7 @@
 import functools
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -15,8 +15,9 @@ from tfsgd.fields import expectation
 from tfsgd.measures import attacks, curvature
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.operator import CurvatureSpec
+from tfsgd.measures.recorded import RecordedAttack, RecordedMeasure
 from tfsgd.measures.spec import Spec
-from tfsgd.plan.resolve import known_keys, nearest, resolve
+from tfsgd.plan.resolve import is_own_name, known_keys, nearest, resolve
 
 S = TypeVar("S", bound=Spec)
 
@@ -25,25 +26,42 @@ def _names(package: ModuleType) -> list[str]:
     return [module.name for module in pkgutil.iter_modules(package.__path__)]
 
 
+Named = Collection[str] | None  # names of one's own whose code is run; `None`: all, others are `Recorded`
 ATTACKS, MEASURES = _names(attacks), _names(curvature)  # the kinds that come with tfsgd
 
 
-def attack(label: str, block: Any, code_dir: Path | None) -> AttackSpec:
+def attack(label: str, block: Any, code_dir: Path | None, named: Named = None) -> AttackSpec:
     """The attack of a config's block; its kind is `attack:`, or else its label.
 
     Raises:
         ValueError: the kind is unknown, or a setting does not fit; one line that begins with the key.
     """
+    if _is_recorded(label, block, "attack", named):
+        return _validated(RecordedAttack, label, block, "attack")
     return _spec(label, block, "attack", attacks, AttackSpec, code_dir)
 
 
-def curvature_measure(label: str, block: Any, code_dir: Path | None) -> CurvatureSpec:
+def curvature_measure(label: str, block: Any, code_dir: Path | None, named: Named = None) -> CurvatureSpec:
     """The curvature measure of a config's block; its kind is `measure:`, or else its label.
 
     Raises:
         ValueError: as for `attack`.
     """
+    if _is_recorded(label, block, "measure", named):
+        return _validated(RecordedMeasure, label, block, "measure")
     return _spec(label, block, "measure", curvature, CurvatureSpec, code_dir)
+
+
+def _is_recorded(label: str, block: Any, key: str, named: Named) -> bool:
+    kind = block.get(key) if isinstance(block, dict) else None
+    return named is not None and is_own_name(kind) and kind not in named
+
+
+def _validated(cls: type[S], label: str, block: dict[str, Any], key: str) -> S:
+    try:
+        return cls.model_validate({**block, key: block.get(key) or label})
+    except ValidationError as error:
+        raise ValueError(said(error, cls)) from None
 
 
 def _spec(label: str, block: Any, key: str, package: ModuleType, base: type[S], code_dir: Path | None) -> S:
@@ -54,11 +72,7 @@ def _spec(label: str, block: Any, key: str, package: ModuleType, base: type[S], 
     kind = (block or {}).get(key) or label
     if not isinstance(kind, str):
         raise ValueError(f"{key}: expected a word, received {kind!r:.60}")
-    cls = _class(kind, key, package, base, code_dir)
-    try:
-        return cls.model_validate({**(block or {}), key: kind})
-    except ValidationError as error:
-        raise ValueError(said(error, cls)) from None
+    return _validated(_class(kind, key, package, base, code_dir), kind, block or {}, key)
 
 
 def _class(kind: str, key: str, package: ModuleType, base: type[S], code_dir: Path | None) -> type[S]:

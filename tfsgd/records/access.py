@@ -66,6 +66,19 @@ def read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
+def refuse_irregular(path: Path) -> None:
+    """Refuses a FIFO, a device or a socket in the place of a file: to read it could wait for ever.
+
+    Raises:
+        OSError: it is not there.
+        RequestError: it is no regular file.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise RequestError(
+            f"{shown_path(path)}: expected a file, found what is not a regular file; move it away"
+        )
+
+
 def refuse_unusable(folder: Path) -> None:
     """Refuses a `LOGS/NAME` in which something is in the way of a sweep.
 
@@ -111,8 +124,42 @@ def _refuse_other_than_file(path: Path, mode: int) -> None:
         raise RequestError(f"{path}: cannot be {'read' if mode == os.R_OK else 'written'}: Permission denied")
 
 
-def refuse_unwritable(folder: Path) -> None:
+def is_gone(folder: Path) -> bool:
+    """Whether a `LOGS/NAME` in which a sweep runs was removed, whatever its workers have written there since."""
+    return not is_there(folder / "experiment.yaml")
+
+
+def refuse_gone(folder: Path) -> None:
+    """Ends a sweep whose folder `is_gone`.
+
+    Raises:
+        RequestError: it is.
+    """
+    if is_gone(folder):
+        raise RequestError(
+            f"{shown_path(folder)}: it was removed while the sweep ran; the same command begins it anew"
+        )
+
+
+def refuse_among_records(path: Path, option: str) -> None:
+    """Refuses to write what was asked for among the records of a sweep.
+
+    Raises:
+        RequestError: it lies below `LOGS/NAME/trials` or `LOGS/NAME/tuner`, by whatever links.
+    """
+    for above in (path.resolve(), *path.resolve().parents):
+        if above.name in ("trials", "tuner") and is_there(above.parent / "experiment.yaml"):
+            raise RequestError(
+                f"{option} {shown_path(path)}: expected a place outside of {above}, where records and networks are"
+            )
+
+
+def refuse_unwritable(folder: Path, option: str = "--logs") -> None:
     """Refuses a folder for results in which nothing could be written, without writing anything.
+
+    Args:
+        folder: whether it is there or not.
+        option: that chose it.
 
     Raises:
         RequestError: it cannot be there, or is not the user's to write in.
@@ -127,5 +174,5 @@ def refuse_unwritable(folder: Path) -> None:
             problem = "Permission denied"
     if problem:
         raise RequestError(
-            f"{shown_path(folder)}: cannot be written to: {problem}; choose another folder with --logs"
+            f"{shown_path(folder)}: cannot be written to: {problem}; choose another folder with {option}"
         )

@@ -1,10 +1,11 @@
 """Files that are there whole or not at all."""
 
+import contextlib
 import json
 import math
 import os
-import tempfile
-from collections.abc import Iterable
+import secrets
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,20 +49,42 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, text: str | Iterable[str]) -> None:
-    """Writes a text, or one in pieces, so that it is there whole or not at all, also after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Everything that is written takes its place by this: it is there whole or not at all, also after a crash.
+
+    A link in its place is replaced, and what it leads to stays as it is. The permissions are those of the umask.
+
+    Args:
+        path: of the file; its folder is made.
+
+    Returns:
+        A file beside it, empty and of the same suffix, to write; at the end of the block it becomes `path`.
+
+    Raises:
+        OSError: it cannot be written; with the name of `path`.
+    """
+    temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name[-100:]}")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.writelines([text] if isinstance(text, str) else text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        yield temporary
+        sync(temporary)
         os.replace(temporary, path)
         sync(path.parent)
     except BaseException as error:
         if isinstance(error, OSError):  # a full disk tells no name
             error.filename = str(path)
-        Path(temporary).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise
+
+
+def write_atomically(path: Path, content: str | bytes | Iterable[str]) -> None:
+    """Writes a text, one in pieces, or bytes; see `replacing`."""
+    with replacing(path) as temporary:
+        if isinstance(content, bytes):
+            temporary.write_bytes(content)
+        else:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.writelines([content] if isinstance(content, str) else content)

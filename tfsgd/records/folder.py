@@ -9,12 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tfsgd.code import running
 from tfsgd.errors import RequestError
 from tfsgd.fields import expectation
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.dialect import cut, read_yaml, shown, to_yaml
 from tfsgd.plan.trials import Trial
-from tfsgd.records.access import folders_in, is_there, read_text
+from tfsgd.records.access import LARGEST_TEXT, folders_in, is_there, read_text, refuse_irregular
 from tfsgd.records.files import from_json, to_json, write_atomically
 from tfsgd.records.lease import Lease
 from tfsgd.records.record import Record
@@ -94,7 +95,13 @@ class LogFolder:
     def write_record(self, record: Record) -> Path:
         """Writes a record where it belongs and removes the failure of an earlier try."""
         folder = self.path / "trials" / record.folder
-        write_atomically(folder / "record.json", to_json(record.model_dump(mode="json", by_alias=True)))
+        text = to_json(record.model_dump(mode="json", by_alias=True))
+        if len(text) > LARGEST_TEXT:  # it would not be read again
+            raise RequestError(
+                f"{folder / 'record.json'}: expected at most {LARGEST_TEXT:,} bytes, found {len(text):,} with what was "
+                "measured last; ask for less of it"
+            )
+        write_atomically(folder / "record.json", text)
         (folder / "failure.json").unlink(missing_ok=True)
         return folder / "record.json"
 
@@ -115,7 +122,33 @@ class LogFolder:
 
     def write_plan(self, experiment: Experiment) -> None:
         """Tells the workers of this run what to train and measure."""
-        write_atomically(self._plan_path, to_yaml(experiment.model_dump(mode="json")))
+        content = experiment.model_dump(mode="json") | {"own_code": list(experiment.own_code)}
+        write_atomically(self._plan_path, to_yaml(content))
+        write_atomically(self.tuner_path / "code.json", to_json(_code_of(experiment)))
+
+    def refuse_other_code(self, experiment: Experiment) -> None:
+        """Refuses to work for a sweep of another version or code: its records would say that theirs was made by it.
+
+        Args:
+            experiment: as this process has read it.
+
+        Raises:
+            RequestError: the line names what differs.
+        """
+        path = self.tuner_path / "code.json"
+        try:
+            theirs = dict(from_json(read_text(path)))
+        except (OSError, ValueError, TypeError, RecursionError):
+            raise RequestError(
+                f"{path}: cannot be read: the sweep is over, or of another version of tfsgd"
+            ) from None
+        ours = _code_of(experiment)
+        for key in sorted(ours.keys() | theirs.keys()):
+            if ours.get(key) != theirs.get(key):
+                raise RequestError(
+                    f"{self.path}: {cut(key)}: the sweep there runs {shown(theirs.get(key))}, this machine has "
+                    f"{shown(ours.get(key))}; all of its workers must be of one version and code"
+                )
 
     def read_plan(self) -> Experiment:
         """What the workers of this run are to train and measure.
@@ -123,23 +156,19 @@ class LogFolder:
         Raises:
             RequestError: it cannot be read.
         """
-        return _read_experiment(self._plan_path)
+        return _experiment(self._plan_path, read_yaml(self._plan_path))
 
     @property
     def _plan_path(self) -> Path:
         return self.tuner_path / "experiment.yaml"
 
-    def read_experiment(self, needs_code: bool = True) -> Experiment:
-        """The resolved config of the last sweep here.
-
-        Args:
-            needs_code: whether all attacks and measures of one's own must be found; a report needs none, and reads
-                the config without those that are gone.
+    def read_experiment(self) -> Experiment:
+        """The resolved config of the last sweep here, without any code of one's own: nothing that it names is imported.
 
         Raises:
             RequestError: it cannot be read.
         """
-        return _read_experiment(self.experiment_path, needs_code)
+        return _experiment(self.experiment_path, read_yaml(self.experiment_path) | {"own_code": []})
 
     def empty_scratch(self) -> None:
         """Removes what the workers of an earlier run have left."""
@@ -153,16 +182,24 @@ class LogFolder:
     def _recorded_hessian(self) -> dict[str, Any]:
         """The `hessian` block of the last sweep's config: records of schema 1 leave a part of it out."""
         try:
-            return self.read_experiment(needs_code=False).hessian.model_dump()
+            return self.read_experiment().hessian.model_dump()
         except RequestError:
             return {}
 
 
-def _read_experiment(path: Path, needs_code: bool = True) -> Experiment:
+def _code_of(experiment: Experiment) -> dict[str, str]:
+    """What runs here: see `running`, and the files of one's own that the config names."""
+    own = {}
+    for name in experiment.own_code:
+        file = Path(experiment.code_dir or "") / f"{name.partition(':')[0].replace('.', '/')}.py"
+        own[name] = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "no such file"
+    return running() | own
+
+
+def _experiment(path: Path, raw: dict[str, Any]) -> Experiment:
     """What was trained here is known also where its model is not: a report needs none."""
     try:
-        context = {"recorded": True, "needs_code": needs_code}
-        return Experiment.model_validate(read_yaml(path), context=context)
+        return Experiment.model_validate(raw, context={"recorded": True})
     except ValidationError as error:
         raise RequestError(
             f"{path}: no valid config: {first_problem(error)}; the next sweep writes it anew"
@@ -231,6 +268,7 @@ def stored_network(folder: Path, name: str = "model.keras") -> Path:
     advice = "put it back, or remove the trial's folder to train it again"
     try:
         expected = from_json(read_text(folder / "manifest.json"))["sha256"][name]
+        refuse_irregular(path)
         content = path.read_bytes()
     except FileNotFoundError as error:
         kept = "" if error.filename == str(path) else " (export: false keeps no network)"

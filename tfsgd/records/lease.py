@@ -1,9 +1,11 @@
 """Who may work: one sweep on a folder, one worker on a trial."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,22 +22,40 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RequestError: another process has it; the line names that process.
     """
+    path = folder / ".lock"
     try:
-        file = (folder / ".lock").open("a+")
+        descriptor = os.open(
+            path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666
+        )
     except OSError as error:
-        raise RequestError(f"{folder / '.lock'}: cannot be opened: {error.strerror}") from None
-    with file:
+        why = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        raise RequestError(f"{path}: cannot be opened: {why}; move it away") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise RequestError(f"{path}: expected a file, found what is not a regular file; move it away")
+    with os.fdopen(descriptor, "a+") as file, _opened(folder) as directory:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)  # which stays when `.lock` is removed
         except BlockingIOError:
             file.seek(0)
+            who = file.read().strip() or "a process whose .lock was removed"
             raise RequestError(
-                f"{folder}: another sweep is at work there: {file.read().strip()}; wait for it or stop it"
+                f"{folder}: another sweep is at work there: {who}; wait for it or stop it"
             ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
         yield
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 class Superseded(BaseException):

@@ -11,7 +11,7 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.dialect import counted
 from tfsgd.plan.trials import Trial, grid, training_of
 from tfsgd.plan.wanted import wanted
-from tfsgd.records.access import is_there
+from tfsgd.records.access import is_there, refuse_irregular
 from tfsgd.records.folder import LogFolder, another_name
 from tfsgd.records.record import EIGENVALUE_COLUMNS, Record
 
@@ -93,7 +93,9 @@ def refuse_changed_sources(done: Done, experiment: Experiment, logs: LogFolder) 
 def _sha256_of(name: str, logs: LogFolder) -> str | None:
     """Of another network's file; `None` where there is none."""
     try:
-        return hashlib.sha256(logs.network(name).read_bytes()).hexdigest()
+        path = logs.network(name)
+        refuse_irregular(path)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     except (RequestError, OSError):
         return None
 
@@ -127,12 +129,11 @@ def _lacks_course(record: Record, hessian: TopEigenvalue) -> bool:
 def name_regimes(done: Done, logs: LogFolder) -> None:
     """Gives recorded trials the labels that the grid gives them now; no number changes.
 
-    The label under which a trial is stored stays, whatever it means now: its folder has it.
+    The label under which a trial is stored stays its `regime`, whatever it means now: its folder has it.
     """
     for trial, record in done:
-        labels = tuple(dict.fromkeys((record.regime, *trial.regimes)))
-        if labels != record.regimes:
-            logs.write_record(record.model_copy(update={"regimes": labels}))
+        if trial.regimes != record.regimes:
+            logs.write_record(record.model_copy(update={"regimes": trial.regimes}))
 
 
 def labelled_now(records: Iterable[Record], experiment: Experiment) -> tuple[Record, ...]:

@@ -49,20 +49,18 @@ class Measured:
 
     def find(self, request: Request) -> Measurement | None:
         """What was measured as requested; `None`: nothing yet."""
-        identity = request.identity
-        return next((m for m in self.measurements if m.identity == identity), None)
+        return request.spec.found_in(request, self.measurements)
 
     def asked(self, requests: Sequence[Request]) -> list[Measurement]:
         """What was measured as requested, in this order and under the labels of the requests."""
-        known = {m.identity: m for m in reversed(self.measurements)}
-        pairs = ((known.get(request.identity), request.label) for request in requests)
+        pairs = ((self.find(request), request.label) for request in requests)
         return [labelled(found, label) for found, label in pairs if found]
 
     def missing(self, requests: Sequence[Request]) -> list[Request]:
-        """Those that are not measured yet, each once, whatever its labels."""
+        """Those that are not measured yet and can be, each once, whatever its labels."""
         known = {m.identity for m in self.measurements}
         left: dict[str, Request] = {}
-        for request in requests:
+        for request in (r for r in requests if not r.spec.is_recorded):
             left.setdefault(request.identity, request)
         return [request for identity, request in left.items() if identity not in known]
 
@@ -81,6 +79,27 @@ class Snapshot(Part, Measured):
         return f"snapshots/train_loss-{self.train_loss:g}.keras"
 
 
+class Stretch(Part):
+    """A part of a training that was made in one place: an interrupted one may go on with other threads or versions."""
+
+    until: int  # so many epochs in all
+    provenance: Provenance
+
+    def is_like(self, other: Provenance) -> bool:
+        """Whether it was made with the same, whatever the commit is."""
+        return not self.differences(other)
+
+    def differences(self, other: Provenance) -> list[str]:
+        """What another place has otherwise, each with what it has and what it had."""
+        ours, theirs = (p.model_dump(exclude={"versions", "git_commit"}) for p in (self.provenance, other))
+        ours, theirs = ours | self.provenance.versions, theirs | other.versions
+        return [
+            f"{key} {theirs.get(key)} in place of {ours.get(key)}"
+            for key in sorted(ours.keys() | theirs.keys())
+            if ours.get(key) != theirs.get(key)
+        ]
+
+
 class Record(Part, Measured):
     """The result of one trial: the keys of `record.json`. Accuracies are fractions in [0, 1]."""
 
@@ -88,8 +107,8 @@ class Record(Part, Measured):
     name: Name
     dataset: Text
     model: Text
-    regime: Text
-    regimes: tuple[Text, ...]
+    regime: Text  # under which it was trained: its folder has it
+    regimes: tuple[Text, ...]  # those of the last config that has it
     sgd: SGDSettings
     seed: Seed
     epochs: Epochs  # begun
@@ -111,6 +130,7 @@ class Record(Part, Measured):
     cut: Flag  # whether fewer training images were used than there are
     batch_order: Count
     training_hash: Sha256
+    made_by: tuple[Stretch, ...] = ()  # where it went on elsewhere: each part of the training
     snapshots: tuple[Snapshot, ...] = ()
 
     @model_validator(mode="after")
@@ -121,10 +141,8 @@ class Record(Part, Measured):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.regime not in self.regimes:
-            raise ValueError(
-                f"regimes: expected {self.regime} among them, found {', '.join(self.regimes) or 'none'}"
-            )
+        if not self.regimes:
+            raise ValueError("regimes: expected at least one, found none")
         known = DATASETS.get(self.dataset)
         if known and not self.cut and self.train_examples != known.train:
             raise ValueError(

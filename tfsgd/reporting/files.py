@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import re
 import sys
 from collections import deque
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from tfsgd.records.files import write_atomically
+from tfsgd.errors import RequestError
+from tfsgd.records.access import is_there, read_text, refuse_among_records, refuse_unwritable
+from tfsgd.records.files import from_json, to_json, write_atomically
 from tfsgd.reporting.columns import dictionary
 from tfsgd.reporting.drawing import Drawing, inline
 from tfsgd.reporting.latex import claims_table, figure_table
@@ -23,7 +26,9 @@ from tfsgd.reporting.verdicts import Judgement
 
 CAN_FORK = sys.platform == "linux"  # where it can elsewhere, the system's own libraries may not bear it
 AT_A_TIME = 2  # figures: on two cores all are busy
-FOLDERS = {"figures": ("*.png", "*.svg", "*.pdf"), "tables": ("*.tex",)}
+FILES = ("index.html", "records.csv", "records-columns.csv", "claims.json")
+LIST = "files.json"  # of the figures and tables that a report has written
+OURS = re.compile(r"figures/[\w.-]+\.(png|svg|pdf)|tables/[\w.-]+\.tex")
 
 
 def report_folder(folders: Sequence[Path], out: Path | None) -> Path:
@@ -108,8 +113,8 @@ def _write(path: Path, drawing: Drawing) -> str:
     """Writes a figure's files; gives its SVG as it stands in the page."""
     svg = drawing.svg()
     write_atomically(path.with_name(f"{path.name}.svg"), svg)
-    path.with_name(f"{path.name}.png").write_bytes(drawing.png())
-    path.with_name(f"{path.name}.pdf").write_bytes(drawing.pdf())
+    write_atomically(path.with_name(f"{path.name}.png"), drawing.png())
+    write_atomically(path.with_name(f"{path.name}.pdf"), drawing.pdf())
     return inline(drawing, svg)
 
 
@@ -144,18 +149,40 @@ def records_table(studies: Sequence[Study], target: Path) -> pd.DataFrame:
     return without_formulas(table)
 
 
-def earlier_files(target: Path) -> list[Path]:
-    """The figures and tables of an earlier report in this folder; nothing where there was none."""
-    if not (target / "claims.json").exists():
+# An earlier report's files
+
+
+def refuse_unfit_target(target: Path) -> None:
+    """Refuses a folder in which a report would be written over what is no report's.
+
+    Raises:
+        RequestError: it is no folder, cannot be written, lies among records, or holds files of another origin.
+    """
+    refuse_among_records(target, "--out")
+    refuse_unwritable(target, "--out")
+    if not target.is_dir() or is_there(target / LIST) or is_there(target / "claims.json"):
+        return
+    if taken := [name for name in (*FILES, "figures", "tables") if is_there(target / name)]:
+        raise RequestError(
+            f"{target / taken[0]}: it is in the way of a report, and no report has written it; move it away, or "
+            "choose another folder with --out"
+        )
+
+
+def earlier_files(target: Path) -> list[str]:
+    """The figures and tables that an earlier report in this folder has written, as its own list says."""
+    try:
+        listed = from_json(read_text(target / LIST))
+    except (OSError, ValueError, RecursionError):
         return []
-    return [
-        path for folder, kinds in FOLDERS.items() for kind in kinds for path in (target / folder).glob(kind)
-    ]
+    return [name for name in listed if OURS.fullmatch(str(name))] if isinstance(listed, list) else []
 
 
-def remove_stale(target: Path, earlier: Sequence[Path], figures: set[str], tables: set[str]) -> None:
-    """Removes what this report does not have any more."""
-    current = {target / "figures": figures, target / "tables": tables}
-    for path in earlier:
-        if path.stem not in current[path.parent]:
-            path.unlink()
+def remove_stale(target: Path, earlier: Sequence[str], figures: set[str], tables: set[str]) -> None:
+    """Removes what the earlier report has written and this one has not, and lists what this one has."""
+    now = [f"figures/{name}.{kind}" for name in figures for kind in ("png", "svg", "pdf")]
+    now += [f"tables/{name}.tex" for name in tables]
+    for name in set(earlier) - set(now):
+        if not (target / name).parent.is_symlink():
+            (target / name).unlink(missing_ok=True)
+    write_atomically(target / LIST, to_json(sorted(now)))

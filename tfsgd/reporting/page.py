@@ -19,7 +19,14 @@ from tfsgd.reporting.claims import GROUPS
 from tfsgd.reporting.compare import compare
 from tfsgd.reporting.drawing import Drawing, Drawn, style_variables
 from tfsgd.reporting.figures import draw
-from tfsgd.reporting.files import Figures, earlier_files, remove_stale, report_folder, save_tables
+from tfsgd.reporting.files import (
+    Figures,
+    earlier_files,
+    refuse_unfit_target,
+    remove_stale,
+    report_folder,
+    save_tables,
+)
 from tfsgd.reporting.studies import Study, read_studies
 from tfsgd.reporting.summary import advice_of, lines_of
 from tfsgd.reporting.trial_table import trial_name, trial_table
@@ -56,10 +63,11 @@ def write_report(
     Raises:
         RequestError: a folder or a record is wrong, or the report cannot be written.
     """
+    target = report_folder(folders, out)
     observe("reading the records")
     studies = read_studies(folders)
+    refuse_unfit_target(target)
     observe("judging the claims")
-    target = report_folder(folders, out)
     judged = [judge(s.trials, s.dataset, s.model, s.attacks, s.paper_epsilon, s.chance) for s in studies]
     try:
         stale = earlier_files(target)

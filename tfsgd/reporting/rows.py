@@ -72,10 +72,9 @@ class Row:
     @cached_property
     def asked(self) -> dict[Key, Measurement | None]:
         """What the configs ask for, under their labels; `None`: not measured yet."""
-        known = {m.identity: m for m in reversed(self.record.measurements)}
         found: dict[Key, Measurement | None] = {}
         for request in (r for e in self.experiments for r in wanted(e, self.record.seed)):
-            measured = known.get(request.identity)
+            measured = self.record.find(request)
             mode = getattr(request.spec, "mode", None)
             for key in _keys(request.spec.kind, request.name, request.label, request.epsilon, mode):
                 found.setdefault(key, labelled(measured, request.label) if measured else None)

@@ -7,9 +7,11 @@ whose configs mean the same. Records are only read here; nothing in a trial's fo
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -164,14 +166,30 @@ def _read_folder(path: Path) -> _Folder:
             else "expected LOGS/NAME after its first trial"
         )
         raise RequestError(f"{path}: no record.json below trials/; {hint}")
-    experiment = _read_experiment(logs)
+    experiment = _of_code(_read_experiment(logs), records)
     for record in records:
         _refuse_stranger(record, records[0], experiment, path)
     return _Folder(path, labelled_now(records, experiment) if experiment else records, experiment, failures)
 
 
 def _read_experiment(logs: LogFolder) -> Experiment | None:
-    return logs.read_experiment(needs_code=False) if is_there(logs.experiment_path) else None
+    return logs.read_experiment() if is_there(logs.experiment_path) else None
+
+
+def _of_code(experiment: Experiment | None, records: Sequence[Record]) -> Experiment | None:
+    """Numbers of one's own attacks and measures are of the code that most trials were measured with last."""
+    if experiment is None:
+        return None
+    used: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for record in records:
+        for request in (r for r in wanted(experiment, record.seed) if r.spec.is_recorded):
+            if found := record.find(request):
+                used[request.spec.kind, request.label][str(found.settings.get("code_sha256", ""))] += 1
+    blocks: dict[str, Any] = {"attacks": dict(experiment.attacks), "curvature": dict(experiment.curvature)}
+    for (kind, label), count in used.items():
+        specs = blocks["attacks" if kind == "attack" else "curvature"]
+        specs[label] = specs[label].model_copy(update={"code_sha256": count.most_common(1)[0][0]})
+    return experiment.model_copy(update=blocks)
 
 
 def _refuse_stranger(record: Record, first: Record, experiment: Experiment | None, path: Path) -> None:

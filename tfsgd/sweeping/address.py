@@ -25,7 +25,7 @@ class Address:
         """
         host, colon, port = text.rpartition(":")
         least = 0 if option == "--listen" else 1
-        if not (colon and host and port.isdecimal() and least <= int(port) < 65536):
+        if not (colon and host and port.isascii() and port.isdecimal() and least <= int(port) < 65536):
             raise RequestError(f"{option} {text}: expected HOST:PORT, such as 127.0.0.1:7070")
         return Address(host, int(port))
 

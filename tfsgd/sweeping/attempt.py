@@ -4,7 +4,7 @@ import traceback
 
 from tfsgd.plan.trials import Trial
 from tfsgd.plan.wanted import natural
-from tfsgd.sweeping.ended import Ended, in_a_line
+from tfsgd.sweeping.ended import Ended, in_a_line, only_own_failures
 from tfsgd.sweeping.trial import Job, outcome, run_trial
 from tfsgd.training.devices import custom_gradients_forgotten
 
@@ -20,9 +20,9 @@ def attempt(trial: Trial, job: Job) -> Ended:
     try:
         if job.lease:
             job.lease.take(trial)
-        with custom_gradients_forgotten():
+        with custom_gradients_forgotten(), only_own_failures():
             record = run_trial(trial, job)
-    except (Exception, SystemExit) as error:  # code of one's own may exit, too
+    except Exception as error:  # code of one's own may exit, too
         return Ended.failed(trial, in_a_line(error), traceback.format_exc(), job.logs)
     [validation] = natural({"validation": job.experiment.examples("validation")})
     found = record.find(validation)

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import stat
 import threading
 import uuid
 from collections.abc import Awaitable, Coroutine, Mapping
@@ -46,7 +47,19 @@ PRELOAD = ["tfsgd.sweeping.worker"]  # imported by a worker before it registers
 
 T = TypeVar("T")
 
-dask.config.set(SETTINGS)
+
+def _alone() -> None:
+    """Takes Dask's own defaults and nothing of the user's: no `~/.config/dask`, and no `DASK_*`, in its children neither.
+
+    What is said there of batch systems counts, see `tfsgd.sweeping.jobs`.
+    """
+    for name in [name for name in os.environ if name.startswith("DASK_") and "JOBQUEUE" not in name]:
+        del os.environ[name]
+    dask.config.refresh(paths=[], env={})
+    dask.config.set(SETTINGS)
+
+
+_alone()
 
 
 class QuietScheduler(Scheduler):
@@ -275,6 +288,17 @@ def write_certificate(path: Path, certificate: Mapping[str, str]) -> None:
         json.dump(dict(certificate), file)
 
 
+def _refuse_shared(path: Path) -> None:
+    """Whoever can write the certificate can send work, and have it run."""
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise RequestError(
+            f"{path}: expected a file that nobody else can read or write (mode 600), found "
+            + (f"mode {status.st_mode & 0o777:o}" if stat.S_ISREG(status.st_mode) else "no regular file")
+            + f" of user {status.st_uid}; start the sweep that listens anew"
+        )
+
+
 def read_certificate(path: Path, option: str) -> dict[str, str]:
     """The certificate of a sweep that listens.
 
@@ -282,6 +306,7 @@ def read_certificate(path: Path, option: str) -> dict[str, str]:
         RequestError: nobody listens, or another user's sweep does.
     """
     try:
+        _refuse_shared(path)
         found = json.loads(path.read_text())
         return {name: str(found[name]) for name in KEYS}
     except FileNotFoundError:

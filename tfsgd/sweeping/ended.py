@@ -1,11 +1,16 @@
 """What is said of a trial: on its way, and when it has ended."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from tfsgd.errors import RequestError
+from tfsgd import interrupts
+from tfsgd.code import came_from_own, one_line
+from tfsgd.errors import OutputLost, RequestError, printable
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
+from tfsgd.records.lease import Superseded
 
 IN_A_GRAPH = (
     "in user code:"  # so begins TensorFlow's error while it traces; a traceback follows, and the error last
@@ -49,7 +54,26 @@ class Ended:
 def in_a_line(error: BaseException) -> str:
     """An error's type and the first line of what it says; a refusal speaks for itself."""
     if isinstance(error, RequestError):
-        return str(error).splitlines()[0]
+        return printable(str(error).splitlines()[0])
+    if came_from_own(error):
+        return one_line(error)
     if str(error).startswith(IN_A_GRAPH):
-        return str(error).strip().splitlines()[-1].strip()
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+        return printable(str(error).strip().splitlines()[-1].strip())
+    return printable(f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+@contextlib.contextmanager
+def only_own_failures() -> Iterator[None]:
+    """Passes on what ends a command; every other exception of code of one's own is a failure of what it was to do.
+
+    Raises:
+        RequestError: code of one's own raised what is no `Exception`, such as SystemExit or KeyboardInterrupt.
+    """
+    try:
+        yield
+    except (Exception, Superseded, OutputLost):
+        raise
+    except BaseException as error:
+        if interrupts.was_meant(error) or not came_from_own(error):
+            raise
+        raise RequestError(one_line(error)) from error

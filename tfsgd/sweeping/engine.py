@@ -19,6 +19,7 @@ from typing_extensions import Self
 
 from tfsgd.errors import OutputLost, RequestError
 from tfsgd.plan.trials import Trial
+from tfsgd.records.access import refuse_gone
 from tfsgd.records.folder import LogFolder
 from tfsgd.sweeping.address import LOOPBACK, Address
 from tfsgd.sweeping.cluster import (
@@ -144,6 +145,7 @@ class Engine:
         """
         if self._lost:
             raise self._lost
+        refuse_gone(self._folder.path)
         if self._jobs and self._jobs.refusal and self._jobs.have_ended and not self._roster.names:
             raise RequestError(self._jobs.refusal)
         if self._workers and not self._roster.names and self._listen is None and self._nannies.have_left:

@@ -1,5 +1,6 @@
 """A trained network as files for others: a SavedModel, a `.keras` file, and a manifest of both."""
 
+import contextlib
 import hashlib
 import shutil
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfsgd.records.files import sync, to_json, write_atomically
+from tfsgd.records.files import replacing, sync, to_json, write_atomically
 from tfsgd.records.manifest import manifest
 from tfsgd.records.record import Record
 
@@ -20,6 +21,8 @@ def keep_network(network: Any, record: Record, folder: Path, export: bool) -> No
     `probabilities` their softmax.
     """
     if export:
+        with contextlib.suppress(OSError):  # it is no link, or none at all
+            (folder / "saved_model").unlink()
         signature = [tf.TensorSpec((None, *network.input_shape[1:]), tf.float32, name="image")]
         archive = keras.export.ExportArchive()
         archive.track(network)
@@ -28,7 +31,8 @@ def keep_network(network: Any, record: Record, folder: Path, export: bool) -> No
             "probabilities", lambda image: tf.nn.softmax(network(image, training=False)), signature
         )
         archive.write_out(str(folder / "saved_model"), verbose=False)
-    network.save(folder / "model.keras")
+    with replacing(folder / "model.keras") as temporary:
+        network.save(temporary)
     files = [
         folder / "model.keras",
         *sorted((folder / "saved_model").rglob("*")),

@@ -6,7 +6,6 @@ what that says besides.
 
 import argparse
 import asyncio
-import os
 from pathlib import Path
 
 from tfsgd.records.folder import LogFolder
@@ -38,5 +37,4 @@ async def _work(scheduler: str, name: str, folder: LogFolder, workers: int) -> N
 
 
 if __name__ == "__main__":
-    os.umask(0o022)
     main()

@@ -3,9 +3,16 @@
 A module that cannot be imported here is imported by each worker, which says why it cannot.
 """
 
+import ctypes
 import importlib
+import signal
 
 from tfsgd.imports import quickly
+
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(
+    PR_SET_PDEATHSIG, signal.SIGTERM
+)  # it ends with its command, also in the middle of an import
 
 with quickly():
     for module in ("distributed", "tfsgd.sweep", "tfsgd.sweeping.worker", "tfsgd.sweeping.attempt"):

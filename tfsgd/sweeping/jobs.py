@@ -27,6 +27,7 @@ QUEUES = {"slurm": "SLURMJob", "pbs": "PBSJob", "lsf": "LSFJob", "sge": "SGEJob"
 LOOK_SECONDS = 1.0
 SILENT_SECONDS = 600.0  # after which a job that has brought no worker is spoken of
 GONE_SECONDS = 5.0  # a worker that died comes again sooner, with its job
+ANSWER_SECONDS = 120.0  # that the command of a batch system may take
 AGAIN_SECONDS = 60.0  # until a batch system that has refused a job is asked again
 MOST_REFUSALS = 60  # of each job in a row, where one was taken before
 
@@ -50,6 +51,8 @@ def job_maker(queue: str, logs: Path) -> JobMaker:
         raise RequestError("--jobqueue: needs dask-jobqueue; pip install 'tfsgd[cluster]'") from None
     finally:
         dask.config.PATH = theirs
+    ours = dask.config.collect()  # of the user's settings those of batch systems alone
+    dask.config.set(jobqueue=dask.config.merge(dask.config.get("jobqueue"), ours.get("jobqueue") or {}))
     told = dask.config.get(f"jobqueue.{queue}")
     workers = told["processes"] or told["cores"]  # of a job
 
@@ -115,8 +118,10 @@ class Jobs:
         for name in (f"tfsgd-{uuid.uuid4().hex[:6]}-{number}-{i}" for i in itertools.count()):
             job = self._jobs[number] = self._make(self._scheduler, name)
             try:
-                await job.start()
+                await asyncio.wait_for(job.start(), ANSWER_SECONDS)
             except Exception as error:
+                if isinstance(error, asyncio.TimeoutError):
+                    error = TimeoutError(f"its command has not returned within {ANSWER_SECONDS:g} seconds")
                 if await self._is_over(number, error):
                     return
                 continue

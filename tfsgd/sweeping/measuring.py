@@ -22,7 +22,8 @@ from tfsgd.plan.config import Experiment, Measuring
 from tfsgd.plan.own import OwnModel
 from tfsgd.plan.wanted import titled, wanted
 from tfsgd.sweeping.ended import in_a_line as in_one_line
-from tfsgd.sweeping.provenance import provenance
+from tfsgd.sweeping.ended import only_own_failures
+from tfsgd.training.provenance import provenance
 
 Said = Callable[[str], None]
 LOOKED_AT = 256  # test images, one pass
@@ -86,7 +87,10 @@ def opened(path: Path, plan: Measuring, splits: Splits) -> Opened:
     """
     if isinstance(plan, Experiment) and isinstance(plan.architecture, OwnModel):
         plan.architecture.import_if_there()  # the network may be one of this config's
+    sha256 = network_sha256(path) if path.exists() else ""
     network = load_network(path)
+    if network_sha256(path) != sha256:
+        raise RequestError(f"{path}: it was written anew while it was read; run the command again")
     shape = tuple(network.input_shape[1:])
     if shape != plan.data.image_shape:
         raise RequestError(
@@ -110,7 +114,7 @@ def opened(path: Path, plan: Measuring, splits: Splits) -> Opened:
     return Opened(
         str(path),
         subject,
-        {"sha256": network_sha256(path), "input_shape": list(shape), "parameters": parameters},
+        {"sha256": sha256, "input_shape": list(shape), "parameters": parameters},
     )
 
 
@@ -138,8 +142,9 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
     failed: dict[str, str] = {}
     for request in possible:
         try:
-            measurement = measure(network.subject, request)
-        except (Exception, SystemExit) as error:  # of one's own code: the others are measured
+            with only_own_failures():
+                measurement = measure(network.subject, request)
+        except Exception as error:  # of one's own code: the others are measured
             failed[request.title] = in_one_line(error)
             warn(f"{network.target}: {request.title} failed: {in_one_line(error)}")
             continue

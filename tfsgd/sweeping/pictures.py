@@ -34,12 +34,13 @@ def attacks_picture(subject: Subject, experiment: Experiment, seed: int) -> byte
 
     `None`: there are no attacks, or images of so many channels have no colours.
     """
-    if not experiment.attacks or experiment.data.image_shape[2] not in (1, 3, 4):
+    attacks = {label: spec for label, spec in experiment.attacks.items() if not spec.is_recorded}
+    if not attacks or experiment.data.image_shape[2] not in (1, 3, 4):
         return None
     images, labels = subject.images("test", COLUMNS)
     victim = subject.victim
     rows = [Row("clean", images, victim.predict(images))]
-    for label, spec in experiment.attacks.items():
+    for label, spec in attacks.items():
         epsilon = sorted(spec.epsilon)[len(spec.epsilon) // 2]
         moved = run_checked(spec, victim, images, labels, epsilon, seed).images
         rows.append(Row(f"{label}\nε = {epsilon:g}", moved, victim.predict(moved)))

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from typing_extensions import Self
 
-from tfsgd.errors import OutputLost
+from tfsgd.errors import OutputLost, printable
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.dialect import counted
 from tfsgd.plan.trials import Trial
@@ -69,7 +69,7 @@ def send_native_logs_to(path: Path) -> None:
 
 def warn(text: str) -> None:
     """A line on standard error about what makes numbers doubtful."""
-    print(f"warning: {text}", file=sys.stderr)
+    print(printable(f"warning: {text}"), file=sys.stderr)
 
 
 class Display:

@@ -137,7 +137,10 @@ def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["Engine | N
         yield None
         return
     import_ahead(workers)
-    from tfsgd.sweeping.cluster import log_to
+    try:
+        from tfsgd.sweeping.cluster import log_to
+    except ValueError as error:  # Dask reads its files when it is imported, before it can be told not to
+        raise RequestError(" ".join(str(error).split())) from None
     from tfsgd.sweeping.engine import Engine
 
     log_to(folder.tuner_path / "dask.log")
@@ -200,9 +203,10 @@ def run_trials(plan: Plan) -> dict[str, str]:
         from tfsgd.training.devices import check_replicas, configure_tensorflow, mirrored_strategy
 
     configure_tensorflow()
-    experiment.architecture.check(experiment.data.image_shape, experiment.data.classes)
-    refuse_other_structure(structure_of(experiment), folder)
-    _refuse_unfit(experiment, engine.size if engine else 1)
+    if experiment.has_code:
+        experiment.architecture.check(experiment.data.image_shape, experiment.data.classes)
+        refuse_other_structure(structure_of(experiment), folder)
+        _refuse_unfit(experiment, engine.size if engine else 1)
     write_hparams_config(experiment, grid(experiment), folder.path)
     with Display(plan.waiting, experiment, folder, console()) as display:
         if engine:

@@ -14,8 +14,8 @@ from tfsgd.plan.trials import Trial
 from tfsgd.plan.wanted import attacks
 from tfsgd.records.folder import LogFolder, stored_network
 from tfsgd.records.ledger import Done
-from tfsgd.sweeping.provenance import provenance
 from tfsgd.sweeping.stored import load_stored
+from tfsgd.training.provenance import provenance
 
 MOST = 64  # networks: the pairs are their square
 EXAMPLES = 1_000  # test images, at most

@@ -23,14 +23,15 @@ from tfsgd.records.manifest import write_manifest
 from tfsgd.records.record import Record, Snapshot
 from tfsgd.records.shown import is_shown
 from tfsgd.structure import structure_sha256
-from tfsgd.sweeping.ended import Observer, in_a_line
+from tfsgd.sweeping.ended import Observer, in_a_line, only_own_failures
 from tfsgd.sweeping.export import forget_network, keep_network
 from tfsgd.sweeping.pictures import attacks_picture
 from tfsgd.sweeping.progress import warn
-from tfsgd.sweeping.provenance import provenance
 from tfsgd.sweeping.stored import load_stored
 from tfsgd.sweeping.tensorboard import write_summary
 from tfsgd.training.checkpoint import remove_checkpoints
+from tfsgd.training.provenance import provenance
+from tfsgd.training.scalars import remove_events
 from tfsgd.training.train import Trained, train
 
 
@@ -103,8 +104,9 @@ def run_trial(trial: Trial, job: Job) -> Record:
         for request in part.missing(requests):
             try:
                 job.progress(trial, record.epochs, request.title)
-                found = measure(on, request)
-            except (Exception, SystemExit) as error:  # what comes after it is measured all the same
+                with only_own_failures():
+                    found = measure(on, request)
+            except Exception as error:  # what comes after it is measured all the same
                 failures.append((request.title, error))
                 continue
             record = record.with_measurements(_marked(found, record), of=part)
@@ -161,6 +163,7 @@ def train_trial(trial: Trial, job: Job) -> tuple[Record, Any]:
         cut=training.train_examples is not None,
         batch_order=training.batch_order,
         training_hash=training.hash,
+        made_by=trained.made_by if len(trained.made_by) > 1 else (),
         snapshots=trained.snapshots,
     )
     job.progress(trial, training.epochs, "network")
@@ -256,8 +259,11 @@ def _show_anew(record: Record, trial: Trial, job: Job) -> None:
 def _picture(subject: Subject, record: Record, trial: Trial, job: Job) -> bytes | None:
     """What the attacks look like; none where one of one's own cannot do with so few images."""
     try:
-        return None if record.status == "diverged" else attacks_picture(subject, job.experiment, trial.seed)
-    except (Exception, SystemExit) as error:
+        with only_own_failures():
+            return (
+                None if record.status == "diverged" else attacks_picture(subject, job.experiment, trial.seed)
+            )
+    except Exception as error:
         warn(f"{trial.name}: no picture of the attacks: {in_a_line(error)}")
         return None
 
@@ -269,8 +275,13 @@ def _marked(found: Measurement, record: Record) -> Measurement:
 
 
 def _prepared_folder(folder: Path) -> Path:
-    """An empty folder, or that of an interrupted training with its checkpoints and scalars."""
-    if folder.exists() and not (folder / "checkpoint").is_dir():
-        shutil.rmtree(folder)
+    """A folder without a network, or that of an interrupted training with its checkpoints and scalars.
+
+    Nothing in it is removed that the tool has not written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "checkpoint").is_dir():
+        forget_network(folder)
+        shutil.rmtree(folder / "saved_model", ignore_errors=True)
+        remove_events(folder)
     return folder

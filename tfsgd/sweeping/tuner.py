@@ -11,6 +11,7 @@ from typing import Any
 import keras_tuner
 
 from tfsgd.plan.trials import Trial
+from tfsgd.records.access import is_gone, refuse_gone
 from tfsgd.sweeping.attempt import attempt
 from tfsgd.sweeping.ended import Ended
 from tfsgd.sweeping.trial import Job
@@ -51,6 +52,10 @@ class GridOracle(keras_tuner.Oracle):
         if not self._waiting:
             return {"status": "STOPPED"}
         return {"status": "RUNNING", "values": _values(self._waiting.pop(0))}
+
+    def stop(self) -> None:
+        """Deals out no more."""
+        self._waiting.clear()
 
     def trial_at(self, hyperparameters: keras_tuner.HyperParameters) -> Trial:
         """The trial at a place on the axes."""
@@ -101,17 +106,24 @@ def search(trials: list[Trial], job: Job) -> dict[str, str]:
 
     Returns:
         The trials that failed, with an error of one line each.
+
+    Raises:
+        RequestError: the logs folder was removed meanwhile.
     """
     failures: dict[str, str] = {}
 
     def run(trial: Trial) -> Ended:
         ended = attempt(trial, job)
+        if is_gone(job.logs.path):  # keras-tuner would swallow what is raised here
+            oracle.stop()
         if ended.error is not None:
             failures[trial.name] = ended.error
         job.observe.ended(trial, ended.said)
         return ended
 
-    GridTuner(GridOracle(trials), run, str(job.logs.tuner_path)).search(verbose=0)
+    oracle = GridOracle(trials)
+    GridTuner(oracle, run, str(job.logs.tuner_path)).search(verbose=0)
+    refuse_gone(job.logs.path)
     return failures
 
 

@@ -8,12 +8,12 @@ Dask's nanny starts the process, imports this file in it, and calls `dask_setup`
 import functools
 import json
 import os
-import signal
 import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
 
+from tfsgd import interrupts
 from tfsgd.data.shared import read_shared
 from tfsgd.imports import quickly
 from tfsgd.plan.config import Experiment
@@ -32,13 +32,14 @@ def dask_setup(worker: Any) -> None:
     _speak_into(log_of(folder, about["name"]))
     folder.temporary_path.mkdir(exist_ok=True)
     tempfile.tempdir = str(folder.temporary_path)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's, which ends its workers
+    interrupts.ignore()  # the sweep ends its workers
 
     with quickly():
         from tfsgd.sweeping import attempt  # noqa: F401  # TensorFlow
         from tfsgd.training.devices import configure_tensorflow
 
     configure_tensorflow(about["threads"] or None)
+    folder.refuse_other_code(folder.read_plan())
 
 
 def log_of(logs: LogFolder, name: str) -> Path:

@@ -1,13 +1,14 @@
 """Arrays in a file that is whole or known to be damaged: one NumPy archive without pickles, with a SHA-256 of its content."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tfsgd.records.files import replacing
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -18,12 +19,8 @@ class DamagedError(Exception):
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Writes arrays so that they are there whole or not at all, also after a crash."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays, sha256=np.frombuffer(_digest(arrays), np.uint8))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def read_arrays(path: Path) -> Arrays:
@@ -33,6 +30,8 @@ def read_arrays(path: Path) -> Arrays:
         DamagedError: it cannot be read, or holds anything else than what was written.
     """
     try:
+        if not path.is_file():
+            raise OSError("found what is not a regular file")
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         found = arrays.pop("sha256").tobytes()

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfsgd.measures.operator import Curvature
-from tfsgd.records.record import EIGENVALUE_COLUMNS
+from tfsgd.records.record import EIGENVALUE_COLUMNS, Stretch
 from tfsgd.training.archive import Arrays, DamagedError, read_arrays, write_arrays
 from tfsgd.training.callbacks import EpochLog, TopHessianEigenvalue
+from tfsgd.training.provenance import provenance
 from tfsgd.training.snapshots import KeepSnapshots
 
 KEPT = 2  # the last one, and the one before should it be damaged
@@ -53,12 +54,20 @@ class Checkpoints(keras.callbacks.Callback):
         self._validation_examples = validation_examples
         self._kept: list[Path] = []  # of this training, the newest first
         self._earlier_seconds = 0.0
+        self._earlier_parts: tuple[Stretch, ...] = ()
         self._began = time.perf_counter()
 
     @property
     def seconds(self) -> float:
         """Wall time of the training so far, that before an interruption included."""
         return self._earlier_seconds + time.perf_counter() - self._began
+
+    def made_by(self, epochs_done: int) -> tuple[Stretch, ...]:
+        """Where and with what so many epochs were trained, a part for each place; one where it was one."""
+        now, here = (*self._earlier_parts,), provenance()
+        if now and now[-1].is_like(here):
+            now = now[:-1]
+        return *now, Stretch(until=epochs_done, provenance=here)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if (epoch + 1) % self._every_epochs == 0 and not self.model.stop_training:
@@ -74,6 +83,7 @@ class Checkpoints(keras.callbacks.Callback):
             "hessian_seconds": self._hessian.seconds,
             "snapshots": self._snapshots.settings,
             "validation_examples": self._validation_examples,
+            "made_by": [part.model_dump(mode="json") for part in self.made_by(epochs_done)],
             "seconds": self.seconds,
         }
         arrays = {f"v{i:04d}": np.asarray(v) for i, v in enumerate(_state(self.model))}
@@ -116,9 +126,19 @@ class Checkpoints(keras.callbacks.Callback):
                 self._forget("val_loss", "val_accuracy")
             self._hessian.seconds = seen["hessian_seconds"]
             self._earlier_seconds = seen["seconds"]
+            self._earlier_parts = tuple(Stretch(**part) for part in seen.get("made_by", ()))
+            self._say_what_differs(path)
             self._kept = [path]
             return len(seen["epochs"])
         return 0
+
+    def _say_what_differs(self, path: Path) -> None:
+        if self._earlier_parts and (other := self._earlier_parts[-1].differences(provenance())):
+            print(
+                f"warning: {path.parent.parent}: trained on with {', '.join(other)}: the record has each part, and its bits "
+                "are those of neither alone",
+                file=sys.stderr,
+            )
 
     def _forget(self, *columns: str) -> None:
         """Of what was measured otherwise than it is asked for now: the column would hold two things."""

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
+from tfsgd.environment import refuse_other_settings
 from tfsgd.errors import RequestError
 
 
@@ -16,7 +17,11 @@ def configure_tensorflow(threads: int | None = None) -> None:
 
     Args:
         threads: within an operation; `None` leaves one for each core.
+
+    Raises:
+        RequestError: Keras is set up otherwise than a record would say.
     """
+    refuse_other_settings(keras)
     if threads is not None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)

@@ -1,6 +1,5 @@
 """Networks on the way: each batch size equally trained, not only for equally many epochs."""
 
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import keras
 from tfsgd.data.dataset import Split
 from tfsgd.measures.accuracy import Evaluator
 from tfsgd.plan.config import Experiment
+from tfsgd.records.files import replacing
 from tfsgd.records.record import Snapshot
 from tfsgd.training.callbacks import EpochLog
 from tfsgd.training.model import plain_copy
@@ -62,7 +62,5 @@ class KeepSnapshots(keras.callbacks.Callback):
         return tuple(result)
 
     def _keep(self, path: Path) -> None:
-        path.parent.mkdir(exist_ok=True)
-        temporary = path.with_name(f"writing-{path.name}")
-        plain_copy(self.model, self._experiment).save(temporary)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            plain_copy(self.model, self._experiment).save(temporary)

@@ -12,7 +12,7 @@ from tfsgd.measures.operator import Curvature
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.length import Length
 from tfsgd.plan.regimes import SGDSettings
-from tfsgd.records.record import Snapshot
+from tfsgd.records.record import Snapshot, Stretch
 from tfsgd.training.batches import EpochBatches
 from tfsgd.training.callbacks import (
     EpochLog,
@@ -40,6 +40,7 @@ class Trained:
     hessian: Curvature | None  # λ1 after the last epoch; None: diverged, or not measured here
     train_seconds: float
     hessian_seconds: float
+    made_by: tuple[Stretch, ...]  # where and with what
     snapshots: tuple[Snapshot, ...]  # networks on the way, as asked for; nothing is measured on them yet
 
 
@@ -93,14 +94,14 @@ def train(
                     epochs=until, callbacks=callbacks, verbose=0, shuffle=False,
                 )  # fmt: skip
                 done = until
-        seconds = checkpoints.seconds
         return Trained(
+            train_seconds=checkpoints.seconds - hessian.seconds,
             network=plain_copy(model, experiment),
             history=log.columns(),
             diverged=bool(model.stop_training),
             hessian=None if model.stop_training else hessian.result,
-            train_seconds=seconds - hessian.seconds,
             hessian_seconds=hessian.seconds,
+            made_by=checkpoints.made_by(len(log.epochs)),
             snapshots=snapshots.found(),
         )
 

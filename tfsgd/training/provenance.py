@@ -3,6 +3,7 @@
 import functools
 import os
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,9 +27,13 @@ def provenance() -> Provenance:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that the numbers depend on."""
+    """Versions of the packages that the numbers depend on: those that run, whatever pip has installed since."""
     names = ("tfsgd", "tensorflow", "keras", "keras-tuner", "cleverhans", "numpy", "scipy")
-    return {name: version(name) for name in names}
+    return {name: _running(name) or version(name) for name in names}
+
+
+def _running(name: str) -> str | None:
+    return getattr(sys.modules.get(name.replace("-", "_")), "__version__", None)
 
 
 def device() -> str:
