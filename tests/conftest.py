@@ -157,8 +157,10 @@ def run_sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 @pytest.fixture
 def ctrl_c() -> Iterator[Callable[[], None]]:
     """Ctrl-C as the terminal sends it: a KeyboardInterrupt without the signal is one of somebody's own code."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # where it was ignored, as by `nohup`
     yield lambda: signal.raise_signal(signal.SIGINT)
     interrupts.listen()  # which forgets it
+    signal.signal(signal.SIGINT, before)
 
 
 @dataclass

@@ -144,7 +144,8 @@ def test_a_network_is_on_the_disk_before_its_record_says_so(
     LogFolder(tmp_path).write_record(record)
     assert synced.index("model.keras") < len(synced) - 2
     assert {"saved_model.pb", "variables.index"} <= set(synced)
-    assert synced[-2].startswith(".record.json")
+    assert synced[-2].startswith(".")
+    assert synced[-2].endswith("record.json")
     assert synced[-1] == (trials / record.folder).name
 
 

@@ -175,6 +175,7 @@ def test_evidence_and_picture(on_letters: Run, made: Path, tmp_path: Path) -> No
         "tolerance": 0.01,
         "method": "rayleigh_ritz",
         "mode": "inference",
+        "revision": 2,
     }
     picture = tmp_path / "found.png"
     pixels = matplotlib.image.imread(picture)[..., :3]
