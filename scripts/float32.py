@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scripts.spans import span
 from scripts.words import table, verdict_and_number
 from tfsgd.reporting.paper import attack_name
 from tfsgd.reporting.rows import attack_column
@@ -39,6 +40,15 @@ def saturated(folder: Path) -> Iterator[str]:
         f"float32 loses the true class's term of the softmax's gradient at {t.saturated.mean():.1%} of the test images in the mean, at "
         f"{t.saturated.max():.1%} of them in the surest network. Over these networks FGSM accuracy follows that share with "
         f"r = {r[softmax]:.3f}. By the exact gradient its mean is {t[exact].mean():.1%} in place of {t[softmax].mean():.1%}."
+    )
+
+
+def margins(folder: Path) -> Iterator[str]:
+    """How far networks that are gone can have been from saturation."""
+    t = _study(folder).trials
+    yield (
+        f"float32 begins to lose the true class's term at a margin of the logits of about 17. The mean margin on test images is "
+        f"{span(t.margin, '.1f')} and the mean confidence {span(t.confidence, '.2f')}, so few images can be saturated; how many is not known."
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from scripts.findings import contrast, findings
-from scripts.float32 import attacked, saturated, sentences
+from scripts.float32 import attacked, margins, saturated, sentences
 from scripts.spans import counted, trials
 from scripts.updates import beside, judged, updates
 from scripts.words import claims, effect, elsewhere, said, table, verdict_and_number
@@ -253,6 +253,7 @@ WRITERS: dict[str, Callable[[Path], Iterator[str]]] = {
     "judged": judged,
     "saturated": saturated,
     "attacked": attacked,
+    "margins": margins,
     "sentences": sentences,
 }
 

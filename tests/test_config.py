@@ -174,7 +174,7 @@ WRONG = [
     ({"attacks": {"mine": {"attack": 3, "epsilon": [0.1]}}}, "attacks.mine.attack: expected a word, received 3"),
     ({"attacks": {"pgd": [0.1]}}, "attacks.pgd: expected a mapping, received [0.1]"),
     ({"attacks": {"pgd": {"steps": 3}}}, "attacks.pgd.epsilon: missing"),
-    ({"attacks": {"pgd": {"epsilon": [0.1], "loss": "margins"}}}, "attacks.pgd.loss: expected 'cross_entropy', 'margin' or 'dlr', received 'margins'"),
+    ({"attacks": {"pgd": {"epsilon": [0.1], "loss": "margins"}}}, "attacks.pgd.loss: expected 'cross_entropy', 'softmax_cross_entropy', 'margin' or 'dlr', received 'margins'"),
     ({"attacks": {"bim": {"epsilon": [0.1], "random_start": True}}}, "attacks.bim.random_start: expected False, received True"),
     ({"attacks": {"pgd": {"epsilon": [0.1], "examples": 51}}}, "attacks.pgd.examples: expected at most the 50 images of the test split"),
     ({"curvature": {"tracee": {}}}, ", trace, or module:Class; received 'tracee'; did you mean 'trace'?"),

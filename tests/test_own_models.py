@@ -95,7 +95,7 @@ UNFIT = [
     ("noisy_loss", "found 1 losses of its layers (a regularizer, add_loss)"),
     ("of_bytes", "expected an input of float32 images in [0, 1], its input is uint8"),
     ("compiled", "it is compiled with AdamW, and would be trained without: by SGD"),
-    ("growing", "built twice, it has two structures"),
+    ("growing", "built again, it has another structure"),
     ("raises", "it raised ValueError: no luck (FILE, line "),
     ("no_arguments", "it raised TypeError: no_arguments() takes 0 positional arguments but 2 were given"),
     ("sequentiel", "has no 'sequentiel'; did you mean 'sequential'?"),

@@ -51,11 +51,11 @@ def test_a_report_of_several_folders_leaves_the_first_ones_own_alone(tmp_path: P
 def test_out_says_where_and_other_files_there_stay(tmp_path: Path) -> None:
     folder = write_sweep(tmp_path / "a", experiment(**TINY))
     out = tmp_path / "somewhere" / "new"
-    (out / "figures").mkdir(parents=True)
-    (out / "figures" / "mine.png").write_text("not of a report")
+    out.mkdir(parents=True)
+    (out / "mine.png").write_text("not of a report")
     assert write_report([folder], out) == out / "index.html"
     assert not (folder / "report").exists()
-    assert (out / "figures" / "mine.png").exists()
+    assert (out / "mine.png").exists()
     text = (out / "index.html").read_text()
     assert 'href="../../a/trials/' in text
 

@@ -74,7 +74,7 @@ def test_the_grid_is_trained_once_and_a_grown_grid_only_where_it_grew(
     assert "tensorboard --logdir" in out
     trials = tmp_path / "logs/tiny/trials"
     record = read(trials / "lr/b0064-m0.0-s0")
-    assert record["regimes"] == ["LR/BS", "LR"]
+    assert record["regimes"] == ["LR", "LR/BS"]
     assert record["status"] in ("completed", "collapsed")
     assert [(a["label"], a["settings"]["steps"], a["examples"]) for a in measured(record, "attack")] == [
         ("fgsm", 1, 50),

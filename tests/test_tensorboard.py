@@ -210,6 +210,8 @@ def test_hparams_show_settings_and_measurements(server: str, logs: Path) -> None
 
 
 def test_images_without_colours_have_no_picture() -> None:
-    experiment: Any = SimpleNamespace(attacks={"fgsm": None}, data=SimpleNamespace(image_shape=(3, 8, 8)))
+    experiment: Any = SimpleNamespace(
+        attacks={"fgsm": SimpleNamespace(is_recorded=False)}, data=SimpleNamespace(image_shape=(3, 8, 8))
+    )
     subject: Any = None
     assert attacks_picture(subject, experiment, 0) is None

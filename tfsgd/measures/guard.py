@@ -23,6 +23,11 @@ TRIES = ((0, 1e-7), (1e-2, 1e-7), (1e-2, 1e-6), (1e-2, 1e-8))
 IMPLIED = 1e-6  # with a difference below it a product is that of a gradient's derivative, which is symmetric
 SINGLE = 1e-11  # an asymmetry above it is not float64's
 LIMITS = {"difference": 1e-3, "asymmetry": 1e-6, "rounding": 5e-2}
+ROUNDED = {
+    "difference": IMPLIED,
+    "asymmetry": SINGLE,
+    "rounding": 1e-3,
+}  # what is below differs from run to run
 
 
 class Guarded(Protocol):
@@ -62,7 +67,7 @@ def guarded(product: Guarded) -> dict[str, float]:
     its kink within it. In float32 no step is right for a network of ReLUs.
 
     Returns:
-        Each relative to the product's size. `difference`: of Hv from the central difference of the gradient along a
+        Each relative to the product's size, and at least as in `ROUNDED`. `difference`: of Hv from the central difference of the gradient along a
         random v. `asymmetry`, where the difference does not exclude one: of uᵀHv from vᵀHu. `rounding`, where layers
         compute with 16 bits: of Hv as they have it from the one in float64. Empty where the network has no float64,
         or is so sure of the images that all is 0: then it was searched for operations that stop a derivative.
@@ -84,7 +89,7 @@ def guarded(product: Guarded) -> dict[str, float]:
             f"{found[wrong]:.2g} of its length, at most {LIMITS[wrong]:g} is expected; load the network in float32"
         )
     if found and not wrong:
-        return found
+        return {key: max(figure, ROUNDED[key]) for key, figure in found.items()}
     culprits = stops(product.logits, product.some(1)[0])
     if not wrong and not culprits:
         return {}

@@ -55,10 +55,10 @@ def in_a_line(error: BaseException) -> str:
     """An error's type and the first line of what it says; a refusal speaks for itself."""
     if isinstance(error, RequestError):
         return printable(str(error).splitlines()[0])
-    if came_from_own(error):
-        return one_line(error)
     if str(error).startswith(IN_A_GRAPH):
         return printable(str(error).strip().splitlines()[-1].strip())
+    if came_from_own(error):
+        return one_line(error)
     return printable(f"{type(error).__name__}: {error}".splitlines()[0])
 
 
