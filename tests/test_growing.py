@@ -177,7 +177,7 @@ def test_the_top_eigenvalue_of_the_stored_network_is_the_callbacks_to_the_last_b
     assert (work.trained, work.measured) == ([], [("hessian", None)])
     [after] = [m for m in record(folder)["measurements"] if m["label"] == "hessian"]
     assert record(folder)["provenance"]["threads"] == 1  # as here: what the bits are promised for
-        assert after["values"] == before["values"]
+    assert after["values"] == before["values"]
     assert after["identity"] == before["identity"]
 
 
