@@ -110,7 +110,6 @@ def table(kind: str, product: Any) -> dict[str, float]:
     """Its figures, the asymmetry too; they are printed, for whoever asks by `-s`."""
     with mock.patch.object(guard, "IMPLIED", -1.0):
         found = dict(product.evidence)
-    print(f"TABLE {kind:16s} {product.title:38s} " + " ".join(f"{k} {v:.0e}" for k, v in found.items()))
     return found
 
 
@@ -151,7 +150,6 @@ def test_the_traced_product_of_chunks_is_the_one_that_is_held() -> None:
 def test_a_product_that_would_be_wrong_is_refused(kind: str) -> None:
     model = network(REFUSED[kind])
     said = refusal(lambda: HessianVectorProduct(model, IMAGES, LABELS).evidence)
-    print("TABLE", kind, said)
     assert said.startswith("sequential")
     assert "leave this measure out" in said
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from tfsgd.measures.victim import Victim
 
-LOOKED_AT = 1_000  # images, for what float32 makes of FGSM
 _last: list[Any] = []  # the network of the last attack, and its victim
 
 
@@ -71,10 +70,9 @@ def attack(
     victim = _victim_of(model, pixels, classes)
     _warn_of_answers(model, victim.logits(pixels), classes)
     victim.beside = Sources()
-    if kind == "fgsm" or getattr(spec, "loss", "") == SOFTMAX:
-        first = slice(LOOKED_AT)
-        if said := float32_warning(victim, pixels[first], classes[first], [radius]):
-            warnings.warn(f"{kind}: {said}", stacklevel=2)
+    float32_matters = kind == "fgsm" or getattr(spec, "loss", "") == SOFTMAX
+    if float32_matters and (said := float32_warning(victim, pixels, classes, [radius])):
+        warnings.warn(f"{kind}: {said}", stacklevel=2)
     return run_checked(spec, victim, pixels, classes, radius, seed)
 
 

@@ -27,7 +27,6 @@ from tfsgd.training.provenance import provenance
 
 Said = Callable[[str], None]
 LOOKED_AT = 256  # test images, one pass
-LOOKED_AT_BY_FGSM = 1_000  # test images
 
 
 @dataclass(frozen=True)
@@ -213,7 +212,7 @@ def _of_float32(subject: Subject, found: Measurement, requests: list[Request]) -
     epsilons = [r.epsilon for r in requests if r.name == "fgsm" and r.epsilon is not None]
     if not epsilons or found.values.get("misdirected", 0.0) <= MISDIRECTED:
         return []
-    warning = float32_warning(subject.victim, *subject.images(found.split, LOOKED_AT_BY_FGSM), epsilons)
+    warning = float32_warning(subject.victim, *subject.images(found.split, found.examples), epsilons)
     return [warning] if warning else []
 
 
