@@ -43,11 +43,12 @@ def structure_sha256(model: Any) -> str:
 
 def _model(model: Any) -> list[Any]:
     config = model.get_config()
+    names = _names(config["layers"], model)
     operations = {operation.name: operation for operation in getattr(model, "operations", model.layers)}
-    number = {_name(layer): i for i, layer in enumerate(config["layers"])}
+    number = {name: i for i, name in enumerate(names)}
     layers = [
-        [*_layer(layer, operations.get(_name(layer))), _without_names(layer.get("inbound_nodes", []), number)]
-        for layer in config["layers"]
+        [*_layer(layer, operations.get(name)), _without_names(layer.get("inbound_nodes", []), number)]
+        for name, layer in zip(names, config["layers"], strict=True)
     ]
     outputs = config.get("output_layers", [])
     if len(outputs) == 1:  # a list of one, as Keras 3.10 has it
@@ -55,8 +56,13 @@ def _model(model: Any) -> list[Any]:
     return [layers, _without_names(outputs, number)]
 
 
-def _name(layer: dict[str, Any]) -> str:
-    return str(layer.get("name") or layer["config"]["name"])
+def _names(layers: list[dict[str, Any]], model: Any) -> list[str]:
+    """The layers' names; where a layer's own `get_config` forgets it, that of the layer in its place."""
+    built = [*[None] * (len(layers) - len(model.layers)), *model.layers]  # Sequential.layers has no InputLayer
+    return [
+        str(layer.get("name") or layer["config"].get("name") or getattr(place, "name", ""))
+        for layer, place in zip(layers, built, strict=True)
+    ]
 
 
 def _layer(layer: dict[str, Any], operation: Any) -> list[Any]:
@@ -358,8 +364,7 @@ def refuse_losses(model: Any, what: str) -> None:
 
 
 def _last_operation(model: Any) -> Any:
-    config = model.get_config()
-    named = config.get("output_layers") or [_name(config["layers"][-1])]
+    named = model.get_config().get("output_layers") or [model.layers[-1].name]
     while isinstance(named, list | tuple):
         named = named[0]
     last = next(o for o in getattr(model, "operations", model.layers) if o.name == named)
