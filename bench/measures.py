@@ -8,14 +8,14 @@ import numpy as np
 from bench import ours
 from bench.worker import Run, cpu_seconds
 from tfsgd.data.dataset import to_unit
-from tfsgd.measures.foreign import load_network
-from tfsgd.measures.hessian import HessianVectorProduct
-from tfsgd.measures.measure import Subject, measure
 from tfsgd.measures.spec import Request
-from tfsgd.measures.victim import Victim
+from tfsgd.networks.compiled_victim import CompiledVictim
+from tfsgd.networks.hessian import HessianVectorProduct
+from tfsgd.networks.load_network import load_network
+from tfsgd.networks.measuring import Subject, measure
+from tfsgd.plan.requests import wanted
 from tfsgd.plan.specs import attack as attack_of
 from tfsgd.plan.specs import curvature_measure
-from tfsgd.plan.wanted import wanted
 
 BATCH_SIZE = 64  # with which a trial is trained whose cost the measures' cost is a share of
 
@@ -51,7 +51,7 @@ def curvature(folder: Path, kind: str, examples: int, settings: dict[str, Any]) 
 def attack(folder: Path, kind: str, examples: int, epsilon: float, settings: dict[str, Any]) -> Run:
     """An attack on the first test images; the accuracy that it leaves, and its values."""
     split = ours.load_split(folder, "test", examples)
-    victim = Victim.of(ours.load_network(folder, "stdcnn", "stdcnn-trained"))
+    victim = CompiledVictim.of(ours.load_network(folder, "stdcnn", "stdcnn-trained"))
     images, spec = to_unit(split.images), attack_of(kind, {"epsilon": [epsilon], **settings}, None)
 
     def run() -> dict[str, Any]:

@@ -18,19 +18,20 @@ from tfsgd.data.load import DATASETS, load_splits
 from tfsgd.measures.attacks.fgsm import FGSM
 from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.eigen import top_eigenvalue
-from tfsgd.measures.hessian import HessianVectorProduct
-from tfsgd.measures.loss import cross_entropy
 from tfsgd.measures.victim import Victim
-from tfsgd.models import MODELS, build_model
+from tfsgd.models.paper import MODELS, build_model
+from tfsgd.networks.compiled_victim import CompiledVictim
+from tfsgd.networks.hessian import HessianVectorProduct
+from tfsgd.networks.losses import cross_entropy
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
-from tfsgd.sweeping.trial import Job, run_trial
 from tfsgd.training import model as training
 from tfsgd.training.batches import EpochBatches
 from tfsgd.training.devices import configure_tensorflow, mirrored_strategy
+from tfsgd.trials.trial import Job, run_trial
 
 CONFIGS = {"stdcnn": "fmnist_stdcnn", "m1": "fmnist_m1", "c1": "cifar10_c1", "resnet18": "cifar10_resnet18"}
 LEARNING_RATE, MOMENTUM = 0.01, 0.9
@@ -313,7 +314,7 @@ def _fit(model: Any, batches: EpochBatches, epochs: int) -> float:
 
 
 def _attacked(folder: Path, examples: int) -> tuple[Victim, Split]:
-    victim = Victim.of(load_network(folder, "stdcnn", "stdcnn-trained"))
+    victim = CompiledVictim.of(load_network(folder, "stdcnn", "stdcnn-trained"))
     return victim, load_split(folder, "test", examples)
 
 

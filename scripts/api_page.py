@@ -20,8 +20,8 @@ MODULES = (
     "tfsgd.data.dataset",
     "tfsgd.data.load",
     "tfsgd.measures.attack",
-    "tfsgd.measures.operator",
-    "tfsgd.measures.victim",
+    "tfsgd.measures.curvature_spec",
+    "tfsgd.networks.compiled_victim",
     "tfsgd.reporting.claims",
     "tfsgd.reporting.studies",
 )

@@ -18,7 +18,7 @@ from tfsgd import interrupts
 from tfsgd.data.dataset import Splits
 from tfsgd.data.load import load_splits
 from tfsgd.measures.spec import Measurement
-from tfsgd.plan.dialect import to_yaml
+from tfsgd.plan.yaml_io import to_yaml
 from tfsgd.reporting import drawing
 from tfsgd.training.devices import configure_tensorflow
 
@@ -176,9 +176,9 @@ class Work:
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     """Notes every training and every measurement of a sweep in this process."""
-    from tfsgd.measures.measure import measure
-    from tfsgd.sweeping import trial
+    from tfsgd.networks.measuring import measure
     from tfsgd.training.train import train
+    from tfsgd.trials import trial
 
     done = Work()
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tfsgd.plan.trials import Trial
-from tfsgd.sweeping.ended import Ended
 from tfsgd.sweeping.worker import ABOUT, Speaker
+from tfsgd.trials.outcome import Ended
 
 
 def dask_setup(worker: Any) -> None:

@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from tests.conftest import TINY
-from tfsgd.plan.dialect import to_yaml
 from tfsgd.plan.reading import load_experiment
+from tfsgd.plan.yaml_io import to_yaml
 from tfsgd.records.folder import LogFolder, read_record
-from tfsgd.records.ledger import is_complete
+from tfsgd.records.resume import is_complete
 
 CONFIG = TINY | {
     "epochs": 8,

@@ -10,8 +10,8 @@ import pandas as pd
 
 from tfsgd.measures.spec import Measurement, Provenance, Request
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.requests import HESSIAN, wanted
 from tfsgd.plan.trials import Trial, grid, training_of
-from tfsgd.plan.wanted import HESSIAN, wanted
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record, Snapshot
 

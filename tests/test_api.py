@@ -16,7 +16,7 @@ from tests.foreign import SHAPE, dense_hessian, fitted, foolbox, letters, networ
 from tfsgd import api
 from tfsgd.errors import RequestError
 from tfsgd.measures.attacks.fgsm import FGSM
-from tfsgd.measures.victim import Victim, run_checked
+from tfsgd.networks.compiled_victim import CompiledVictim, run_checked
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_a_loop_over_epsilons_compiles_its_network_once(
     for epsilon in (0.02, 0.04, 0.06):
         found = tfsgd.attack(switched, images, labels, "fgsm", epsilon=epsilon)
         graphs.append(api._last[1]._graphs.copy())
-        again = run_checked(FGSM(epsilon=(epsilon,)), Victim.of(switched), images, labels, epsilon, 0)
+        again = run_checked(FGSM(epsilon=(epsilon,)), CompiledVictim.of(switched), images, labels, epsilon, 0)
         np.testing.assert_array_equal(found.images, again.images)
     assert graphs[0]
     assert graphs[0] == graphs[1] == graphs[2]
@@ -103,7 +103,7 @@ def test_a_network_that_does_something_else_by_now_is_compiled_anew(
     before = tfsgd.attack(switched, images, labels, "fgsm", epsilon=0.04)
     setattr(switched.layers[0], what, value)
     after = tfsgd.attack(switched, images, labels, "fgsm", epsilon=0.04)
-    expected = run_checked(FGSM(epsilon=(0.04,)), Victim.of(switched), images, labels, 0.04, 0)
+    expected = run_checked(FGSM(epsilon=(0.04,)), CompiledVictim.of(switched), images, labels, 0.04, 0)
     assert (after.images != before.images).mean() > 0.1
     np.testing.assert_array_equal(after.images, expected.images)
 
@@ -115,7 +115,7 @@ def test_weights_are_those_of_the_moment(images: np.ndarray, labels: np.ndarray)
     fitted(trained, images, labels)
     after = tfsgd.attack(trained, images, labels, "fgsm", epsilon=0.04)
     assert api._last[1] is victim
-    expected = run_checked(FGSM(epsilon=(0.04,)), Victim.of(trained), images, labels, 0.04, 0)
+    expected = run_checked(FGSM(epsilon=(0.04,)), CompiledVictim.of(trained), images, labels, 0.04, 0)
     assert before.correct.mean() != after.correct.mean()
     np.testing.assert_array_equal(after.images, expected.images)
 

@@ -16,8 +16,8 @@ from tests.synthetic import experiment, realistic, record, write_sweep
 from tfsgd.measure import _once, _stored_result
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.requests import top_eigenvalue, wanted
 from tfsgd.plan.trials import Trial, grid
-from tfsgd.plan.wanted import top_eigenvalue, wanted
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.manifest import renew_manifests
 from tfsgd.records.record import Record
@@ -25,9 +25,9 @@ from tfsgd.reporting.explaining import spectrum_figures
 from tfsgd.reporting.figures import draw
 from tfsgd.reporting.rows import Row, alike, table_of
 from tfsgd.reporting.studies import read_studies
-from tfsgd.sweeping.tables import results_table
-from tfsgd.sweeping.tensorboard import write_summary
-from tfsgd.sweeping.trial import outcome
+from tfsgd.terminal.tables import results_table
+from tfsgd.trials.tensorboard import write_summary
+from tfsgd.trials.trial import outcome
 
 SMALL: dict[str, Any] = {
     "batch_sizes": [64], "regimes": {"LR": {"learning_rate": 0.01, "momentum": [0.0]}}, "epochs": 2,
@@ -264,7 +264,7 @@ def test_snapshots_are_pooled_too() -> None:
 
 OWN = (
     "from tfsgd.measures.attack import AttackSpec\n"
-    "from tfsgd.measures.operator import CurvatureSpec\n"
+    "from tfsgd.measures.curvature_spec import CurvatureSpec\n"
     "class Mine(AttackSpec):\n    depth: int = 3\n    def run(self, *arguments): ...\n"
     "class Rough(CurvatureSpec):\n    depth: int = 3\n    def run(self, *arguments): ...\n"
 )

@@ -15,12 +15,13 @@ from tfsgd.measures.attack import Outcome
 from tfsgd.measures.attacks.bim import BIM
 from tfsgd.measures.attacks.fgsm import FGSM
 from tfsgd.measures.attacks.pgd import PGD
-from tfsgd.measures.direction import direction
-from tfsgd.measures.loss import LOSSES, UPHILL
-from tfsgd.measures.measure import Subject, measure
-from tfsgd.measures.victim import Victim, assert_in_ball
-from tfsgd.models import build_model
-from tfsgd.plan.wanted import attacks as requests
+from tfsgd.measures.victim import Victim
+from tfsgd.models.paper import build_model
+from tfsgd.networks.compiled_victim import CompiledVictim, assert_in_ball
+from tfsgd.networks.direction import direction
+from tfsgd.networks.losses import LOSSES, UPHILL
+from tfsgd.networks.measuring import Subject, measure
+from tfsgd.plan.requests import attacks as requests
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def labels(splits: Splits) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def victim(network: Any) -> Victim:
-    return Victim.of(network, chunk_size=32)
+    return CompiledVictim.of(network, chunk_size=32)
 
 
 def fgsm(victim: Victim, images: np.ndarray, labels: np.ndarray, epsilon: float, **settings: Any) -> Outcome:
@@ -148,7 +149,7 @@ def test_chunk_size_changes_no_result(
 ) -> None:
     outcomes = [
         pgd(
-            Victim.of(network, chunk), images, labels, 0.05, 5,
+            CompiledVictim.of(network, chunk), images, labels, 0.05, 5,
             steps=10, relative_step_size=0.2, random_start=True, early_stop=early_stop,
         )
         for chunk in (16, 33, 100)
@@ -210,7 +211,7 @@ def test_linear_model_against_its_closed_form() -> None:
     margin = (images.reshape(50, 16) @ difference + bias[1] - bias[0]) * np.where(labels == 1, 1, -1)
     epsilon = 0.1
     optimum = margin - epsilon * np.abs(difference).sum()
-    victim = Victim.of(model)
+    victim = CompiledVictim.of(model)
     many_steps = pgd(
         victim, images, labels, epsilon, steps=20, relative_step_size=0.2, random_start=True, early_stop=False
     )
@@ -229,7 +230,7 @@ def test_a_model_that_returns_probabilities_is_refused() -> None:
         [keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3, "softmax")]
     )
     with pytest.raises(RequestError, match="expected logits, received probabilities"):
-        Victim.of(model)
+        CompiledVictim.of(model)
 
 
 def test_a_model_that_answers_at_random_is_refused() -> None:
@@ -239,14 +240,14 @@ def test_a_model_that_answers_at_random_is_refused() -> None:
 
     model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3), Noise()])
     with pytest.raises(RequestError, match="received different ones"):
-        Victim.of(model)
+        CompiledVictim.of(model)
 
 
 def test_outputs_that_are_no_table_of_logits_are_refused() -> None:
     with pytest.raises(
         RequestError, match=r"expected logits of shape \(images, classes\), received \(8, 4, 4"
     ):
-        Victim.of(keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Dense(3)]))
+        CompiledVictim.of(keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Dense(3)]))
 
 
 def test_gradients_that_are_zero_saturated_or_misdirected_are_counted() -> None:
@@ -257,12 +258,12 @@ def test_gradients_that_are_zero_saturated_or_misdirected_are_counted() -> None:
     )  # the label's logit by the first pixel, another's by the second
     model.set_weights([kernel, np.zeros(3)])
     images = np.array([[0, 0], [0.010, 0], [0.030, 0.5], [1, 1]], np.float32).reshape(4, 1, 2, 1)
-    found = direction(Victim.of(model), images, np.zeros(4, np.int64))
+    found = direction(CompiledVictim.of(model), images, np.zeros(4, np.int64))
     # Margins of 0, 10, 29.5 and 999: at the last two float32 has p_y = 1, and only the second pixel's term is left.
     assert (found.fraction, found.saturated, found.misdirected) == (0.0, 0.5, 0.5)
     flat = keras.Sequential([keras.Input((1, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
     flat.set_weights([np.zeros((2, 3)), np.array([50.0, 0, 0])])
-    assert direction(Victim.of(flat), images, np.zeros(4, np.int64)).fraction == 1.0
+    assert direction(CompiledVictim.of(flat), images, np.zeros(4, np.int64)).fraction == 1.0
 
 
 def test_a_perturbation_outside_the_ball_is_an_error() -> None:
@@ -279,7 +280,7 @@ def test_a_perturbation_outside_the_ball_is_an_error() -> None:
 def test_every_graph_is_traced_once_whatever_the_steps_and_images(
     network: Any, images: np.ndarray, labels: np.ndarray
 ) -> None:
-    victim = Victim.of(network, 32)
+    victim = CompiledVictim.of(network, 32)
     for count, epsilon, steps in ((40, 0.1, 2), (100, 0.2, 5), (7, 0.3, 1)):
         few, their_labels = images[:count], labels[:count]
         fgsm(victim, few, their_labels, epsilon)
@@ -338,7 +339,7 @@ def test_a_network_whose_softmax_has_no_gradient_is_broken_by_the_exact_one_and_
     network: Any, images: np.ndarray, labels: np.ndarray
 ) -> None:
     """Logits times 1,000: the same predictions, and a softmax that float32 takes for certain."""
-    certain = Victim.of(keras.Model(network.input, keras.layers.Rescaling(1000.0)(network.output)))
+    certain = CompiledVictim.of(keras.Model(network.input, keras.layers.Rescaling(1000.0)(network.output)))
     right = certain.predict(images) == labels
     assert right.mean() > 0.5
     found = direction(certain, images[right], labels[right])
@@ -359,13 +360,13 @@ def test_a_temperature_is_a_network_whose_logits_are_divided_by_it(
     """By 8, so that nothing is rounded: bit for bit; and one that masks its gradients is found out."""
     settings: dict[str, Any] = {"steps": 5, "relative_step_size": 0.2, "early_stop": False}
     found = pgd(victim, images, labels, 0.05, temperature=8.0, **settings)
-    cooler = Victim.of(keras.Model(network.input, keras.layers.Rescaling(1 / 8)(network.output)), 32)
+    cooler = CompiledVictim.of(keras.Model(network.input, keras.layers.Rescaling(1 / 8)(network.output)), 32)
     same = pgd(cooler, images, labels, 0.05, **settings)
     np.testing.assert_array_equal(found.images, same.images)
     assert found.values["last_rise"] == pytest.approx(same.values["last_rise"], rel=1e-5)
     assert (found.images != pgd(victim, images, labels, 0.05, **settings).images).any()
 
-    certain = Victim.of(keras.Model(network.input, keras.layers.Rescaling(1000.0)(network.output)))
+    certain = CompiledVictim.of(keras.Model(network.input, keras.layers.Rescaling(1000.0)(network.output)))
     assert (
         pgd(certain, images, labels, 0.1, steps=20, relative_step_size=0.1, temperature=100.0).correct.mean()
         < 0.2

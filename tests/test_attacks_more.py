@@ -14,22 +14,23 @@ import tensorflow as tf
 from tests.synthetic import experiment, realistic, record
 from tfsgd.data.dataset import Split, Splits, to_unit
 from tfsgd.measures import attacks
+from tfsgd.measures.always import InputGradient, ZeroGradients
 from tfsgd.measures.attack import AttackSpec, Outcome
 from tfsgd.measures.attacks.apgd import APGD, checkpoints
 from tfsgd.measures.attacks.minimal import Minimal, summary
 from tfsgd.measures.attacks.noise import Noise
 from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.attacks.square import Square
-from tfsgd.measures.loss import LOSSES
-from tfsgd.measures.measure import Subject, measure
-from tfsgd.measures.natural import InputGradient, ZeroGradients
-from tfsgd.measures.source import Sources
 from tfsgd.measures.spec import Request
-from tfsgd.measures.steepness import Steepness, steepness
-from tfsgd.measures.victim import Victim, assert_in_ball
+from tfsgd.measures.victim import Victim
+from tfsgd.networks.compiled_victim import CompiledVictim, assert_in_ball
+from tfsgd.networks.input_gradient import Steepness, steepness
+from tfsgd.networks.losses import LOSSES
+from tfsgd.networks.measuring import Subject, measure
+from tfsgd.networks.surrogate import Sources
+from tfsgd.plan.requests import attacks as attacks_wanted
 from tfsgd.plan.specs import attack as attack_of
 from tfsgd.plan.trials import grid
-from tfsgd.plan.wanted import attacks as attacks_wanted
 from tfsgd.reporting.checks import failed as failing
 
 SHAPE, CLASSES = (8, 8, 1), 4
@@ -74,7 +75,7 @@ def network() -> Any:
 
 @pytest.fixture(scope="module")
 def victim(network: Any) -> Victim:
-    return Victim.of(network, chunk_size=16)
+    return CompiledVictim.of(network, chunk_size=16)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def line() -> Victim:
     model = keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(2)])
     weights = np.random.default_rng(5).normal(size=64)
     model.set_weights([np.stack([0 * weights, weights], 1), np.array([0, -0.5 * weights.sum()])])
-    return Victim.of(model, chunk_size=16)
+    return CompiledVictim.of(model, chunk_size=16)
 
 
 def grey(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +141,7 @@ def test_every_attack_keeps_its_promises(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In the ball, identity at 0, same seed same result, chunks of 7 or 16, misclassified where it says so."""
-    victim, other = (Victim.of(network, chunk_size=size) for size in (16, 7))
+    victim, other = (CompiledVictim.of(network, chunk_size=size) for size in (16, 7))
     if kind == "transfer":
         network.save(tmp_path / "other.keras")
         monkeypatch.chdir(tmp_path)
@@ -244,7 +245,9 @@ def test_dlr_of_equal_logits_is_zero_and_its_gradient_finite() -> None:
 @pytest.fixture(scope="module")
 def certain(network: Any) -> Victim:
     """Logits times 1,000: the same predictions, and a softmax that float32 takes for certain."""
-    return Victim.of(keras.Sequential([keras.Input(SHAPE), network, keras.layers.Rescaling(1000.0)]), 16)
+    return CompiledVictim.of(
+        keras.Sequential([keras.Input(SHAPE), network, keras.layers.Rescaling(1000.0)]), 16
+    )
 
 
 def test_dlr_and_the_exact_loss_break_a_network_whose_softmax_has_no_gradient(
@@ -463,7 +466,7 @@ def test_smallest_epsilon_where_there_is_no_gradient_or_no_room(
     images: np.ndarray, labels: np.ndarray
 ) -> None:
     """A network of one answer: what it has right is never broken, and stays in the ball."""
-    constant = Victim(
+    constant = CompiledVictim(
         lambda x: 0 * tf.reduce_sum(x, (1, 2, 3))[:, None] + [[9.0, *[0.0] * (CLASSES - 1)]], images.shape[1:]
     )
     found = minimal(constant, images, labels, 0.5)
@@ -507,7 +510,7 @@ def test_a_margin_without_a_slope_has_no_radius() -> None:
     model = keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(2)])
     model.set_weights([np.zeros((64, 2)), np.array([0.0, 2.0])])
     images, _ = grey(4)
-    assert steepness(Victim.of(model), images, np.ones(4, np.int64)) == Steepness(0.0, None)
+    assert steepness(CompiledVictim.of(model), images, np.ones(4, np.int64)) == Steepness(0.0, None)
 
 
 def test_input_gradient_is_measured_as_a_record_keeps_it(network: Any) -> None:
@@ -515,7 +518,7 @@ def test_input_gradient_is_measured_as_a_record_keeps_it(network: Any) -> None:
     split = Split(pixels, patterns(40, 2)[1])
     request = Request("input_gradient", "input_gradient", InputGradient(), "test", 40, free=True)
     found = measure(Subject(network, Splits(split, split, split, "", "")), request)
-    expected = steepness(Victim.of(network), to_unit(pixels), split.labels)
+    expected = steepness(CompiledVictim.of(network), to_unit(pixels), split.labels)
     assert (found.kind, found.values) == ("gradient", {"value": expected.value, "radius": expected.radius})
     assert expected.radius is not None
     assert 0 < expected.radius < 0.2

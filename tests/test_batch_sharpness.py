@@ -10,10 +10,10 @@ import pytest
 from tests.own import refusal
 from tests.test_hessian import flat_gradient, small_network, with_weights
 from tfsgd.data.dataset import Split, Splits
-from tfsgd.measures.batches import BatchProduct
 from tfsgd.measures.curvature.batch_sharpness import BatchSharpness
-from tfsgd.measures.measure import Subject, measure
 from tfsgd.measures.spec import Request
+from tfsgd.networks.batch_hessian import BatchProduct
+from tfsgd.networks.measuring import Subject, measure
 
 RNG = np.random.default_rng(1)
 IMAGES, LABELS = RNG.random((23, 6, 6, 1)), RNG.integers(0, 4, 23)

@@ -11,7 +11,7 @@ from bench.pairs import Timing, ratio
 from bench.profile import rows_of
 from bench.rows import PARTS, rows
 from bench.tables import Line, write
-from tfsgd.models import MODELS, build_model
+from tfsgd.models.paper import MODELS, build_model
 
 
 @pytest.mark.parametrize("name", list(flops.FORWARD_PRODUCTS))

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.conftest import TINY, Config
 from tests.hostile import ran, said
 from tfsgd.plan.config import LARGEST_GRID, Experiment
-from tfsgd.plan.dialect import MOST_VALUES, to_yaml
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import grid
+from tfsgd.plan.yaml_io import MOST_VALUES, to_yaml
 
 BOUNDS: list[tuple[str, int]] = [
     ("epochs", 100_000),

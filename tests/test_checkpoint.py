@@ -11,7 +11,7 @@ import pytest
 
 from tests.test_train import experiment, small
 from tfsgd.data.dataset import Split, Splits
-from tfsgd.models import MODELS, Architecture
+from tfsgd.models.paper import MODELS, Architecture
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.records.record import EIGENVALUE_COLUMNS

@@ -13,9 +13,9 @@ from tfsgd.measures.attacks.bim import BIM
 from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.curvature.trace import Trace
 from tfsgd.plan.config import slug
-from tfsgd.plan.dialect import to_yaml
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import grid
+from tfsgd.plan.yaml_io import to_yaml
 
 SHIPPED = sorted(Path("configs").glob("*.yaml"))
 Config = Callable[..., Path]

@@ -20,17 +20,17 @@ from hypothesis import strategies as st
 from tests.conftest import Config, Run
 from tests.own import refusal
 from tests.synthetic import experiment, write_sweep
-from tfsgd.code import running
 from tfsgd.errors import RequestError
-from tfsgd.measures.foreign import load_network
+from tfsgd.networks.load_network import load_network
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import grid
 from tfsgd.records.folder import LogFolder, stored_network
 from tfsgd.records.lease import locked
+from tfsgd.source_hash import running
 from tfsgd.sweeping import jobs, tuner
 from tfsgd.sweeping.address import Address
 from tfsgd.sweeping.cluster import fresh_certificate, read_certificate, write_certificate
-from tfsgd.sweeping.roster import Roster
+from tfsgd.sweeping.worker_registry import Roster
 from tfsgd.training.provenance import versions
 
 

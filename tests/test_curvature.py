@@ -16,9 +16,9 @@ from tfsgd.measures import curvature
 from tfsgd.measures.curvature.extremes import Extremes
 from tfsgd.measures.curvature.spectrum import Spectrum
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
-from tfsgd.measures.hessian import HessianVectorProduct
-from tfsgd.measures.operator import Curvature, Matvec
+from tfsgd.measures.curvature_spec import Curvature, Matvec
 from tfsgd.measures.spec import Request
+from tfsgd.networks.hessian import HessianVectorProduct
 from tfsgd.plan.specs import curvature_measure
 
 KINDS = [module.name for module in pkgutil.iter_modules(curvature.__path__)]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfsgd.errors import RequestError
-from tfsgd.plan.dialect import LONGEST_FILE, DialectError, cut, parse_yaml, read_yaml, to_yaml
+from tfsgd.plan.yaml_io import LONGEST_FILE, DialectError, cut, parse_yaml, read_yaml, to_yaml
 
 VALUES: list[tuple[str, Any]] = [
     ("1e-2", 0.01),

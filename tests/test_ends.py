@@ -17,9 +17,9 @@ from tests.hostile import SURVIVED, ran, write
 from tests.synthetic import experiment, write_sweep
 from tfsgd import command
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.dialect import to_yaml
+from tfsgd.plan.yaml_io import to_yaml
 from tfsgd.records.folder import LogFolder, read_record
-from tfsgd.sweeping.progress import console
+from tfsgd.terminal.progress import console
 
 SCRIPT = """
 import os, signal, sys, time
@@ -157,7 +157,7 @@ def test_a_closed_stream_is_nobodys_file(finished: list[Any], closed: int, tmp_p
 def test_messages_stay_on_standard_error_however_often_native_logs_are_sent_away(tmp_path: Path) -> None:
     script = (
         "import os, pathlib, sys\n"
-        "from tfsgd.sweeping.progress import send_native_logs_to as send\n"
+        "from tfsgd.terminal.progress import send_native_logs_to as send\n"
         "for name in 'ab': send(pathlib.Path(name)); print('said', file=sys.stderr); os.write(2, b'native')\n"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)

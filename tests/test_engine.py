@@ -19,15 +19,15 @@ from tests.synthetic import experiment
 from tfsgd.errors import RequestError
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
-from tfsgd.sweeping import cluster, engine
+from tfsgd.sweeping import cluster, worker_pool
 from tfsgd.sweeping.address import Address
-from tfsgd.sweeping.ahead import import_ahead
-from tfsgd.sweeping.engine import Engine
-from tfsgd.sweeping.hands import search_by_hands
+from tfsgd.sweeping.allocation import shares
+from tfsgd.sweeping.forkserver import import_ahead
 from tfsgd.sweeping.joining import Visit
-from tfsgd.sweeping.shares import shares
+from tfsgd.sweeping.search_on_workers import search_by_hands
 from tfsgd.sweeping.tuner import GridTuner
 from tfsgd.sweeping.worker import log_of
+from tfsgd.sweeping.worker_pool import Engine
 
 SEEDS = 6
 
@@ -55,7 +55,7 @@ def trials() -> list[Trial]:
 @pytest.fixture
 def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LogFolder]:
     """Where quick workers, which know no TensorFlow, find what they are to do."""
-    monkeypatch.setattr(engine, "work", quick_work.work)
+    monkeypatch.setattr(worker_pool, "work", quick_work.work)
     monkeypatch.setattr(cluster, "PRELOAD", [])
     folder = LogFolder(tmp_path / "logs")
     folder.tuner_path.mkdir(parents=True)

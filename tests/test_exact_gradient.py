@@ -11,10 +11,10 @@ import tensorflow as tf
 from tfsgd.data.dataset import Splits, to_unit
 from tfsgd.measures.attacks.fgsm import FGSM
 from tfsgd.measures.attacks.pgd import PGD
-from tfsgd.measures.direction import direction
-from tfsgd.measures.loss import LOSSES, UPHILL
-from tfsgd.measures.victim import Victim
-from tfsgd.models import MODELS, build_model
+from tfsgd.models.paper import MODELS, build_model
+from tfsgd.networks.compiled_victim import CompiledVictim
+from tfsgd.networks.direction import direction
+from tfsgd.networks.losses import LOSSES, UPHILL
 
 SURE = Path(
     "docs/results/fmnist_stdcnn-seeds/trials/lr/b0064-m0.9-s0/model.keras"
@@ -144,7 +144,7 @@ def test_signs_are_those_of_float64(name: str, scale: float, inputs: tuple[np.nd
     labels = inputs[1][:count] if name == "stdcnn" else np.argmax(network(images, training=False), 1)
     scaled = keras.Sequential([keras.Input(shape), network, keras.layers.Rescaling(scale)])
     exact = float64_gradient(in_float64(network, name, scale), images, labels)
-    victim = Victim.of(scaled)
+    victim = CompiledVictim.of(scaled)
     large = np.abs(exact) > 1e-12 * np.abs(exact).max((1, 2, 3), keepdims=True)
     agree = {
         loss: float((np.sign(victim.gradient(images, labels, loss)) == np.sign(exact))[large].mean())
@@ -162,7 +162,7 @@ def test_accuracies_are_those_of_attacks_in_float64(
     """Within 3 of 1,000 images for FGSM, 1 of 200 for PGD; by softmax a tenth of the images is left besides."""
     network, (images, labels) = keras.saving.load_model(SURE, compile=False), inputs
     twin = in_float64(network, "stdcnn", scale)
-    victim = Victim.of(
+    victim = CompiledVictim.of(
         keras.Sequential([keras.Input(images.shape[1:]), network, keras.layers.Rescaling(scale)])
     )
     for epsilon in (0.1, 0.3):
@@ -198,7 +198,7 @@ def test_the_gradient_of_a_linear_network_is_its_closed_form() -> None:
     others = np.where(np.arange(4) == labels[:, None], -np.inf, z)
     q = np.exp(others - log_sum(others)[:, None])
     expected = (q @ kernel.T - kernel.T[labels]).reshape(images.shape)
-    victim = Victim.of(network)
+    victim = CompiledVictim.of(network)
     found = victim.gradient(images, labels)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-2)
     assert direction(victim, images, labels).saturated > 0.7
@@ -220,9 +220,11 @@ def test_networks_of_16_bits_are_broken_as_their_float32_twins_are(
     finally:
         keras.config.set_dtype_policy("float32")
     attack = FGSM(epsilon=(0.1,))
-    wide, left = (attack.run(Victim.of(n), images, labels, 0.1, 0).correct.mean() for n in (network, narrow))
+    wide, left = (
+        attack.run(CompiledVictim.of(n), images, labels, 0.1, 0).correct.mean() for n in (network, narrow)
+    )
     softmax = FGSM(epsilon=(0.1,), loss="softmax_cross_entropy").run(
-        Victim.of(narrow), images, labels, 0.1, 0
+        CompiledVictim.of(narrow), images, labels, 0.1, 0
     )
     assert abs(left - wide) <= 0.03
     assert softmax.correct.mean() > wide + 0.2

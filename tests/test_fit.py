@@ -8,8 +8,8 @@ import pytest
 from tests.conftest import Config, Run, Work
 from tests.own import refusal
 from tests.synthetic import experiment
-from tfsgd.plan import fit
-from tfsgd.plan.fit import free_memory, refuse_unfit
+from tfsgd.plan import feasibility
+from tfsgd.plan.feasibility import free_memory, refuse_unfit
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_vectors_that_memory_cannot_hold(
     block: dict[str, Any], vectors: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """200 vectors of 10,000 numbers of 8 bytes are 16 MB, twice that in two workers."""
-    monkeypatch.setattr(fit, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(feasibility, "MEMINFO", tmp_path / "meminfo")
     asked = experiment(curvature=block)
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:   32000 kB\n")
     refuse_unfit(asked, 10_000, workers=2)

@@ -8,10 +8,10 @@ import pytest
 
 import tfsgd
 from tests.test_hessian import shrunk
-from tfsgd.measures.frozen import left_out, of_left_out
-from tfsgd.measures.inputs import InputProduct
-from tfsgd.measures.products import curvature_of, product_of
-from tfsgd.measures.training_mode import TrainingMode
+from tfsgd.networks.frozen import left_out, of_left_out
+from tfsgd.networks.input_hessian import InputProduct
+from tfsgd.networks.operators import curvature_of, product_of
+from tfsgd.networks.training_mode import TrainingMode
 from tfsgd.plan.specs import curvature_measure
 
 L = keras.layers

@@ -13,11 +13,11 @@ from tfsgd.data.dataset import Split, Splits
 from tfsgd.measures.curvature.gauss_newton import GaussNewton
 from tfsgd.measures.curvature.layers import Layers
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
-from tfsgd.measures.gauss_newton import GaussNewtonProduct
-from tfsgd.measures.hessian import HessianVectorProduct, Product
-from tfsgd.measures.measure import Subject, measure
-from tfsgd.measures.operator import CurvatureSpec
+from tfsgd.measures.curvature_spec import CurvatureSpec
 from tfsgd.measures.spec import Request
+from tfsgd.networks.gauss_newton_product import GaussNewtonProduct
+from tfsgd.networks.hessian import HessianVectorProduct, Product
+from tfsgd.networks.measuring import Subject, measure
 
 CLASSES = 4
 

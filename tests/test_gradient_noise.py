@@ -9,9 +9,9 @@ import pytest
 
 from tests.own import refusal
 from tests.test_hessian import flat_gradient, small_network
-from tfsgd.measures.batches import BatchProduct
 from tfsgd.measures.curvature.gradient_noise import GradientNoise
-from tfsgd.measures.operator import Vector
+from tfsgd.measures.curvature_spec import Vector
+from tfsgd.networks.batch_hessian import BatchProduct
 
 RNG = np.random.default_rng(4)
 IMAGES, LABELS = RNG.random((23, 6, 6, 1)), RNG.integers(0, 4, 23)

@@ -13,15 +13,15 @@ import tensorflow as tf
 import tfsgd
 from tests.own import refusal
 from tests.test_hessian import shrunk
-from tfsgd.measures import guard
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
-from tfsgd.measures.derivatives import exact_derivatives
-from tfsgd.measures.foreign import load_network
-from tfsgd.measures.gauss_newton import GaussNewtonProduct
-from tfsgd.measures.guard import LIMITS
-from tfsgd.measures.hessian import HessianVectorProduct
-from tfsgd.measures.inputs import InputProduct
-from tfsgd.measures.products import product_of
+from tfsgd.networks import guard
+from tfsgd.networks.derivatives import exact_derivatives
+from tfsgd.networks.gauss_newton_product import GaussNewtonProduct
+from tfsgd.networks.guard import LIMITS
+from tfsgd.networks.hessian import HessianVectorProduct
+from tfsgd.networks.input_hessian import InputProduct
+from tfsgd.networks.load_network import load_network
+from tfsgd.networks.operators import product_of
 
 L = keras.layers
 RNG = np.random.default_rng(1)

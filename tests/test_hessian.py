@@ -11,10 +11,10 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from tfsgd.data.dataset import Splits, to_unit
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
+from tfsgd.measures.curvature_spec import Curvature, Matvec
 from tfsgd.measures.eigen import top_eigenvalue
-from tfsgd.measures.hessian import HessianVectorProduct
-from tfsgd.measures.operator import Curvature, Matvec
-from tfsgd.models import build_model, c1, m1, resnet18, stdcnn
+from tfsgd.models.paper import build_model, c1, m1, resnet18, stdcnn
+from tfsgd.networks.hessian import HessianVectorProduct
 
 RNG = np.random.default_rng(1)
 

@@ -16,8 +16,8 @@ from tests.synthetic import write_sweep
 from tfsgd.data import load
 from tfsgd.data.load import data_folders, load_splits
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.dialect import to_yaml
-from tfsgd.records.access import read_text, refuse_unwritable
+from tfsgd.plan.yaml_io import to_yaml
+from tfsgd.records.preflight import read_text, refuse_unwritable
 from tfsgd.reporting.studies import read_studies
 
 ONE = TINY | {"regimes": {"LR": {"learning_rate": 0.01, "momentum": [0.0]}}}

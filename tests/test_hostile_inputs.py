@@ -16,9 +16,9 @@ from tests.conftest import TINY, Config
 from tests.hostile import REFUSED, SURVIVED, edited, said, write
 from tests.synthetic import experiment, record
 from tfsgd.data.idx import _parse_idx
-from tfsgd.plan.dialect import to_yaml
 from tfsgd.plan.reading import load_experiment, load_measuring, regrown
 from tfsgd.plan.trials import grid
+from tfsgd.plan.yaml_io import to_yaml
 from tfsgd.records.folder import LogFolder, read_record
 from tfsgd.reporting.studies import read_studies
 from tfsgd.training.archive import Arrays, DamagedError, read_arrays, write_arrays

@@ -13,14 +13,14 @@ from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.curvature.input_eigenvalue import InputEigenvalue
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.spec import Request
+from tfsgd.models.structure import PAPER_STRUCTURES
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.regimes import SGDSettings
+from tfsgd.plan.requests import wanted
 from tfsgd.plan.trials import Training, grid, training_of
-from tfsgd.plan.wanted import wanted
 from tfsgd.records.folder import LogFolder, read_record
 from tfsgd.records.record import Record
 from tfsgd.records.upgrade import upgraded
-from tfsgd.structure import PAPER_STRUCTURES
 
 Config = Callable[..., Path]
 DATA, MODEL = "d" * 64, "e" * 64

@@ -11,10 +11,10 @@ from tests.test_curvature import matrix
 from tests.test_hessian import small_network
 from tfsgd.data.dataset import Splits, to_unit
 from tfsgd.measures.curvature.input_eigenvalue import InputEigenvalue
-from tfsgd.measures.inputs import InputProduct
-from tfsgd.measures.measure import Subject, measure
 from tfsgd.measures.spec import Request
-from tfsgd.models import build_model
+from tfsgd.models.paper import build_model
+from tfsgd.networks.input_hessian import InputProduct
+from tfsgd.networks.measuring import Subject, measure
 
 RNG = np.random.default_rng(6)
 IMAGES, LABELS = RNG.random((7, 6, 6, 1)), RNG.integers(0, 4, 7)

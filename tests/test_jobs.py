@@ -14,7 +14,7 @@ import pytest
 
 from tests.sweeps import CONFIG, SECONDS, TRIALS, Sweep, alive, ended, numbers, wait_until_gone
 from tfsgd.errors import RequestError
-from tfsgd.plan.dialect import to_yaml
+from tfsgd.plan.yaml_io import to_yaml
 from tfsgd.sweeping.jobs import QUEUES, Jobs, job_maker
 
 pytestmark = pytest.mark.timeout(900)
@@ -190,7 +190,7 @@ def test_every_batch_system_starts_our_workers(
     job_told = {"cores": 4, "memory": "8GB", "processes": 2}
     with dask.config.set({f"jobqueue.{queue}.{key}": value for key, value in job_told.items()}):
         script = job_maker(queue, tmp_path)("tls://10.0.0.1:7070", "tfsgd-0").job_script()
-    assert " -m tfsgd.sweeping.hired tls://10.0.0.1:7070 --name tfsgd-0 " in script
+    assert " -m tfsgd.sweeping.job_entrypoint tls://10.0.0.1:7070 --name tfsgd-0 " in script
     assert f"--logs {tmp_path} --nworkers 2" in script
 
 

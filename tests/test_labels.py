@@ -9,11 +9,11 @@ from tests.synthetic import experiment, realistic, record
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.labels import BUILT_IN
+from tfsgd.plan.requests import wanted
 from tfsgd.plan.trials import grid
-from tfsgd.plan.wanted import wanted
-from tfsgd.records.shown import tag
+from tfsgd.records.tensorboard_tags import tag
 from tfsgd.reporting.rows import Row, alike, table_of
-from tfsgd.sweeping.tables import results_table
+from tfsgd.terminal.tables import results_table
 
 TRACE = {"measure": "trace", "examples": 50}
 PGD = {"attack": "pgd", "epsilon": [0.1]}

@@ -12,11 +12,11 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import Superseded
 from tfsgd.records.record import Record
-from tfsgd.sweeping import attempt as attempts
-from tfsgd.sweeping import trial as trials
 from tfsgd.sweeping import tuner
-from tfsgd.sweeping.trial import Job, run_trial
 from tfsgd.sweeping.tuner import GridOracle
+from tfsgd.trials import attempt as attempts
+from tfsgd.trials import trial as trials
+from tfsgd.trials.trial import Job, run_trial
 
 
 class Listener:

@@ -94,7 +94,7 @@ def top(evidence: Any) -> Any:
 @pytest.fixture(scope="module")
 def reference(made: Path) -> tuple[dict[tuple[str, float], float], float]:
     """Foolbox's accuracies of `net.keras` on the test images, and λ1 of a dense Hessian."""
-    from tfsgd.data.own import own_data, read_npz
+    from tfsgd.data.user_data import own_data, read_npz
 
     net = keras.saving.load_model(made / "net.keras", compile=False)
     arrays = read_npz(made / "letters.npz")

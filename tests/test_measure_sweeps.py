@@ -14,7 +14,7 @@ import yaml
 
 from tests.foreign import accuracies, letters
 from tfsgd.measures.spec import Request
-from tfsgd.sweeping import trial as trials
+from tfsgd.trials import trial as trials
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -171,7 +171,7 @@ def transfers(logs: Path) -> dict[tuple[str, str], Any]:
 def test_every_network_against_the_perturbations_of_every_other_once(
     run_measure: Run, logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tfsgd.measures.source import Source
+    from tfsgd.networks.surrogate import Source
 
     loaded: list[str] = []
     init = Source.__init__

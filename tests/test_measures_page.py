@@ -12,12 +12,12 @@ import pytest
 from tests.conftest import TINY, Config
 from tests.test_curvature import SIZE, Counted, matrix
 from tfsgd.measures import attacks, curvature
-from tfsgd.measures.source import Sources
-from tfsgd.measures.victim import Victim
-from tfsgd.plan.dialect import parse_yaml
+from tfsgd.networks.compiled_victim import CompiledVictim
+from tfsgd.networks.surrogate import Sources
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.specs import attack as attack_of
 from tfsgd.plan.specs import curvature_measure
+from tfsgd.plan.yaml_io import parse_yaml
 
 TEXT = Path("docs/measures.md").read_text()
 BLOCKS = [parse_yaml(block) for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.S)]
@@ -63,7 +63,7 @@ def test_an_attacks_row_has_its_evidence(kind: str, tmp_path: Path, monkeypatch:
     model: Any = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
     model.save(tmp_path / "other.keras")
     monkeypatch.chdir(tmp_path)
-    victim = Victim.of(model)
+    victim = CompiledVictim.of(model)
     victim.beside = Sources()
     settings = {"source": "other.keras"} if kind == "transfer" else {}
     images = np.random.default_rng(0).random((5, 4, 4, 1), np.float32)

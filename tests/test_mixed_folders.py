@@ -11,8 +11,8 @@ from tests.own import arrays, refusal
 from tests.synthetic import experiment, realistic, write_sweep
 from tests.test_report import retrained
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.dialect import to_yaml
 from tfsgd.plan.reading import load_experiment, regrown
+from tfsgd.plan.yaml_io import to_yaml
 
 SMALL = {
     "name": "tiny",

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from tfsgd.models import MODELS, build_model
-from tfsgd.structure import PAPER_STRUCTURES, structure_sha256
+from tfsgd.models.paper import MODELS, build_model
+from tfsgd.models.structure import PAPER_STRUCTURES, structure_sha256
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,13 @@ import yaml
 import tfsgd
 from tests.foreign import fitted, letters, network
 from tests.own import refusal
-from tfsgd.data.own import own_data
+from tfsgd.data.user_data import own_data
 from tfsgd.errors import RequestError
-from tfsgd.measures.doubts import of_guessing
-from tfsgd.measures.loss import LOSSES
+from tfsgd.measures.failed_checks import of_guessing
+from tfsgd.models.structure import refuse_unfit
+from tfsgd.networks.losses import LOSSES
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.specs import ATTACKS, MEASURES, attack, curvature_measure
-from tfsgd.structure import refuse_unfit
 
 pytestmark = pytest.mark.filterwarnings("ignore:model .* no better than guessing")
 SHAPE = (4, 4, 1)

@@ -13,7 +13,7 @@ from tests.conftest import Run
 from tests.hostile import counted, said
 from tests.own import refusal
 from tests.synthetic import experiment, write_sweep
-from tfsgd.records.files import write_atomically
+from tfsgd.records.atomic import write_atomically
 from tfsgd.records.lease import locked
 from tfsgd.reporting.page import write_report
 

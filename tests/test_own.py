@@ -12,10 +12,10 @@ import yaml
 
 from tests.own import Config, Write, arrays, refusal
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.import_string import resolve
 from tfsgd.plan.reading import load_experiment
-from tfsgd.plan.resolve import resolve
+from tfsgd.plan.requests import wanted
 from tfsgd.plan.trials import grid, training_of
-from tfsgd.plan.wanted import wanted
 from tfsgd.reporting.studies import read_studies
 
 # module:name

@@ -11,9 +11,9 @@ import pytest
 
 from tests.conftest import Run, Work
 from tests.own import Config, Write, arrays, refusal
-from tfsgd.code import code_sha256
-from tfsgd.plan.own import OwnModel
-from tfsgd.sweeping import trial
+from tfsgd.plan.user_model import OwnModel
+from tfsgd.source_hash import code_sha256
+from tfsgd.trials import trial
 
 CODE = """
 import math

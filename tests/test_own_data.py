@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.own import Config, Write, arrays, numbers, refusal
-from tfsgd.data.own import own_data
+from tfsgd.data.user_data import own_data
 from tfsgd.plan.reading import load_experiment
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import Config, Run, Work
 from tfsgd.data.dataset import Splits, to_unit
-from tfsgd.measures.hessian import HessianVectorProduct
+from tfsgd.networks.hessian import HessianVectorProduct
 from tfsgd.reporting.page import write_report
 
 ATTACK = '''
@@ -34,7 +34,7 @@ class Noise(AttackSpec):
 MEASURE = '''
 import numpy as np
 from tfsgd.fields import Count
-from tfsgd.measures.operator import Curvature, CurvatureSpec
+from tfsgd.measures.curvature_spec import Curvature, CurvatureSpec
 
 
 class Frobenius(CurvatureSpec):

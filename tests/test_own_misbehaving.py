@@ -18,13 +18,13 @@ from tfsgd.data.dataset import Split, Splits
 from tfsgd.errors import RequestError
 from tfsgd.measures.attack import AttackSpec, Outcome
 from tfsgd.measures.attacks.fgsm import FGSM
-from tfsgd.measures.measure import Subject, measure
-from tfsgd.measures.operator import Curvature, CurvatureSpec
+from tfsgd.measures.curvature_spec import Curvature, CurvatureSpec
 from tfsgd.measures.spec import Measurement, Request
-from tfsgd.measures.victim import Victim, run_checked
+from tfsgd.networks.compiled_victim import CompiledVictim, run_checked
+from tfsgd.networks.measuring import Subject, measure
 from tfsgd.plan.config import Measuring
-from tfsgd.plan.dialect import to_yaml
-from tfsgd.records.files import from_json, to_json
+from tfsgd.plan.yaml_io import to_yaml
+from tfsgd.records.atomic import from_json, to_json
 from tfsgd.records.folder import LogFolder
 
 IMAGES = np.random.default_rng(0).random((12, 4, 4, 1), np.float32)
@@ -74,7 +74,7 @@ def test_an_attack_is_held_to_its_promises(what: str, error: str) -> None:
     images, labels = IMAGES.copy(), LABELS.copy()
     spec = Changes(what=what, epsilon=(0.1,))
     with pytest.raises((TypeError, ValueError), match=error):
-        run_checked(spec, Victim.of(network()), images, labels, 0.1, 0)
+        run_checked(spec, CompiledVictim.of(network()), images, labels, 0.1, 0)
     assert np.array_equal(images, IMAGES)
     assert np.array_equal(labels, LABELS)
     images[:], labels[:] = 0, 0  # the caller's own arrays may be written to as before
@@ -82,16 +82,18 @@ def test_an_attack_is_held_to_its_promises(what: str, error: str) -> None:
 
 @pytest.mark.parametrize("what", ["inverted", "all broken", "all kept"])
 def test_what_an_attack_says_of_its_images_is_what_the_network_says(what: str) -> None:
-    victim = Victim.of(network())
+    victim = CompiledVictim.of(network())
     with pytest.raises(ArithmeticError, match="is not what the network says of the perturbed images"):
         run_checked(Changes(what=what, epsilon=(0.1,)), victim, IMAGES, LABELS, 0.1, 0)
 
 
 def test_an_honest_attack_passes() -> None:
-    outcome = run_checked(FGSM(epsilon=(0.1,)), Victim.of(network()), IMAGES, LABELS, 0.1, 0)
+    outcome = run_checked(FGSM(epsilon=(0.1,)), CompiledVictim.of(network()), IMAGES, LABELS, 0.1, 0)
     assert outcome.correct.shape == (12,)
     assert np.array_equal(
-        run_checked(Changes(what="", epsilon=(0.1,)), Victim.of(network()), IMAGES, LABELS, 0.1, 0).images,
+        run_checked(
+            Changes(what="", epsilon=(0.1,)), CompiledVictim.of(network()), IMAGES, LABELS, 0.1, 0
+        ).images,
         IMAGES,
     )
 
@@ -220,7 +222,7 @@ def test_an_attack_that_fails_in_a_sweep_stands_in_no_others_way(run_sweep: Any,
 MIXED = """
 import numpy as np
 from tfsgd.measures.attack import AttackSpec, Outcome
-from tfsgd.measures.operator import Curvature, CurvatureSpec
+from tfsgd.measures.curvature_spec import Curvature, CurvatureSpec
 class Exits(AttackSpec):
     def run(self, victim, images, labels, epsilon, seed):
         raise SystemExit(0)

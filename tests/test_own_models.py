@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.own import Config, Write, arrays, refusal
-from tfsgd.plan.own import OwnModel
+from tfsgd.plan.user_model import OwnModel
 
 NETS = """
 import itertools

@@ -15,17 +15,17 @@ from tfsgd.errors import RequestError
 from tfsgd.measures.attacks.minimal import Minimal
 from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.attacks.square import Square
-from tfsgd.measures.foreign import load_network
-from tfsgd.measures.hessian import HessianVectorProduct
-from tfsgd.measures.inputs import InputProduct
-from tfsgd.measures.training_mode import TrainingMode
-from tfsgd.measures.victim import Victim, run_checked
-from tfsgd.models import MODELS, Architecture
+from tfsgd.models.paper import MODELS, Architecture
+from tfsgd.models.structure import refuse_unfit
+from tfsgd.networks.compiled_victim import CompiledVictim, run_checked
+from tfsgd.networks.hessian import HessianVectorProduct
+from tfsgd.networks.input_hessian import InputProduct
+from tfsgd.networks.load_network import load_network
+from tfsgd.networks.training_mode import TrainingMode
 from tfsgd.plan.regimes import constant_rate
-from tfsgd.structure import refuse_unfit
-from tfsgd.sweeping.ended import in_a_line
 from tfsgd.training import model as train_module
 from tfsgd.training.train import Trained, train
+from tfsgd.trials.outcome import in_a_line
 
 RNG = np.random.default_rng(0)
 
@@ -78,7 +78,7 @@ def test_under_a_policy_of_16_bits_a_batch_in_parts_takes_the_step_of_the_whole_
 def test_logits_of_16_bits_are_attacked(dtype: str) -> None:
     model = network(dtype)
     images = RNG.random((20, 6, 6, 3), np.float32)
-    victim = Victim.of(model)
+    victim = CompiledVictim.of(model)
     labels = victim.predict(images)
     for spec in (PGD(epsilon=(0.1,), steps=3), Square(epsilon=(0.1,), queries=3), Minimal(epsilon=(0.1,))):
         outcome = run_checked(spec, victim, images, labels, 0.1, seed=0)
@@ -90,7 +90,7 @@ def test_probabilities_of_16_bits_are_refused(dtype: str) -> None:
     inside = network(dtype)
     model = keras.Model(inside.inputs, keras.layers.Softmax(dtype=dtype)(inside.output))
     with pytest.raises(RequestError, match="received probabilities"):
-        Victim.of(model)
+        CompiledVictim.of(model)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])

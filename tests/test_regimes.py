@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfsgd.data.dataset import Splits
-from tfsgd.models import MODELS, Architecture
+from tfsgd.models.paper import MODELS, Architecture
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
 from tfsgd.training.batches import EpochBatches

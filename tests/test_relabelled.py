@@ -9,7 +9,7 @@ from tests.conftest import TINY
 from tests.hostile import write
 from tests.synthetic import experiment, write_sweep
 from tfsgd.api import read_records
-from tfsgd.plan.dialect import to_yaml
+from tfsgd.plan.yaml_io import to_yaml
 from tfsgd.records.folder import LogFolder
 
 LR = {"learning_rate": 0.01, "momentum": [0.0]}

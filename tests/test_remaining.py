@@ -12,9 +12,9 @@ from tests.synthetic import experiment
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
-from tfsgd.sweeping import progress
-from tfsgd.sweeping.progress import Display
-from tfsgd.sweeping.remaining import Remaining
+from tfsgd.terminal import progress
+from tfsgd.terminal.eta import Remaining
+from tfsgd.terminal.progress import Display
 
 
 @dataclass

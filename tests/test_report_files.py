@@ -15,7 +15,7 @@ import pytest
 from tests.synthetic import experiment, write_sweep
 from tests.test_report import SMALL, TINY, with_troubles
 from tfsgd.errors import RequestError
-from tfsgd.models import MODELS
+from tfsgd.models.paper import MODELS
 from tfsgd.records.folder import LogFolder
 from tfsgd.reporting import files
 from tfsgd.reporting.drawing import Drawing

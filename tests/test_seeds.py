@@ -14,7 +14,7 @@ import pytest
 
 from tests.test_train import experiment, weights
 from tfsgd.data.dataset import Splits
-from tfsgd.models import build_model
+from tfsgd.models.paper import build_model
 from tfsgd.plan.regimes import constant_rate
 from tfsgd.training.seeds import seeded
 from tfsgd.training.train import train

@@ -12,12 +12,12 @@ from tests.synthetic import experiment, record
 from tests.test_hessian import shrunk
 from tfsgd.measures.curvature.gauss_newton import GaussNewton
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
-from tfsgd.measures.gauss_newton import GaussNewtonProduct
-from tfsgd.measures.hessian import HessianVectorProduct, Product
-from tfsgd.measures.products import product_of
+from tfsgd.networks.gauss_newton_product import GaussNewtonProduct
+from tfsgd.networks.hessian import HessianVectorProduct, Product
+from tfsgd.networks.operators import product_of
 from tfsgd.plan.trials import grid
 from tfsgd.reporting.rows import Row, trial_row
-from tfsgd.sweeping.measuring import in_a_line
+from tfsgd.trials.standalone import in_a_line
 
 METHODS = ("rayleigh_ritz", "power")
 

@@ -14,7 +14,7 @@ from tests.hostile import counted, said
 from tests.own import Config, Write, arrays
 from tests.synthetic import experiment, realistic, write_sweep
 from tfsgd import api
-from tfsgd.plan.dialect import read_yaml, to_yaml
+from tfsgd.plan.yaml_io import read_yaml, to_yaml
 from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.page import write_report
 

@@ -16,12 +16,13 @@ import pytest
 from tests.conftest import Config, Run, Work, mounted
 from tests.synthetic import experiment, write_sweep
 from tfsgd.data.dataset import Splits
-from tfsgd.plan.dialect import to_yaml
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import Trial, grid
+from tfsgd.plan.yaml_io import to_yaml
 from tfsgd.records.folder import LogFolder, read_record
-from tfsgd.sweeping import attempt, tuner
-from tfsgd.sweeping.trial import Job, run_trial
+from tfsgd.sweeping import tuner
+from tfsgd.trials import attempt
+from tfsgd.trials.trial import Job, run_trial
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import TINY
-from tfsgd.sweeping.pictures import attacks_picture
 from tfsgd.training.callbacks import EpochLog
 from tfsgd.training.scalars import EpochScalars
+from tfsgd.trials.pictures import attacks_picture
 
 RIGHT, WRONG = matplotlib.colors.to_rgb("#1a7f37"), matplotlib.colors.to_rgb("#c62828")
 

@@ -9,12 +9,12 @@ from rich.console import Console
 
 from tests.synthetic import experiment, record
 from tfsgd import sweep
-from tfsgd.plan.dialect import counted
 from tfsgd.plan.trials import grid
-from tfsgd.sweeping import shares
-from tfsgd.sweeping.progress import console
-from tfsgd.sweeping.shares import described, unseen_gpu
-from tfsgd.sweeping.tables import measurements_table, plan_lines, results_table
+from tfsgd.plan.yaml_io import counted
+from tfsgd.sweeping import allocation
+from tfsgd.sweeping.allocation import described, unseen_gpu
+from tfsgd.terminal.progress import console
+from tfsgd.terminal.tables import measurements_table, plan_lines, results_table
 
 TWO = [{"logs": "x", "threads": 1}] * 2
 
@@ -87,8 +87,8 @@ def test_a_gpu_that_tensorflow_does_not_see_is_warned_of(
 ) -> None:
     """A driver is here and no CUDA library, as on a machine with TensorFlow for CPUs."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(shares, "DEVICES", tmp_path)
-    monkeypatch.setattr(shares, "DRIVER", tmp_path / "driver")
+    monkeypatch.setattr(allocation, "DEVICES", tmp_path)
+    monkeypatch.setattr(allocation, "DRIVER", tmp_path / "driver")
     assert unseen_gpu() == ""
     (tmp_path / "driver").mkdir()
     assert unseen_gpu() == str(tmp_path / "driver")

@@ -5,7 +5,7 @@ import pytest
 
 from tests.test_hessian import dense_hessian, small_network
 from tfsgd.measures.curvature.trace import Trace
-from tfsgd.measures.hessian import HessianVectorProduct
+from tfsgd.networks.hessian import HessianVectorProduct
 
 DIMENSION = 400
 

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
-from tfsgd.measures.hessian import HessianVectorProduct
-from tfsgd.models import MODELS, Architecture, build_model
+from tfsgd.models.paper import MODELS, Architecture, build_model
+from tfsgd.networks.hessian import HessianVectorProduct
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
 from tfsgd.plan.trials import grid, training_of

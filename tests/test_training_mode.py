@@ -14,14 +14,14 @@ from tests.synthetic import experiment, record
 from tests.test_hessian import shrunk, with_weights
 from tfsgd.data.dataset import Split, Splits
 from tfsgd.errors import RequestError
-from tfsgd.measures.batches import BatchProduct
 from tfsgd.measures.curvature.batch_sharpness import BatchSharpness
 from tfsgd.measures.curvature.gauss_newton import GaussNewton
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.curvature.trace import Trace
-from tfsgd.measures.measure import Subject, measure
-from tfsgd.measures.products import product_of
 from tfsgd.measures.spec import Request
+from tfsgd.networks.batch_hessian import BatchProduct
+from tfsgd.networks.measuring import Subject, measure
+from tfsgd.networks.operators import product_of
 from tfsgd.plan.trials import grid
 from tfsgd.records.record import EIGENVALUE_COLUMNS
 from tfsgd.reporting.derived import derived

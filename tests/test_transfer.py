@@ -11,8 +11,9 @@ import pytest
 
 from tests.own import refusal
 from tfsgd.measures.attacks.transfer import Transfer
-from tfsgd.measures.source import Sources
 from tfsgd.measures.victim import Victim
+from tfsgd.networks.compiled_victim import CompiledVictim
+from tfsgd.networks.surrogate import Sources
 
 SHAPE = (4, 5, 1)
 RNG = np.random.default_rng(0)
@@ -40,7 +41,7 @@ def networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def victim(name: str) -> Victim:
-    found = Victim.of(line(DIRECTIONS[name]))
+    found = CompiledVictim.of(line(DIRECTIONS[name]))
     found.beside = Sources()
     return found
 
@@ -108,10 +109,10 @@ def test_sources_that_cannot_be_used_are_refused_in_one_line(networks: Path) -> 
         "text.keras": "source: text.keras: expected a .keras file",
     }.items():
         assert message in refusal(functools.partial(run, "one", source))
-    alone = Victim.of(line(DIRECTIONS["one"]))
+    alone = CompiledVictim.of(line(DIRECTIONS["one"]))
     spec = Transfer(epsilon=(0.1,), source="one.keras")
     assert "no other network is known here" in refusal(lambda: spec.run(alone, IMAGES, LABELS, 0.1, 0))
-    three = Victim.of(line(DIRECTIONS["one"], classes=3))
+    three = CompiledVictim.of(line(DIRECTIONS["one"], classes=3))
     three.beside = Sources()
     wide = LABELS.copy()
     wide[0] = 2

@@ -18,14 +18,14 @@ from tests.own import Write, refusal
 from tests.test_checkpoint import Killed, killer
 from tests.test_train import experiment, small
 from tfsgd.data.dataset import Splits
-from tfsgd.models import MODELS
-from tfsgd.plan.own import OwnModel
+from tfsgd.models.paper import MODELS
+from tfsgd.models.structure import PAPER_STRUCTURES, structure_sha256
 from tfsgd.plan.regimes import SGDSettings
-from tfsgd.structure import PAPER_STRUCTURES, structure_sha256
-from tfsgd.sweeping import measuring
+from tfsgd.plan.user_model import OwnModel
 from tfsgd.training import checkpoint
 from tfsgd.training.provenance import provenance
 from tfsgd.training.train import train
+from tfsgd.trials import standalone
 
 POLICIES = ("float32", "mixed_float16", "mixed_bfloat16", "float64")
 
@@ -155,7 +155,7 @@ def test_a_file_that_is_written_anew_while_it_is_measured_is_refused(
     network = keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(image)))
     file = tmp_path / "n.keras"
     network.save(file)
-    load = measuring.load_network  # type: ignore[attr-defined]
+    load = standalone.load_network  # type: ignore[attr-defined]
 
     def meanwhile(path: Path) -> Any:
         found = load(path)
@@ -163,7 +163,7 @@ def test_a_file_that_is_written_anew_while_it_is_measured_is_refused(
         network.save(path)
         return found
 
-    monkeypatch.setattr(measuring, "load_network", meanwhile)
+    monkeypatch.setattr(standalone, "load_network", meanwhile)
     code, _, err = run_measure(file, "--dataset", "fashion_mnist")
     assert code == 2
     assert f"{file}: it was written anew while it was read" in err

@@ -16,7 +16,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
 
 from tfsgd.data.dataset import Split, Splits  # noqa: E402
-from tfsgd.models import MODELS, Architecture  # noqa: E402
+from tfsgd.models.paper import MODELS, Architecture  # noqa: E402
 from tfsgd.plan.config import Experiment  # noqa: E402
 from tfsgd.plan.regimes import SGDSettings  # noqa: E402
 from tfsgd.training import model as train_module  # noqa: E402

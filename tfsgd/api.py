@@ -9,7 +9,7 @@ import numpy as np
 from tfsgd.data.dataset import CHANNELS_FIRST, is_channels_first
 from tfsgd.errors import RequestError
 from tfsgd.measures.attack import SOFTMAX, AttackSpec, Outcome
-from tfsgd.measures.operator import Curvature
+from tfsgd.measures.curvature_spec import Curvature
 from tfsgd.plan.specs import attack as attack_spec
 from tfsgd.plan.specs import curvature_measure
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from tfsgd.measures.victim import Victim
+    from tfsgd.networks.compiled_victim import CompiledVictim
 
 _last: list[Any] = []  # the network of the last attack, and its victim
 
@@ -63,9 +63,9 @@ def attack(
     pixels, classes = checked(model, images, labels)
     if doubt := spec.doubt():
         warnings.warn(f"{kind}: {doubt}", stacklevel=2)
-    from tfsgd.measures.direction import float32_warning
-    from tfsgd.measures.source import Sources
-    from tfsgd.measures.victim import run_checked
+    from tfsgd.networks.compiled_victim import run_checked
+    from tfsgd.networks.direction import float32_warning
+    from tfsgd.networks.surrogate import Sources
 
     victim = _victim_of(model, pixels, classes)
     _warn_of_answers(model, victim.logits(pixels), classes)
@@ -120,9 +120,9 @@ def top_eigenvalue(
     pixels, classes = checked(model, images, labels)
     if not model.trainable_variables:
         raise RequestError(f"{model.name}: it has no trainable variables, so there is no Hessian to take")
-    from tfsgd.measures.frozen import of_left_out
-    from tfsgd.measures.hessian import HessianVectorProduct
-    from tfsgd.measures.products import curvature_of
+    from tfsgd.networks.frozen import of_left_out
+    from tfsgd.networks.hessian import HessianVectorProduct
+    from tfsgd.networks.operators import curvature_of
 
     answers = [np.asarray(model(pixels[i : i + 256], training=False)) for i in range(0, len(pixels), 256)]
     _warn_of_answers(model, np.concatenate(answers), classes)
@@ -160,9 +160,9 @@ def load_network(path: str | Path) -> Any:
     Raises:
         RequestError: it is no network with one image input.
     """
-    from tfsgd.measures import foreign
+    from tfsgd.networks import load_network
 
-    return foreign.load_network(Path(path))
+    return load_network.load_network(Path(path))
 
 
 def _spec(kind: str, epsilon: Any, settings: dict[str, Any]) -> AttackSpec:
@@ -185,20 +185,20 @@ def _spec(kind: str, epsilon: Any, settings: dict[str, Any]) -> AttackSpec:
         raise RequestError(f"{kind}: {error}") from None
 
 
-def _victim_of(model: Any, images: "NDArray[np.float32]", labels: "NDArray[np.int64]") -> "Victim":
+def _victim_of(model: Any, images: "NDArray[np.float32]", labels: "NDArray[np.int64]") -> "CompiledVictim":
     """A loop over epsilons or images compiles its network once, as long as that is the same and does the same."""
-    from tfsgd.measures.victim import Victim
+    from tfsgd.networks.compiled_victim import CompiledVictim
 
     if _last and _last[0] is model and _last[1].answers_as_traced(images[:8], labels[:8]):
         return _last[1]
-    _last[:] = [model, Victim.of(model)]
+    _last[:] = [model, CompiledVictim.of(model)]
     return _last[1]
 
 
 def _warn_of_answers(model: Any, logits: "NDArray[Any]", labels: "NDArray[np.int64]") -> None:
     """The command's warnings of a network, from its logits on clean images; those that are not finite are refused."""
-    from tfsgd.measures.doubts import of_answers
-    from tfsgd.measures.finite import refuse_infinite
+    from tfsgd.measures.failed_checks import of_answers
+    from tfsgd.networks.finite import refuse_infinite
 
     refuse_infinite(f"model {model.name}", logits)
     for doubt in of_answers(logits, labels):
@@ -219,8 +219,8 @@ def checked(
         RequestError: they do not.
     """
     images, labels = np.asarray(images), np.asarray(labels)
-    from tfsgd.measures.victim import check_logits
-    from tfsgd.structure import input_shape, refuse_integers, refuse_probabilities
+    from tfsgd.models.structure import input_shape, refuse_integers, refuse_probabilities
+    from tfsgd.networks.compiled_victim import check_logits
 
     shape = input_shape(model)
     if shape is None or len(shape) != 4:

@@ -14,10 +14,10 @@ from typing import Any, NoReturn
 import typer
 
 from tfsgd import interrupts
-from tfsgd.code import came_from_own, one_line
 from tfsgd.environment import refuse_other_keras
 from tfsgd.errors import OutputLost, RequestError, printable
-from tfsgd.plan.dialect import shown_path
+from tfsgd.plan.yaml_io import shown_path
+from tfsgd.source_hash import came_from_own, one_line
 
 OK, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 IN_OTHER_WORDS = {"λ": "lambda", "ε": "epsilon", "γ": "gamma", "η": "eta", "×": "x", "≤": "<=", "−": "-", "…": "..."}  # fmt: skip

@@ -18,24 +18,24 @@ from tfsgd.errors import RequestError
 from tfsgd.imports import quickly
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.dialect import shown_path
 from tfsgd.plan.reading import load_measuring, regrown
+from tfsgd.plan.requests import doubts, wanted
 from tfsgd.plan.trials import Trial, grid
-from tfsgd.plan.wanted import doubts, wanted
-from tfsgd.records.access import (
+from tfsgd.plan.yaml_io import shown_path
+from tfsgd.records.atomic import from_json, to_json, write_atomically
+from tfsgd.records.folder import LogFolder
+from tfsgd.records.lease import locked
+from tfsgd.records.preflight import (
     is_there,
     read_text,
     refuse_among_records,
     refuse_unusable_trials,
     refuse_unwritable,
 )
-from tfsgd.records.files import from_json, to_json, write_atomically
-from tfsgd.records.folder import LogFolder
-from tfsgd.records.lease import locked
-from tfsgd.records.ledger import Done, is_complete, refuse_changed_sources, refuse_other_data, trained
-from tfsgd.sweeping.progress import console, send_native_logs_to, warn
+from tfsgd.records.resume import Done, is_complete, refuse_changed_sources, refuse_other_data, trained
 from tfsgd.sweeping.run import Crew, prepared, run_trials
-from tfsgd.sweeping.tables import measurements_table, results_table, transfer_tables
+from tfsgd.terminal.progress import console, send_native_logs_to, warn
+from tfsgd.terminal.tables import measurements_table, results_table, transfer_tables
 
 CURVES = 8  # networks in one picture, at most
 
@@ -188,7 +188,7 @@ def _is_evidence(path: Path) -> bool:
 
 def _write(out: Path, results: list[_Result]) -> None:
     """The evidence, and beside it the picture."""
-    from tfsgd.sweeping.pictures import epsilon_picture
+    from tfsgd.trials.pictures import epsilon_picture
 
     found = [evidence for result in results for evidence in result.evidence]
     write_atomically(out, to_json(found[0] if len(found) == 1 else found))
@@ -277,8 +277,8 @@ def _measure_transfer(done: Done, experiment: Experiment, folder: LogFolder, cre
     refuse_other_data(splits.sha256, splits.source, folder)
     send_native_logs_to(Path(os.devnull))
     with quickly():
-        from tfsgd.sweeping.transfer import measure_transfer, one_of_each_cell, transfer_requests
         from tfsgd.training.devices import configure_tensorflow
+        from tfsgd.trials.transfer_pairs import measure_transfer, one_of_each_cell, transfer_requests
 
     configure_tensorflow()
     chosen = one_of_each_cell(done)
@@ -319,8 +319,8 @@ def _measure_files(targets: list[Path], asked: _Asked) -> _Result:
         warn(doubt)
     send_native_logs_to(Path(os.devnull))
     with quickly():
-        from tfsgd.sweeping.measuring import evidence, measured, opened
         from tfsgd.training.devices import configure_tensorflow
+        from tfsgd.trials.standalone import evidence, measured, opened
 
     configure_tensorflow()
     networks = {str(target): opened(_network_in(target), plan, splits) for target in targets}

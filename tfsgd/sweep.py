@@ -11,13 +11,14 @@ from tfsgd import command
 from tfsgd.command import OK
 from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.dialect import counted
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import Trial, grid
-from tfsgd.records.access import refuse_unusable, refuse_unusable_trials, refuse_unwritable
+from tfsgd.plan.yaml_io import counted
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
-from tfsgd.records.ledger import (
+from tfsgd.records.manifest import renew_manifests
+from tfsgd.records.preflight import refuse_unusable, refuse_unusable_trials, refuse_unwritable
+from tfsgd.records.resume import (
     as_recorded,
     is_complete,
     name_regimes,
@@ -25,11 +26,10 @@ from tfsgd.records.ledger import (
     refuse_changed_sources,
     trained,
 )
-from tfsgd.records.manifest import renew_manifests
-from tfsgd.records.shown import is_shown
-from tfsgd.sweeping.progress import Display, console, warn
+from tfsgd.records.tensorboard_tags import is_shown
 from tfsgd.sweeping.run import Crew, bring_workers, prepared, run_trials
-from tfsgd.sweeping.tables import MANY, plan_lines, plan_table, results_table, what_is_left
+from tfsgd.terminal.progress import Display, console, warn
+from tfsgd.terminal.tables import MANY, plan_lines, plan_table, results_table, what_is_left
 
 
 def sweep(

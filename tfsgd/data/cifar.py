@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfsgd.data.dataset import Split
-from tfsgd.data.files import existing, read_bytes
+from tfsgd.data.raw_files import existing, read_bytes
 from tfsgd.errors import RequestError
 
 # SHA-1 of the published files, as MXNet's `gluon.data.vision.CIFAR10` knows them (Apache MXNet 1.9,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfsgd.data.dataset import Split
-from tfsgd.data.files import existing, read_bytes
+from tfsgd.data.raw_files import existing, read_bytes
 from tfsgd.errors import RequestError
 
 IDX_FILES = (

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tfsgd.data.cifar import CIFAR_TRAIN, is_published, read_cifar10
 from tfsgd.data.dataset import NOT_PUBLISHED, Dataset, Split, Splits, canonical
-from tfsgd.data.files import existing, is_folder
 from tfsgd.data.idx import IDX_FILES, read_idx_dataset
+from tfsgd.data.raw_files import existing, is_folder
 from tfsgd.data.tfds import read_tfds
 from tfsgd.errors import RequestError
 
@@ -67,7 +67,7 @@ def load_splits(dataset: str, data_dirs: tuple[Path | None, ...] = ()) -> Splits
     if dataset not in DATASETS:
         raise RequestError(
             f"{dataset}: expected one of {', '.join(DATASETS)}; images of one's own are split in the same way by "
-            "own_data(name, arrays, source) of tfsgd.data.own"
+            "own_data(name, arrays, source) of tfsgd.data.user_data"
         )
     folder = _raw_folder(dataset, data_dirs)
     if folder is None:

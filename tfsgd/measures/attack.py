@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,7 @@ from pydantic import Field
 
 from tfsgd.fields import Count, Epsilon
 from tfsgd.measures.spec import Kind, Spec
-
-if TYPE_CHECKING:
-    from tfsgd.measures.victim import Images, Labels, Mask, Victim
+from tfsgd.measures.victim import Images, Labels, Mask, Victim
 
 Steps = Annotated[int, Field(strict=True, ge=1, le=100_000)]  # of an attack on one image
 Restarts = Annotated[int, Field(strict=True, ge=1, le=1_000)]
@@ -44,7 +42,7 @@ class Ascent:
         step_size: L-infinity length of each step, likewise.
         steps: how many.
         early_stop: an image goes no further once it is misclassified, at the start or after any step.
-        loss: of `tfsgd.measures.loss.LOSSES`.
+        loss: of `tfsgd.networks.losses.LOSSES`.
         temperature: by which the logits are divided before the loss.
     """
 
@@ -117,7 +115,7 @@ class GradientAttack(AttackSpec):
     """An attack that goes up the gradient of a loss.
 
     Attributes:
-        loss: what its steps increase, see `tfsgd.measures.loss`: the cross-entropy, by a gradient that is exact
+        loss: what its steps increase, see `tfsgd.networks.losses`: the cross-entropy, by a gradient that is exact
             however sure the network is; the same by the gradient that TensorFlow's softmax has in float32, and
             CleverHans, Foolbox and ART with it; the margin of the largest other logit, or its ratio to the spread of
             the logits.

@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from tfsgd.measures.operator import Curvature, Matvec, Vector
+from tfsgd.measures.curvature_spec import Curvature, Matvec, Vector
 
 ROUNDING = 1e-12  # what is left of a vector, relatively, where there should be nothing
 
@@ -24,7 +24,7 @@ def top_eigenvalue(
     (H + shift I)v span.
 
     Args:
-        matvec: v -> Hv, vectors of shape `(dimension,)`; where it has `by_chunk`, see `tfsgd.measures.hessian.Product`,
+        matvec: v -> Hv, vectors of shape `(dimension,)`; where it has `by_chunk`, see `tfsgd.networks.hessian.Product`,
             the quotient has a standard error.
         dimension: size of H.
         max_iterations: products at most.
@@ -99,7 +99,7 @@ def power_iteration(
 
 @runtime_checkable
 class OfChunks(Protocol):
-    """A product of a mean over chunks of images, see `tfsgd.measures.hessian.Product`.
+    """A product of a mean over chunks of images, see `tfsgd.networks.hessian.Product`.
 
     Attributes:
         counts: images of each chunk, `(chunks,)`.

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from tfsgd.measures.curvature_spec import Matvec, Vector
 from tfsgd.measures.eigen import ROUNDING
-from tfsgd.measures.operator import Matvec, Vector
 
 Rows = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field
 
 from tfsgd.measures.attack import AttackSpec
-from tfsgd.measures.operator import CurvatureSpec
+from tfsgd.measures.curvature_spec import CurvatureSpec
 from tfsgd.measures.spec import Measurement, Request, Spec
 
 

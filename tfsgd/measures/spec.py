@@ -15,8 +15,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
-from tfsgd.code import code_sha256
 from tfsgd.fields import Block, Count, Finite, Flag, Seconds, Seed, Text, expectation
+from tfsgd.source_hash import code_sha256
 
 Kind = Literal["accuracy", "confidence", "attack", "gradient", "curvature"]
 Split = Literal["train", "validation", "test"]
@@ -178,7 +178,7 @@ class Request:
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
     def _made_by(self, revision: int) -> dict[str, str | int]:
-        """Which code: the revision, if it is not the first; of a class of one's own see `tfsgd.code.code_sha256`."""
+        """Which code: the revision, if it is not the first; of a class of one's own see `tfsgd.source_hash.code_sha256`."""
         code = code_sha256(type(self.spec)) if ":" in self.name else ""
         return ({"revision": revision} if revision > 1 else {}) | ({"code_sha256": code} if code else {})
 

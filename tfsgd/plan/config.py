@@ -17,14 +17,14 @@ from tfsgd.errors import RequestError
 from tfsgd.fields import MOST_EPOCHS, Block, Count, Epochs, Flag, Label, Momentum, Name, Positive, Rate, Seed
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
-from tfsgd.measures.operator import CurvatureSpec
-from tfsgd.models import MODELS, Architecture
+from tfsgd.measures.curvature_spec import CurvatureSpec
+from tfsgd.models.paper import MODELS, Architecture
+from tfsgd.plan.import_string import is_own_name, nearest
 from tfsgd.plan.labels import label_problem
 from tfsgd.plan.length import Length, steps_per_epoch
-from tfsgd.plan.own import OwnModel, is_own_dataset, load_own_splits, with_own
 from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
-from tfsgd.plan.resolve import is_own_name, nearest
 from tfsgd.plan.specs import ATTACKS, MEASURES, attack, curvature_measure
+from tfsgd.plan.user_model import OwnModel, is_own_dataset, load_own_splits, with_own
 
 LARGEST_GRID = 100_000  # trials
 SLOWEST, FASTEST = 1e-30, 1e30  # learning rates: single precision has them

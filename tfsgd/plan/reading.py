@@ -11,11 +11,11 @@ from pydantic import BaseModel, ValidationError
 from tfsgd.errors import RequestError
 from tfsgd.fields import expectation
 from tfsgd.plan.config import Experiment, Measuring
-from tfsgd.plan.dialect import DialectError, cut, parse_yaml, read_yaml, shown
-from tfsgd.plan.full import full_blocks, usual_epsilons, with_full
-from tfsgd.plan.own import NOT_NAMED, SET_BY_THE_TOOL, own_names
-from tfsgd.plan.resolve import known_keys, nearest
+from tfsgd.plan.import_string import known_keys, nearest
+from tfsgd.plan.presets import full_blocks, usual_epsilons, with_full
 from tfsgd.plan.shipped import find_config
+from tfsgd.plan.user_model import NOT_NAMED, SET_BY_THE_TOOL, own_names
+from tfsgd.plan.yaml_io import DialectError, cut, parse_yaml, read_yaml, shown
 
 M = TypeVar("M", bound=Measuring)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import tfsgd
 from tfsgd.errors import RequestError
-from tfsgd.plan.dialect import cut
-from tfsgd.plan.resolve import nearest
+from tfsgd.plan.import_string import nearest
+from tfsgd.plan.yaml_io import cut
 
 FOLDER = Path(tfsgd.__file__).parent / "configs"
 

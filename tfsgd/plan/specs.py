@@ -14,10 +14,10 @@ from tfsgd.errors import RequestError
 from tfsgd.fields import expectation
 from tfsgd.measures import attacks, curvature
 from tfsgd.measures.attack import AttackSpec
-from tfsgd.measures.operator import CurvatureSpec
+from tfsgd.measures.curvature_spec import CurvatureSpec
 from tfsgd.measures.recorded import RecordedAttack, RecordedMeasure
 from tfsgd.measures.spec import Spec
-from tfsgd.plan.resolve import is_own_name, known_keys, nearest, resolve
+from tfsgd.plan.import_string import is_own_name, known_keys, nearest, resolve
 
 S = TypeVar("S", bound=Spec)
 

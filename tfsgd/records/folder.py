@@ -9,17 +9,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tfsgd.code import running
 from tfsgd.errors import RequestError
 from tfsgd.fields import expectation
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.dialect import cut, read_yaml, shown, to_yaml
 from tfsgd.plan.trials import Trial
-from tfsgd.records.access import LARGEST_TEXT, folders_in, is_there, read_text, refuse_irregular
-from tfsgd.records.files import from_json, to_json, write_atomically
+from tfsgd.plan.yaml_io import cut, read_yaml, shown, to_yaml
+from tfsgd.records.atomic import from_json, to_json, write_atomically
 from tfsgd.records.lease import Lease
+from tfsgd.records.preflight import LARGEST_TEXT, folders_in, is_there, read_text, refuse_irregular
 from tfsgd.records.record import Record
 from tfsgd.records.upgrade import upgraded
+from tfsgd.source_hash import running
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class LogFolder:
 
     @property
     def images_path(self) -> Path:
-        """The images of a sweep that is running, for its workers; see `tfsgd.data.shared`."""
+        """The images of a sweep that is running, for its workers; see `tfsgd.data.shared_memory`."""
         return self.tuner_path / "images"
 
     @property

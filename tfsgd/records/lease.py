@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tfsgd.errors import RequestError
 from tfsgd.plan.trials import Trial
-from tfsgd.records.files import text_of, write_atomically
+from tfsgd.records.atomic import text_of, write_atomically
 
 
 @contextlib.contextmanager

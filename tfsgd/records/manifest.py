@@ -9,12 +9,12 @@ from typing import Any
 
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.wanted import wanted
-from tfsgd.records.access import is_there
-from tfsgd.records.files import to_json, write_atomically
+from tfsgd.plan.requests import wanted
+from tfsgd.records.atomic import to_json, write_atomically
 from tfsgd.records.folder import LogFolder
-from tfsgd.records.ledger import Done
+from tfsgd.records.preflight import is_there
 from tfsgd.records.record import Record
+from tfsgd.records.resume import Done
 
 
 def write_manifest(record: Record, experiment: Experiment, folder: Path) -> None:

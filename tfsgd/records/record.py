@@ -16,8 +16,8 @@ from tfsgd.fields import Count, Epochs, Flag, Name, Seconds, Seed, Text
 from tfsgd.measures.spec import Measurement, Number, Part, Provenance, Request, Sha256
 from tfsgd.plan.length import Length, steps_per_epoch
 from tfsgd.plan.regimes import SGDSettings
+from tfsgd.plan.requests import HESSIAN, TOP_EIGENVALUE
 from tfsgd.plan.trials import Training, Trial
-from tfsgd.plan.wanted import HESSIAN, TOP_EIGENVALUE
 
 EIGENVALUE_COLUMNS = {  # λ1 over the epochs, in `history`, by the network's mode in which it was taken
     "inference": "top_hessian_eigenvalue",

@@ -8,17 +8,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tfsgd.data.load import DATASETS
+from tfsgd.measures.always import InputGradient, ZeroGradients
 from tfsgd.measures.attack import SOFTMAX
 from tfsgd.measures.attacks.fgsm import FGSM
 from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
-from tfsgd.measures.natural import InputGradient, ZeroGradients
 from tfsgd.measures.spec import Request, Spec, Split
+from tfsgd.models.structure import PAPER_STRUCTURES
 from tfsgd.plan.regimes import SGDSettings
+from tfsgd.plan.requests import HESSIAN, SPLITS, TOP_EIGENVALUE, natural
 from tfsgd.plan.specs import curvature_measure
 from tfsgd.plan.trials import Training
-from tfsgd.plan.wanted import HESSIAN, SPLITS, TOP_EIGENVALUE, natural
-from tfsgd.structure import PAPER_STRUCTURES
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from tfsgd.plan.dialect import counted
+from tfsgd.plan.yaml_io import counted
 from tfsgd.reporting.paper import MIN_CELLS, MIN_SEEDS
 
 SETTINGS = ["regime", "batch_size", "momentum", "learning_rate"]  # of a cell

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
+from tfsgd.measures.always import MISDIRECTED
 from tfsgd.measures.attack import SOFTMAX
-from tfsgd.measures.natural import MISDIRECTED
 from tfsgd.measures.spec import Measurement
 from tfsgd.records.record import Record
 

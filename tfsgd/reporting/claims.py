@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tfsgd.data.load import DATASETS
-from tfsgd.models import MODELS
+from tfsgd.models.paper import MODELS
 from tfsgd.reporting.batch_evidence import batch_constant, batch_trend, lower_at_large_batches
 from tfsgd.reporting.cells import EIGENVALUE, NATURAL, Metric, adversarial
 from tfsgd.reporting.eigen_evidence import both_rise, explains

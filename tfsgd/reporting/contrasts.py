@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tfsgd.plan.dialect import counted
+from tfsgd.plan.yaml_io import counted
 from tfsgd.reporting.cells import Cell, Cells, Metric
 from tfsgd.reporting.evidence import Described, Evidence, Impossible, Tested
 from tfsgd.reporting.paper import ACCURACY_MARGIN, ALPHA, MIN_BATCH_SIZES, MIN_SEEDS, ZERO

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tfsgd.plan.wanted import HESSIAN
+from tfsgd.plan.requests import HESSIAN
 from tfsgd.reporting.cell_means import SETTINGS, with_enough_seeds
 from tfsgd.reporting.cells import Cells, Metric, attacked
 from tfsgd.reporting.contrasts import on_floor

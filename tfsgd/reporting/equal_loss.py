@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from matplotlib.figure import Figure
 
-from tfsgd.plan.dialect import counted
+from tfsgd.plan.yaml_io import counted
 from tfsgd.reporting.curves import (
     LAMBDA,
     NATURAL,

@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from tfsgd.errors import RequestError
-from tfsgd.records.access import is_there, read_text, refuse_among_records, refuse_unwritable
-from tfsgd.records.files import from_json, to_json, write_atomically
+from tfsgd.records.atomic import from_json, to_json, write_atomically
+from tfsgd.records.preflight import is_there, read_text, refuse_among_records, refuse_unwritable
 from tfsgd.reporting.columns import dictionary
 from tfsgd.reporting.drawing import Drawing, inline
 from tfsgd.reporting.latex import claims_table, figure_table

@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from tfsgd.errors import RequestError
-from tfsgd.records.files import to_json, write_atomically
+from tfsgd.records.atomic import to_json, write_atomically
 from tfsgd.reporting import paper
 from tfsgd.reporting.beyond_claims import BEYOND
 from tfsgd.reporting.claims import GROUPS

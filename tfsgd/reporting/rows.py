@@ -15,8 +15,8 @@ import pandas as pd
 
 from tfsgd.measures.spec import Measurement, Split
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.requests import HESSIAN, SPLITS, TOP_EIGENVALUE, wanted
 from tfsgd.plan.specs import defaults
-from tfsgd.plan.wanted import HESSIAN, SPLITS, TOP_EIGENVALUE, wanted
 from tfsgd.records.record import Record, labelled
 from tfsgd.records.upgrade import BY_SOFTMAX
 from tfsgd.reporting.checks import failed
@@ -29,7 +29,7 @@ NUMBERS = (
     *("eigenvalue", "residual", "eigenvalue_standard_error", "descent_eigenvalue"),
 )
 CERTAINTY = ("confidence", "margin", "calibration_error")
-DIRECTION = ("saturated", "misdirected")  # see tfsgd.measures.natural.ZeroGradients
+DIRECTION = ("saturated", "misdirected")  # see tfsgd.measures.always.ZeroGradients
 GRADIENTS = ("input_gradient", "input_gradient_radius", "zero_gradients", *DIRECTION)
 # Labels of curvature measures that are other columns', such as pgd_0.1 or pgd_1e-05_median.
 TAKEN = re.compile(rf".*_radius|.*_(\d+\.\d+|[\d.]+e-\d+)(_.*)?|{'|'.join([*MEANINGS, *GRADIENTS])}")

@@ -18,16 +18,16 @@ import pandas as pd
 from tfsgd.data.dataset import Dataset
 from tfsgd.data.load import DATASETS
 from tfsgd.errors import RequestError
-from tfsgd.models import MODELS
+from tfsgd.models.paper import MODELS
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.length import Length
+from tfsgd.plan.requests import wanted
 from tfsgd.plan.trials import grid, training_of
-from tfsgd.plan.wanted import wanted
-from tfsgd.records.access import folders_in, is_there, read_text
-from tfsgd.records.files import from_json
+from tfsgd.records.atomic import from_json
 from tfsgd.records.folder import LogFolder
-from tfsgd.records.ledger import labelled_now
+from tfsgd.records.preflight import folders_in, is_there, read_text
 from tfsgd.records.record import Record
+from tfsgd.records.resume import labelled_now
 from tfsgd.reporting.rows import Row, alike, attack_column, attacks_of, by_softmax, snapshots_of, table_of
 
 

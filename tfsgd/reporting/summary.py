@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from tfsgd.plan.dialect import counted
+from tfsgd.plan.yaml_io import counted
 from tfsgd.reporting.claims import GROUPS, Claim
 from tfsgd.reporting.paper import MIN_SEEDS
 from tfsgd.reporting.studies import Study

@@ -6,7 +6,7 @@ from typing import Any
 
 from tfsgd.data.dataset import SEEN
 from tfsgd.measures.spec import Measurement
-from tfsgd.plan.dialect import counted
+from tfsgd.plan.yaml_io import counted
 from tfsgd.reporting.evidence import Evidence, Impossible, Tested, effect_in_words, p_in_words
 from tfsgd.reporting.paper import (
     ENOUGH,

@@ -25,7 +25,7 @@ from distributed.utils import get_mp_context
 
 from tfsgd.errors import RequestError
 from tfsgd.sweeping.address import Address
-from tfsgd.sweeping.ahead import import_ahead
+from tfsgd.sweeping.forkserver import import_ahead
 from tfsgd.sweeping.worker import ABOUT
 
 SETTINGS = {

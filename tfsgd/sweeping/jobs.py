@@ -1,6 +1,6 @@
 """Workers that a batch system starts: SLURM, PBS, LSF or SGE, by dask-jobqueue and its own configuration file.
 
-A job's command is `tfsgd.sweeping.hired` instead of Dask's, so that its workers have what those of any other
+A job's command is `tfsgd.sweeping.job_entrypoint` instead of Dask's, so that its workers have what those of any other
 machine have. A job that has reached its walltime is followed by another one.
 """
 
@@ -19,8 +19,8 @@ from distributed.utils import get_ip, get_ip_interface
 
 from tfsgd.errors import RequestError
 from tfsgd.sweeping.address import Address
-from tfsgd.sweeping.progress import warn
-from tfsgd.sweeping.roster import Roster
+from tfsgd.sweeping.worker_registry import Roster
+from tfsgd.terminal.progress import warn
 
 JobMaker = Callable[[str, str], Any]
 QUEUES = {"slurm": "SLURMJob", "pbs": "PBSJob", "lsf": "LSFJob", "sge": "SGEJob"}
@@ -59,7 +59,7 @@ def job_maker(queue: str, logs: Path) -> JobMaker:
     def make(scheduler: str, name: str) -> Any:
         return cls(
             scheduler, name=name, job_name=name, log_directory=str(logs / "tuner"), death_timeout=60,
-            worker_command="tfsgd.sweeping.hired", worker_extra_args=["--logs", str(logs), "--nworkers", workers],
+            worker_command="tfsgd.sweeping.job_entrypoint", worker_extra_args=["--logs", str(logs), "--nworkers", workers],
         )  # fmt: skip
 
     try:

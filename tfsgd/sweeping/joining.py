@@ -14,8 +14,8 @@ from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.sweeping.address import Address
 from tfsgd.sweeping.cluster import LoopThread, Nannies, address_towards, closed, read_certificate, security_of
-from tfsgd.sweeping.ended import Observer
 from tfsgd.sweeping.worker import TOPIC
+from tfsgd.trials.outcome import Observer
 
 CONNECT_SECONDS = 10
 LOOK_SECONDS = 0.2
@@ -28,7 +28,7 @@ class Visit:
         address: where that listens.
         trials: of the sweep.
         folder: where it writes, as this machine sees it.
-        workers: what each must know; see `tfsgd.sweeping.shares`.
+        workers: what each must know; see `tfsgd.sweeping.allocation`.
         observe: told how the trials go on that are run here.
 
     Attributes:

@@ -12,22 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfsgd.data.dataset import Splits
-from tfsgd.data.shared import write_shared
+from tfsgd.data.shared_memory import write_shared
 from tfsgd.errors import RequestError
 from tfsgd.imports import quickly
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.fit import refuse_unfit
+from tfsgd.plan.feasibility import refuse_unfit
+from tfsgd.plan.requests import doubts
 from tfsgd.plan.trials import Trial, grid
-from tfsgd.plan.wanted import doubts
 from tfsgd.records.folder import LogFolder
-from tfsgd.records.ledger import refuse_other_data, refuse_other_structure
+from tfsgd.records.resume import refuse_other_data, refuse_other_structure
 from tfsgd.sweeping.address import Address
-from tfsgd.sweeping.ahead import import_ahead
-from tfsgd.sweeping.progress import Display, console, send_native_logs_to, warn
-from tfsgd.sweeping.shares import default_size, described, shares, unseen_gpu, visible_gpus
+from tfsgd.sweeping.allocation import default_size, described, shares, unseen_gpu, visible_gpus
+from tfsgd.sweeping.forkserver import import_ahead
+from tfsgd.terminal.progress import Display, console, send_native_logs_to, warn
 
 if TYPE_CHECKING:
-    from tfsgd.sweeping.engine import Engine
+    from tfsgd.sweeping.worker_pool import Engine
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["Engine | N
         from tfsgd.sweeping.cluster import log_to
     except ValueError as error:  # Dask reads its files when it is imported, before it can be told not to
         raise RequestError(" ".join(str(error).split())) from None
-    from tfsgd.sweeping.engine import Engine
+    from tfsgd.sweeping.worker_pool import Engine
 
     log_to(folder.tuner_path / "dask.log")
     listen = Address.parse(crew.listen, "--listen") if crew.listen else None
@@ -197,10 +197,10 @@ def run_trials(plan: Plan) -> dict[str, str]:
     if engine:
         _share(plan.splits, folder)
     with quickly():
-        from tfsgd.sweeping.tensorboard import write_hparams_config
-        from tfsgd.sweeping.trial import Job, structure_of
         from tfsgd.sweeping.tuner import search
         from tfsgd.training.devices import check_replicas, configure_tensorflow, mirrored_strategy
+        from tfsgd.trials.tensorboard import write_hparams_config
+        from tfsgd.trials.trial import Job, structure_of
 
     configure_tensorflow()
     if experiment.has_code:
@@ -210,7 +210,7 @@ def run_trials(plan: Plan) -> dict[str, str]:
     write_hparams_config(experiment, grid(experiment), folder.path)
     with Display(plan.waiting, experiment, folder, console()) as display:
         if engine:
-            from tfsgd.sweeping.hands import search_by_hands
+            from tfsgd.sweeping.search_on_workers import search_by_hands
 
             engine.observe = display
             return search_by_hands(plan.waiting, engine, folder)
@@ -227,7 +227,7 @@ def _refuse_unfit(experiment: Experiment, workers: int) -> None:
     }
     if not experiment.curvature and experiment.hessian.mode == "inference":
         return
-    from tfsgd.measures.products import check_mode
+    from tfsgd.networks.operators import check_mode
 
     network = experiment.build()
     refuse_unfit(experiment, sum(math.prod(v.shape) for v in network.trainable_variables), workers)

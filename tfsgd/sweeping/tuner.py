@@ -11,10 +11,10 @@ from typing import Any
 import keras_tuner
 
 from tfsgd.plan.trials import Trial
-from tfsgd.records.access import is_gone, refuse_gone
-from tfsgd.sweeping.attempt import attempt
-from tfsgd.sweeping.ended import Ended
-from tfsgd.sweeping.trial import Job
+from tfsgd.records.preflight import is_gone, refuse_gone
+from tfsgd.trials.attempt import attempt
+from tfsgd.trials.outcome import Ended
+from tfsgd.trials.trial import Job
 
 OBJECTIVE = keras_tuner.Objective("validation_accuracy", "max")
 AXES = ("regime", "batch_size", "momentum", "seed")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tfsgd import interrupts
-from tfsgd.data.shared import read_shared
+from tfsgd.data.shared_memory import read_shared
 from tfsgd.imports import quickly
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial
@@ -35,8 +35,8 @@ def dask_setup(worker: Any) -> None:
     interrupts.ignore()  # the sweep ends its workers
 
     with quickly():
-        from tfsgd.sweeping import attempt  # noqa: F401  # TensorFlow
         from tfsgd.training.devices import configure_tensorflow
+        from tfsgd.trials import attempt  # noqa: F401  # TensorFlow
 
     configure_tensorflow(about["threads"] or None)
     folder.refuse_other_code(folder.read_plan())
@@ -60,8 +60,8 @@ def work(trial: Trial) -> Any:
     Returns:
         An `Ended`; `None`: another worker has the trial now.
     """
-    from tfsgd.sweeping.attempt import attempt
-    from tfsgd.sweeping.trial import Job
+    from tfsgd.trials.attempt import attempt
+    from tfsgd.trials.trial import Job
 
     folder, experiment, splits = _shared()
     name = json.loads(os.environ[ABOUT])["name"]

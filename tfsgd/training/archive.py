@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfsgd.records.files import replacing
+from tfsgd.records.atomic import replacing
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -12,11 +12,11 @@ from typing import Any
 import keras
 
 from tfsgd.data.dataset import Split, to_unit
-from tfsgd.measures.accuracy import Evaluator
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
-from tfsgd.measures.hessian import Product
-from tfsgd.measures.operator import Curvature
-from tfsgd.measures.products import curvature_of, product_of
+from tfsgd.measures.curvature_spec import Curvature
+from tfsgd.networks.accuracy import Evaluator
+from tfsgd.networks.hessian import Product
+from tfsgd.networks.operators import curvature_of, product_of
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.records.record import EIGENVALUE_COLUMNS
 

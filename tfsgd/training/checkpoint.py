@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tfsgd.measures.operator import Curvature
+from tfsgd.measures.curvature_spec import Curvature
 from tfsgd.records.record import EIGENVALUE_COLUMNS, Stretch
 from tfsgd.training.archive import Arrays, DamagedError, read_arrays, write_arrays
 from tfsgd.training.callbacks import EpochLog, TopHessianEigenvalue

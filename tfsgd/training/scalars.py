@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfsgd.records.record import EIGENVALUE_COLUMNS
-from tfsgd.records.shown import EIGENVALUE
+from tfsgd.records.tensorboard_tags import EIGENVALUE
 from tfsgd.training.callbacks import EpochLog
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 
 from tfsgd.data.dataset import Split
-from tfsgd.measures.accuracy import Evaluator
+from tfsgd.networks.accuracy import Evaluator
 from tfsgd.plan.config import Experiment
-from tfsgd.records.files import replacing
+from tfsgd.records.atomic import replacing
 from tfsgd.records.record import Snapshot
 from tfsgd.training.callbacks import EpochLog
 from tfsgd.training.model import plain_copy

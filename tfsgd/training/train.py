@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from tfsgd.data.dataset import Splits
-from tfsgd.measures.operator import Curvature
+from tfsgd.measures.curvature_spec import Curvature
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.length import Length
 from tfsgd.plan.regimes import SGDSettings

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tfsgd.measures.attack import GradientAttack, Outcome, Restarts, Steps, blocks
 from tfsgd.measures.attacks.pgd import random_start
-
-if TYPE_CHECKING:
-    from tfsgd.measures.victim import Images, Labels, Mask, Victim
+from tfsgd.measures.victim import Images, Labels, Mask, Victim
 
 MOMENTUM = 0.75  # alpha: what of a step is new
 RISES = 0.75  # rho: fewer steps than this share that raised the loss, and the step is halved

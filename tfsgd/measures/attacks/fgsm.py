@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tfsgd.measures.attack import GradientAttack, Outcome
-
-if TYPE_CHECKING:
-    from tfsgd.measures.victim import Images, Labels, Victim
+from tfsgd.measures.victim import Images, Labels, Victim
 
 
 class FGSM(GradientAttack):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,7 @@ from pydantic import model_validator
 from typing_extensions import Self
 
 from tfsgd.measures.attack import AttackSpec, Outcome, Steps, blocks
-
-if TYPE_CHECKING:
-    from tfsgd.measures.victim import Images, Labels, Mask, Victim
+from tfsgd.measures.victim import Images, Labels, Mask, Victim
 
 # Pintor et al. 2021, section 3: the L2 length of a step and the relative change of an image's radius, first and last.
 STEP_SIZE = (1.0, 0.01)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from tfsgd.measures.attack import AttackSpec, Outcome
 from tfsgd.measures.attacks.pgd import random_start
-
-if TYPE_CHECKING:
-    from tfsgd.measures.victim import Images, Labels, Victim
+from tfsgd.measures.victim import Images, Labels, Victim
 
 
 class Noise(AttackSpec):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import model_validator
@@ -10,9 +10,7 @@ from typing_extensions import Self
 
 from tfsgd.fields import Flag, Fraction, Temperature
 from tfsgd.measures.attack import Ascent, GradientAttack, Outcome, Restarts, Steps
-
-if TYPE_CHECKING:
-    from tfsgd.measures.victim import Images, Labels, Victim
+from tfsgd.measures.victim import Images, Labels, Victim
 
 
 class PGD(GradientAttack):

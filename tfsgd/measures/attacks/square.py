@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,7 @@ from pydantic import Field
 
 from tfsgd.fields import Fraction
 from tfsgd.measures.attack import AttackSpec, Outcome, blocks
-
-if TYPE_CHECKING:
-    from tfsgd.measures.victim import Images, Labels, Mask, Victim
+from tfsgd.measures.victim import Images, Labels, Mask, Victim
 
 HALVINGS = (10, 50, 200, 500, 1_000, 2_000, 4_000, 6_000, 8_000)  # of p, in 10,000 queries (section 5)
 WHOLE = 10_000

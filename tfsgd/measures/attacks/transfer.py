@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -10,9 +10,7 @@ from pydantic import Field
 from tfsgd.fields import Flag, Fraction
 from tfsgd.measures.attack import GradientAttack, Outcome, Steps
 from tfsgd.measures.attacks.pgd import PGD
-
-if TYPE_CHECKING:
-    from tfsgd.measures.victim import Images, Labels, Victim
+from tfsgd.measures.victim import Images, Labels, Victim
 
 
 class Transfer(GradientAttack):

@@ -9,8 +9,8 @@ from typing_extensions import Self
 
 from tfsgd.errors import RequestError
 from tfsgd.fields import Products, Tolerance
+from tfsgd.measures.curvature_spec import Curvature, CurvatureSpec, Matvec
 from tfsgd.measures.lanczos import Lanczos, Rows
-from tfsgd.measures.operator import Curvature, CurvatureSpec, Matvec
 
 ROOM = 60  # vectors in memory beside the k that are looked for
 

@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from tfsgd.fields import Products, Tolerance
+from tfsgd.measures.curvature_spec import Curvature, CurvatureSpec, Matvec, Operator
 from tfsgd.measures.eigen import top_eigenvalue
-from tfsgd.measures.operator import Curvature, CurvatureSpec, Matvec, Operator
 
 
 class GaussNewton(CurvatureSpec):

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from tfsgd.errors import RequestError
 from tfsgd.fields import Count
-from tfsgd.measures.operator import Batches, Curvature, CurvatureSpec, Matvec, Operator
+from tfsgd.measures.curvature_spec import Batches, Curvature, CurvatureSpec, Matvec, Operator
 
 
 class GradientNoise(CurvatureSpec):

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tfsgd.fields import Count, Tolerance
+from tfsgd.measures.curvature_spec import Curvature, CurvatureSpec, Inputs, Matvec, Operator
 from tfsgd.measures.eigen import ROUNDING
-from tfsgd.measures.operator import Curvature, CurvatureSpec, Inputs, Matvec, Operator
 
 Rows = NDArray[np.float64]
 BLOCK = 100  # images at once: memory, not mathematics

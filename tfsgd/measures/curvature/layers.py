@@ -7,8 +7,8 @@ from pydantic import Field
 
 from tfsgd.fields import Products, Tolerance
 from tfsgd.measures.curvature.trace import Trace
+from tfsgd.measures.curvature_spec import Curvature, CurvatureSpec, Matvec, Vector
 from tfsgd.measures.eigen import top_eigenvalue
-from tfsgd.measures.operator import Curvature, CurvatureSpec, Matvec, Vector
 
 
 class Layers(CurvatureSpec):

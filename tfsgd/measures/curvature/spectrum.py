@@ -5,8 +5,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from tfsgd.measures.curvature_spec import Curvature, CurvatureSpec, Matvec
 from tfsgd.measures.lanczos import Lanczos
-from tfsgd.measures.operator import Curvature, CurvatureSpec, Matvec
 
 DIGITS = 8  # significant ones of nodes and weights: more than the products hold
 

@@ -3,8 +3,8 @@
 from typing import Literal
 
 from tfsgd.fields import EpochsOrNever, Products, Tolerance
+from tfsgd.measures.curvature_spec import Curvature, CurvatureSpec, Matvec
 from tfsgd.measures.eigen import power_iteration, top_eigenvalue
-from tfsgd.measures.operator import Curvature, CurvatureSpec, Matvec
 
 
 class TopEigenvalue(CurvatureSpec):

@@ -5,7 +5,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from tfsgd.measures.operator import Curvature, CurvatureSpec, Matvec, Vector
+from tfsgd.measures.curvature_spec import Curvature, CurvatureSpec, Matvec, Vector
 
 
 class Trace(CurvatureSpec):

@@ -1,0 +1,93 @@
+"""Which product a curvature measure sees."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tfsgd.errors import RequestError
+from tfsgd.measures.curvature_spec import Curvature, CurvatureSpec, Operator
+from tfsgd.measures.victim import Labels
+from tfsgd.networks.batch_hessian import BatchProduct
+from tfsgd.networks.frozen import left_out
+from tfsgd.networks.gauss_newton_product import GaussNewtonProduct
+from tfsgd.networks.hessian import HessianVectorProduct
+from tfsgd.networks.input_hessian import InputProduct
+from tfsgd.networks.training_mode import TrainingMode
+
+_PRODUCTS: dict[Operator, Callable[..., Any]] = {
+    "hessian": HessianVectorProduct,
+    "gauss_newton": GaussNewtonProduct,
+    "batches": BatchProduct,
+    "inputs": InputProduct,
+}
+
+
+def product_of(
+    spec: CurvatureSpec, network: Any, images: NDArray[Any], labels: Labels, batch_size: int | None = None
+) -> Any:
+    """v -> Hv on these images, or another operator's product.
+
+    In training mode the loss is the mean over batches of the trial's size, in the order of the images, each with
+    its own moments; images that fill no batch are left out, unless there is none that is full.
+
+    Args:
+        spec: says which, and in which mode.
+        network: images to logits.
+        images: `(N, height, width, channels)` in [0, 1].
+        labels: `(N,)` integers.
+        batch_size: with which the network was trained; `None` where that is not known.
+
+    Raises:
+        RequestError: in training mode: the batch size is not known, or the network's statistics cannot be reached.
+    """
+    settings: dict[str, Any] = {"batch_size": batch_size} if spec.operator == "batches" else {}
+    if spec.mode == "training":
+        size = _batch_size(spec, batch_size)
+        full = len(labels) // size * size
+        if spec.operator != "batches" and full:
+            images, labels = images[:full], labels[:full]
+        network, settings["chunk_size"] = TrainingMode(network), size
+    return _PRODUCTS[spec.operator](network, images, labels, **settings)
+
+
+def curvature_of(spec: CurvatureSpec, product: Any, seed: int = 0) -> Curvature:
+    """Runs a measure on a product as `product_of` makes it, once that has been held to first derivatives.
+
+    Returns:
+        What the measure found; its `more` holds what is off in the product, see `tfsgd.networks.guard.guarded`, and
+        where weights are frozen or quantized, that the Hessian is that of so many `parameters`, `of` so many.
+
+    Raises:
+        RequestError: the product is wrong, or what the measure raises.
+    """
+    evidence = dict(product.evidence)
+    fixed = left_out(product.network) if spec.operator != "inputs" else 0
+    if fixed:
+        evidence |= {"parameters": product.dimension, "of": product.dimension + fixed}
+    found = spec.run(product, product.dimension, seed)
+    if not isinstance(found, Curvature):
+        raise TypeError(f"the measure returned {type(found).__name__}, expected a Curvature")
+    return replace(found, more={**evidence, **found.more})
+
+
+def check_mode(spec: CurvatureSpec, network: Any, batch_size: int | None) -> None:
+    """Refuses training mode where it cannot be had; arguments as of `product_of`.
+
+    Raises:
+        RequestError: as `product_of`.
+    """
+    if spec.mode == "training":
+        _batch_size(spec, batch_size)
+        TrainingMode(network)
+
+
+def _batch_size(spec: CurvatureSpec, of_training: int | None) -> int:
+    size: int | None = getattr(spec, "batch_size", None) or of_training
+    if size is None:
+        raise RequestError(
+            "mode: training: this network comes without a record, which would tell the batch size of its "
+            "training; expected mode: inference, or the folder of a trial"
+        )
+    return size

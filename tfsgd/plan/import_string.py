@@ -1,0 +1,158 @@
+"""`module:name` in a config -> the function or class of one's own that it stands for."""
+
+import contextlib
+import difflib
+import importlib
+import importlib.util
+import re
+import symtable
+import sys
+from collections.abc import Iterable, Iterator
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tfsgd import interrupts
+from tfsgd.errors import RequestError
+from tfsgd.source_hash import one_line
+
+FEW = 12  # keys that a line can list
+OWN_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def is_own_name(value: Any) -> bool:
+    """Whether a config's value has the form `module:name`."""
+    return isinstance(value, str) and OWN_NAME.fullmatch(value) is not None
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """A question to end a refusal with; empty where no allowed word is near."""
+    near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def known_keys(word: str, allowed: Iterable[str]) -> str:
+    """What to end the refusal of an unknown key with: the one that is near, or all where they are few."""
+    keys = list(allowed)
+    few = f"; expected one of {', '.join(keys)}" if 0 < len(keys) <= FEW else ""
+    return nearest(word, keys) or few
+
+
+def resolve(name: str, code_dir: Path | None, key: str) -> Any:
+    """The function or class that `module:name` stands for; its module is imported once.
+
+    Args:
+        name: `module:name`, such as `my_nets:small` or `package.nets:small`.
+        code_dir: the config's folder, first on the path while the module is imported; `None`: the
+            path alone.
+        key: of the config, for refusals.
+
+    Raises:
+        RequestError: there is no such module or name, the module raises while it is imported, or
+            the name is nothing that can be called.
+    """
+    locate(name, code_dir, key)
+    module_name, _, attribute = name.partition(":")
+    module = _imported(module_name, code_dir, f"{key}: {name}")
+    where = f"{key}: {name}: {file_of(module)}"
+    if not hasattr(module, attribute):
+        public = [other for other in vars(module) if callable(getattr(module, other)) and other[0] != "_"]
+        raise RequestError(f"{where} has no '{attribute}'{nearest(attribute, public)}")
+    found = getattr(module, attribute)
+    if not callable(found):
+        raise RequestError(
+            f"{where}: expected '{attribute}' to be a function or a class, found {type(found).__name__}"
+        )
+    return found
+
+
+def locate(name: str, code_dir: Path | None, key: str) -> None:
+    """Looks for the module of `module:name`, and for the name in its file, without importing it.
+
+    Raises:
+        RequestError: the name has another form, there is no such module, another one of the same name has been
+            imported, or its file gives nothing this name.
+    """
+    if not is_own_name(name):
+        raise RequestError(
+            f"{key}: expected module:name, such as my_nets:small for a function small in my_nets.py, "
+            f"received '{name}'"
+        )
+    module, _, attribute = name.partition(":")
+    top = module.partition(".")[0]
+    importlib.invalidate_caches()  # the file may be younger than Python's list of the folder
+    beside = PathFinder.find_spec(top, [str(code_dir)]) if code_dir else None
+    known = sys.modules.get(top)
+    if known is not None and beside and beside.origin and not _is_from(known, beside.origin):
+        raise RequestError(
+            f"{key}: {name}: {beside.origin}: a module '{top}' has been imported from {file_of(known)}; "
+            "give the file another name"
+        )
+    if known is None and beside is None and importlib.util.find_spec(top) is None:
+        files = [file.stem for file in code_dir.glob("*.py")] if code_dir else []
+        raise RequestError(
+            f"{key}: {name}: no module '{top}' in {code_dir or 'no folder'} or on Python's path"
+            f"{nearest(top, files)}"
+        )
+    if beside and beside.origin and module == top:
+        names = _names_in(Path(beside.origin))
+        if names is not None and attribute not in names:
+            raise RequestError(
+                f"{key}: {name}: {beside.origin} has no '{attribute}'{nearest(attribute, names)}"
+            )
+
+
+def _names_in(file: Path) -> set[str] | None:
+    """What a module's file gives a name to; `None`: only its import can tell."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        table = symtable.symtable(text, str(file), "exec")
+    except (OSError, SyntaxError, ValueError):  # the import says what is wrong
+        return None
+    if re.search(r"import \*|\bglobals\b|\bglobal\b|\bexec\b|__getattr__", text):
+        return None
+    return {
+        s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()
+    }
+
+
+@contextlib.contextmanager
+def own_code(code_dir: Path | None) -> Iterator[None]:
+    """While code of one's own runs: its folder is first on the path, what it prints goes to standard error.
+
+    Standard output belongs to the command, and in a worker to what it tells the sweep.
+    """
+    folder = [str(code_dir)] if code_dir else []
+    sys.path[:0] = folder
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        for entry in folder:
+            if entry in sys.path:
+                sys.path.remove(entry)
+
+
+def file_of(thing: Any) -> str:
+    """The file of a module, function or class, for refusals."""
+    module = thing if isinstance(thing, ModuleType) else sys.modules.get(getattr(thing, "__module__", ""))
+    return str(getattr(module, "__file__", None) or getattr(module, "__name__", "its module"))
+
+
+def _imported(module: str, code_dir: Path | None, what: str) -> ModuleType:
+    try:
+        with own_code(code_dir):
+            return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and (module == error.name or module.startswith(f"{error.name}.")):
+            raise RequestError(f"{what}: no module '{error.name}'") from None
+        raise RequestError(f"{what}: cannot be imported: {one_line(error)}") from None
+    except BaseException as error:  # whatever it raises, it is the user's to mend
+        interrupts.check()
+        raise RequestError(f"{what}: cannot be imported: {one_line(error)}") from None
+
+
+def _is_from(module: ModuleType, origin: str) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is not None and Path(file).resolve() == Path(origin).resolve()

@@ -1,0 +1,81 @@
+"""What a config asks to be measured on each network of its grid."""
+
+from collections.abc import Mapping
+
+from tfsgd.measures.always import Confidence, InputGradient, NaturalAccuracy, ZeroGradients
+from tfsgd.measures.attack import AttackSpec
+from tfsgd.measures.curvature_spec import CurvatureSpec
+from tfsgd.measures.spec import Request, Split
+from tfsgd.plan.config import Measuring
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+HESSIAN = "hessian"  # the label of λ1
+TOP_EIGENVALUE = "top_eigenvalue"
+
+
+def titled(label: str) -> str:
+    """A measurement's label as a person is shown it: λ1's is a config's key, and says little."""
+    return "λ1 (hessian)" if label == HESSIAN else label
+
+
+def wanted(experiment: Measuring, seed: int) -> list[Request]:
+    """Everything that is to be measured on one network, in the order in which it is measured.
+
+    Args:
+        experiment: what it asks for.
+        seed: of the trial; random starts derive from it.
+    """
+    sizes = {split: experiment.examples(split) for split in SPLITS}
+    return [
+        *natural(sizes),
+        Request("confidence", "confidence", Confidence(), "test", sizes["test"], free=True),
+        Request("input_gradient", "input_gradient", InputGradient(), "test", sizes["test"], free=True),
+        top_eigenvalue(experiment),
+        *attacks(experiment.attacks, sizes["test"], seed),
+        Request("zero_gradients", "zero_gradients", ZeroGradients(), "test", sizes["test"]),
+        *curvature(experiment.curvature),
+    ]
+
+
+def doubts(experiment: Measuring) -> list[str]:
+    """What makes the attacks weaker than they look, a line for each of them that is."""
+    found = ((label, spec.doubt()) for label, spec in experiment.attacks.items())
+    return [f"attacks.{label}: {doubt}" for label, doubt in found if doubt]
+
+
+def natural(sizes: Mapping[Split, int]) -> list[Request]:
+    """Natural accuracy on so many images of each split."""
+    return [
+        Request("natural", split, NaturalAccuracy(), split, sizes[split])
+        for split in SPLITS
+        if split in sizes
+    ]
+
+
+def top_eigenvalue(experiment: Measuring) -> Request:
+    """λ1, as the config's `hessian` block says."""
+    spec = experiment.hessian
+    return Request(TOP_EIGENVALUE, HESSIAN, spec, spec.split, spec.examples)
+
+
+def attacks(specs: Mapping[str, AttackSpec], test_examples: int, seed: int) -> list[Request]:
+    """Each attack at each epsilon."""
+    return [
+        Request(
+            spec.attack,
+            label,
+            spec,
+            "test",
+            spec.examples or test_examples,
+            seed,
+            epsilon,
+            more=spec.at(epsilon),
+        )
+        for label, spec in specs.items()
+        for epsilon in spec.epsilon
+    ]
+
+
+def curvature(specs: Mapping[str, CurvatureSpec]) -> list[Request]:
+    """The curvature measures beside λ1."""
+    return [Request(spec.measure, label, spec, spec.split, spec.examples) for label, spec in specs.items()]

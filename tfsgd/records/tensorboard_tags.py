@@ -1,0 +1,60 @@
+"""What TensorBoard is to show of a trial's measurements, and whether it does; without TensorFlow."""
+
+import hashlib
+import re
+from pathlib import Path
+
+from tfsgd.plan.config import Experiment
+from tfsgd.plan.requests import HESSIAN, wanted
+from tfsgd.records.atomic import to_json
+from tfsgd.records.record import Record
+
+EIGENVALUE = "hessian_eigenvalue"  # λ1, in the epochs in which it is taken and at the end
+TAKEN = re.compile(
+    rf"epoch_.*|.*_accuracy|.*_median_epsilon|{EIGENVALUE}|attacks|config"
+)  # other things' tags
+NAMED = re.compile(r"events\.out\.tfevents\..*\.([0-9a-f]{16})\.v2")
+
+
+def scalars(record: Record, experiment: Experiment) -> dict[str, float]:
+    """Tag -> number, of everything that was measured as the config asks."""
+    shown = dict[str, float]()
+    for found in record.asked(wanted(experiment, record.seed)):
+        value = found.values.get("value", found.accuracy)
+        if value is not None:
+            shown[tag(found.kind, found.label, found.split, found.epsilon)] = value
+        if found.values.get("median") is not None and found.kind == "attack":
+            shown[median_tag(found.label, found.epsilon)] = found.values["median"]
+    return shown
+
+
+def fingerprint(record: Record, experiment: Experiment) -> str:
+    """Of those numbers: it is part of the name of the file that TensorBoard reads."""
+    return hashlib.sha256(to_json(scalars(record, experiment)).encode()).hexdigest()[:16]
+
+
+def is_shown(record: Record, experiment: Experiment, folder: Path) -> bool:
+    """Whether TensorBoard shows what the config of the day asks for, and not what was asked for before.
+
+    Files that do not say what they show, or none at all, are taken as they are.
+    """
+    named = [
+        found[1] for path in folder.glob("events.out.tfevents.*") if (found := NAMED.fullmatch(path.name))
+    ]
+    return not named or fingerprint(record, experiment) in named
+
+
+def median_tag(label: str, epsilon: float | None) -> str:
+    """Of the smallest epsilons, at most this one."""
+    return f"{label}_{epsilon:g}_median_epsilon"
+
+
+def tag(kind: str, label: str, split: str, epsilon: float | None) -> str:
+    """TensorBoard's name of a measurement."""
+    if kind == "attack":
+        return f"{label}_{epsilon:g}_accuracy"
+    if kind == "accuracy":
+        return f"{split}_accuracy"
+    if label == HESSIAN:
+        return EIGENVALUE
+    return f"{kind}:{label}" if TAKEN.fullmatch(label) else label  # no label holds a colon

@@ -1,0 +1,40 @@
+"""A search with many hands: as many threads of keras-tuner's as there are workers, each waiting for one trial."""
+
+import contextlib
+import threading
+import time
+
+from tfsgd import interrupts
+from tfsgd.plan.trials import Trial
+from tfsgd.records.folder import LogFolder
+from tfsgd.sweeping.tuner import GridOracle, GridTuner
+from tfsgd.sweeping.worker_pool import Engine
+
+LOOK_SECONDS = 0.05  # between two looks at the hands
+
+
+def search_by_hands(trials: list[Trial], engine: Engine, logs: LogFolder) -> dict[str, str]:
+    """Has the given trials trained and measured by workers.
+
+    Returns:
+        The trials that failed, with an error of one line each.
+
+    Raises:
+        RequestError: no worker can start.
+    """
+    oracle, hands = GridOracle(trials), list[threading.Thread]()
+    while oracle.waiting or any(hand.is_alive() for hand in hands):
+        at_work = sum(hand.is_alive() for hand in hands)
+        for _ in range(min(engine.size - at_work, oracle.waiting)):
+            tuner = GridTuner(oracle, engine.run, str(logs.tuner_path), f"hand {len(hands)}")
+            hands.append(threading.Thread(target=_search, args=(tuner,), name=tuner.tuner_id, daemon=True))
+            hands[-1].start()
+        time.sleep(LOOK_SECONDS)  # and not in a join, which would not hear Ctrl-C
+        interrupts.check()
+        engine.check()
+    return engine.failures
+
+
+def _search(tuner: GridTuner) -> None:
+    with contextlib.suppress(SystemExit):  # the engine is over
+        tuner.search(verbose=0)

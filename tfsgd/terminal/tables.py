@@ -1,0 +1,217 @@
+"""The plan and the results as tables in a terminal."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement as Measured
+from rich.table import Table
+
+from tfsgd.measures.spec import Measurement, Request
+from tfsgd.plan.config import Experiment
+from tfsgd.plan.requests import attacks, curvature, natural, titled, top_eigenvalue, wanted
+from tfsgd.plan.trials import Trial
+from tfsgd.plan.yaml_io import counted
+from tfsgd.records.record import Record
+from tfsgd.terminal.progress import duration
+
+MANY = 1_000  # rows: a table's columns take a millisecond a row to fit
+
+
+def plan_lines(trials: list[Trial], experiment: Experiment) -> Iterator[str]:
+    """The trials with their SGD settings, a line each: as `plan_table`, for many."""
+    yield f"{experiment.name}: {counted(len(trials), 'trial')} of {experiment.length}"
+    for trial in trials:
+        s = trial.settings
+        halving = f", halved every {counted(s.halve_every_epochs, 'epoch')}" if s.halve_every_epochs else ""
+        yield (
+            f"{trial.name}  {' = '.join(trial.regimes)}  batch_size {s.batch_size}, momentum {s.momentum}, "
+            f"learning_rate {s.learning_rate:g}{halving}, seed {trial.seed}"
+        )
+
+
+def plan_table(trials: list[Trial], experiment: Experiment) -> Table:
+    """The trials with their SGD settings."""
+    table = Table(
+        title=f"{experiment.name}: {counted(len(trials), 'trial')} of {experiment.length}",
+        title_justify="left",
+    )
+    for heading in ("trial", "regimes"):
+        table.add_column(heading)
+    for heading in ("batch_size", "momentum", "learning_rate", "halved every", "seed"):
+        table.add_column(heading, justify="right")
+    for trial in trials:
+        s = trial.settings
+        halving = counted(s.halve_every_epochs, "epoch") if s.halve_every_epochs else "never"
+        table.add_row(
+            trial.name, " = ".join(trial.regimes), str(s.batch_size), str(s.momentum),
+            f"{s.learning_rate:g}", halving, str(trial.seed),
+        )  # fmt: skip
+    return table
+
+
+def what_is_left(trials: Sequence[Trial], done: Sequence[Record], experiment: Experiment, where: str) -> str:
+    """How many trials have a record there, how long the others may take, and what is to be measured on those."""
+    if not done:
+        return f"none of {counted(len(trials), 'trial')} has a record in {where} yet"
+    left, seconds = len(trials) - len(done), sum(r.cost for r in done) / len(done)
+    more = (
+        f"; the other {left} take one worker about {duration(left * seconds)}, as those did" if left else ""
+    )
+    return f"{len(done)} of {counted(len(trials), 'trial')} have a record in {where}{more}{_to_measure(done, experiment)}"
+
+
+def _to_measure(done: Sequence[Record], experiment: Experiment) -> str:
+    missing = [record.missing(wanted(experiment, record.seed)) for record in done]
+    count = sum(map(bool, missing))
+    if not count:
+        return ""
+    what = dict.fromkeys(r.title for m in missing for r in m)
+    return f"; to be measured on {count} of them: {', '.join([*what][:6])}{', ...' if len(what) > 6 else ''}"
+
+
+MOST_COLUMNS = 12  # of what is measured beside natural accuracy and λ1: more cannot be read
+
+
+def results_table(results: list[tuple[Trial, Record]], experiment: Experiment, width: int) -> Table:
+    """The trials with what was measured: each attack by its label, at all its epsilons, or at the smallest and the
+    largest where they are too many for a terminal of this width. No number is cut: print it with `crop=False`.
+    """
+    asked = [
+        *attacks(experiment.attacks, experiment.examples("test"), 0),
+        *curvature(experiment.curvature),
+    ]
+    ends = {(label, e) for label, a in experiment.attacks.items() for e in (min(a.epsilon), max(a.epsilon))}
+    few = [r for r in asked if r.epsilon is None or (r.label, r.epsilon) in ends]
+    for shown in (asked, few[:MOST_COLUMNS]):
+        table = _results(results, experiment, shown, len(asked) - len(shown))
+        wide = Console(width=1_000)
+        table.width = Measured.get(wide, wide.options, table).maximum
+        if len(shown) <= MOST_COLUMNS and table.width <= width:
+            break
+    return table
+
+
+def _results(
+    results: list[tuple[Trial, Record]], experiment: Experiment, shown: Sequence[Request], left_out: int
+) -> Table:
+    table = Table(
+        title=f"{experiment.name}: accuracies are fractions, λ1 is the top Hessian eigenvalue",
+        title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=0,
+    )  # fmt: skip
+    table.add_column("regimes")
+    headings = [r.label if r.epsilon is None else f"{r.label}\n{r.epsilon:g}" for r in shown]
+    for heading in ("batch", "momentum", "rate", "seed", "train", "test", *headings, "λ1", "time"):
+        table.add_column(heading, justify="right")
+    table.add_column("status")
+    columns = [*natural({split: experiment.examples(split) for split in ("train", "test")}), *shown]
+    columns.append(top_eigenvalue(experiment))
+    unsure = False
+    for trial, record in results:
+        s = trial.settings
+        found = [record.find(replace(r, seed=trial.seed) if r.epsilon is not None else r) for r in columns]
+        unsure |= any(m.kind == "curvature" and not m.values["converged"] for m in found if m)
+        table.add_row(
+            " = ".join(trial.regimes), str(s.batch_size), str(s.momentum), f"{s.learning_rate:g}", str(trial.seed),
+            *map(_shown, found), duration(record.cost), record.status,
+        )  # fmt: skip
+    said = []
+    if unsure:
+        said.append("?: it ended before its error was below the tolerance")
+    if left_out:
+        said.append(f"{counted(left_out, 'more column')}: python -m tfsgd.report writes all into records.csv")
+    table.caption = "; ".join(said) or None
+    return table
+
+
+def _shown(found: Measurement | None) -> str:
+    if found is None or found.kind in ("accuracy", "attack"):
+        return _number(found.accuracy if found else None)
+    error = found.values.get("standard_error")  # other images would give another value
+    spread = "" if error is None else f" ± {error:.2g}"
+    return _number(found.values["value"], ".4g") + spread + ("" if found.values["converged"] else "?")
+
+
+def _number(value: float | None, form: str = ".3f") -> str:
+    return "-" if value is None else format(value, form)
+
+
+def measurements_table(title: str, found: Sequence[Measurement], not_measured: Mapping[str, str]) -> Table:
+    """What was measured on one network, one row each."""
+    table = Table(title=title, title_justify="left")
+    for heading in ("what", "ε", "images"):
+        table.add_column(heading, justify="left" if heading == "what" else "right")
+    for heading in ("value", "evidence"):
+        table.add_column(heading, justify="right" if heading == "value" else "left")
+    for one in found:
+        what = f"accuracy on {one.split} images" if one.kind == "accuracy" else titled(one.label)
+        at = "" if one.epsilon is None else f"{one.epsilon:g}"
+        table.add_row(what, at, f"{one.examples:,}", *_value_and_evidence(one))
+    for label, why in not_measured.items():
+        table.add_row(titled(label), "", "", "none", why)
+    return table
+
+
+def _value_and_evidence(found: Measurement) -> tuple[str, str]:
+    values = found.values
+    if found.kind == "accuracy":
+        return _number(found.accuracy), f"loss {_number(values['loss'], '.4g')}"
+    if found.kind == "attack":
+        more = [
+            f"{key} {_number(values[key], '.3g')}"
+            for key in ("median", "censored", "queries")
+            if key in values
+        ]
+        return _number(found.accuracy), ", ".join(
+            filter(None, [f"clean {_number(values['clean_accuracy'])}", *more, _settings(found)])
+        )
+    if found.kind == "confidence":
+        margin, error = _number(values["margin"], ".4g"), _number(values["calibration_error"], ".2g")
+        return _number(values["confidence"]), f"margin of the logits {margin}, calibration error {error}"
+    if found.kind == "gradient":
+        if found.name == "zero_gradients":
+            return _number(values["fraction"]), _direction(values)
+        return _number(values["value"], ".4g"), f"first-order radius {_number(values['radius'], '.3g')}"
+    said = f"error {_number(values['error'], '.2g')} after {values['products']} products"
+    return _shown(found), said + ("" if values["converged"] else ", not converged")
+
+
+def _direction(values: Mapping[str, Any]) -> str:
+    """What float32 leaves of the softmax's gradient; records of early versions do not say it."""
+    shares = [f"{100 * values[key]:.1f} % {key}" for key in ("saturated", "misdirected") if key in values]
+    return "; float32's softmax gradient: ".join(
+        filter(None, ["share of images without a gradient", ", ".join(shares)])
+    )
+
+
+def _settings(found: Measurement) -> str:
+    keys = ("steps", "step_size", "restarts", "loss", "temperature")
+    shown = {key: found.settings[key] for key in keys if key in found.settings}
+    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in shown.items())
+
+
+def transfer_tables(victims: Mapping[str, Sequence[Measurement | None]]) -> list[Table]:
+    """For each epsilon the accuracy of each victim (a column) under the perturbations of each source (a row).
+
+    Args:
+        victims: what was measured on each, by its name; sources are the same trials in the same order.
+    """
+    epsilons = dict.fromkeys(m.epsilon for found in victims.values() for m in found if m)
+    tables = []
+    for epsilon in epsilons:
+        table = Table(
+            title=f"accuracy under perturbations of another network, ε = {epsilon:g}", title_justify="left"
+        )
+        table.add_column("made on \\ tried on")
+        for number in range(1, len(victims) + 1):
+            table.add_column(str(number), justify="right")
+        for number, source in enumerate(victims, 1):
+            cells = [
+                next((m for m in found if m and (m.settings["source"], m.epsilon) == (source, epsilon)), None)
+                for found in victims.values()
+            ]
+            table.add_row(f"{number}  {source}", *(_number(m.accuracy if m else None) for m in cells))
+        tables.append(table)
+    return tables

@@ -1,0 +1,227 @@
+"""Networks from anywhere -> the same measurements as in a sweep, with the same evidence."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfsgd.data.dataset import Splits
+from tfsgd.errors import RequestError
+from tfsgd.measures.always import MISDIRECTED
+from tfsgd.measures.curvature_spec import CurvatureSpec
+from tfsgd.measures.failed_checks import of_guessing, of_outputs
+from tfsgd.measures.spec import Measurement, Request
+from tfsgd.networks.direction import float32_warning
+from tfsgd.networks.frozen import of_left_out
+from tfsgd.networks.load_network import load_network, network_sha256
+from tfsgd.networks.measuring import Subject, measure
+from tfsgd.networks.operators import check_mode
+from tfsgd.plan.config import Experiment, Measuring
+from tfsgd.plan.requests import titled, wanted
+from tfsgd.plan.user_model import OwnModel
+from tfsgd.training.provenance import provenance
+from tfsgd.trials.outcome import in_a_line as in_one_line
+from tfsgd.trials.outcome import only_own_failures
+
+Said = Callable[[str], None]
+LOOKED_AT = 256  # test images, one pass
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A network that fits the images.
+
+    Attributes:
+        target: as it was asked for.
+        subject: what is measured.
+        facts: SHA-256, input shape, number of trainable parameters.
+    """
+
+    target: str
+    subject: Subject
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was measured on one network.
+
+    Attributes:
+        of: the network.
+        measurements: in the order in which they were made.
+        not_measured: label -> why not.
+        warnings: what makes the numbers doubtful.
+        has_failures: something that could be measured ended in an error.
+    """
+
+    of: Opened
+    measurements: tuple[Measurement, ...]
+    not_measured: dict[str, str]
+    warnings: tuple[str, ...]
+    has_failures: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """With everything that is needed to believe it."""
+        return {
+            "target": self.of.target,
+            "network": self.of.facts,
+            "measurements": [m.model_dump(mode="json", exclude={"provenance"}) for m in self.measurements],
+            "not_measured": self.not_measured,
+            "warnings": list(self.warnings),
+        }
+
+
+def opened(path: Path, plan: Measuring, splits: Splits) -> Opened:
+    """Loads a network from a `.keras` file or a SavedModel's folder and asks it once.
+
+    Args:
+        path: of the network.
+        plan: the data set, and what to measure.
+        splits: its images, cut to the number that the plan asks for.
+
+    Raises:
+        RequestError: it is no network that can be measured on these images; one line.
+    """
+    if isinstance(plan, Experiment) and isinstance(plan.architecture, OwnModel):
+        plan.architecture.import_if_there()  # the network may be one of this config's
+    sha256 = network_sha256(path) if path.exists() else ""
+    network = load_network(path)
+    if network_sha256(path) != sha256:
+        raise RequestError(f"{path}: it was written anew while it was read; run the command again")
+    shape = tuple(network.input_shape[1:])
+    if shape != plan.data.image_shape:
+        raise RequestError(
+            f"{path}: it takes images of shape {shape}, {plan.dataset} has {plan.data.image_shape}; "
+            "choose the data set that it was trained on"
+        )
+    subject = Subject(network, splits)
+    try:
+        classes = subject.victim.logits(subject.images("test", 1)[0]).shape[1]
+    except RequestError:
+        raise
+    except Exception as error:  # whatever a network of one's own may do
+        raise RequestError(
+            f"{path}: expected images to one table of logits, received an error: {in_one_line(error)}"
+        ) from None
+    if classes != plan.data.classes:
+        raise RequestError(
+            f"{path}: it has {classes} outputs, {plan.dataset} has {plan.data.classes} classes"
+        )
+    parameters = sum(math.prod(v.shape) for v in network.trainable_variables)
+    return Opened(
+        str(path),
+        subject,
+        {"sha256": sha256, "input_shape": list(shape), "parameters": parameters},
+    )
+
+
+def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
+    """Measures a network.
+
+    Args:
+        network: as `opened` returns it.
+        plan: what to measure.
+        say: told each result as it comes.
+        warn: told what makes the numbers doubtful, as soon as it is known.
+    """
+    requests = [r for r in wanted(plan, 0) if r.spec.kind != "accuracy" or r.split == "test"]
+    reasons = [(r, _why_not(r, network)) for r in requests]
+    possible = [r for r, why in reasons if not why]
+    warnings: list[str] = []
+
+    def doubt(lines: list[str]) -> None:
+        warnings.extend(lines)
+        for line in lines:
+            warn(f"{network.target}: {line}")
+
+    doubt(_doubts(network, possible))
+    began, found = time.monotonic(), list[Measurement]()
+    failed: dict[str, str] = {}
+    for request in possible:
+        try:
+            with only_own_failures():
+                measurement = measure(network.subject, request)
+        except Exception as error:  # of one's own code: the others are measured
+            failed[request.title] = in_one_line(error)
+            warn(f"{network.target}: {request.title} failed: {in_one_line(error)}")
+            continue
+        found.append(measurement)
+        if measurement.kind == "accuracy":
+            doubt(_warnings(measurement, plan))
+        doubt(_of_float32(network.subject, measurement, possible))
+        _say(measurement, len(found), len(possible), time.monotonic() - began, say)
+    return Found(
+        of=network,
+        measurements=tuple(found),
+        not_measured={r.label: why for r, why in reasons if why} | failed,
+        warnings=tuple(warnings),
+        has_failures=bool(failed),
+    )
+
+
+def _why_not(request: Request, network: Opened) -> str:
+    """Why something cannot be measured on a network; empty where it can."""
+    spec, parameters = request.spec, network.facts["parameters"]
+    if not isinstance(spec, CurvatureSpec):
+        return ""
+    if not parameters and spec.operator != "inputs":
+        return "the network tells no trainable variables, so there is no Hessian to take"
+    try:
+        check_mode(spec, network.subject.network, None)
+    except RequestError as error:
+        return str(error)
+    return spec.unfit(parameters, None)
+
+
+def _say(measurement: Measurement, done: int, of: int, seconds: float, say: Said) -> None:
+    left = seconds / done * (of - done)
+    say(f"[{done} of {of}] {in_a_line(measurement)}, about {left:.0f} s left")
+
+
+def in_a_line(found: Measurement) -> str:
+    """A measurement in a few words."""
+    at = "" if found.epsilon is None else f" {found.epsilon:g}"
+    first = ("accuracy", "value", "fraction", "confidence")  # each kind has one of them
+    value = next(found.values[key] for key in first if key in found.values)
+    error = found.values.get("standard_error")
+    spread = "" if error is None else f" ± {error:.2g}"
+    return f"{titled(found.label)}{at}: {'none' if value is None else format(value, '.4g')}{spread}"
+
+
+def _doubts(network: Opened, requests: list[Request]) -> list[str]:
+    """What its outputs say, and of what a Hessian that is asked for is one."""
+    logits = network.subject.victim.logits(network.subject.images("test", LOOKED_AT)[0])
+    doubt = of_outputs(logits, f"the first {len(logits)} test images")
+    takes_hessian = any(isinstance(r.spec, CurvatureSpec) and r.spec.operator != "inputs" for r in requests)
+    fixed = of_left_out(network.subject.network) if takes_hessian else ""
+    return [line for line in (doubt, fixed) if line]
+
+
+def _warnings(clean: Measurement, plan: Measuring) -> list[str]:
+    """What its natural accuracy says."""
+    if clean.accuracy is None:
+        return ["its outputs are not finite on clean images: nothing measured on it means anything"]
+    doubt = of_guessing(clean.accuracy, clean.values["predicted_classes"], plan.data.classes)
+    return [doubt] if doubt else []
+
+
+def _of_float32(subject: Subject, found: Measurement, requests: list[Request]) -> list[str]:
+    """What FGSM would have left by the gradient that other libraries take, where that is another number."""
+    epsilons = [r.epsilon for r in requests if r.name == "fgsm" and r.epsilon is not None]
+    if not epsilons or found.values.get("misdirected", 0.0) <= MISDIRECTED:
+        return []
+    warning = float32_warning(subject.victim, *subject.images(found.split, found.examples), epsilons)
+    return [warning] if warning else []
+
+
+def evidence(found: list[Found], plan: Measuring, splits: Splits) -> dict[str, Any]:
+    """Everything as JSON: on which images, with which versions."""
+    return {
+        "dataset": plan.dataset,
+        "data_sha256": splits.sha256,
+        "data_note": splits.note,
+        "provenance": provenance().model_dump(mode="json"),
+        "networks": [one.as_json() for one in found],
+    }

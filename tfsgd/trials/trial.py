@@ -1,0 +1,287 @@
+"""One trial, from SGD settings to its record: train, keep the network, measure, export."""
+
+import functools
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tfsgd import interrupts
+from tfsgd.data.dataset import Splits
+from tfsgd.errors import RequestError
+from tfsgd.measures.spec import Measurement
+from tfsgd.models.paper import Architecture
+from tfsgd.models.structure import structure_sha256
+from tfsgd.networks.measuring import Subject, measure
+from tfsgd.networks.surrogate import Sources
+from tfsgd.plan.config import Experiment
+from tfsgd.plan.requests import SPLITS, natural, top_eigenvalue, wanted
+from tfsgd.plan.trials import Trial, training_of
+from tfsgd.plan.user_model import OwnModel
+from tfsgd.records.folder import LogFolder
+from tfsgd.records.lease import Lease
+from tfsgd.records.manifest import write_manifest
+from tfsgd.records.record import Record, Snapshot
+from tfsgd.records.tensorboard_tags import is_shown
+from tfsgd.terminal.progress import warn
+from tfsgd.training.checkpoint import remove_checkpoints
+from tfsgd.training.provenance import provenance
+from tfsgd.training.scalars import remove_events
+from tfsgd.training.train import Trained, train
+from tfsgd.trials.export import forget_network, keep_network
+from tfsgd.trials.outcome import Observer, in_a_line, only_own_failures
+from tfsgd.trials.pictures import attacks_picture
+from tfsgd.trials.stored_network import load_stored
+from tfsgd.trials.tensorboard import write_summary
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every trial of a sweep has in common.
+
+    Attributes:
+        experiment: how to train, and what to measure.
+        splits: the images, already cut to the number that the experiment asks for.
+        logs: where everything is written.
+        observe: told how the trials go on.
+        lease: of this process on the trial at hand; `None`: it works alone.
+    """
+
+    experiment: Experiment
+    splits: Splits
+    logs: LogFolder
+    observe: Observer
+    lease: Lease | None = None
+
+    def progress(self, trial: Trial, epochs_done: int, doing: str) -> None:
+        """Passes on how a trial goes on, if it is still this process's.
+
+        Raises:
+            Superseded: it is another one's.
+            KeyboardInterrupt: the user wants all to end.
+        """
+        interrupts.check()
+        if self.lease:
+            self.lease.hold(trial)
+        self.observe.progress(trial, epochs_done, doing)
+
+    def keep(self, trial: Trial, record: Record) -> None:
+        """Writes a record, if the trial is still this process's.
+
+        Raises:
+            Superseded: it is another one's.
+        """
+        if self.lease:
+            self.lease.hold(trial)
+        self.logs.write_record(record)
+
+
+def run_trial(trial: Trial, job: Job) -> Record:
+    """Trains one network, unless it is trained, and measures on it what is not measured yet.
+
+    The network is kept before there is a record, and the record is written again after each measurement: an
+    end at any moment loses at most an epoch, or the measurement at hand.
+
+    Raises:
+        RequestError: something is missing in a record whose network is gone, or is another one.
+    """
+    folder, requests = job.logs.trial_path(trial), wanted(job.experiment, trial.seed)
+    known = job.logs.record(trial)
+    if known and known.is_complete(requests):
+        _show_anew(known, trial, job)
+        return known  # handed out again after its record was written, or only TensorBoard's view is missing
+    provenance()  # kept from now on: the checkout may change while a network is trained, the code that runs does not
+    record, network = (
+        (known, load_stored(known, job.experiment, folder)) if known else train_trial(trial, job)
+    )
+    sources, failures = Sources(job.logs.network), list[tuple[str, BaseException]]()
+    subject = Subject(network, job.splits, trial.settings.batch_size, sources)
+    for part in record.networks:
+        on = subject
+        if isinstance(part, Snapshot) and part.missing(requests):
+            network = load_stored(record, job.experiment, folder, part.file)
+            on = Subject(network, job.splits, trial.settings.batch_size, sources)
+        for request in part.missing(requests):
+            try:
+                job.progress(trial, record.epochs, request.title)
+                with only_own_failures():
+                    found = measure(on, request)
+            except Exception as error:  # what comes after it is measured all the same
+                failures.append((request.title, error))
+                continue
+            record = record.with_measurements(_marked(found, record), of=part)
+            if not record.is_complete(requests):
+                job.keep(trial, record)
+    job.progress(trial, record.epochs, "record")
+    write_summary(record, job.experiment, _picture(subject, record, trial, job), folder)
+    write_manifest(record, job.experiment, folder)
+    job.keep(trial, record)
+    if failures:
+        _raise(failures)
+    remove_checkpoints(folder / "checkpoint")
+    if not known and not job.experiment.export:
+        forget_network(folder)
+    return record
+
+
+def train_trial(trial: Trial, job: Job) -> tuple[Record, Any]:
+    """Trains one network, from the start or from its last checkpoint, and keeps it, with a first record.
+
+    Returns:
+        The record, with natural accuracies and λ1, and the network.
+    """
+    experiment, folder = job.experiment, _prepared_folder(job.logs.trial_path(trial))
+    training = training_of(trial, experiment, job.splits.sha256, structure_of(experiment))
+    trained = train(
+        trial.settings, trial.seed, experiment, job.splits, folder, training.hash,
+        lambda done, figures: job.progress(trial, done, f"loss {figures['loss']:.3f}"),
+    )  # fmt: skip
+    found = _first_measurements(trained, job)
+    record = Record(
+        schema=2,
+        name=experiment.name,
+        dataset=experiment.dataset,
+        model=experiment.model,
+        regime=trial.regime,
+        regimes=trial.regimes,
+        sgd=trial.settings,
+        seed=trial.seed,
+        epochs=training.epochs,
+        updates=experiment.budget.updates if experiment.budget else None,
+        profile=experiment.profile,
+        status=_status(found, experiment.data.classes),
+        train_examples=len(job.splits.train),
+        classes=experiment.data.classes,
+        batch_norm=bool(trained.network.non_trainable_weights),
+        measurements=found,
+        history=trained.history,
+        seconds={"train": trained.train_seconds},
+        provenance=provenance(),
+        data_sha256=training.data_sha256,
+        data_note=job.splits.note,
+        model_sha256=training.model_sha256,
+        cut=training.train_examples is not None,
+        batch_order=training.batch_order,
+        training_hash=training.hash,
+        made_by=trained.made_by if len(trained.made_by) > 1 else (),
+        snapshots=trained.snapshots,
+    )
+    job.progress(trial, training.epochs, "network")
+    keep_network(trained.network, record, folder, job.experiment.export)
+    if not record.is_complete(wanted(experiment, trial.seed)):
+        job.keep(trial, record)
+        remove_checkpoints(folder / "checkpoint")
+    return record, trained.network
+
+
+@functools.cache
+def _structure(architecture: Architecture | OwnModel, image_shape: tuple[int, int, int], classes: int) -> str:
+    return structure_sha256(architecture.build(image_shape, classes))
+
+
+def structure_of(experiment: Experiment) -> str:
+    """SHA-256 of how an experiment's network is built."""
+    return _structure(experiment.architecture, experiment.data.image_shape, experiment.data.classes)
+
+
+def outcome(record: Record, experiment: Experiment) -> str:
+    """What a config asks for of a record, in a few words."""
+    if record.status == "diverged":
+        return "diverged"
+    found = record.asked(wanted(experiment, record.seed))
+    accuracy = next((m.accuracy for m in found if m.kind == "accuracy" and m.split == "test"), None)
+    said = [f"test accuracy {accuracy or 0:.3f}"]
+    attacks = (m for m in found if m.kind == "attack" and m.accuracy is not None)
+    said += [f"{a.label} {a.epsilon:g}: {a.accuracy:.3f}" for a in attacks]
+    top = record.find(top_eigenvalue(experiment))
+    said += [f"top eigenvalue {top.values['value']:.3g}"] if top and top.values["value"] else []
+    return f"{record.status}: {', '.join(said)}"
+
+
+def _raise(failures: list[tuple[str, BaseException]]) -> NoReturn:
+    """Says in one line what could not be measured, each with what came instead.
+
+    Raises:
+        RequestError: always.
+    """
+    said = "; ".join(f"{title}: {in_a_line(error)}" for title, error in failures)
+    raise RequestError(said) from failures[0][1]
+
+
+def _first_measurements(trained: Trained, job: Job) -> tuple[Measurement, ...]:
+    """Natural accuracies, which tell whether the network has learnt anything, and λ1 of the last epoch.
+
+    Of a diverged network nothing is measured.
+    """
+    if trained.diverged:
+        return ()
+    subject = Subject(trained.network, job.splits)
+    sizes = {split: job.experiment.examples(split) for split in SPLITS}
+    on_train, *others = natural(sizes)
+    found = [measure(subject, on_train)]
+    if found[0].values["loss"] is None:
+        return ()
+    found += [measure(subject, request) for request in others]
+    if trained.hessian:
+        found.append(
+            top_eigenvalue(job.experiment).measured(trained.hessian.values(), trained.hessian_seconds)
+        )
+    return tuple(found)
+
+
+def _status(found: tuple[Measurement, ...], classes: int) -> str:
+    """A collapsed network's loss is finite, but it has learnt nothing that an attack could break."""
+    if not found:
+        return "diverged"
+    on_train = found[0]
+    assert on_train.accuracy is not None
+    if on_train.values["predicted_classes"] == 1 or on_train.accuracy < 1.5 / classes:
+        return "collapsed"
+    return "completed"
+
+
+def _show_anew(record: Record, trial: Trial, job: Job) -> None:
+    """Has TensorBoard show what the config of the day asks for, where it shows what was asked for before."""
+    folder = job.logs.trial_path(trial)
+    if is_shown(record, job.experiment, folder):
+        return
+    picture = None
+    if record.status != "diverged":
+        try:
+            network = load_stored(record, job.experiment, folder)
+            subject = Subject(network, job.splits, trial.settings.batch_size, Sources(job.logs.network))
+            picture = _picture(subject, record, trial, job)
+        except RequestError as error:
+            warn(f"{trial.name}: no picture of the attacks: {error}")
+    write_summary(record, job.experiment, picture, folder)
+
+
+def _picture(subject: Subject, record: Record, trial: Trial, job: Job) -> bytes | None:
+    """What the attacks look like; none where one of one's own cannot do with so few images."""
+    try:
+        with only_own_failures():
+            return (
+                None if record.status == "diverged" else attacks_picture(subject, job.experiment, trial.seed)
+            )
+    except Exception as error:
+        warn(f"{trial.name}: no picture of the attacks: {in_a_line(error)}")
+        return None
+
+
+def _marked(found: Measurement, record: Record) -> Measurement:
+    """With where it was measured, if not where the network was trained."""
+    here = provenance()
+    return found if here == record.provenance else found.model_copy(update={"provenance": here})
+
+
+def _prepared_folder(folder: Path) -> Path:
+    """A folder without a network, or that of an interrupted training with its checkpoints and scalars.
+
+    Nothing in it is removed that the tool has not written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "checkpoint").is_dir():
+        forget_network(folder)
+        shutil.rmtree(folder / "saved_model", ignore_errors=True)
+        remove_events(folder)
+    return folder
