@@ -22,8 +22,8 @@ MODULES = (
     "tfsgd.measures.attack",
     "tfsgd.measures.curvature_spec",
     "tfsgd.networks.compiled_victim",
-    "tfsgd.reporting.claims",
-    "tfsgd.reporting.studies",
+    "tfsgd.reporting.claims.claims",
+    "tfsgd.reporting.table.studies",
 )
 
 

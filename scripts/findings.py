@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from scripts.spans import counted, lost, momenta_of, moves, over_seeds, sizes_of, span, trials, values
-from tfsgd.reporting.checks import SAID
-from tfsgd.reporting.studies import read_studies
+from tfsgd.reporting.table.checks import SAID
+from tfsgd.reporting.table.studies import read_studies
 
 CONTROL = "LR-0.1"  # the rate of LR over 1 − 0.9, without momentum
 SMALLEST = "minimal_0.5_median"

@@ -9,10 +9,10 @@ import pandas as pd
 
 from scripts.spans import span
 from scripts.words import table, verdict_and_number
+from tfsgd.reporting.claims.verdicts import judge
 from tfsgd.reporting.paper import attack_name
-from tfsgd.reporting.rows import attack_column
-from tfsgd.reporting.studies import Study, read_studies
-from tfsgd.reporting.verdicts import judge
+from tfsgd.reporting.table.rows import attack_column
+from tfsgd.reporting.table.studies import Study, read_studies
 
 SENTENCES = {
     "Under LR accuracy falls as the batch size grows (Section 3), per doubling": "batch-lr",

@@ -21,8 +21,8 @@ from tfsgd.measures.spec import Measurement
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record
 from tfsgd.records.upgrade import BY_SOFTMAX
-from tfsgd.reporting.page import write_report
-from tfsgd.reporting.studies import read_studies
+from tfsgd.reporting.page.page import write_report
+from tfsgd.reporting.table.studies import read_studies
 
 RESULTS = Path("docs/results")
 PAGES = (Path("README.md"), RESULTS / "README.md", Path("docs/float32-and-fgsm.md"))

@@ -19,7 +19,7 @@ from tfsgd.data.dataset import Splits
 from tfsgd.data.load import load_splits
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.yaml_io import to_yaml
-from tfsgd.reporting import drawing
+from tfsgd.reporting.figures import style
 from tfsgd.training.devices import configure_tensorflow
 
 configure_tensorflow(threads=1)
@@ -29,7 +29,7 @@ gc.set_threshold(100_000, 50, 100)
 Run = Callable[..., tuple[int, str, str]]
 Config = Callable[..., Path]
 
-PICTURES = {"DPI": drawing.DPI, "PDF_FONTS": drawing.PDF_FONTS}
+PICTURES = {"DPI": style.DPI, "PDF_FONTS": style.PDF_FONTS}
 WAITING = [f"tests/test_{name}.py" for name in ("workers", "machines", "engine", "ends")]
 
 TINY: dict[str, Any] = {
@@ -84,8 +84,8 @@ def mounted(folder: Path, size: str) -> Iterator[Path]:
 def _small_pictures() -> Iterator[None]:
     """Half of a report's time is in pixels and fonts that no test looks at."""
     with pytest.MonkeyPatch.context() as small:
-        small.setattr(drawing, "DPI", 50)
-        small.setattr(drawing, "PDF_FONTS", 3)
+        small.setattr(style, "DPI", 50)
+        small.setattr(style, "PDF_FONTS", 3)
         yield
 
 
@@ -93,7 +93,7 @@ def _small_pictures() -> Iterator[None]:
 def real_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a report has them."""
     for name, value in PICTURES.items():
-        monkeypatch.setattr(drawing, name, value)
+        monkeypatch.setattr(style, name, value)
 
 
 @pytest.fixture

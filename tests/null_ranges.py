@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from tests.synthetic import Table, experiment
-from tfsgd.reporting.cells import Cells, attacked
-from tfsgd.reporting.claims import claims
-from tfsgd.reporting.evidence import Tested
+from tfsgd.reporting.claims.claims import claims
+from tfsgd.reporting.claims.evidence import Tested
+from tfsgd.reporting.claims.verdicts import Judgement, judge
 from tfsgd.reporting.paper import ACCURACY_MARGIN, ALPHA, EIGENVALUE_MARGIN
-from tfsgd.reporting.verdicts import Judgement, judge
+from tfsgd.reporting.table.cells import Cells, attacked
 
 Rng = np.random.Generator
 Collapse = Callable[[Table, pd.DataFrame, Rng], np.ndarray]  # (trials,) bool

@@ -21,10 +21,10 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.manifest import renew_manifests
 from tfsgd.records.record import Record
-from tfsgd.reporting.explaining import spectrum_figures
-from tfsgd.reporting.figures import draw
-from tfsgd.reporting.rows import Row, alike, table_of
-from tfsgd.reporting.studies import read_studies
+from tfsgd.reporting.figures.explaining import spectrum_figures
+from tfsgd.reporting.figures.figures import draw
+from tfsgd.reporting.table.rows import Row, alike, table_of
+from tfsgd.reporting.table.studies import read_studies
 from tfsgd.terminal.tables import results_table
 from tfsgd.trials.tensorboard import write_summary
 from tfsgd.trials.trial import outcome

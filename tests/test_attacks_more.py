@@ -31,7 +31,7 @@ from tfsgd.networks.surrogate import Sources
 from tfsgd.plan.requests import attacks as attacks_wanted
 from tfsgd.plan.specs import attack as attack_of
 from tfsgd.plan.trials import grid
-from tfsgd.reporting.checks import failed as failing
+from tfsgd.reporting.table.checks import failed as failing
 
 SHAPE, CLASSES = (8, 8, 1), 4
 QUICK = {

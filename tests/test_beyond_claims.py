@@ -9,16 +9,16 @@ import pytest
 from scipy.special import ndtr
 
 from tests.synthetic import PAPER_REGIMES, Table, experiment
-from tfsgd.reporting import evidence
-from tfsgd.reporting.beyond_claims import BEYOND, LARGEST_RATIO, RATIO, beyond_claims
-from tfsgd.reporting.cells import EIGENVALUE, Cells, Metric, attacked
-from tfsgd.reporting.claims import claims
-from tfsgd.reporting.edge_evidence import below_ceiling, ceiling_falls, momentum_is_rate
-from tfsgd.reporting.eigen_evidence import explains
-from tfsgd.reporting.evidence import Described, Evidence, Impossible
-from tfsgd.reporting.loss_evidence import both_rise_at_equal_loss, follows_confidence
+from tfsgd.reporting.claims import evidence
+from tfsgd.reporting.claims.beyond_claims import BEYOND, LARGEST_RATIO, RATIO, beyond_claims
+from tfsgd.reporting.claims.claims import claims
+from tfsgd.reporting.claims.edge_evidence import below_ceiling, ceiling_falls, momentum_is_rate
+from tfsgd.reporting.claims.eigen_evidence import explains
+from tfsgd.reporting.claims.evidence import Described, Evidence, Impossible
+from tfsgd.reporting.claims.loss_evidence import both_rise_at_equal_loss, follows_confidence
+from tfsgd.reporting.claims.verdicts import Judgement, holm, judge
 from tfsgd.reporting.statistics import flipped_signs
-from tfsgd.reporting.verdicts import Judgement, holm, judge
+from tfsgd.reporting.table.cells import EIGENVALUE, Cells, Metric, attacked
 
 NULL_SETS = 400
 FGSM = attacked("fgsm", 0.3)
@@ -374,7 +374,7 @@ def test_the_papers_verdicts_do_not_depend_on_them(monkeypatch: pytest.MonkeyPat
     of = table()
     trials = of.explained(of.filled(rng(22), -0.02 * of.doublings, 0.3 * of.doublings))
     both = judge(trials, "mnist", "stdcnn", ATTACKS, 0.3)
-    monkeypatch.setattr("tfsgd.reporting.verdicts.beyond_claims", lambda *_: [])
+    monkeypatch.setattr("tfsgd.reporting.claims.verdicts.beyond_claims", lambda *_: [])
     alone = judge(trials, "mnist", "stdcnn", ATTACKS, 0.3)
     assert [j.as_json() for j in both if j.claim.group != BEYOND] == [j.as_json() for j in alone]
     beyond = [j for j in both if j.claim.group == BEYOND and j.p_holm is not None]

@@ -9,8 +9,8 @@ from tests.synthetic import experiment, realistic, record
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.record import Record
-from tfsgd.reporting.checks import SAID, Check, checks, standard_error
-from tfsgd.reporting.checks import failed as failing
+from tfsgd.reporting.table.checks import SAID, Check, checks, standard_error
+from tfsgd.reporting.table.checks import failed as failing
 
 LABELS = ("fgsm", "pgd", "pgd-80", "pgd-cool", "noise", "square", "transfer")
 HONEST: dict[str, dict[float, float]] = {

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 from tests.synthetic import PAPER_REGIMES, Table, experiment
-from tfsgd.reporting import evidence
-from tfsgd.reporting.batch_evidence import batch_trend
-from tfsgd.reporting.beyond_claims import BEYOND
-from tfsgd.reporting.cells import NATURAL, Cells, attacked
-from tfsgd.reporting.claims import claims
-from tfsgd.reporting.regimes import paper_regimes, regimes_of
-from tfsgd.reporting.verdicts import Judgement, holm, judge
+from tfsgd.reporting.claims import evidence
+from tfsgd.reporting.claims.batch_evidence import batch_trend
+from tfsgd.reporting.claims.beyond_claims import BEYOND
+from tfsgd.reporting.claims.claims import claims
+from tfsgd.reporting.claims.verdicts import Judgement, holm, judge
+from tfsgd.reporting.table.cells import NATURAL, Cells, attacked
+from tfsgd.reporting.table.regime_labels import paper_regimes, regimes_of
 
 Make = Callable[[Table], dict[str, Any]]
 
@@ -45,7 +45,7 @@ def verdict(key: str, trials: pd.DataFrame) -> str:
 @pytest.fixture(autouse=True)
 def _the_papers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those beyond the paper have tests of their own."""
-    monkeypatch.setattr("tfsgd.reporting.verdicts.beyond_claims", lambda *_: [])
+    monkeypatch.setattr("tfsgd.reporting.claims.verdicts.beyond_claims", lambda *_: [])
 
 
 # Numbers against independent truth

@@ -11,17 +11,17 @@ import pytest
 from tests.synthetic import experiment, explained, record, write_sweep
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
-from tfsgd.reporting.beyond import epsilon_figures
-from tfsgd.reporting.correlations import correlation_figures
-from tfsgd.reporting.curves import fails
-from tfsgd.reporting.derived import ceiling, derived
-from tfsgd.reporting.drawing import Drawing
-from tfsgd.reporting.evidence import Impossible
-from tfsgd.reporting.explaining import density
-from tfsgd.reporting.figures import draw
-from tfsgd.reporting.page import write_report
-from tfsgd.reporting.studies import read_studies
-from tfsgd.reporting.verdicts import judge
+from tfsgd.reporting.claims.evidence import Impossible
+from tfsgd.reporting.claims.verdicts import judge
+from tfsgd.reporting.figures.beyond import epsilon_figures
+from tfsgd.reporting.figures.correlations import correlation_figures
+from tfsgd.reporting.figures.curves import fails
+from tfsgd.reporting.figures.explaining import density
+from tfsgd.reporting.figures.figures import draw
+from tfsgd.reporting.figures.style import Drawing
+from tfsgd.reporting.page.page import write_report
+from tfsgd.reporting.table.derived import ceiling, derived
+from tfsgd.reporting.table.studies import read_studies
 
 REAL = Path("docs/results/mnist_stdcnn")
 GRID: dict[str, Any] = {

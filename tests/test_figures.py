@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from tests.synthetic import PAPER_REGIMES, Truth, experiment, realistic, write_sweep
 from tests.test_report import SMALL, with_troubles
 from tfsgd.plan.trials import Trial
-from tfsgd.reporting.drawing import PAPER, Drawing, sequence
-from tfsgd.reporting.figures import draw
-from tfsgd.reporting.panels import ROOM, parts_of
-from tfsgd.reporting.studies import read_studies
-from tfsgd.reporting.ticks import round_ticks
+from tfsgd.reporting.figures.figures import draw
+from tfsgd.reporting.figures.style import PAPER, Drawing, sequence
+from tfsgd.reporting.figures.svg_views import ROOM, parts_of
+from tfsgd.reporting.figures.ticks import round_ticks
+from tfsgd.reporting.table.studies import read_studies
 
 
 def alike(trial: Trial) -> dict[str, Any]:

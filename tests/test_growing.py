@@ -18,7 +18,7 @@ from tests.conftest import TINY, Config, Run, Work
 from tfsgd import source_hash
 from tfsgd.measures.spec import Measurement
 from tfsgd.networks.measuring import measure
-from tfsgd.reporting.studies import read_studies
+from tfsgd.reporting.table.studies import read_studies
 from tfsgd.training.train import train
 from tfsgd.trials import trial as trial_module
 

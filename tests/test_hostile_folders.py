@@ -18,7 +18,7 @@ from tfsgd.data.load import data_folders, load_splits
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.yaml_io import to_yaml
 from tfsgd.records.preflight import read_text, refuse_unwritable
-from tfsgd.reporting.studies import read_studies
+from tfsgd.reporting.table.studies import read_studies
 
 ONE = TINY | {"regimes": {"LR": {"learning_rate": 0.01, "momentum": [0.0]}}}
 TRIAL = "trials/lr/b0064-m0.0-s0"

@@ -12,7 +12,7 @@ from tfsgd.plan.labels import BUILT_IN
 from tfsgd.plan.requests import wanted
 from tfsgd.plan.trials import grid
 from tfsgd.records.tensorboard_tags import tag
-from tfsgd.reporting.rows import Row, alike, table_of
+from tfsgd.reporting.table.rows import Row, alike, table_of
 from tfsgd.terminal.tables import results_table
 
 TRACE = {"measure": "trace", "examples": 50}

@@ -15,7 +15,7 @@ from tests.own import refusal
 from tests.synthetic import experiment, write_sweep
 from tfsgd.records.atomic import write_atomically
 from tfsgd.records.lease import locked
-from tfsgd.reporting.page import write_report
+from tfsgd.reporting.page.page import write_report
 
 SMALL: dict[str, Any] = {
     "batch_sizes": [64, 128], "regimes": {"LR": {"learning_rate": 0.01, "momentum": [0.0]}}, "epochs": 2,

@@ -16,7 +16,7 @@ from tfsgd.plan.import_string import resolve
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.requests import wanted
 from tfsgd.plan.trials import grid, training_of
-from tfsgd.reporting.studies import read_studies
+from tfsgd.reporting.table.studies import read_studies
 
 # module:name
 

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Config, Run, Work
 from tfsgd.data.dataset import Splits, to_unit
 from tfsgd.networks.hessian import HessianVectorProduct
-from tfsgd.reporting.page import write_report
+from tfsgd.reporting.page.page import write_report
 
 ATTACK = '''
 import numpy as np

@@ -9,7 +9,7 @@ import pytest
 
 from tests.synthetic import experiment, write_sweep
 from tests.test_report import SMALL
-from tfsgd.reporting.page import write_report
+from tfsgd.reporting.page.page import write_report
 
 TEXT = Path("docs/from-records-to-a-paper.md").read_text()
 

@@ -10,10 +10,10 @@ import pytest
 
 from tests import null_ranges
 from tests.synthetic import Table, experiment
-from tfsgd.reporting.beyond_claims import BEYOND
-from tfsgd.reporting.ranges import adjoining
-from tfsgd.reporting.verdicts import Judgement, judge
-from tfsgd.reporting.wording import claim_rows
+from tfsgd.reporting.claims.beyond_claims import BEYOND
+from tfsgd.reporting.claims.on_trained_range import adjoining
+from tfsgd.reporting.claims.verdicts import Judgement, judge
+from tfsgd.reporting.page.report_text import claim_rows
 
 SIZES = [64, 128, 256, 512, 1024, 2048, 4096]
 REGIMES: dict[str, Any] = {

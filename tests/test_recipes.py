@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.conftest import Run
-from tfsgd.reporting.page import write_report
+from tfsgd.reporting.page.page import write_report
 
 TEXT = Path("README.md").read_text() + Path("docs/add-your-own.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.S)

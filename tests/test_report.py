@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tfsgd.reporting.page as page_module
+import tfsgd.reporting.page.page as page_module
 from tests.synthetic import EPSILONS, Truth, experiment, natural, realistic, write_sweep
 from tfsgd import report
 from tfsgd.errors import RequestError
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder, read_record
-from tfsgd.reporting.figures import draw
-from tfsgd.reporting.page import write_report
-from tfsgd.reporting.studies import read_studies
+from tfsgd.reporting.figures.figures import draw
+from tfsgd.reporting.page.page import write_report
+from tfsgd.reporting.table.studies import read_studies
 
 SMALL: dict[str, Any] = {
     "batch_sizes": [64, 512, 4096],

@@ -13,7 +13,7 @@ import pytest
 
 from tests.synthetic import experiment, write_sweep
 from tests.test_report import TINY, with_troubles
-from tfsgd.reporting.page import write_report
+from tfsgd.reporting.page.page import write_report
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

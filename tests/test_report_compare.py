@@ -8,9 +8,9 @@ import pytest
 from tests.synthetic import experiment, realistic, write_sweep
 from tests.test_report import TINY
 from tfsgd.plan.trials import Trial
-from tfsgd.reporting.compare import compare, labels_of
-from tfsgd.reporting.page import write_report
-from tfsgd.reporting.studies import read_studies
+from tfsgd.reporting.figures.compare import compare, labels_of
+from tfsgd.reporting.page.page import write_report
+from tfsgd.reporting.table.studies import read_studies
 
 
 def sweep(folder: Path, value: float = 0.9, **changes: Any) -> Path:

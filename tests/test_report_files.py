@@ -17,11 +17,11 @@ from tests.test_report import SMALL, TINY, with_troubles
 from tfsgd.errors import RequestError
 from tfsgd.models.paper import MODELS
 from tfsgd.records.folder import LogFolder
-from tfsgd.reporting import files
-from tfsgd.reporting.drawing import Drawing
-from tfsgd.reporting.latex import escaped, table
-from tfsgd.reporting.page import write_report
-from tfsgd.reporting.slim import PLACES, slim
+from tfsgd.reporting.figures.style import Drawing
+from tfsgd.reporting.figures.svg_minify import PLACES, slim
+from tfsgd.reporting.page import output_files
+from tfsgd.reporting.page.latex import escaped, table
+from tfsgd.reporting.page.page import write_report
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_figures_are_the_same_whoever_writes_them(tmp_path: Path, monkeypatch: p
     expected = contents(write_report([folder]).parent)
     assert elsewhere.exists()
     elsewhere.unlink()
-    monkeypatch.setattr(files, "CAN_FORK", False)
+    monkeypatch.setattr(output_files, "CAN_FORK", False)
     assert contents(write_report([folder]).parent) == expected
     assert not elsewhere.exists()
 

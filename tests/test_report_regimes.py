@@ -10,11 +10,11 @@ from scipy import stats
 
 from tests.synthetic import Table, experiment, natural, write_sweep
 from tfsgd.records.folder import LogFolder
-from tfsgd.reporting.figures import regimes_figures
-from tfsgd.reporting.page import write_report
-from tfsgd.reporting.regimes import curves, paper_regimes, regimes_of, with_first_regime
-from tfsgd.reporting.studies import Study, read_studies
-from tfsgd.reporting.verdicts import Judgement, judge
+from tfsgd.reporting.claims.verdicts import Judgement, judge
+from tfsgd.reporting.figures.figures import regimes_figures
+from tfsgd.reporting.page.page import write_report
+from tfsgd.reporting.table.regime_labels import curves, paper_regimes, regimes_of, with_first_regime
+from tfsgd.reporting.table.studies import Study, read_studies
 
 SIZES = [64, 512, 4096]
 ATTACKS = [("fgsm", 0.3), ("pgd", 0.3)]

@@ -11,12 +11,12 @@ from tests.test_report import SMALL
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
-from tfsgd.reporting import evidence
-from tfsgd.reporting.beyond_claims import BEYOND
-from tfsgd.reporting.studies import Study, read_studies
-from tfsgd.reporting.summary import advice_of, lines_of
-from tfsgd.reporting.verdicts import Judgement, judge
-from tfsgd.reporting.wording import claim_rows
+from tfsgd.reporting.claims import evidence
+from tfsgd.reporting.claims.beyond_claims import BEYOND
+from tfsgd.reporting.claims.verdicts import Judgement, judge
+from tfsgd.reporting.page.report_text import claim_rows
+from tfsgd.reporting.page.summary import advice_of, lines_of
+from tfsgd.reporting.table.studies import Study, read_studies
 
 
 def judged(folder: Path) -> tuple[Study, list[Judgement]]:

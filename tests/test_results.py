@@ -15,8 +15,8 @@ from tests.test_readme import overrides_of
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import grid
 from tfsgd.records.folder import LogFolder
-from tfsgd.reporting.studies import read_studies
-from tfsgd.reporting.verdicts import judge
+from tfsgd.reporting.claims.verdicts import judge
+from tfsgd.reporting.table.studies import read_studies
 
 STUDIES = sorted(path.parent for path in RESULTS.glob("*/experiment.yaml"))
 TEXTS = {page: page.read_text() for page in PAGES}

@@ -8,7 +8,7 @@ from tests.synthetic import experiment, realistic, record
 from tests.test_checks import made
 from tfsgd.plan.trials import grid
 from tfsgd.records.record import Record
-from tfsgd.reporting.rows import Row, alike, attacks_of, table_of
+from tfsgd.reporting.table.rows import Row, alike, attacks_of, table_of
 
 
 def with_square(*measured: tuple[int, int, float]) -> Row:

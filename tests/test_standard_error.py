@@ -16,7 +16,7 @@ from tfsgd.networks.gauss_newton_product import GaussNewtonProduct
 from tfsgd.networks.hessian import HessianVectorProduct, Product
 from tfsgd.networks.operators import product_of
 from tfsgd.plan.trials import grid
-from tfsgd.reporting.rows import Row, trial_row
+from tfsgd.reporting.table.rows import Row, trial_row
 from tfsgd.trials.standalone import in_a_line
 
 METHODS = ("rayleigh_ritz", "power")

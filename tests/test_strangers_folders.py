@@ -16,7 +16,7 @@ from tests.synthetic import experiment, realistic, write_sweep
 from tfsgd import api
 from tfsgd.plan.yaml_io import read_yaml, to_yaml
 from tfsgd.records.folder import LogFolder
-from tfsgd.reporting.page import write_report
+from tfsgd.reporting.page.page import write_report
 
 SMALL: dict[str, Any] = {
     "batch_sizes": [64, 128], "regimes": {"LR": {"learning_rate": 0.01, "momentum": [0.0]}}, "epochs": 2,

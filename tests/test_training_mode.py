@@ -24,8 +24,8 @@ from tfsgd.networks.measuring import Subject, measure
 from tfsgd.networks.operators import product_of
 from tfsgd.plan.trials import grid
 from tfsgd.records.record import EIGENVALUE_COLUMNS
-from tfsgd.reporting.derived import derived
-from tfsgd.reporting.rows import Row
+from tfsgd.reporting.table.derived import derived
+from tfsgd.reporting.table.rows import Row
 
 RNG = np.random.default_rng(1)
 

@@ -145,7 +145,7 @@ def read_records(folder: str | Path) -> "pd.DataFrame":
     Raises:
         RequestError: there is no such folder, or something in it is no record.
     """
-    from tfsgd.reporting.studies import read_studies
+    from tfsgd.reporting.table.studies import read_studies
 
     [study] = read_studies([Path(folder)])
     return study.trials.copy()

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from tfsgd import command, interrupts
-from tfsgd.reporting.page import write_report
+from tfsgd.reporting.page.page import write_report
 
 
 def report(

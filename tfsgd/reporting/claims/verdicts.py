@@ -1,0 +1,181 @@
+"""Verdicts: every claim judged on one study's trials, with Holm's correction over the claims."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from tfsgd.reporting.claims.beyond_claims import BEYOND, beyond_claims
+from tfsgd.reporting.claims.claims import Claim, claims
+from tfsgd.reporting.claims.evidence import Described, Evidence, Impossible, Tested, p_in_words
+from tfsgd.reporting.paper import ALPHA, FLOOR, PAPER_ATTACKS
+from tfsgd.reporting.table.cells import Cells, attacked
+
+Verdict = Literal["supported", "contradicted", "undecided", "descriptive", "not testable"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+Attack = tuple[str, float]  # label, epsilon
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim, the evidence for it at one epsilon, and the verdict."""
+
+    claim: Claim
+    epsilon: float | None
+    primary: bool  # no epsilon is involved, or it is the paper's
+    evidence: Evidence
+    p_holm: float | None = None  # None: it was not tested
+
+    @property
+    def verdict(self) -> Verdict:
+        return self._found[0]
+
+    @property
+    def why(self) -> str:
+        where = f"{self.evidence.range} ({self.evidence.left_out}): " if self.evidence.range else ""
+        return f"{where}{self._found[1]}"
+
+    @cached_property
+    def _found(self) -> tuple[Verdict, str]:
+        return _verdict(self.evidence, self.p_holm)
+
+    def as_json(self) -> dict[str, Any]:
+        e = self.evidence
+        interval = None if isinstance(e, Impossible) else e.interval
+        return {
+            "claim": self.claim.key,
+            "group": self.claim.group,
+            "statement": self.claim.statement,
+            "section": self.claim.section,
+            "expected": self.claim.expected,
+            "paper_expects": None if self.claim.group == BEYOND else self.claim.expects,
+            "test": self.claim.test,
+            "metric": self.claim.metric.name,
+            "attack": self.claim.metric.attack,
+            "epsilon": self.epsilon,
+            "primary": self.primary,
+            "verdict": self.verdict,
+            "why": self.why,
+            "effect": None if isinstance(e, Impossible) else _rounded(e.effect),
+            "interval": None if interval is None else [_rounded(end) for end in interval],
+            "unit": e.unit,
+            "detail": e.detail,
+            "doubts": e.doubts,
+            "n": e.n,
+            "range": {"batch_sizes": [*e.trains], "left_out": e.left_out} if e.trains else None,
+            "seeds": e.seeds,
+            "cells": e.cells,
+            "p": _rounded(e.p) if isinstance(e, Tested) else None,
+            "p_holm": None if self.p_holm is None else _rounded(self.p_holm),
+        }
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def judge(
+    trials: pd.DataFrame,
+    dataset: str,
+    model: str,
+    attacks: Sequence[Attack],
+    paper_epsilon: float | None,
+    chance: float = 0.1,
+) -> list[Judgement]:
+    """Judges every claim at the paper's epsilon and at every other one that was measured.
+
+    Args:
+        trials: one row a trial, with the columns of `Study.trials`.
+        attacks: every (label, epsilon) that was measured. The paper's own attacks are judged in any case.
+
+    Returns:
+        One judgement for each claim and epsilon; claims without an attack have one, with epsilon None.
+        Holm's correction runs over the claims that could be tested, family by family, see `_family`.
+    """
+    cells = Cells(trials, chance)
+    labels = list(dict.fromkeys([*PAPER_ATTACKS, *(label for label, _ in attacks)]))
+    found: list[Judgement] = []
+    for claim in [*claims(dataset, model, labels), *beyond_claims(dataset, model, labels)]:
+        label = claim.metric.attack
+        if label is None:
+            found.append(Judgement(claim, None, True, claim.gather(cells, claim.metric)))
+            continue
+        for epsilon in _epsilons(attacks, label, paper_epsilon):
+            evidence = claim.gather(cells, attacked(label, epsilon))
+            found.append(Judgement(claim, epsilon, epsilon == paper_epsilon, evidence))
+    return _corrected(found)
+
+
+def _epsilons(attacks: Sequence[Attack], label: str, paper_epsilon: float | None) -> list[float]:
+    """The paper's, even if it was not measured, and all others, in order."""
+    measured = {epsilon for name, epsilon in attacks if name == label}
+    return sorted(measured | ({paper_epsilon} if paper_epsilon is not None else set()))
+
+
+def _corrected(found: Sequence[Judgement]) -> list[Judgement]:
+    families: dict[Any, dict[int, float]] = {}
+    for i, j in enumerate(found):
+        if isinstance(j.evidence, Tested) and not j.evidence.floor:
+            families.setdefault(_family(j), {})[i] = j.evidence.p
+    adjusted: dict[int, float] = {}
+    for p_values in families.values():
+        adjusted |= dict(zip(p_values, holm([*p_values.values()]), strict=True))
+    return [replace(j, p_holm=adjusted.get(i)) for i, j in enumerate(found)]
+
+
+def _family(j: Judgement) -> tuple[bool, bool, float | None]:
+    """Claims that Holm's correction weighs together.
+
+    Those of the paper without an attack, or about its attacks at its epsilon, are one family; at every other epsilon
+    another one. What is measured besides changes no verdict on them: claims about other attacks, and claims beyond
+    the paper, have families of their own.
+    """
+    epsilon = None if j.primary and j.claim.is_on_the_papers_attacks else j.epsilon
+    return j.claim.group == BEYOND, j.claim.is_on_the_papers_attacks, epsilon
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (Holm 1979): adjusted p-values, in the given order."""
+    order = np.argsort(p_values, kind="stable")
+    count = len(p_values)
+    adjusted = np.empty(count)
+    adjusted[order] = np.maximum.accumulate([(count - i) * p_values[j] for i, j in enumerate(order)])
+    return [float(p) for p in np.minimum(adjusted, 1.0)]
+
+
+def _verdict(e: Evidence, p_holm: float | None) -> tuple[Verdict, str]:
+    """The verdict on the batch sizes that the evidence is about, and why."""
+    if isinstance(e, Impossible):
+        return "not testable", e.reason + (f" ({e.spoilt})" if e.spoilt else "")
+    if e.floor:
+        return "not testable", f"floor: every cell is {FLOOR}"
+    if isinstance(e, Described):
+        return "descriptive", f"the numbers are shown, but there is no test: {e.reason}"
+    assert p_holm is not None  # every test that is not on the floor was corrected
+    return _tested(e, p_holm)
+
+
+def _tested(e: Tested, p_holm: float) -> tuple[Verdict, str]:
+    toward = e.p_for <= e.p_against
+    agrees = e.agrees_for if toward else e.agrees_against
+    direction = "for" if toward else "against"
+    if p_holm >= ALPHA:
+        return "undecided", f"the evidence {direction} it is too weak: {_p(p_holm)} after Holm's correction"
+    if not agrees:
+        return (
+            "undecided",
+            f"the tests {direction} it disagree: {_p(p_holm)}, but not consistent over seeds or order",
+        )
+    if e.spoilt:
+        return "undecided", f"the range holds trials that cannot be counted: {e.spoilt}"
+    return ("supported" if toward else "contradicted"), f"{_p(p_holm)} after Holm's correction"
+
+
+def _p(value: float) -> str:
+    said = p_in_words(value)
+    return f"p {said}" if said.startswith("<") else f"p = {said}"

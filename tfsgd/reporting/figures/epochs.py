@@ -1,0 +1,160 @@
+"""Figures over the epochs: learning curves, and λ1 against its ceiling."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
+
+from tfsgd.records.record import EIGENVALUE_COLUMNS, Record
+from tfsgd.reporting.figures.curves import place, regime_lines
+from tfsgd.reporting.figures.style import INK, WIDTH, Drawing, Made, Sizes, file_name, log_axis
+from tfsgd.reporting.statistics import Array
+from tfsgd.reporting.table.derived import ceiling
+from tfsgd.reporting.table.studies import Study
+
+MANY_SEEDS = 10  # above which one line a trial is a band
+ROOM = 4.0  # times the largest λ1: ceilings above that are not drawn
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """A column of the trials' histories and how it is shown."""
+
+    key: str
+    label: str
+    percent: bool = False
+    ceilings: bool = False
+
+
+def learning_figures(study: Study) -> Made:
+    """Train loss and validation accuracy over the epochs."""
+    panels = [_Panel("loss", "train loss"), _Panel("val_accuracy", "validation accuracy", percent=True)]
+    caption = (
+        f"{_one_line(study)}, coloured by batch size; a diverged trial ends early. The train loss is the "
+        "running mean that training reports."
+    )
+    yield from _over_epochs(study, panels, "learning", "Learning curves", caption)
+
+
+def eigenvalue_history_figures(study: Study) -> Made:
+    """λ1 over the epochs where it was recorded, with its ceilings."""
+    keys = {
+        key
+        for record in study.records
+        for key, values in record.history.items()
+        if key.endswith(("eigenvalue", "eigenvalue_training")) and sum(v is not None for v in values) > 1
+    }
+    if not keys:
+        yield "λ1 over the epochs: it was not recorded (hessian.every_epochs is 0)"
+    for key in sorted(keys):
+        name, label = "eigenvalue-epochs", "λ1"
+        if key != EIGENVALUE_COLUMNS["inference"]:
+            name, label = f"{name}-{file_name(key)}", key.replace("_", " ")
+        caption = f"{_one_line(study)}, coloured by batch size."
+        with_statistics = any(record.batch_norm for record in study.records)
+        of_descent = EIGENVALUE_COLUMNS["training" if with_statistics else "inference"]
+        has_ceilings = key == of_descent and study.trials["stability_ratio_max"].notna().any()
+        if has_ceilings:
+            caption += (
+                " Thin: the ceiling 2(1+γ)/η of that batch size, in black where all batch sizes share it, with "
+                "the rate of each epoch; those far above every λ1 are left out."
+            )
+        panel = _Panel(key, label, ceilings=bool(has_ceilings))
+        yield from _over_epochs(study, [panel], name, f"{label} over the epochs", caption)
+
+
+def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, caption: str) -> Made:
+    known = zip(study.trials["folder"], study.records, strict=True)  # a row of the table each, in order
+    records = dict(known)
+    panels = [p for p in panels if any(p.key in record.history for record in records.values())]
+    lines = regime_lines(study)
+    if not panels or not lines:
+        yield f"{what}: the records hold no such history"
+        return
+    figure = Figure(figsize=(WIDTH, 1.2 + 2.4 * len(panels)), layout="constrained")
+    sizes = Sizes.of(lines)
+    drawing = Drawing(name, f"{what}, {place(study)}", caption, figure, dark=sizes.dark)
+    grid = figure.subplots(len(panels), len(lines), sharex=True, sharey="row", squeeze=False)
+    for j, line in enumerate(lines):
+        of_line = [(row, records[row["folder"]]) for row in line.rows.to_dict("records")]
+        for axes, panel in zip(grid[:, j], panels, strict=True):
+            for who, size, values in _histories(of_line, panel.key):
+                text = f"{line.label}, batch size {size}, {who}"
+                _history(drawing, axes, text, values, sizes.colours[size])
+            if panel.ceilings:
+                _ceilings(axes, [record for _, record in of_line], sizes, ROOM * _largest(study, panel.key))
+            _history_axis(axes, panel, is_left=j == 0)
+        grid[0, j].set_title(line.two_lines)
+        grid[-1, j].set_xlabel("epoch")
+    for row, panel in zip(grid, panels, strict=True):
+        _common_scale([*row], panel)
+    ceilings = [Line2D([], [], color=INK, linewidth=0.8, label="ceiling 2(1+γ)/η")]
+    sizes.key(figure, with_markers=False, more=ceilings if any(p.ceilings for p in panels) else ())
+    yield drawing
+
+
+def _histories(
+    trials: Sequence[tuple[Mapping[Any, Any], Record]], key: str
+) -> Iterator[tuple[str, int, Array]]:
+    """Who, batch size and values, NaN where there is none: of every trial, or the mean where seeds are many."""
+    by_size: dict[int, list[tuple[Mapping[Any, Any], Array]]] = {}
+    for row, record in trials:
+        values = np.array(record.history.get(key, ()), dtype=float)
+        by_size.setdefault(int(row["batch_size"]), []).append((row, values))
+    for size, of_size in sorted(by_size.items()):
+        if len(of_size) <= MANY_SEEDS:
+            for row, values in of_size:
+                yield f"seed {row['seed']}: {row['status']}", size, values
+            continue
+        good = [values for row, values in of_size if row["status"] == "completed" and len(values)]
+        if good:
+            yield f"mean of {len(good)} seeds", size, np.mean(good, axis=0)
+
+
+def _one_line(study: Study) -> str:
+    if study.trials["seed"].nunique() <= MANY_SEEDS:
+        return "One line a trial"
+    return f"One line a cell, the mean over its seeds where they are more than {MANY_SEEDS}"
+
+
+def _history(drawing: Drawing, axes: Axes, text: str, values: Array, colour: str) -> None:
+    """One line over the epochs."""
+    known = np.flatnonzero(np.isfinite(values))
+    axes.plot(known + 1, values[known], color=colour, linewidth=1, gid=drawing.says(text))
+
+
+def _largest(study: Study, key: str) -> float:
+    values = (v for record in study.records for v in record.history.get(key, ()) if v is not None)
+    return max(filter(math.isfinite, values), default=0.0)
+
+
+def _ceilings(axes: Axes, records: Sequence[Record], sizes: Sizes, top: float) -> None:
+    """A thin line a batch size, as far as it is below `top`."""
+    by_size = {record.sgd.batch_size: record for record in records}
+    curves = {b: [ceiling(r.sgd, epoch) for epoch in range(r.epochs)] for b, r in by_size.items()}
+    everywhere = len({tuple(values) for values in curves.values()}) == 1
+    for size, values in list(curves.items())[: 1 if everywhere else None]:
+        shown = {epoch: value for epoch, value in enumerate(values, 1) if value <= top}
+        colour = INK if everywhere else sizes.colours[size]
+        axes.plot(list(shown), list(shown.values()), color=colour, linewidth=0.8, zorder=1.5)
+
+
+def _history_axis(axes: Axes, panel: _Panel, is_left: bool) -> None:
+    if is_left:
+        axes.set_ylabel(f"{panel.label} (%)" if panel.percent else panel.label)
+    if panel.percent:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}"))
+
+
+def _common_scale(row: Sequence[Axes], panel: _Panel) -> None:
+    """Logarithmic, with at least two labels, where all values are positive; panels of a row share their axis."""
+    values = [v for axes in row for line in axes.lines for v in np.asarray(line.get_ydata(), dtype=float)]
+    if panel.percent or not values or min(values) <= 0:
+        return
+    log_axis(row[0])

@@ -1,0 +1,78 @@
+"""The table of all trials, as rows of cells that sort by number."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from tfsgd.reporting.paper import attack_name
+from tfsgd.reporting.table.checks import Check
+from tfsgd.reporting.table.rows import attack_column
+from tfsgd.reporting.table.studies import Study
+
+
+@dataclass(frozen=True)
+class TableCell:
+    text: str
+    number: float | str | None = None  # for sorting, to six digits; "": there is no value
+    link: str = ""
+    title: str = ""  # on hover
+
+
+def trial_table(studies: Sequence[Study], target: Path) -> dict[str, list[Any]]:
+    """The `headings`, and `rows`, one for every trial; links lead from the folder `target` to the trials'."""
+    attacks = sorted({attack for study in studies for attack in study.attacks})
+    varied = [column for column in ("halve_every_epochs", "epochs") if _is_varied(studies, column)]
+    several = len(studies) > 1
+    headings = ["trial", *(["study"] if several else []), "regimes", "batch size", "momentum"]
+    headings += ["learning rate", *(column.replace("_", " ") for column in varied), "seed", "status"]
+    headings += ["train loss", "train", "test", *(f"{attack_name(name)} {e:g}" for name, e in attacks), "λ1"]
+    headings += ["failed checks"]
+    settings = ["batch_size", "momentum", "learning_rate", *varied, "seed"]
+    accuracies = ["train_accuracy", "test_accuracy", *(attack_column(*attack) for attack in attacks)]
+    rows = [
+        [
+            TableCell(trial_name(row), link=quote(os.path.relpath(str(row["folder"]), target)) + "/"),
+            *([TableCell(study.title)] if several else []),
+            TableCell(", ".join(row["regimes"])),
+            *(_plain(row[key]) for key in settings),
+            TableCell(row["status"] + (", under-trained" if row["undertrained"] else "")),
+            _plain(row["train_loss"]),
+            *(_percent(row.get(key)) for key in accuracies),
+            _plain(row["eigenvalue"], mark="" if row["converged"] else "~"),
+            _checks(row["failed_checks"]),
+        ]
+        for study in studies
+        for row in study.trials.to_dict("records")
+    ]
+    return {"headings": headings, "rows": rows}
+
+
+def _is_varied(studies: Sequence[Study], column: str) -> bool:
+    """Trials of one study differ in it, so that regime and batch size do not tell."""
+    return any(study.trials[column].nunique() > 1 for study in studies)
+
+
+def trial_name(row: dict[Any, Any]) -> str:
+    """The trial's folder below `trials/`."""
+    path = Path(str(row["folder"]))
+    return f"{path.parent.name}/{path.name}"
+
+
+def _plain(value: Any, mark: str = "") -> TableCell:
+    return TableCell("none", "") if pd.isna(value) else TableCell(f"{mark}{value:.4g}", float(f"{value:.6g}"))
+
+
+def _checks(failed: Sequence[Check]) -> TableCell:
+    """How many a trial fails, and on hover which."""
+    return TableCell(f"{len(failed)}", len(failed), title="; ".join(f"{c.sign}: {c.said}" for c in failed))
+
+
+def _percent(value: Any) -> TableCell:
+    if value is None or pd.isna(value):
+        return TableCell("none", "")
+    return TableCell(f"{100 * value:.1f}", float(f"{value:.6g}"))

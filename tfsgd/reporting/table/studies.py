@@ -1,0 +1,307 @@
+"""Log folders -> studies: which records may be compared, as a table, and which trials are missing.
+
+A study is everything that was trained and measured in the same way: one folder, or several folders
+whose configs mean the same. Records are only read here; nothing in a trial's folder is changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tfsgd.data.dataset import Dataset
+from tfsgd.data.load import DATASETS
+from tfsgd.errors import RequestError
+from tfsgd.models.paper import MODELS
+from tfsgd.plan.config import Experiment
+from tfsgd.plan.length import Length
+from tfsgd.plan.requests import wanted
+from tfsgd.plan.trials import grid, training_of
+from tfsgd.records.atomic import from_json
+from tfsgd.records.folder import LogFolder
+from tfsgd.records.preflight import folders_in, is_there, read_text
+from tfsgd.records.record import Record
+from tfsgd.records.resume import labelled_now
+from tfsgd.reporting.table.rows import (
+    Row,
+    alike,
+    attack_column,
+    attacks_of,
+    by_softmax,
+    snapshots_of,
+    table_of,
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A trial that has no record because its last try ended with an error.
+
+    Attributes:
+        trial: its folder below `trials/`.
+        error: in one line.
+    """
+
+    trial: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """Records that can be compared with each other.
+
+    Attributes:
+        folders: where the records are.
+        dataset: as the config says it.
+        data: `None`: one's own, and there is no experiment.yaml.
+        model: as the config says it.
+        profile: `full` or `quick`.
+        length: of each training.
+        trials: one row a trial, with the columns of `records-columns.csv`; a trial of two regimes is one row.
+        attacks: every (attack, epsilon) that was measured in some trial, in order; but not those of `softmax`.
+        softmax: (attack, epsilon) -> the label and epsilon of the same by float32's softmax, where both were measured.
+        snapshots: the train losses at which networks were kept and measured, from large to small.
+        records: one a trial, with the measurements that make the columns, see `Row.shown`.
+        planned: trials; `None`: there is no experiment.yaml.
+        missing: trials that are planned, neither recorded nor failed.
+        failures: trials that are planned, and whose last try failed.
+        repeated: how often the same trial is in more than one folder; it counts once.
+    """
+
+    folders: tuple[Path, ...]
+    dataset: str
+    data: Dataset | None
+    model: str
+    profile: str
+    length: Length
+    trials: pd.DataFrame
+    attacks: list[tuple[str, float]]
+    softmax: dict[tuple[str, float], tuple[str, float]]
+    snapshots: list[float]
+    records: tuple[Record, ...]
+    planned: int | None
+    missing: tuple[str, ...]
+    failures: tuple[Failure, ...]
+    repeated: int
+
+    @property
+    def title(self) -> str:
+        """Network and data set, for people."""
+        return f"{self.model_title} on {self.dataset_title}"
+
+    @property
+    def dataset_title(self) -> str:
+        """The data set, for people."""
+        return self.data.title if self.data else self.dataset
+
+    @property
+    def model_title(self) -> str:
+        """The network, for people."""
+        return MODELS[self.model].title if self.model in MODELS else self.model.rpartition(":")[2]
+
+    @property
+    def paper_epsilon(self) -> float | None:
+        """The epsilon of the paper's attacks on this data set; L-infinity, images in [0, 1]."""
+        return self.data.paper_epsilon if self.data else None
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing, in [0, 1]."""
+        return 1 / self.records[0].classes
+
+    @property
+    def epsilons(self) -> dict[str, list[float]]:
+        """Attack -> every epsilon at which it was measured in some trial; both in order; without those of `searched`."""
+        found: dict[str, list[float]] = {}
+        searched = self.searched
+        for attack, epsilon in self.attacks:
+            if (attack, epsilon) not in searched:
+                found.setdefault(attack, []).append(epsilon)
+        return found
+
+    @property
+    def searched(self) -> list[tuple[str, float]]:
+        """The attacks that search each image's smallest epsilon, with the largest that they try.
+
+        They are told by what they find: quartiles, and how many images hold out at the largest.
+        """
+        return [key for key in self.attacks if f"{attack_column(*key)}_censored" in self.trials]
+
+
+# Reading
+
+
+@dataclass(frozen=True)
+class _Folder:
+    path: Path
+    records: tuple[Record, ...]
+    experiment: Experiment | None
+    failures: tuple[Failure, ...]
+
+
+def read_studies(paths: Sequence[Path]) -> list[Study]:
+    """Reads log folders and puts those together whose trials mean the same.
+
+    Raises:
+        RequestError: a folder is not there, has no record, or holds something that is no record.
+    """
+    groups: dict[str, list[_Folder]] = {}
+    for path in dict.fromkeys(path.resolve() for path in paths):
+        folder = _read_folder(path)
+        groups.setdefault(_meaning(folder), []).append(folder)
+    return [_study(folders) for folders in groups.values()]
+
+
+def _read_folder(path: Path) -> _Folder:
+    if not path.is_dir():
+        raise RequestError(f"{path}: no such folder; expected LOGS/NAME, as a sweep writes it")
+    logs = LogFolder(path)
+    try:
+        failures = _read_failures(path)
+        records = tuple(logs.records())
+    except OSError as error:
+        raise RequestError(f"{error.filename or path}: cannot be read: {error.strerror}") from None
+    if not records:
+        hint = (
+            f"all of its {len(failures)} tries failed"
+            if failures
+            else "expected LOGS/NAME after its first trial"
+        )
+        raise RequestError(f"{path}: no record.json below trials/; {hint}")
+    experiment = _of_code(_read_experiment(logs), records)
+    for record in records:
+        _refuse_stranger(record, records[0], experiment, path)
+    return _Folder(path, labelled_now(records, experiment) if experiment else records, experiment, failures)
+
+
+def _read_experiment(logs: LogFolder) -> Experiment | None:
+    return logs.read_experiment() if is_there(logs.experiment_path) else None
+
+
+def _of_code(experiment: Experiment | None, records: Sequence[Record]) -> Experiment | None:
+    """Numbers of one's own attacks and measures are of the code that most trials were measured with last."""
+    if experiment is None:
+        return None
+    used: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for record in records:
+        for request in (r for r in wanted(experiment, record.seed) if r.spec.is_recorded):
+            if found := record.find(request):
+                used[request.spec.kind, request.label][str(found.settings.get("code_sha256", ""))] += 1
+    blocks: dict[str, Any] = {"attacks": dict(experiment.attacks), "curvature": dict(experiment.curvature)}
+    for (kind, label), count in used.items():
+        specs = blocks["attacks" if kind == "attack" else "curvature"]
+        specs[label] = specs[label].model_copy(update={"code_sha256": count.most_common(1)[0][0]})
+    return experiment.model_copy(update=blocks)
+
+
+def _refuse_stranger(record: Record, first: Record, experiment: Experiment | None, path: Path) -> None:
+    where = f"{path}/trials/{record.folder}/record.json"
+    for key in ("dataset", "model", "profile", "length", "train_examples", "data_sha256", "model_sha256"):
+        expected = getattr(experiment, key, None) or getattr(first, key)
+        if getattr(record, key) != expected:
+            raise RequestError(
+                f"{where}: {key}: {_said(getattr(record, key))} beside {_said(expected)}; such trials cannot be "
+                "compared, keep them in folders of their own"
+            )
+
+
+def _said(value: object) -> str:
+    return str(value) if isinstance(value, Length) else repr(value)
+
+
+def _read_failures(path: Path) -> tuple[Failure, ...]:
+    files = (
+        folder / "failure.json" for regime in folders_in(path / "trials") for folder in folders_in(regime)
+    )
+    return tuple(
+        _read_failure(file) for file in files if is_there(file) and not is_there(file.parent / "record.json")
+    )
+
+
+def _read_failure(file: Path) -> Failure:
+    trial = f"{file.parent.parent.name}/{file.parent.name}"
+    try:
+        error = str(from_json(read_text(file))["error"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        error = "failure.json cannot be read"
+    return Failure(trial, error.strip().splitlines()[0] if error.strip() else "no message")
+
+
+# Grouping
+
+
+def _meaning(folder: _Folder) -> str:
+    """Equal for folders whose trials may be pooled: trained and measured in the same way, whatever the settings of SGD."""
+    if folder.experiment is None:
+        return str(folder.path)
+    first, experiment = folder.records[0], folder.experiment
+    same = [getattr(first, key) for key in ("profile", "dataset", "model", "data_sha256", "model_sha256")]
+    requests = [
+        [request.label, replace(request, epsilon=None if request.epsilon is None else 0.0).identity]
+        for request in wanted(experiment, 0)
+    ]
+    return json.dumps(
+        [*same, str(first.length), first.train_examples, sorted(map(list, {tuple(r) for r in requests}))]
+    )
+
+
+def _study(folders: list[_Folder]) -> Study:
+    rows = _rows(folders)
+    records = tuple(row.shown for row in rows)
+    first = records[0]
+    planned: dict[str, str] = {}
+    for folder in folders:
+        if folder.experiment:
+            planned |= {
+                training_of(trial, folder.experiment, first.data_sha256, first.model_sha256).hash: trial.name
+                for trial in grid(folder.experiment)
+            }
+    recorded = {record.folder for record in records}
+    expected = {*planned.values()} - recorded
+    failures = {f.trial: f for folder in folders for f in folder.failures if f.trial in expected}
+    found = {record.training_hash for record in records}
+    attacks = attacks_of(rows)
+    softmax = by_softmax(attacks)
+    missing = [name for key, name in planned.items() if key not in found and name not in failures]
+    return Study(
+        folders=tuple(folder.path for folder in folders),
+        dataset=first.dataset,
+        data=next((f.experiment.data for f in folders if f.experiment), DATASETS.get(first.dataset)),
+        model=first.model,
+        profile=first.profile,
+        length=first.length,
+        trials=table_of(rows),
+        attacks=[attack for attack in attacks if attack not in softmax.values()],
+        softmax=softmax,
+        snapshots=snapshots_of(rows),
+        records=records,
+        planned=len(planned) if all(folder.experiment for folder in folders) else None,
+        missing=tuple(missing),
+        failures=tuple(failures.values()),
+        repeated=sum(len(folder.records) for folder in folders) - len(records),
+    )
+
+
+def _rows(folders: Sequence[_Folder]) -> list[Row]:
+    """One a trial, in the order of the settings; the order of the folders does not matter."""
+    folders = sorted(folders, key=lambda folder: folder.path)
+    experiments = tuple(folder.experiment for folder in folders if folder.experiment)
+    found: dict[str, Row] = {}
+    for folder in folders:
+        for record in folder.records:
+            known = found.get(record.training_hash)
+            found[record.training_hash] = (
+                replace(known, record=known.record.united(record))
+                if known
+                else Row(record, folder.path, experiments)
+            )
+    rows = sorted(
+        found.values(), key=lambda row: (row.record.regime, *astuple(row.record.sgd)[:2], row.record.seed)
+    )
+    return alike(rows)
