@@ -131,6 +131,7 @@ def test_the_axes_are_the_grids(of: Experiment) -> None:
         ("regime", ("LR",)),
         ("batch_size", (64,)),
         ("momentum", (0.0,)),
+        ("learning_rate", (0.01,)),
         ("seed", (0, 1, 2, 3, 4)),
     ]
 

@@ -14,7 +14,7 @@ from typing_extensions import Self
 from tfsgd.data.dataset import Dataset, Splits
 from tfsgd.data.load import DATASETS, load_splits
 from tfsgd.errors import RequestError
-from tfsgd.fields import MOST_EPOCHS, Block, Count, Epochs, Flag, Label, Momentum, Name, Positive, Rate, Seed
+from tfsgd.fields import MOST_EPOCHS, Block, Count, Epochs, Flag, Label, Name, Positive, Seed
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.curvature_spec import CurvatureSpec
@@ -22,34 +22,12 @@ from tfsgd.models.paper import MODELS, Architecture
 from tfsgd.plan.import_string import is_own_name, nearest
 from tfsgd.plan.labels import label_problem
 from tfsgd.plan.length import Length, steps_per_epoch
-from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
+from tfsgd.plan.regimes import Regime
 from tfsgd.plan.specs import ATTACKS, MEASURES, attack, curvature_measure
 from tfsgd.plan.user_model import OwnModel, is_own_dataset, load_own_splits, with_own
 
 LARGEST_GRID = 100_000  # trials
 SLOWEST, FASTEST = 1e-30, 1e30  # learning rates: single precision has them
-
-
-class Regime(Block):
-    """Either a constant `learning_rate` or a constant `ratio` of it to the batch size."""
-
-    learning_rate: Rate | None = None
-    ratio: Rate | None = None
-    halve_every_epochs: Epochs | None = None
-    momentum: Annotated[tuple[Momentum, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _one_rule(self) -> Self:
-        if (self.learning_rate is None) == (self.ratio is None):
-            raise ValueError("expected either learning_rate or ratio")
-        return self
-
-    def settings(self, batch_size: int, momentum: float) -> SGDSettings:
-        """The SGD settings of this regime at a batch size and a momentum."""
-        if self.ratio is not None:
-            return constant_ratio(self.ratio, batch_size, momentum, self.halve_every_epochs)
-        assert self.learning_rate is not None
-        return constant_rate(self.learning_rate, batch_size, momentum, self.halve_every_epochs)
 
 
 class Budget(Block):
@@ -267,8 +245,8 @@ class Experiment(Measuring):
         return self
 
     def _is_of_a_size(self) -> None:
-        momenta = sum(len(regime.momentum) for regime in self.regimes.values())
-        trials = len(self.seeds) * len(self.batch_sizes) * momenta
+        per_size = sum(regime.size for regime in self.regimes.values())
+        trials = len(self.seeds) * len(self.batch_sizes) * per_size
         if trials > LARGEST_GRID:
             raise ValueError(
                 f"seeds x batch_sizes x momenta: expected a grid of at most {LARGEST_GRID:,} trials, found {trials:,}"

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras_tuner
 
+from tfsgd.plan.regimes import settings_in_use
 from tfsgd.plan.trials import Trial
 from tfsgd.records.preflight import is_gone, refuse_gone
 from tfsgd.trials.attempt import attempt
@@ -17,7 +18,6 @@ from tfsgd.trials.outcome import Ended
 from tfsgd.trials.trial import Job
 
 OBJECTIVE = keras_tuner.Objective("validation_accuracy", "max")
-AXES = ("regime", "batch_size", "momentum", "seed")
 
 Runner = Callable[[Trial], Ended]  # trains and measures a trial, wherever that is
 
@@ -33,12 +33,11 @@ class GridOracle(keras_tuner.Oracle):
     """
 
     def __init__(self, trials: list[Trial]) -> None:
-        self._waiting = list(trials)
-        self._of = {_key(_values(trial)): trial for trial in trials}
+        self._waiting = _places(trials)
+        self._of = dict(zip(map(_key, self._waiting), trials, strict=True))
         space = keras_tuner.HyperParameters()
-        values = [_values(trial) for trial in trials]
-        for axis in AXES:
-            space.Choice(axis, list(dict.fromkeys(value[axis] for value in values)))
+        for axis in dict.fromkeys(axis for place in self._waiting for axis in place):
+            space.Choice(axis, list(dict.fromkeys(place[axis] for place in self._waiting)))
         # A failed trial must not end the search, however many follow it.
         super().__init__(OBJECTIVE, hyperparameters=space, max_consecutive_failed_trials=len(trials) + 1)
 
@@ -51,7 +50,7 @@ class GridOracle(keras_tuner.Oracle):
         """keras-tuner's hook: the next trial's place on the axes."""
         if not self._waiting:
             return {"status": "STOPPED"}
-        return {"status": "RUNNING", "values": _values(self._waiting.pop(0))}
+        return {"status": "RUNNING", "values": self._waiting.pop(0)}
 
     def stop(self) -> None:
         """Deals out no more."""
@@ -127,10 +126,16 @@ def search(trials: list[Trial], job: Job) -> dict[str, str]:
     return failures
 
 
-def _values(trial: Trial) -> dict[str, Any]:
-    s = trial.settings
-    return dict(zip(AXES, (trial.regime, s.batch_size, float(s.momentum), trial.seed), strict=True))
+def _places(trials: list[Trial]) -> list[dict[str, Any]]:
+    """Each trial's place on the axes. keras-tuner knows no `None`: 0 stands for it."""
+    axes = [s.name for s in settings_in_use([trial.settings for trial in trials])]
+    places = []
+    for trial in trials:
+        values = {axis: getattr(trial.settings, axis) for axis in axes}
+        known = {axis: 0 if value is None else value for axis, value in values.items()}
+        places.append({"regime": trial.regime, **known, "seed": trial.seed})
+    return places
 
 
-def _key(values: dict[str, Any]) -> tuple[str, int, float, int]:
-    return values["regime"], int(values["batch_size"]), float(values["momentum"]), int(values["seed"])
+def _key(place: dict[str, Any]) -> frozenset[tuple[str, Any]]:
+    return frozenset(place.items())
