@@ -26,6 +26,7 @@ FLOORS = (
     ("data", "models"),
     ("source_hash", "environment"),
     ("errors", "fields"),
+    ("text",),
     ("",),  # the package itself: its version, what must be in the environment, how a command's start is ended
     ("interrupts", "imports"),
 )

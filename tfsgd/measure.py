@@ -21,7 +21,6 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_measuring, regrown
 from tfsgd.plan.requests import doubts, wanted
 from tfsgd.plan.trials import Trial, grid
-from tfsgd.plan.yaml_io import shown_path
 from tfsgd.records.atomic import from_json, to_json, write_atomically
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
@@ -36,6 +35,7 @@ from tfsgd.records.resume import Done, is_complete, refuse_changed_sources, refu
 from tfsgd.sweeping.run import Crew, prepared, run_trials
 from tfsgd.terminal.progress import console, send_native_logs_to, warn
 from tfsgd.terminal.tables import measurements_table, results_table, transfer_tables
+from tfsgd.text import shown_path
 
 CURVES = 8  # networks in one picture, at most
 

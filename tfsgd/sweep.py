@@ -13,7 +13,6 @@ from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import Trial, grid
-from tfsgd.plan.yaml_io import counted
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
 from tfsgd.records.manifest import renew_manifests
@@ -30,6 +29,7 @@ from tfsgd.records.tensorboard_tags import is_shown
 from tfsgd.sweeping.run import Crew, bring_workers, prepared, run_trials
 from tfsgd.terminal.progress import Display, console, warn
 from tfsgd.terminal.tables import MANY, plan_lines, plan_table, results_table, what_is_left
+from tfsgd.text import counted
 
 
 def sweep(

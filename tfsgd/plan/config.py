@@ -19,12 +19,13 @@ from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.curvature_spec import CurvatureSpec
 from tfsgd.models.paper import MODELS, Architecture
-from tfsgd.plan.import_string import is_own_name, nearest
+from tfsgd.plan.import_string import is_own_name
 from tfsgd.plan.labels import label_problem
 from tfsgd.plan.length import Length, steps_per_epoch
 from tfsgd.plan.regimes import Regime
 from tfsgd.plan.specs import ATTACKS, MEASURES, attack, curvature_measure
 from tfsgd.plan.user_model import OwnModel, is_own_dataset, load_own_splits, with_own
+from tfsgd.text import nearest
 
 LARGEST_GRID = 100_000  # trials
 SLOWEST, FASTEST = 1e-30, 1e30  # learning rates: single precision has them

@@ -29,8 +29,7 @@ from tfsgd.models.structure import (
     structure_sha256,
 )
 from tfsgd.plan.import_string import file_of, is_own_name, locate, own_code, resolve
-from tfsgd.plan.yaml_io import shown_path
-from tfsgd.source_hash import one_line
+from tfsgd.text import one_line, shown_path
 
 # Fields of an `Experiment` that no config has.
 SET_BY_THE_TOOL = ("profile", "code_dir", "own_data", "own_code")

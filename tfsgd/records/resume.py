@@ -10,10 +10,10 @@ from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.requests import wanted
 from tfsgd.plan.trials import Trial, grid, training_of
-from tfsgd.plan.yaml_io import counted
 from tfsgd.records.folder import LogFolder, another_name
 from tfsgd.records.preflight import is_there, refuse_irregular
 from tfsgd.records.record import EIGENVALUE_COLUMNS, Record
+from tfsgd.text import counted
 
 Done = list[tuple[Trial, Record]]
 

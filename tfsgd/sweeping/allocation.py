@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tfsgd.plan.yaml_io import counted
+from tfsgd.text import counted
 
 DEVICES, DRIVER = Path("/dev"), Path("/proc/driver/nvidia")
 

@@ -19,12 +19,12 @@ from rich.progress import (
 )
 from typing_extensions import Self
 
-from tfsgd.errors import OutputLost, printable
+from tfsgd.errors import OutputLost
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial
-from tfsgd.plan.yaml_io import counted
 from tfsgd.records.folder import LogFolder
 from tfsgd.terminal.eta import Remaining
+from tfsgd.text import counted, printable
 
 WIDE = 150  # columns of a log file, where nothing tells how wide a reader's window is
 QUIET_SECONDS = 30  # between two lines about the same trial in a log file

@@ -14,9 +14,9 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import settings_in_use
 from tfsgd.plan.requests import attacks, curvature, natural, titled, top_eigenvalue, wanted
 from tfsgd.plan.trials import Trial
-from tfsgd.plan.yaml_io import counted
 from tfsgd.records.record import Record
 from tfsgd.terminal.progress import duration
+from tfsgd.text import counted
 
 MANY = 1_000  # rows: a table's columns take a millisecond a row to fit
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tfsgd import interrupts
-from tfsgd.errors import OutputLost, RequestError, printable
+from tfsgd.errors import OutputLost, RequestError
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import Superseded
-from tfsgd.source_hash import came_from_own, one_line
+from tfsgd.text import came_from_own, one_line, printable
 
 IN_A_GRAPH = (
     "in user code:"  # so begins TensorFlow's error while it traces; a traceback follows, and the error last
