@@ -16,7 +16,7 @@ from tests.synthetic import experiment, realistic, record, write_sweep
 from tfsgd.measure import _once, _stored_result
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.requests import top_eigenvalue, wanted
+from tfsgd.plan.requests import requests_of, top_eigenvalue
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.manifest import renew_manifests
@@ -307,7 +307,7 @@ def test_numbers_of_ones_own_code_are_of_the_code_that_most_trials_were_measured
     of = Experiment.model_validate(raw)
     write_sweep(tmp_path / "s", of, now)
     logs = LogFolder(tmp_path / "s")
-    request = next(r for r in wanted(of, 0) if r.label == "mine")
+    request = next(r for r in requests_of(of, 0) if r.label == "mine")
 
     def by(code: str, accuracy: float, seed: int, depth: int = 3) -> Measurement:
         found = replace(request, seed=seed).measured({"accuracy": accuracy, "clean_accuracy": 0.9}, 1.0)

@@ -19,7 +19,7 @@ from tfsgd.imports import quickly
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_measuring, regrown
-from tfsgd.plan.requests import doubts, wanted
+from tfsgd.plan.requests import doubts, requests_of
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.atomic import from_json, to_json, write_atomically
 from tfsgd.records.folder import LogFolder
@@ -258,7 +258,7 @@ def _stored_result(
     """What is asked for now, by the sweep's config and this command, of each network; `sources`: of other networks."""
     evidence, measured = list[Any](), {}
     for trial, record in done:
-        asked = wanted(experiment, record.seed)
+        asked = requests_of(experiment, record.seed)
         more = [replace(request, seed=record.seed) for request in sources]
         shown = record.only((*asked, *more)).model_dump(mode="json", by_alias=True)
         evidence.append({"target": str(folder.trial_path(trial)), **shown})

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -158,7 +159,7 @@ class Request:
         """What is measured, for readers: `pgd 0.1`."""
         return self.label if self.epsilon is None else f"{self.label} {self.epsilon:g}"
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """SHA-256 of what determines the number on a given network; not of the label."""
         return self.identity_at(self.spec.revised)

@@ -4,6 +4,7 @@ The file is read once, strictly: unknown keys, wrong types and values out of ran
 one line that names the key. From here on everything is typed and valid.
 """
 
+import functools
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -135,6 +136,17 @@ class Measuring(Block):
         for label, planned in self.attacks.items():
             self._has(f"attacks.{label}.examples", planned.examples or 0, "test")
         return self
+
+    @functools.cached_property
+    def requests(self) -> dict[int, list[Any]]:
+        """What it asks for, by seed; filled by `tfsgd.plan.requests.requests_of`."""
+        return {}
+
+    def model_copy(self, **changes: Any) -> Self:
+        """Pydantic's; what a copy asks for is derived anew."""
+        copy = super().model_copy(**changes)
+        copy.__dict__.pop("requests", None)
+        return copy
 
     @property
     def data(self) -> Dataset:

@@ -2,20 +2,74 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 
 from tfsgd.errors import RequestError
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.requests import wanted
+from tfsgd.plan.requests import requests_of
 from tfsgd.plan.trials import Trial, grid, training_of
 from tfsgd.records.folder import LogFolder, another_name
 from tfsgd.records.preflight import is_there, refuse_irregular
 from tfsgd.records.record import EIGENVALUE_COLUMNS, Record
+from tfsgd.records.tensorboard_tags import is_shown
 from tfsgd.text import counted
 
 Done = list[tuple[Trial, Record]]
+
+
+@dataclass(frozen=True)
+class SweepState:
+    """What a folder of logs has of a grid.
+
+    Attributes:
+        trials: of the grid; those that are trained are called what their records are.
+        done: those that are trained, each with its record.
+        complete: those of them on which everything is measured.
+        current: those of them that TensorBoard shows as the config asks.
+    """
+
+    trials: list[Trial]
+    done: Done
+    complete: Done
+    current: Done
+
+    @property
+    def waiting(self) -> list[Trial]:
+        """The trials that are to be trained, to be measured, or to be shown anew in TensorBoard."""
+        ready = {trial for trial, _ in self.complete} & {trial for trial, _ in self.current}
+        return [trial for trial in self.trials if trial not in ready]
+
+    @property
+    def incomplete(self) -> list[Trial]:
+        """The trials that are to be trained or to be measured."""
+        complete = {trial for trial, _ in self.complete}
+        return [trial for trial in self.trials if trial not in complete]
+
+    def __str__(self) -> str:
+        to_measure = len(self.done) - len(self.complete)
+        to_show = len(self.waiting) - len(self.incomplete)
+        said = f"{counted(len(self.trials), 'trial')}, {len(self.complete)} complete"
+        said += f", {len(self.trials) - len(self.done)} to train"
+        said += f", {to_measure} to measure" if to_measure else ""
+        return said + (f", {to_show} to show anew in TensorBoard" if to_show else "")
+
+
+def read_state(experiment: Experiment, logs: LogFolder) -> SweepState:
+    """Reads all records of a folder, and compares them with a config.
+
+    Raises:
+        RequestError: as for `trained`.
+    """
+    trials = grid(experiment)
+    done = trained(trials, experiment, logs)
+    return SweepState(
+        as_recorded(trials, done),
+        done,
+        [(trial, record) for trial, record in done if is_complete(record, experiment)],
+        [(t, record) for t, record in done if is_shown(record, experiment, logs.trial_path(t))],
+    )
 
 
 def trained(trials: list[Trial], experiment: Experiment, logs: LogFolder) -> Done:
@@ -65,7 +119,7 @@ def is_complete(record: Record, experiment: Experiment, also_free: bool = False)
         experiment: the config.
         also_free: count also what is no reason to load a stored network.
     """
-    requests = [r for r in wanted(experiment, record.seed) if also_free or not r.free]
+    requests = [r for r in requests_of(experiment, record.seed) if also_free or not r.free]
     return record.is_complete(requests)
 
 
@@ -77,7 +131,7 @@ def refuse_changed_sources(done: Done, experiment: Experiment, logs: LogFolder) 
     """
     now = dict[str, str | None]()
     for trial, record in done:
-        for found in record.asked(wanted(experiment, record.seed)):
+        for found in record.asked(requests_of(experiment, record.seed)):
             if "source_sha256" not in found.values:
                 continue
             name = str(found.settings["source"])

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.requests import HESSIAN, wanted
+from tfsgd.plan.requests import HESSIAN, requests_of
 from tfsgd.records.atomic import to_json
 from tfsgd.records.record import Record
 
@@ -19,7 +19,7 @@ NAMED = re.compile(r"events\.out\.tfevents\..*\.([0-9a-f]{16})\.v2")
 def scalars(record: Record, experiment: Experiment) -> dict[str, float]:
     """Tag -> number, of everything that was measured as the config asks."""
     shown = dict[str, float]()
-    for found in record.asked(wanted(experiment, record.seed)):
+    for found in record.asked(requests_of(experiment, record.seed)):
         value = found.values.get("value", found.accuracy)
         if value is not None:
             shown[tag(found.kind, found.label, found.split, found.epsilon)] = value

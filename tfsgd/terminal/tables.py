@@ -12,7 +12,7 @@ from rich.table import Table
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import settings_in_use
-from tfsgd.plan.requests import attacks, curvature, natural, titled, top_eigenvalue, wanted
+from tfsgd.plan.requests import attacks, curvature, natural, requests_of, titled, top_eigenvalue
 from tfsgd.plan.trials import Trial
 from tfsgd.records.record import Record
 from tfsgd.terminal.progress import duration
@@ -57,7 +57,7 @@ def what_is_left(trials: Sequence[Trial], done: Sequence[Record], experiment: Ex
 
 
 def _to_measure(done: Sequence[Record], experiment: Experiment) -> str:
-    missing = [record.missing(wanted(experiment, record.seed)) for record in done]
+    missing = [record.missing(requests_of(experiment, record.seed)) for record in done]
     count = sum(map(bool, missing))
     if not count:
         return ""

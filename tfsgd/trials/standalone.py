@@ -19,7 +19,7 @@ from tfsgd.networks.load_network import load_network, network_sha256
 from tfsgd.networks.measuring import Subject, measure
 from tfsgd.networks.operators import check_mode
 from tfsgd.plan.config import Experiment, Measuring
-from tfsgd.plan.requests import titled, wanted
+from tfsgd.plan.requests import requests_of, titled
 from tfsgd.plan.user_model import OwnModel
 from tfsgd.training.provenance import provenance
 from tfsgd.trials.outcome import in_a_line as in_one_line
@@ -126,7 +126,7 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
         say: told each result as it comes.
         warn: told what makes the numbers doubtful, as soon as it is known.
     """
-    requests = [r for r in wanted(plan, 0) if r.spec.kind != "accuracy" or r.split == "test"]
+    requests = [r for r in requests_of(plan, 0) if r.spec.kind != "accuracy" or r.split == "test"]
     reasons = [(r, _why_not(r, network)) for r in requests]
     possible = [r for r, why in reasons if not why]
     warnings: list[str] = []

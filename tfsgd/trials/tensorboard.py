@@ -11,7 +11,7 @@ from tfsgd.errors import RequestError
 from tfsgd.measures.attacks.minimal import Minimal
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import settings_in_use
-from tfsgd.plan.requests import wanted
+from tfsgd.plan.requests import requests_of
 from tfsgd.plan.trials import Trial
 from tfsgd.records.record import EIGENVALUE_COLUMNS, Record
 from tfsgd.records.tensorboard_tags import fingerprint, median_tag, scalars, tag
@@ -32,7 +32,7 @@ def write_hparams_config(experiment: Experiment, trials: list[Trial], folder: Pa
         for key in ("regime", "seed", *names)
     ]
     # The largest epsilon, the paper's, comes first: the view shows five metrics until it is told otherwise.
-    asked = sorted(wanted(experiment, 0), key=lambda request: -(request.epsilon or 0))
+    asked = sorted(requests_of(experiment, 0), key=lambda request: -(request.epsilon or 0))
     first = [request for request in asked if request.split == "test" and request.spec.kind == "accuracy"]
     first += [request for request in asked if request.spec.kind in ("attack", "curvature")]
     metrics = [hp.Metric(tag(r.spec.kind, r.label, r.split, r.epsilon)) for r in first]

@@ -15,7 +15,7 @@ from tfsgd.models.structure import structure_sha256
 from tfsgd.networks.measuring import Subject, measure
 from tfsgd.networks.surrogate import Sources
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.requests import SPLITS, natural, top_eigenvalue, wanted
+from tfsgd.plan.requests import SPLITS, natural, requests_of, top_eigenvalue
 from tfsgd.plan.trials import Trial, training_of
 from tfsgd.plan.user_model import OwnModel
 from tfsgd.records.folder import LogFolder
@@ -85,7 +85,7 @@ def run_trial(trial: Trial, job: Job) -> Record:
     Raises:
         RequestError: something is missing in a record whose network is gone, or is another one.
     """
-    folder, requests = job.logs.trial_path(trial), wanted(job.experiment, trial.seed)
+    folder, requests = job.logs.trial_path(trial), requests_of(job.experiment, trial.seed)
     known = job.logs.record(trial)
     if known and known.is_complete(requests):
         _show_anew(known, trial, job)
@@ -168,7 +168,7 @@ def train_trial(trial: Trial, job: Job) -> tuple[Record, Any]:
     )
     job.progress(trial, training.epochs, "network")
     keep_network(trained.network, record, folder, job.experiment.export)
-    if not record.is_complete(wanted(experiment, trial.seed)):
+    if not record.is_complete(requests_of(experiment, trial.seed)):
         job.keep(trial, record)
         remove_checkpoints(folder / "checkpoint")
     return record, trained.network
@@ -188,7 +188,7 @@ def outcome(record: Record, experiment: Experiment) -> str:
     """What a config asks for of a record, in a few words."""
     if record.status == "diverged":
         return "diverged"
-    found = record.asked(wanted(experiment, record.seed))
+    found = record.asked(requests_of(experiment, record.seed))
     accuracy = next((m.accuracy for m in found if m.kind == "accuracy" and m.split == "test"), None)
     said = [f"test accuracy {accuracy or 0:.3f}"]
     attacks = (m for m in found if m.kind == "attack" and m.accuracy is not None)
