@@ -30,7 +30,7 @@ Run = Callable[..., tuple[int, str, str]]
 Config = Callable[..., Path]
 
 PICTURES = {"DPI": style.DPI, "PDF_FONTS": style.PDF_FONTS}
-WAITING = [f"tests/test_{name}.py" for name in ("workers", "machines", "engine", "ends")]
+WAITING = [f"tests/test_{name}.py" for name in ("workers", "machines", "worker_pool", "ends")]
 
 TINY: dict[str, Any] = {
     "name": "tiny",

@@ -1,4 +1,4 @@
-"""What workers do in the tests of the engine, instead of training: quickly, and as a file beside says."""
+"""What workers do in the tests of the worker pool, instead of training: quickly, and as a file beside says."""
 
 import json
 import os

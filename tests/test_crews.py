@@ -1,4 +1,4 @@
-"""Who may work for a sweep, and what of the machine's and the user's own settings its engine takes: next to nothing."""
+"""Who may work for a sweep, and what of the machine's and the user's own settings its worker pool takes: next to nothing."""
 
 import asyncio
 import json

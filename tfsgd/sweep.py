@@ -126,10 +126,10 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, in_full: str) 
     if state.waiting:
         with prepared(state.waiting, experiment, folder, crew) as plan:
             output.print(f"images: {experiment.dataset} from {plan.splits.source}")
-            if plan.engine and crew.listen:
-                _say_how_to_join(plan.engine.address)
-            if plan.engine and plan.engine.dashboard:
-                output.print(f"Watch:   {plan.engine.dashboard}")
+            if plan.pool and crew.listen:
+                _say_how_to_join(plan.pool.address)
+            if plan.pool and plan.pool.dashboard:
+                output.print(f"Watch:   {plan.pool.dashboard}")
             _note(experiment, state, folder)
             failures = run_trials(plan)
         state = read_state(experiment, folder)

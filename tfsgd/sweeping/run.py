@@ -27,7 +27,7 @@ from tfsgd.sweeping.forkserver import import_ahead
 from tfsgd.terminal.progress import Display, console, send_native_logs_to, warn
 
 if TYPE_CHECKING:
-    from tfsgd.sweeping.worker_pool import Engine
+    from tfsgd.sweeping.worker_pool import WorkerPool
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,14 @@ class Plan:
         experiment: how to train, and what to measure.
         splits: the images.
         folder: where everything is written.
-        engine: the workers; `None`: this process works alone.
+        pool: the workers; `None`: this process works alone.
     """
 
     waiting: list[Trial]
     experiment: Experiment
     splits: Splits
     folder: LogFolder
-    engine: "Engine | None"
+    pool: "WorkerPool | None"
 
 
 @contextlib.contextmanager
@@ -122,14 +122,14 @@ def prepared(waiting: list[Trial], experiment: Experiment, folder: LogFolder, cr
     folder.empty_scratch()
     folder.write_plan(experiment)
     send_native_logs_to(folder.tuner_path / "tensorflow.log")
-    with _workers(len(waiting), folder, crew) as engine:
+    with _workers(len(waiting), folder, crew) as pool:
         splits = experiment.splits(crew.data_folder)
         refuse_other_data(splits.sha256, splits.source, folder)
-        yield Plan(waiting, experiment, splits, folder, engine)
+        yield Plan(waiting, experiment, splits, folder, pool)
 
 
 @contextlib.contextmanager
-def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["Engine | None"]:
+def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["WorkerPool | None"]:
     workers = crew.shares(trials, folder)
     alone = len(workers) == 1 and not crew.needs_cluster
     _say_device(workers, alone)
@@ -141,7 +141,7 @@ def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["Engine | N
         from tfsgd.sweeping.cluster import log_to
     except ValueError as error:  # Dask reads its files when it is imported, before it can be told not to
         raise RequestError(" ".join(str(error).split())) from None
-    from tfsgd.sweeping.worker_pool import Engine
+    from tfsgd.sweeping.worker_pool import WorkerPool
 
     log_to(folder.tuner_path / "dask.log")
     listen = Address.parse(crew.listen, "--listen") if crew.listen else None
@@ -152,8 +152,8 @@ def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["Engine | N
         jobs = (crew.workers or 1, job_maker(crew.jobqueue, folder.path.resolve()))
         listen = listen or own_address(crew.jobqueue)
     try:
-        with Engine(folder, workers, listen, crew.dashboard, jobs) as engine:
-            yield engine
+        with WorkerPool(folder, workers, listen, crew.dashboard, jobs) as pool:
+            yield pool
     finally:
         for path in (folder.images_path, folder.temporary_path):
             shutil.rmtree(path, ignore_errors=True)
@@ -191,10 +191,10 @@ def run_trials(plan: Plan) -> dict[str, str]:
         RequestError: the network is built otherwise than those of the records, a batch size does not fit the
             replicas, or workers cannot start.
     """
-    experiment, folder, engine = plan.experiment, plan.folder, plan.engine
+    experiment, folder, pool = plan.experiment, plan.folder, plan.pool
     for doubt in doubts(experiment):
         warn(doubt)
-    if engine:
+    if pool:
         _share(plan.splits, folder)
     with quickly():
         from tfsgd.sweeping.tuner import search
@@ -206,14 +206,14 @@ def run_trials(plan: Plan) -> dict[str, str]:
     if experiment.has_code:
         experiment.architecture.check(experiment.data.image_shape, experiment.data.classes)
         refuse_other_structure(structure_of(experiment), folder)
-        _refuse_unfit(experiment, engine.size if engine else 1)
+        _refuse_unfit(experiment, pool.size if pool else 1)
     write_hparams_config(experiment, grid(experiment), folder.path)
     with Display(plan.waiting, experiment, folder, console()) as display:
-        if engine:
+        if pool:
             from tfsgd.sweeping.search_on_workers import search_by_hands
 
-            engine.observe = display
-            return search_by_hands(plan.waiting, engine, folder)
+            pool.observe = display
+            return search_by_hands(plan.waiting, pool, folder)
         replicas = mirrored_strategy().num_replicas_in_sync
         check_replicas(experiment.batch_sizes, len(plan.splits.train), replicas)
         return search(plan.waiting, Job(experiment, plan.splits, folder, display))

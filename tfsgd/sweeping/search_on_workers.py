@@ -8,12 +8,12 @@ from tfsgd import interrupts
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.sweeping.tuner import GridOracle, GridTuner
-from tfsgd.sweeping.worker_pool import Engine
+from tfsgd.sweeping.worker_pool import WorkerPool
 
 LOOK_SECONDS = 0.05  # between two looks at the hands
 
 
-def search_by_hands(trials: list[Trial], engine: Engine, logs: LogFolder) -> dict[str, str]:
+def search_by_hands(trials: list[Trial], pool: WorkerPool, logs: LogFolder) -> dict[str, str]:
     """Has the given trials trained and measured by workers.
 
     Returns:
@@ -25,16 +25,16 @@ def search_by_hands(trials: list[Trial], engine: Engine, logs: LogFolder) -> dic
     oracle, hands = GridOracle(trials), list[threading.Thread]()
     while oracle.waiting or any(hand.is_alive() for hand in hands):
         at_work = sum(hand.is_alive() for hand in hands)
-        for _ in range(min(engine.size - at_work, oracle.waiting)):
-            tuner = GridTuner(oracle, engine.run, str(logs.tuner_path), f"hand {len(hands)}")
+        for _ in range(min(pool.size - at_work, oracle.waiting)):
+            tuner = GridTuner(oracle, pool.run, str(logs.tuner_path), f"hand {len(hands)}")
             hands.append(threading.Thread(target=_search, args=(tuner,), name=tuner.tuner_id, daemon=True))
             hands[-1].start()
         time.sleep(LOOK_SECONDS)  # and not in a join, which would not hear Ctrl-C
         interrupts.check()
-        engine.check()
-    return engine.failures
+        pool.check()
+    return pool.failures
 
 
 def _search(tuner: GridTuner) -> None:
-    with contextlib.suppress(SystemExit):  # the engine is over
+    with contextlib.suppress(SystemExit):  # the pool is over
         tuner.search(verbose=0)

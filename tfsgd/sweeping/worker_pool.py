@@ -49,7 +49,7 @@ class _UnderWay:
     deaths: int = 0  # of its workers since then
 
 
-class Engine:
+class WorkerPool:
     """A scheduler, this machine's workers, and whoever joins; used as a context manager.
 
     Args:
@@ -128,7 +128,7 @@ class Engine:
         """Has a trial run by a worker, and returns when it has ended; may be called by many threads.
 
         Raises:
-            SystemExit: the engine is over, and with it the thread that waits.
+            SystemExit: the pool is over, and with it the thread that waits.
         """
         try:
             return self._loop.call(self._run(trial))

@@ -1,4 +1,4 @@
-"""The engine: trials go to workers once each, are sent again when a worker is lost, and are blamed when they kill."""
+"""The pool: trials go to workers once each, are sent again when a worker is lost, and are blamed when they kill."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ from tfsgd.sweeping.joining import Visit
 from tfsgd.sweeping.search_on_workers import search_by_hands
 from tfsgd.sweeping.tuner import GridTuner
 from tfsgd.sweeping.worker import log_of
-from tfsgd.sweeping.worker_pool import Engine
+from tfsgd.sweeping.worker_pool import WorkerPool
 
 SEEDS = 6
 
@@ -90,7 +90,7 @@ def ran(logs: LogFolder, seed: int) -> list[str]:
 
 def searched(trials: list[Trial], logs: LogFolder, workers: int = 2) -> tuple[dict[str, str], Listener]:
     listener = Listener()
-    with Engine(logs, shares(workers, [], logs.path)) as crew:
+    with WorkerPool(logs, shares(workers, [], logs.path)) as crew:
         crew.observe = listener
         return search_by_hands(trials, crew, logs), listener
 
@@ -183,13 +183,13 @@ def test_who_leaves_takes_the_waiting_threads_and_the_workers_along(
     script(logs, s0={"each": ["sleep"]}, s1={"each": ["sleep"]})
     ends: list[BaseException] = []
 
-    def wait(crew: Engine, trial: Trial) -> None:
+    def wait(crew: WorkerPool, trial: Trial) -> None:
         try:
             crew.run(trial)
         except BaseException as error:
             ends.append(error)
 
-    with Engine(logs, shares(2, [], logs.path)) as crew:
+    with WorkerPool(logs, shares(2, [], logs.path)) as crew:
         crew.observe = Listener()
         hands = [threading.Thread(target=wait, args=(crew, trial)) for trial in trials[:2]]
         for hand in hands:
@@ -212,11 +212,11 @@ def test_visitors_work_hear_of_their_own_trials_and_leave_when_all_is_done(
         logs.write_failure(trial, "", "")
     script(logs, **{f"s{seed}": {"each": ["epoch"]} for seed in range(SEEDS)})
     here, there = Listener(), Listener()
-    with Engine(logs, [], Address("127.0.0.1", 0)) as crew:
+    with WorkerPool(logs, [], Address("127.0.0.1", 0)) as crew:
         crew.observe = here
         address = Address.parse(crew.address, "--join")
         visit = Visit(address, trials, logs, shares(1, [], logs.path), there)
-        with Engine(logs, shares(1, [], logs.path)), visit:  # another sweep is no matter
+        with WorkerPool(logs, shares(1, [], logs.path)), visit:  # another sweep is no matter
             assert search_by_hands(trials, crew, logs) == {}
             assert sorted(there.at) == sorted((trial.name, 1) for trial in trials)
             assert sorted(there.at) == sorted(here.at)
