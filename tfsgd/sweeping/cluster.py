@@ -89,7 +89,7 @@ class QuietWorker(Worker):
         """Dask's method, which knows no way to have none."""
 
 
-class KeptNanny(Nanny):
+class WorkerNanny(Nanny):
     """Dask's nanny, which starts a worker, and starts it again when it ends, but gives up one that dies as it starts.
 
     Attributes:
@@ -122,7 +122,7 @@ class KeptNanny(Nanny):
         return await super().close(*arguments, **options)
 
 
-class Nannies:
+class WorkerSupervisor:
     """This machine's workers, each in a process that a nanny of Dask's starts, and starts again when it ends.
 
     Made in a running event loop; the workers come while others have the processor.
@@ -156,7 +156,7 @@ class Nannies:
         get_mp_context()  # at its first call Dask says what is to be imported ahead, so this goes before our word
         import_ahead(abouts)
         self._is_over = False
-        self._nannies: dict[str, KeptNanny] = {}
+        self._nannies: dict[str, WorkerNanny] = {}
         self._kept = [
             asyncio.ensure_future(self._keep(name, about))
             for name, about in zip(self.names, abouts, strict=True)
@@ -194,8 +194,8 @@ class Nannies:
             in_vain += 1 if nanny.was_killed else STARTS_IN_VAIN // 4
             await nanny.close()
 
-    def _nanny(self, name: str, about: dict[str, Any]) -> KeptNanny:
-        return KeptNanny(
+    def _nanny(self, name: str, about: dict[str, Any]) -> WorkerNanny:
+        return WorkerNanny(
             self._scheduler, nthreads=1, name=name, host=self._host, security=self._security,
             worker_class=QuietWorker, preload=PRELOAD,
             memory_limit=0,  # else Dask kills a worker at 95 % of its share

@@ -11,7 +11,7 @@ from pathlib import Path
 from tfsgd.records.folder import LogFolder
 from tfsgd.sweeping.address import Address
 from tfsgd.sweeping.allocation import shares, visible_gpus
-from tfsgd.sweeping.cluster import Nannies, address_towards, log_to, read_certificate, security_of
+from tfsgd.sweeping.cluster import WorkerSupervisor, address_towards, log_to, read_certificate, security_of
 
 
 def main() -> None:
@@ -31,8 +31,8 @@ async def _work(scheduler: str, name: str, folder: LogFolder, workers: int) -> N
     security = security_of(read_certificate(folder.certificate_path, scheduler))
     host = address_towards(Address.parse(scheduler.removeprefix("tls://"), "scheduler"))
     abouts = shares(workers, visible_gpus(), folder.path)
-    nannies = Nannies(scheduler, host, security, abouts, leave=True, machine=name)
-    while not nannies.have_left:
+    supervisor = WorkerSupervisor(scheduler, host, security, abouts, leave=True, machine=name)
+    while not supervisor.have_left:
         await asyncio.sleep(0.5)
 
 

@@ -13,7 +13,14 @@ from tfsgd.errors import RequestError
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.sweeping.address import Address
-from tfsgd.sweeping.cluster import LoopThread, Nannies, address_towards, closed, read_certificate, security_of
+from tfsgd.sweeping.cluster import (
+    LoopThread,
+    WorkerSupervisor,
+    address_towards,
+    closed,
+    read_certificate,
+    security_of,
+)
 from tfsgd.sweeping.worker import TOPIC
 from tfsgd.trials.outcome import Observer
 
@@ -44,7 +51,7 @@ class Visit:
         self._folder = folder
         self._workers = workers
         self._observe = observe
-        self._nannies: Nannies | None = None
+        self._supervisor: WorkerSupervisor | None = None
         self.failures: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -70,8 +77,8 @@ class Visit:
         Raises:
             RequestError: it is gone, and not all trials have ended.
         """
-        assert self._nannies is not None
-        while not self._nannies.have_left:
+        assert self._supervisor is not None
+        while not self._supervisor.have_left:
             time.sleep(LOOK_SECONDS)
             interrupts.check()
         if not all(self._folder.has_ended(trial) for trial in self._trials.values()):
@@ -87,19 +94,19 @@ class Visit:
             CONNECT_SECONDS + 1,
         )
         self._client.subscribe_topic(TOPIC, self._hear)
-        self._nannies = Nannies(
+        self._supervisor = WorkerSupervisor(
             scheduler, address_towards(self._address), security, self._workers, leave=True
         )
 
     async def _close(self) -> None:
-        if self._nannies is not None:
-            await self._nannies.close()
+        if self._supervisor is not None:
+            await self._supervisor.close()
         await closed(self._client.close(timeout=1))
 
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         """A worker, perhaps one of these, says how its trial goes on."""
         said = event[1]
-        if self._nannies is None or said["name"] not in self._nannies.names:
+        if self._supervisor is None or said["name"] not in self._supervisor.names:
             return
         trial = self._trials[said["trial"]]
         if "outcome" not in said:

@@ -24,8 +24,8 @@ from tfsgd.records.preflight import refuse_gone
 from tfsgd.sweeping.address import LOOPBACK, Address
 from tfsgd.sweeping.cluster import (
     LoopThread,
-    Nannies,
     QuietScheduler,
+    WorkerSupervisor,
     closed,
     fresh_certificate,
     security_of,
@@ -148,8 +148,8 @@ class WorkerPool:
         refuse_gone(self._folder.path)
         if self._jobs and self._jobs.refusal and self._jobs.have_ended and not self._roster.names:
             raise RequestError(self._jobs.refusal)
-        if self._workers and not self._roster.names and self._listen is None and self._nannies.have_left:
-            log = log_of(self._folder, self._nannies.names[0])
+        if self._workers and not self._roster.names and self._listen is None and self._supervisor.have_left:
+            log = log_of(self._folder, self._supervisor.names[0])
             raise RequestError(f"{log}: workers cannot start: {_last_line(log)}")
 
     async def _open(self) -> None:
@@ -160,7 +160,7 @@ class WorkerPool:
         if self._listen:
             write_certificate(self._folder.certificate_path, certificate)
         address = self._scheduler.address
-        self._nannies = Nannies(address, "127.0.0.1", security, self._workers)
+        self._supervisor = WorkerSupervisor(address, "127.0.0.1", security, self._workers)
         if self._asked_jobs:
             count, make = self._asked_jobs
             self._jobs = Jobs(make, address, count, self._roster)
@@ -172,7 +172,7 @@ class WorkerPool:
             run.cancel()
         if self._jobs:
             await self._jobs.close()
-        await self._nannies.close()
+        await self._supervisor.close()
         await closed(self._client.close(timeout=1))
         await closed(self._scheduler.close())
 
