@@ -159,7 +159,7 @@ def test_a_logs_folder_that_is_deleted_ends_the_sweep_in_a_line(
     logs = LogFolder(write_sweep(tmp_path / "s", of))
     begun = []
 
-    def gone(trial: Any, job: Any) -> Any:
+    def gone(trial: Any, context: Any) -> Any:
         begun.append(trial)
         shutil.rmtree(logs.path)
         logs.tuner_path.mkdir(parents=True)  # a worker writes there again

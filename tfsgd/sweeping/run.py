@@ -200,7 +200,7 @@ def run_trials(plan: Plan) -> dict[str, str]:
         from tfsgd.sweeping.tuner import search
         from tfsgd.training.devices import check_replicas, configure_tensorflow, mirrored_strategy
         from tfsgd.trials.tensorboard import write_hparams_config
-        from tfsgd.trials.trial import Job, structure_of
+        from tfsgd.trials.trial import SweepContext, structure_of
 
     configure_tensorflow()
     if experiment.has_code:
@@ -216,7 +216,7 @@ def run_trials(plan: Plan) -> dict[str, str]:
             return search_by_hands(plan.waiting, pool, folder)
         replicas = mirrored_strategy().num_replicas_in_sync
         check_replicas(experiment.batch_sizes, len(plan.splits.train), replicas)
-        return search(plan.waiting, Job(experiment, plan.splits, folder, display))
+        return search(plan.waiting, SweepContext(experiment, plan.splits, folder, display))
 
 
 def _refuse_unfit(experiment: Experiment, workers: int) -> None:

@@ -15,7 +15,7 @@ from tfsgd.plan.trials import Trial
 from tfsgd.records.preflight import is_gone, refuse_gone
 from tfsgd.trials.attempt import attempt
 from tfsgd.trials.outcome import Ended
-from tfsgd.trials.trial import Job
+from tfsgd.trials.trial import SweepContext
 
 OBJECTIVE = keras_tuner.Objective("validation_accuracy", "max")
 
@@ -100,7 +100,7 @@ class GridTuner(keras_tuner.engine.base_tuner.BaseTuner):
         """keras-tuner's hook: nothing to keep."""
 
 
-def search(trials: list[Trial], job: Job) -> dict[str, str]:
+def search(trials: list[Trial], context: SweepContext) -> dict[str, str]:
     """Trains and measures the given trials in this process, one after the other.
 
     Returns:
@@ -112,17 +112,17 @@ def search(trials: list[Trial], job: Job) -> dict[str, str]:
     failures: dict[str, str] = {}
 
     def run(trial: Trial) -> Ended:
-        ended = attempt(trial, job)
-        if is_gone(job.logs.path):  # keras-tuner would swallow what is raised here
+        ended = attempt(trial, context)
+        if is_gone(context.logs.path):  # keras-tuner would swallow what is raised here
             oracle.stop()
         if ended.error is not None:
             failures[trial.name] = ended.error
-        job.observe.ended(trial, ended.said)
+        context.observe.ended(trial, ended.said)
         return ended
 
     oracle = GridOracle(trials)
-    GridTuner(oracle, run, str(job.logs.tuner_path)).search(verbose=0)
-    refuse_gone(job.logs.path)
+    GridTuner(oracle, run, str(context.logs.tuner_path)).search(verbose=0)
+    refuse_gone(context.logs.path)
     return failures
 
 

@@ -61,16 +61,18 @@ def work(trial: Trial) -> Any:
         An `Ended`; `None`: another worker has the trial now.
     """
     from tfsgd.trials.attempt import attempt
-    from tfsgd.trials.trial import Job
+    from tfsgd.trials.trial import SweepContext
 
     folder, experiment, splits = _shared()
     name = json.loads(os.environ[ABOUT])["name"]
-    job = Job(experiment, splits, folder, Speaker(name), folder.lease(f"{name} {os.getpid()} {uuid.uuid4()}"))
+    context = SweepContext(
+        experiment, splits, folder, Speaker(name), folder.lease(f"{name} {os.getpid()} {uuid.uuid4()}")
+    )
     try:
-        ended = attempt(trial, job)
+        ended = attempt(trial, context)
     except Superseded:
         return None
-    job.observe.ended(trial, ended.said)
+    context.observe.ended(trial, ended.said)
     return ended
 
 
