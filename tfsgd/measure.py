@@ -267,8 +267,8 @@ def _stored_result(
 
 
 def _run(waiting: list[Trial], experiment: Experiment, folder: LogFolder, crew: Crew) -> dict[str, str]:
-    with prepared(waiting, experiment, folder, crew) as plan:
-        return run_trials(plan)
+    with prepared(waiting, experiment, folder, crew) as run:
+        return run_trials(run)
 
 
 def _measure_transfer(done: Done, experiment: Experiment, folder: LogFolder, crew: Crew) -> _Result:

@@ -124,14 +124,14 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, in_full: str) 
     output.print(f"{experiment.name}: {state}")
     failures: dict[str, str] = {}
     if state.waiting:
-        with prepared(state.waiting, experiment, folder, crew) as plan:
-            output.print(f"images: {experiment.dataset} from {plan.splits.source}")
-            if plan.pool and crew.listen:
-                _say_how_to_join(plan.pool.address)
-            if plan.pool and plan.pool.dashboard:
-                output.print(f"Watch:   {plan.pool.dashboard}")
+        with prepared(state.waiting, experiment, folder, crew) as run:
+            output.print(f"images: {experiment.dataset} from {run.splits.source}")
+            if run.pool and crew.listen:
+                _say_how_to_join(run.pool.address)
+            if run.pool and run.pool.dashboard:
+                output.print(f"Watch:   {run.pool.dashboard}")
             _note(experiment, state, folder)
-            failures = run_trials(plan)
+            failures = run_trials(run)
         state = read_state(experiment, folder)
     else:
         _note(experiment, state, folder)

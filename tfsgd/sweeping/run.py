@@ -87,7 +87,7 @@ class Crew:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepRun:
     """What is to be done, on what, where and by whom.
 
     Attributes:
@@ -106,7 +106,9 @@ class Plan:
 
 
 @contextlib.contextmanager
-def prepared(waiting: list[Trial], experiment: Experiment, folder: LogFolder, crew: Crew) -> Iterator[Plan]:
+def prepared(
+    waiting: list[Trial], experiment: Experiment, folder: LogFolder, crew: Crew
+) -> Iterator[SweepRun]:
     """Workers come while the images are read; they leave at the end.
 
     Args:
@@ -125,7 +127,7 @@ def prepared(waiting: list[Trial], experiment: Experiment, folder: LogFolder, cr
     with _workers(len(waiting), folder, crew) as pool:
         splits = experiment.splits(crew.data_folder)
         refuse_other_data(splits.sha256, splits.source, folder)
-        yield Plan(waiting, experiment, splits, folder, pool)
+        yield SweepRun(waiting, experiment, splits, folder, pool)
 
 
 @contextlib.contextmanager
@@ -181,7 +183,7 @@ def _refuse_missing_sources(experiment: Experiment, folder: LogFolder) -> None:
                 ) from None
 
 
-def run_trials(plan: Plan) -> dict[str, str]:
+def run_trials(run: SweepRun) -> dict[str, str]:
     """Trains and measures what is missing. TensorFlow is first imported here.
 
     Returns:
@@ -191,11 +193,11 @@ def run_trials(plan: Plan) -> dict[str, str]:
         RequestError: the network is built otherwise than those of the records, a batch size does not fit the
             replicas, or workers cannot start.
     """
-    experiment, folder, pool = plan.experiment, plan.folder, plan.pool
+    experiment, folder, pool = run.experiment, run.folder, run.pool
     for doubt in doubts(experiment):
         warn(doubt)
     if pool:
-        _share(plan.splits, folder)
+        _share(run.splits, folder)
     with quickly():
         from tfsgd.sweeping.tuner import search
         from tfsgd.training.devices import check_replicas, configure_tensorflow, mirrored_strategy
@@ -208,15 +210,15 @@ def run_trials(plan: Plan) -> dict[str, str]:
         refuse_other_structure(structure_of(experiment), folder)
         _refuse_unfit(experiment, pool.size if pool else 1)
     write_hparams_config(experiment, grid(experiment), folder.path)
-    with Display(plan.waiting, experiment, folder, console()) as display:
+    with Display(run.waiting, experiment, folder, console()) as display:
         if pool:
             from tfsgd.sweeping.search_on_workers import search_by_hands
 
             pool.observe = display
-            return search_by_hands(plan.waiting, pool, folder)
+            return search_by_hands(run.waiting, pool, folder)
         replicas = mirrored_strategy().num_replicas_in_sync
-        check_replicas(experiment.batch_sizes, len(plan.splits.train), replicas)
-        return search(plan.waiting, SweepContext(experiment, plan.splits, folder, display))
+        check_replicas(experiment.batch_sizes, len(run.splits.train), replicas)
+        return search(run.waiting, SweepContext(experiment, run.splits, folder, display))
 
 
 def _refuse_unfit(experiment: Experiment, workers: int) -> None:
