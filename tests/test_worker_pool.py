@@ -90,9 +90,9 @@ def ran(logs: LogFolder, seed: int) -> list[str]:
 
 def searched(trials: list[Trial], logs: LogFolder, workers: int = 2) -> tuple[dict[str, str], Listener]:
     listener = Listener()
-    with WorkerPool(logs, shares(workers, [], logs.path)) as crew:
-        crew.observe = listener
-        return search_by_hands(trials, crew, logs), listener
+    with WorkerPool(logs, shares(workers, [], logs.path)) as pool:
+        pool.observe = listener
+        return search_by_hands(trials, pool, logs), listener
 
 
 def test_every_trial_is_run_once_by_keras_tuners_search(
@@ -183,15 +183,15 @@ def test_who_leaves_takes_the_waiting_threads_and_the_workers_along(
     script(logs, s0={"each": ["sleep"]}, s1={"each": ["sleep"]})
     ends: list[BaseException] = []
 
-    def wait(crew: WorkerPool, trial: Trial) -> None:
+    def wait(pool: WorkerPool, trial: Trial) -> None:
         try:
-            crew.run(trial)
+            pool.run(trial)
         except BaseException as error:
             ends.append(error)
 
-    with WorkerPool(logs, shares(2, [], logs.path)) as crew:
-        crew.observe = Listener()
-        hands = [threading.Thread(target=wait, args=(crew, trial)) for trial in trials[:2]]
+    with WorkerPool(logs, shares(2, [], logs.path)) as pool:
+        pool.observe = Listener()
+        hands = [threading.Thread(target=wait, args=(pool, trial)) for trial in trials[:2]]
         for hand in hands:
             hand.start()
         while not (ran(logs, 0) and ran(logs, 1)):
@@ -201,7 +201,7 @@ def test_who_leaves_takes_the_waiting_threads_and_the_workers_along(
         hand.join(30)
     assert [type(end) for end in ends] == [SystemExit] * 2
     assert not list(logs.path.glob("trials/*/*/failure.json"))
-    assert crew.failures == {}
+    assert pool.failures == {}
     wait_until_gone(pids)
 
 
@@ -212,12 +212,12 @@ def test_visitors_work_hear_of_their_own_trials_and_leave_when_all_is_done(
         logs.write_failure(trial, "", "")
     script(logs, **{f"s{seed}": {"each": ["epoch"]} for seed in range(SEEDS)})
     here, there = Listener(), Listener()
-    with WorkerPool(logs, [], Address("127.0.0.1", 0)) as crew:
-        crew.observe = here
-        address = Address.parse(crew.address, "--join")
+    with WorkerPool(logs, [], Address("127.0.0.1", 0)) as pool:
+        pool.observe = here
+        address = Address.parse(pool.address, "--join")
         visit = Visit(address, trials, logs, shares(1, [], logs.path), there)
         with WorkerPool(logs, shares(1, [], logs.path)), visit:  # another sweep is no matter
-            assert search_by_hands(trials, crew, logs) == {}
+            assert search_by_hands(trials, pool, logs) == {}
             assert sorted(there.at) == sorted((trial.name, 1) for trial in trials)
             assert sorted(there.at) == sorted(here.at)
     assert len(here.outcomes) == SEEDS

@@ -24,7 +24,7 @@ from tfsgd.records.resume import (
     read_state,
     refuse_changed_sources,
 )
-from tfsgd.sweeping.run import Crew, bring_workers, prepared, run_trials
+from tfsgd.sweeping.run import WorkerOptions, bring_workers, prepared, run_trials
 from tfsgd.terminal.progress import Display, console, warn
 from tfsgd.terminal.tables import MANY, plan_lines, plan_table, results_table, what_is_left
 
@@ -100,21 +100,21 @@ def sweep(
     """
     experiment = load_experiment(config, tuple(overrides or ()), quick, data)
     command.refuse_no_folder(data)
-    crew = Crew(workers, workers_per_gpu, listen, join, jobqueue, dashboard, data)
+    options = WorkerOptions(workers, workers_per_gpu, listen, join, jobqueue, dashboard, data)
     folder = LogFolder(logs / (experiment.name + ("-quick" if experiment.profile == "quick" else "")))
-    crew.check(folder)
+    options.check(folder)
     if dry_run:
         _show_plan(experiment, folder)
         return OK
     if join:
-        return _join(experiment, folder, crew)
+        return _join(experiment, folder, options)
     refuse_unwritable(folder.path)
     folder.path.mkdir(parents=True, exist_ok=True)
     with locked(folder.path):
-        return _sweep(experiment, folder, crew, _in_full() if quick else "")
+        return _sweep(experiment, folder, options, _in_full() if quick else "")
 
 
-def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, in_full: str) -> int:
+def _sweep(experiment: Experiment, folder: LogFolder, options: WorkerOptions, in_full: str) -> int:
     """Trains and measures what is missing, then shows all."""
     refuse_unusable(folder.path)
     state = read_state(experiment, folder)
@@ -124,9 +124,9 @@ def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, in_full: str) 
     output.print(f"{experiment.name}: {state}")
     failures: dict[str, str] = {}
     if state.waiting:
-        with prepared(state.waiting, experiment, folder, crew) as run:
+        with prepared(state.waiting, experiment, folder, options) as run:
             output.print(f"images: {experiment.dataset} from {run.splits.source}")
-            if run.pool and crew.listen:
+            if run.pool and options.listen:
                 _say_how_to_join(run.pool.address)
             if run.pool and run.pool.dashboard:
                 output.print(f"Watch:   {run.pool.dashboard}")
@@ -161,9 +161,9 @@ def _show_plan(experiment: Experiment, folder: LogFolder) -> None:
     print(what_is_left(state.trials, [record for _, record in state.done], experiment, str(folder.path)))
 
 
-def _join(experiment: Experiment, folder: LogFolder, crew: Crew) -> int:
+def _join(experiment: Experiment, folder: LogFolder, options: WorkerOptions) -> int:
     """Brings workers to a sweep that runs on another machine."""
-    assert crew.join is not None
+    assert options.join is not None
     where = {"data_dir", "code_dir", "export"}  # may differ
     if not folder.experiment_path.exists():
         raise RequestError(
@@ -177,7 +177,7 @@ def _join(experiment: Experiment, folder: LogFolder, crew: Crew) -> int:
     folder.refuse_other_code(experiment)
     trials = read_state(experiment, folder).trials
     with Display(trials, experiment, folder, console()) as display:
-        failures = bring_workers(trials, folder, crew, display)
+        failures = bring_workers(trials, folder, options, display)
     return command.say_failures(failures)
 
 

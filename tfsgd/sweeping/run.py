@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Crew:
+class WorkerOptions:
     """Who trains and measures, as asked for on the command line.
 
     Attributes:
@@ -107,7 +107,7 @@ class SweepRun:
 
 @contextlib.contextmanager
 def prepared(
-    waiting: list[Trial], experiment: Experiment, folder: LogFolder, crew: Crew
+    waiting: list[Trial], experiment: Experiment, folder: LogFolder, options: WorkerOptions
 ) -> Iterator[SweepRun]:
     """Workers come while the images are read; they leave at the end.
 
@@ -115,7 +115,7 @@ def prepared(
         waiting: the trials that are not complete.
         experiment: how to train, and what to measure.
         folder: where everything is written.
-        crew: who works.
+        options: who works.
 
     Raises:
         RequestError: there are no images, others than the records', or nobody can work.
@@ -124,16 +124,16 @@ def prepared(
     folder.empty_scratch()
     folder.write_plan(experiment)
     send_native_logs_to(folder.tuner_path / "tensorflow.log")
-    with _workers(len(waiting), folder, crew) as pool:
-        splits = experiment.splits(crew.data_folder)
+    with _workers(len(waiting), folder, options) as pool:
+        splits = experiment.splits(options.data_folder)
         refuse_other_data(splits.sha256, splits.source, folder)
         yield SweepRun(waiting, experiment, splits, folder, pool)
 
 
 @contextlib.contextmanager
-def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["WorkerPool | None"]:
-    workers = crew.shares(trials, folder)
-    alone = len(workers) == 1 and not crew.needs_cluster
+def _workers(trials: int, folder: LogFolder, options: WorkerOptions) -> Iterator["WorkerPool | None"]:
+    workers = options.shares(trials, folder)
+    alone = len(workers) == 1 and not options.needs_cluster
     _say_device(workers, alone)
     if alone:
         yield None
@@ -146,15 +146,15 @@ def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["WorkerPool
     from tfsgd.sweeping.worker_pool import WorkerPool
 
     log_to(folder.tuner_path / "dask.log")
-    listen = Address.parse(crew.listen, "--listen") if crew.listen else None
+    listen = Address.parse(options.listen, "--listen") if options.listen else None
     jobs = None
-    if crew.jobqueue:
+    if options.jobqueue:
         from tfsgd.sweeping.jobs import job_maker, own_address
 
-        jobs = (crew.workers or 1, job_maker(crew.jobqueue, folder.path.resolve()))
-        listen = listen or own_address(crew.jobqueue)
+        jobs = (options.workers or 1, job_maker(options.jobqueue, folder.path.resolve()))
+        listen = listen or own_address(options.jobqueue)
     try:
-        with WorkerPool(folder, workers, listen, crew.dashboard, jobs) as pool:
+        with WorkerPool(folder, workers, listen, options.dashboard, jobs) as pool:
             yield pool
     finally:
         for path in (folder.images_path, folder.temporary_path):
@@ -250,13 +250,15 @@ def _share(splits: Splits, folder: LogFolder) -> None:
         ) from None
 
 
-def bring_workers(trials: list[Trial], folder: LogFolder, crew: Crew, display: Display) -> dict[str, str]:
+def bring_workers(
+    trials: list[Trial], folder: LogFolder, options: WorkerOptions, display: Display
+) -> dict[str, str]:
     """Works for a sweep on another machine, until that is over.
 
     Args:
         trials: of the sweep.
         folder: where it writes, as this machine sees it.
-        crew: who works.
+        options: who works.
         display: told how the trials go on that are run here.
 
     Returns:
@@ -265,8 +267,8 @@ def bring_workers(trials: list[Trial], folder: LogFolder, crew: Crew, display: D
     Raises:
         RequestError: the other sweep is not there, or no longer.
     """
-    assert crew.join is not None
-    address = Address.parse(crew.join, "--join")
+    assert options.join is not None
+    address = Address.parse(options.join, "--join")
     if not folder.certificate_path.exists():
         raise RequestError(
             f"--join {address}: no sweep listens in {folder.path}; start it there with --listen first, with the same --logs"
@@ -277,6 +279,6 @@ def bring_workers(trials: list[Trial], folder: LogFolder, crew: Crew, display: D
     from tfsgd.sweeping.joining import Visit
 
     log_to(folder.tuner_path / f"{name}-dask.log")
-    with Visit(address, trials, folder, crew.shares(len(trials), folder), display) as visit:
+    with Visit(address, trials, folder, options.shares(len(trials), folder), display) as visit:
         visit.wait()
     return visit.failures
