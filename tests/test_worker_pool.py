@@ -23,7 +23,7 @@ from tfsgd.sweeping import cluster, worker_pool
 from tfsgd.sweeping.address import Address
 from tfsgd.sweeping.allocation import shares
 from tfsgd.sweeping.forkserver import import_ahead
-from tfsgd.sweeping.joining import Visit
+from tfsgd.sweeping.joining import RemoteWorkers
 from tfsgd.sweeping.search_on_workers import search_by_hands
 from tfsgd.sweeping.tuner import GridTuner
 from tfsgd.sweeping.worker import log_of
@@ -215,8 +215,8 @@ def test_visitors_work_hear_of_their_own_trials_and_leave_when_all_is_done(
     with WorkerPool(logs, [], Address("127.0.0.1", 0)) as pool:
         pool.observe = here
         address = Address.parse(pool.address, "--join")
-        visit = Visit(address, trials, logs, shares(1, [], logs.path), there)
-        with WorkerPool(logs, shares(1, [], logs.path)), visit:  # another sweep is no matter
+        remote = RemoteWorkers(address, trials, logs, shares(1, [], logs.path), there)
+        with WorkerPool(logs, shares(1, [], logs.path)), remote:  # another sweep is no matter
             assert search_by_hands(trials, pool, logs) == {}
             assert sorted(there.at) == sorted((trial.name, 1) for trial in trials)
             assert sorted(there.at) == sorted(here.at)

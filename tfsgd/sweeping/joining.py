@@ -28,7 +28,7 @@ CONNECT_SECONDS = 10
 LOOK_SECONDS = 0.2
 
 
-class Visit:
+class RemoteWorkers:
     """This machine's workers at another machine's sweep; used as a context manager.
 
     Args:

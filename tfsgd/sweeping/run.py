@@ -276,9 +276,9 @@ def bring_workers(
     name = f"joined-{socket.gethostname()}-{os.getpid()}"
     send_native_logs_to(folder.tuner_path / f"{name}.log")
     from tfsgd.sweeping.cluster import log_to
-    from tfsgd.sweeping.joining import Visit
+    from tfsgd.sweeping.joining import RemoteWorkers
 
     log_to(folder.tuner_path / f"{name}-dask.log")
-    with Visit(address, trials, folder, options.shares(len(trials), folder), display) as visit:
-        visit.wait()
-    return visit.failures
+    with RemoteWorkers(address, trials, folder, options.shares(len(trials), folder), display) as remote:
+        remote.wait()
+    return remote.failures
