@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tfsgd.plan.trials import Trial
-from tfsgd.sweeping.worker import ABOUT, Speaker
+from tfsgd.sweeping.worker import ABOUT, ProgressReporter
 from tfsgd.trials.outcome import Ended
 
 
@@ -36,7 +36,7 @@ def work(trial: Trial) -> Ended | None:
         elif step == "freeze":
             os.kill(os.getpid(), signal.SIGSTOP)
         elif step == "epoch":
-            Speaker(about["name"]).progress(trial, tries, "an epoch")
+            ProgressReporter(about["name"]).progress(trial, tries, "an epoch")
             time.sleep(0.5)  # it is on its way before the worker dies
         elif step == "raise":
             raise OSError("no such card")

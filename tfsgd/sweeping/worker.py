@@ -29,7 +29,7 @@ def dask_setup(worker: Any) -> None:
     """Dask's hook, before a worker registers: TensorFlow is there and set up when the first trial comes."""
     about = json.loads(os.environ[ABOUT])
     folder = LogFolder(Path(about["logs"]))
-    _speak_into(log_of(folder, about["name"]))
+    _send_output_to(log_of(folder, about["name"]))
     folder.temporary_path.mkdir(exist_ok=True)
     tempfile.tempdir = str(folder.temporary_path)
     interrupts.ignore()  # the sweep ends its workers
@@ -47,7 +47,7 @@ def log_of(logs: LogFolder, name: str) -> Path:
     return logs.tuner_path / f"worker-{name}.log"
 
 
-def _speak_into(path: Path) -> None:
+def _send_output_to(path: Path) -> None:
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for descriptor in (1, 2):
         os.dup2(file, descriptor)
@@ -66,7 +66,11 @@ def work(trial: Trial) -> Any:
     folder, experiment, splits = _shared()
     name = json.loads(os.environ[ABOUT])["name"]
     context = SweepContext(
-        experiment, splits, folder, Speaker(name), folder.lease(f"{name} {os.getpid()} {uuid.uuid4()}")
+        experiment,
+        splits,
+        folder,
+        ProgressReporter(name),
+        folder.lease(f"{name} {os.getpid()} {uuid.uuid4()}"),
     )
     try:
         ended = attempt(trial, context)
@@ -83,8 +87,8 @@ def _shared() -> tuple[LogFolder, Experiment, Any]:
     return folder, folder.read_plan(), read_shared(folder.images_path)
 
 
-class Speaker:
-    """Tells whoever listens how trials go on.
+class ProgressReporter:
+    """Reports how trials go on, to whoever listens.
 
     Args:
         name: of this worker.
