@@ -9,7 +9,7 @@ from typing import Any
 
 from tfsgd.plan.trials import Trial
 from tfsgd.sweeping.worker import ABOUT, ProgressReporter
-from tfsgd.trials.outcome import Ended
+from tfsgd.trials.outcome import TrialOutcome
 
 
 def dask_setup(worker: Any) -> None:
@@ -18,7 +18,7 @@ def dask_setup(worker: Any) -> None:
         os._exit(1)
 
 
-def work(trial: Trial) -> Ended | None:
+def work(trial: Trial) -> TrialOutcome | None:
     """Does what `LOGS/script.json` says for this seed and try; without a word there, ends the trial."""
     about = json.loads(os.environ[ABOUT])
     logs = Path(about["logs"])
@@ -45,4 +45,4 @@ def work(trial: Trial) -> Ended | None:
         elif step == "sleep":
             time.sleep(600)
     time.sleep(0.1)
-    return Ended(0.5, f"done by {os.getpid()}")
+    return TrialOutcome(0.5, f"done by {os.getpid()}")

@@ -27,7 +27,7 @@ from tfsgd.reporting.table.rows import Row, alike, table_of
 from tfsgd.reporting.table.studies import read_studies
 from tfsgd.terminal.tables import results_table
 from tfsgd.trials.tensorboard import write_summary
-from tfsgd.trials.trial import outcome
+from tfsgd.trials.trial import summary
 
 SMALL: dict[str, Any] = {
     "batch_sizes": [64], "regimes": {"LR": {"learning_rate": 0.01, "momentum": [0.0]}}, "epochs": 2,
@@ -83,7 +83,7 @@ def test_the_terminal_the_progress_and_the_manifest(one: tuple[Trial, Record]) -
     assert "0.111" not in shown([one], NOW)
     assert "1110" not in shown([one], NOW)
     assert "1110" in shown([one], BEFORE)
-    assert outcome(both, NOW) == outcome(plain, NOW)
+    assert summary(both, NOW) == summary(plain, NOW)
 
 
 def test_the_manifest_follows_a_config_for_which_nothing_is_measured(
@@ -115,7 +115,7 @@ def test_a_number_that_is_known_under_another_label_has_the_configs(one: tuple[T
     after = experiment(**SMALL | {"hessian": {"examples": 400}, "curvature": {}})
     assert made.is_complete([top_eigenvalue(after)])
     assert " 400 " in shown([(trial, made)], after)
-    assert "top eigenvalue 400" in outcome(made, after)
+    assert "top eigenvalue 400" in summary(made, after)
     [row] = alike([Row(made, Path("x"), (after,))])
     assert table_of([row])["eigenvalue"][0] == 400.0
     assert [m.values["value"] for m in row.shown.measurements if m.label == "hessian"] == [400.0]

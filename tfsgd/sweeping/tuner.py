@@ -14,12 +14,12 @@ from tfsgd.plan.regimes import settings_in_use
 from tfsgd.plan.trials import Trial
 from tfsgd.records.preflight import is_gone, refuse_gone
 from tfsgd.trials.attempt import attempt
-from tfsgd.trials.outcome import Ended
+from tfsgd.trials.outcome import TrialOutcome
 from tfsgd.trials.trial import SweepContext
 
 OBJECTIVE = keras_tuner.Objective("validation_accuracy", "max")
 
-Runner = Callable[[Trial], Ended]  # trains and measures a trial, wherever that is
+Runner = Callable[[Trial], TrialOutcome]  # trains and measures a trial, wherever that is
 
 
 class GridOracle(keras_tuner.Oracle):
@@ -85,10 +85,10 @@ class GridTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
     def run_trial(self, trial: Any, *fit_args: Any, **fit_kwargs: Any) -> dict[str, float]:
         """keras-tuner's hook: runs one point and returns its final validation accuracy."""
-        ended = self._run(self.oracle.trial_at(trial.hyperparameters))
-        self._has_failed = ended.error is not None
+        outcome = self._run(self.oracle.trial_at(trial.hyperparameters))
+        self._has_failed = outcome.error is not None
         # The objective must be a number: a diverged network is a result, and the worst one.
-        return {OBJECTIVE.name: ended.accuracy}
+        return {OBJECTIVE.name: outcome.accuracy}
 
     def on_trial_end(self, trial: Any) -> None:
         """keras-tuner's hook: tells it what it did not see, that a trial has failed."""
@@ -111,14 +111,14 @@ def search(trials: list[Trial], context: SweepContext) -> dict[str, str]:
     """
     failures: dict[str, str] = {}
 
-    def run(trial: Trial) -> Ended:
-        ended = attempt(trial, context)
+    def run(trial: Trial) -> TrialOutcome:
+        outcome = attempt(trial, context)
         if is_gone(context.logs.path):  # keras-tuner would swallow what is raised here
             oracle.stop()
-        if ended.error is not None:
-            failures[trial.name] = ended.error
-        context.observe.ended(trial, ended.said)
-        return ended
+        if outcome.error is not None:
+            failures[trial.name] = outcome.error
+        context.observe.ended(trial, outcome.said)
+        return outcome
 
     oracle = GridOracle(trials)
     GridTuner(oracle, run, str(context.logs.tuner_path)).search(verbose=0)

@@ -58,7 +58,7 @@ def work(trial: Trial) -> Any:
     """The task: runs one trial.
 
     Returns:
-        An `Ended`; `None`: another worker has the trial now.
+        A `TrialOutcome`; `None`: another worker has the trial now.
     """
     from tfsgd.trials.attempt import attempt
     from tfsgd.trials.trial import SweepContext
@@ -73,11 +73,11 @@ def work(trial: Trial) -> Any:
         folder.lease(f"{name} {os.getpid()} {uuid.uuid4()}"),
     )
     try:
-        ended = attempt(trial, context)
+        outcome = attempt(trial, context)
     except Superseded:
         return None
-    context.observe.ended(trial, ended.said)
-    return ended
+    context.observe.ended(trial, outcome.said)
+    return outcome
 
 
 @functools.cache

@@ -34,7 +34,7 @@ from tfsgd.sweeping.cluster import (
 from tfsgd.sweeping.jobs import JobMaker, Jobs
 from tfsgd.sweeping.worker import TOPIC, log_of, work
 from tfsgd.sweeping.worker_registry import Roster
-from tfsgd.trials.outcome import Ended, Observer, in_a_line
+from tfsgd.trials.outcome import Observer, TrialOutcome, in_a_line
 
 DEATHS_OF_A_TRIAL = 3  # without a new epoch: then the trial is a failure
 TAIL = 10_000  # characters of a dead worker's log
@@ -82,7 +82,7 @@ class WorkerPool:
         self._jobs: Jobs | None = None
         self._roster = Roster()
         self._under_way: dict[str, _UnderWay] = {}
-        self._runs: set[asyncio.Task[Ended]] = set()
+        self._runs: set[asyncio.Task[TrialOutcome]] = set()
         self._is_over = False
         self._lost: OutputLost | None = None
         self.failures: dict[str, str] = {}
@@ -124,7 +124,7 @@ class WorkerPool:
         """How many workers there are at most, of those that have come so far."""
         return max(1, len(self._workers), self._roster.most)
 
-    def run(self, trial: Trial) -> Ended:
+    def run(self, trial: Trial) -> TrialOutcome:
         """Has a trial run by a worker, and returns when it has ended; may be called by many threads.
 
         Raises:
@@ -176,40 +176,42 @@ class WorkerPool:
         await closed(self._client.close(timeout=1))
         await closed(self._scheduler.close())
 
-    async def _run(self, trial: Trial) -> Ended:
+    async def _run(self, trial: Trial) -> TrialOutcome:
         this = asyncio.current_task()
         assert this is not None
         self._runs.add(this)
         under_way = self._under_way[trial.name] = _UnderWay(trial)
         try:
-            while (ended := await self._tried(under_way)) is None:
+            while (outcome := await self._tried(under_way)) is None:
                 pass
         finally:
             del self._under_way[trial.name]
             self._runs.discard(this)
-        if ended.error is not None:
-            self.failures[trial.name] = ended.error
-        self._tell(lambda: self.observe.ended(trial, ended.said))
-        return ended
+        if outcome.error is not None:
+            self.failures[trial.name] = outcome.error
+        self._tell(lambda: self.observe.ended(trial, outcome.said))
+        return outcome
 
-    async def _tried(self, under_way: _UnderWay) -> Ended | None:
+    async def _tried(self, under_way: _UnderWay) -> TrialOutcome | None:
         """Sends a trial to a free worker; `None`: it must be sent again."""
         worker, gone = await self._roster.borrow()
         log = log_of(self._folder, self._roster.names[worker])
         try:
-            ended = await self._sent(under_way.trial, worker, gone)
+            outcome = await self._sent(under_way.trial, worker, gone)
         except Exception as error:  # the worker could not even begin
-            return Ended.failed(under_way.trial, in_a_line(error), traceback.format_exc(), self._folder)
+            return TrialOutcome.failed(
+                under_way.trial, in_a_line(error), traceback.format_exc(), self._folder
+            )
         finally:
             self._roster.give_back(worker)
-        if ended is None and gone.is_set():
+        if outcome is None and gone.is_set():
             under_way.deaths += 1
             if under_way.deaths == DEATHS_OF_A_TRIAL:
                 reason = f"its worker died {DEATHS_OF_A_TRIAL} times without a new epoch; {log} ends: {_last_line(log)}"
-                return Ended.failed(under_way.trial, reason, _tail(log), self._folder)
-        return ended
+                return TrialOutcome.failed(under_way.trial, reason, _tail(log), self._folder)
+        return outcome
 
-    async def _sent(self, trial: Trial, worker: str, gone: asyncio.Event) -> Ended | None:
+    async def _sent(self, trial: Trial, worker: str, gone: asyncio.Event) -> TrialOutcome | None:
         """Waits for what a worker makes of a trial; `None`: the worker has gone, or is no longer at it."""
         future = self._client.submit(
             work, trial, key=f"{trial.name} {uuid.uuid4()}", workers=[worker], pure=False
@@ -220,8 +222,8 @@ class WorkerPool:
             await asyncio.wait((answer, absence), return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
                 return None
-            ended: Ended | None = answer.result()
-            return ended
+            outcome: TrialOutcome | None = answer.result()
+            return outcome
         except KilledWorker:
             await asyncio.wait_for(gone.wait(), 10)
             return None

@@ -184,7 +184,7 @@ def structure_of(experiment: Experiment) -> str:
     return _structure(experiment.architecture, experiment.data.image_shape, experiment.data.classes)
 
 
-def outcome(record: Record, experiment: Experiment) -> str:
+def summary(record: Record, experiment: Experiment) -> str:
     """What a config asks for of a record, in a few words."""
     if record.status == "diverged":
         return "diverged"
