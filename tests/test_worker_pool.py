@@ -91,7 +91,7 @@ def ran(logs: LogFolder, seed: int) -> list[str]:
 def searched(trials: list[Trial], logs: LogFolder, workers: int = 2) -> tuple[dict[str, str], Listener]:
     listener = Listener()
     with WorkerPool(logs, shares(workers, [], logs.path)) as pool:
-        pool.observe = listener
+        pool.callbacks = listener
         return search_by_hands(trials, pool, logs), listener
 
 
@@ -190,7 +190,7 @@ def test_who_leaves_takes_the_waiting_threads_and_the_workers_along(
             ends.append(error)
 
     with WorkerPool(logs, shares(2, [], logs.path)) as pool:
-        pool.observe = Listener()
+        pool.callbacks = Listener()
         hands = [threading.Thread(target=wait, args=(pool, trial)) for trial in trials[:2]]
         for hand in hands:
             hand.start()
@@ -213,7 +213,7 @@ def test_visitors_work_hear_of_their_own_trials_and_leave_when_all_is_done(
     script(logs, **{f"s{seed}": {"each": ["epoch"]} for seed in range(SEEDS)})
     here, there = Listener(), Listener()
     with WorkerPool(logs, [], Address("127.0.0.1", 0)) as pool:
-        pool.observe = here
+        pool.callbacks = here
         address = Address.parse(pool.address, "--join")
         remote = RemoteWorkers(address, trials, logs, shares(1, [], logs.path), there)
         with WorkerPool(logs, shares(1, [], logs.path)), remote:  # another sweep is no matter

@@ -22,7 +22,7 @@ from tfsgd.sweeping.cluster import (
     security_of,
 )
 from tfsgd.sweeping.worker import TOPIC
-from tfsgd.trials.outcome import Observer
+from tfsgd.trials.outcome import Callbacks
 
 CONNECT_SECONDS = 10
 LOOK_SECONDS = 0.2
@@ -36,7 +36,7 @@ class RemoteWorkers:
         trials: of the sweep.
         folder: where it writes, as this machine sees it.
         workers: what each must know; see `tfsgd.sweeping.allocation`.
-        observe: told how the trials go on that are run here.
+        callbacks: told how the trials go on that are run here.
 
     Attributes:
         failures: of the trials that were run here, an error in one line each.
@@ -44,13 +44,13 @@ class RemoteWorkers:
 
     def __init__(
         self, address: Address, trials: list[Trial], folder: LogFolder, workers: list[dict[str, Any]],
-        observe: Observer,
+        callbacks: Callbacks,
     ) -> None:  # fmt: skip
         self._address = address
         self._trials = {trial.name: trial for trial in trials}
         self._folder = folder
         self._workers = workers
-        self._observe = observe
+        self._observe = callbacks
         self._supervisor: WorkerSupervisor | None = None
         self.failures: dict[str, str] = {}
 

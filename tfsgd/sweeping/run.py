@@ -214,7 +214,7 @@ def run_trials(run: SweepRun) -> dict[str, str]:
         if pool:
             from tfsgd.sweeping.search_on_workers import search_by_hands
 
-            pool.observe = display
+            pool.callbacks = display
             return search_by_hands(run.waiting, pool, folder)
         replicas = mirrored_strategy().num_replicas_in_sync
         check_replicas(experiment.batch_sizes, len(run.splits.train), replicas)

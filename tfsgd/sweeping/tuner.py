@@ -117,7 +117,7 @@ def search(trials: list[Trial], context: SweepContext) -> dict[str, str]:
             oracle.stop()
         if outcome.error is not None:
             failures[trial.name] = outcome.error
-        context.observe.ended(trial, outcome.said)
+        context.callbacks.ended(trial, outcome.said)
         return outcome
 
     oracle = GridOracle(trials)

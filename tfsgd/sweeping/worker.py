@@ -76,7 +76,7 @@ def work(trial: Trial) -> Any:
         outcome = attempt(trial, context)
     except Superseded:
         return None
-    context.observe.ended(trial, outcome.said)
+    context.callbacks.ended(trial, outcome.said)
     return outcome
 
 

@@ -34,7 +34,7 @@ from tfsgd.sweeping.cluster import (
 from tfsgd.sweeping.jobs import JobMaker, Jobs
 from tfsgd.sweeping.worker import TOPIC, log_of, work
 from tfsgd.sweeping.worker_registry import Roster
-from tfsgd.trials.outcome import Observer, TrialOutcome, in_a_line
+from tfsgd.trials.outcome import Callbacks, TrialOutcome, in_a_line
 
 DEATHS_OF_A_TRIAL = 3  # without a new epoch: then the trial is a failure
 TAIL = 10_000  # characters of a dead worker's log
@@ -60,11 +60,11 @@ class WorkerPool:
         jobs: of a batch system, how many and how each is made; `None`: none.
 
     Attributes:
-        observe: told how the trials go on; to be set before the first is handed in.
+        callbacks: told how the trials go on; to be set before the first is handed in.
         failures: of the trials, an error in one line each.
     """
 
-    observe: Observer
+    callbacks: Callbacks
 
     def __init__(
         self,
@@ -189,7 +189,7 @@ class WorkerPool:
             self._runs.discard(this)
         if outcome.error is not None:
             self.failures[trial.name] = outcome.error
-        self._tell(lambda: self.observe.ended(trial, outcome.said))
+        self._tell(lambda: self.callbacks.ended(trial, outcome.said))
         return outcome
 
     async def _tried(self, under_way: _UnderWay) -> TrialOutcome | None:
@@ -240,7 +240,7 @@ class WorkerPool:
             return
         if said["epochs_done"] > under_way.epochs_done:
             under_way.epochs_done, under_way.deaths = said["epochs_done"], 0
-        self._tell(lambda: self.observe.progress(under_way.trial, said["epochs_done"], said["doing"]))
+        self._tell(lambda: self.callbacks.progress(under_way.trial, said["epochs_done"], said["doing"]))
 
     def _tell(self, said: Callable[[], None]) -> None:
         """What is raised in Dask's event loop would end its client, and nobody would hear it: `check` raises it."""

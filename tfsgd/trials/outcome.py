@@ -17,7 +17,7 @@ IN_A_GRAPH = (
 )
 
 
-class Observer(Protocol):
+class Callbacks(Protocol):
     """Whoever is told how a trial goes on."""
 
     def progress(self, trial: Trial, epochs_done: int, doing: str) -> None:

@@ -29,7 +29,7 @@ from tfsgd.training.provenance import provenance
 from tfsgd.training.scalars import remove_events
 from tfsgd.training.train import Trained, train
 from tfsgd.trials.export import forget_network, keep_network
-from tfsgd.trials.outcome import Observer, in_a_line, only_own_failures
+from tfsgd.trials.outcome import Callbacks, in_a_line, only_own_failures
 from tfsgd.trials.pictures import attacks_picture
 from tfsgd.trials.stored_network import load_stored
 from tfsgd.trials.tensorboard import write_summary
@@ -43,14 +43,14 @@ class SweepContext:
         experiment: how to train, and what to measure.
         splits: the images, already cut to the number that the experiment asks for.
         logs: where everything is written.
-        observe: told how the trials go on.
+        callbacks: told how the trials go on.
         lease: of this process on the trial at hand; `None`: it works alone.
     """
 
     experiment: Experiment
     splits: Splits
     logs: LogFolder
-    observe: Observer
+    callbacks: Callbacks
     lease: Lease | None = None
 
     def progress(self, trial: Trial, epochs_done: int, doing: str) -> None:
@@ -63,7 +63,7 @@ class SweepContext:
         interrupts.check()
         if self.lease:
             self.lease.hold(trial)
-        self.observe.progress(trial, epochs_done, doing)
+        self.callbacks.progress(trial, epochs_done, doing)
 
     def keep(self, trial: Trial, record: Record) -> None:
         """Writes a record, if the trial is still this process's.
