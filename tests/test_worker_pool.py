@@ -21,7 +21,7 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.sweeping import cluster, worker_pool
 from tfsgd.sweeping.address import Address
-from tfsgd.sweeping.allocation import shares
+from tfsgd.sweeping.allocation import allocate
 from tfsgd.sweeping.forkserver import import_ahead
 from tfsgd.sweeping.joining import RemoteWorkers
 from tfsgd.sweeping.search_on_workers import search_by_hands
@@ -90,7 +90,7 @@ def ran(logs: LogFolder, seed: int) -> list[str]:
 
 def searched(trials: list[Trial], logs: LogFolder, workers: int = 2) -> tuple[dict[str, str], Listener]:
     listener = Listener()
-    with WorkerPool(logs, shares(workers, [], logs.path)) as pool:
+    with WorkerPool(logs, allocate(workers, [], logs.path)) as pool:
         pool.callbacks = listener
         return search_by_hands(trials, pool, logs), listener
 
@@ -189,7 +189,7 @@ def test_who_leaves_takes_the_waiting_threads_and_the_workers_along(
         except BaseException as error:
             ends.append(error)
 
-    with WorkerPool(logs, shares(2, [], logs.path)) as pool:
+    with WorkerPool(logs, allocate(2, [], logs.path)) as pool:
         pool.callbacks = Listener()
         hands = [threading.Thread(target=wait, args=(pool, trial)) for trial in trials[:2]]
         for hand in hands:
@@ -215,8 +215,8 @@ def test_visitors_work_hear_of_their_own_trials_and_leave_when_all_is_done(
     with WorkerPool(logs, [], Address("127.0.0.1", 0)) as pool:
         pool.callbacks = here
         address = Address.parse(pool.address, "--join")
-        remote = RemoteWorkers(address, trials, logs, shares(1, [], logs.path), there)
-        with WorkerPool(logs, shares(1, [], logs.path)), remote:  # another sweep is no matter
+        remote = RemoteWorkers(address, trials, logs, allocate(1, [], logs.path), there)
+        with WorkerPool(logs, allocate(1, [], logs.path)), remote:  # another sweep is no matter
             assert search_by_hands(trials, pool, logs) == {}
             assert sorted(there.at) == sorted((trial.name, 1) for trial in trials)
             assert sorted(there.at) == sorted(here.at)
@@ -243,19 +243,19 @@ def test_workers_that_can_no_longer_start_are_said_in_a_line(
 
 def test_a_machine_is_shared_out_among_its_workers(tmp_path: Path) -> None:
     cores = len(os.sched_getaffinity(0))
-    found = shares(2, [], tmp_path)
+    found = allocate(2, [], tmp_path)
     assert [share["threads"] for share in found] == [max(1, cores // 2)] * 2
     assert all(share["logs"] == str(tmp_path) and "environment" not in share for share in found)
-    pinned = [share["environment"] for share in shares(4, ["0", "3"], tmp_path)]
+    pinned = [share["environment"] for share in allocate(4, ["0", "3"], tmp_path)]
     assert [each["CUDA_VISIBLE_DEVICES"] for each in pinned] == ["0", "3", "0", "3"]
     assert all(each["TF_FORCE_GPU_ALLOW_GROWTH"] == "true" for each in pinned)
-    assert shares(2, ["0", "1"], tmp_path)[1]["environment"] == {"CUDA_VISIBLE_DEVICES": "1"}
+    assert allocate(2, ["0", "1"], tmp_path)[1]["environment"] == {"CUDA_VISIBLE_DEVICES": "1"}
 
 
 def test_workers_with_a_gpu_start_from_scratch(tmp_path: Path) -> None:
     """What CUDA sees must be said before TensorFlow is imported."""
-    assert import_ahead(shares(2, ["0", "1"], tmp_path)) == "spawn"
-    assert import_ahead(shares(2, [], tmp_path)) == "forkserver"
+    assert import_ahead(allocate(2, ["0", "1"], tmp_path)) == "spawn"
+    assert import_ahead(allocate(2, [], tmp_path)) == "forkserver"
     assert import_ahead([]) == "spawn"
 
 

@@ -22,7 +22,7 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.resume import refuse_other_data, refuse_other_structure
 from tfsgd.sweeping.address import Address
-from tfsgd.sweeping.allocation import default_size, described, shares, unseen_gpu, visible_gpus
+from tfsgd.sweeping.allocation import allocate, default_size, described, unseen_gpu, visible_gpus
 from tfsgd.sweeping.forkserver import import_ahead
 from tfsgd.terminal.progress import Display, console, send_native_logs_to, warn
 
@@ -78,12 +78,12 @@ class WorkerOptions:
 
             job_maker(self.jobqueue, folder.path.resolve())
 
-    def shares(self, trials: int, folder: LogFolder) -> list[dict[str, Any]]:
+    def worker_specs(self, trials: int, folder: LogFolder) -> list[dict[str, Any]]:
         """What this machine's workers must know, for so many trials."""
         if self.jobqueue:
             return []
         gpus = visible_gpus()
-        return shares(self.workers or default_size(trials, gpus, self.per_gpu), gpus, folder.path)
+        return allocate(self.workers or default_size(trials, gpus, self.per_gpu), gpus, folder.path)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def prepared(
 
 @contextlib.contextmanager
 def _workers(trials: int, folder: LogFolder, options: WorkerOptions) -> Iterator["WorkerPool | None"]:
-    workers = options.shares(trials, folder)
+    workers = options.worker_specs(trials, folder)
     alone = len(workers) == 1 and not options.needs_cluster
     _say_device(workers, alone)
     if alone:
@@ -279,6 +279,6 @@ def bring_workers(
     from tfsgd.sweeping.joining import RemoteWorkers
 
     log_to(folder.tuner_path / f"{name}-dask.log")
-    with RemoteWorkers(address, trials, folder, options.shares(len(trials), folder), display) as remote:
+    with RemoteWorkers(address, trials, folder, options.worker_specs(len(trials), folder), display) as remote:
         remote.wait()
     return remote.failures

@@ -21,15 +21,15 @@ from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import Superseded
 
-ABOUT = "TFSGD_WORKER"
+WORKER_SPEC = "TFSGD_WORKER"
 TOPIC = "tfsgd"  # under which it says how trials go on
 
 
 def dask_setup(worker: Any) -> None:
     """Dask's hook, before a worker registers: TensorFlow is there and set up when the first trial comes."""
-    about = json.loads(os.environ[ABOUT])
-    folder = LogFolder(Path(about["logs"]))
-    _send_output_to(log_of(folder, about["name"]))
+    worker_spec = json.loads(os.environ[WORKER_SPEC])
+    folder = LogFolder(Path(worker_spec["logs"]))
+    _send_output_to(log_of(folder, worker_spec["name"]))
     folder.temporary_path.mkdir(exist_ok=True)
     tempfile.tempdir = str(folder.temporary_path)
     interrupts.ignore()  # the sweep ends its workers
@@ -38,7 +38,7 @@ def dask_setup(worker: Any) -> None:
         from tfsgd.training.devices import configure_tensorflow
         from tfsgd.trials import attempt  # noqa: F401  # TensorFlow
 
-    configure_tensorflow(about["threads"] or None)
+    configure_tensorflow(worker_spec["threads"] or None)
     folder.refuse_other_code(folder.read_plan())
 
 
@@ -64,7 +64,7 @@ def work(trial: Trial) -> Any:
     from tfsgd.trials.trial import SweepContext
 
     folder, experiment, splits = _shared()
-    name = json.loads(os.environ[ABOUT])["name"]
+    name = json.loads(os.environ[WORKER_SPEC])["name"]
     context = SweepContext(
         experiment,
         splits,
@@ -83,7 +83,7 @@ def work(trial: Trial) -> Any:
 @functools.cache
 def _shared() -> tuple[LogFolder, Experiment, Any]:
     """What all trials have in common, read once in the life of a worker."""
-    folder = LogFolder(Path(json.loads(os.environ[ABOUT])["logs"]))
+    folder = LogFolder(Path(json.loads(os.environ[WORKER_SPEC])["logs"]))
     return folder, folder.read_plan(), read_shared(folder.images_path)
 
 
