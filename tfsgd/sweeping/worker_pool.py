@@ -33,7 +33,7 @@ from tfsgd.sweeping.cluster import (
 )
 from tfsgd.sweeping.jobs import JobMaker, Jobs
 from tfsgd.sweeping.worker import TOPIC, log_of, work
-from tfsgd.sweeping.worker_registry import Roster
+from tfsgd.sweeping.worker_registry import WorkerRegistry
 from tfsgd.trials.outcome import Callbacks, TrialOutcome, in_a_line
 
 DEATHS_OF_A_TRIAL = 3  # without a new epoch: then the trial is a failure
@@ -80,7 +80,7 @@ class WorkerPool:
         self._dashboard = dashboard
         self._asked_jobs = jobs
         self._jobs: Jobs | None = None
-        self._roster = Roster()
+        self._registry = WorkerRegistry()
         self._under_way: dict[str, _UnderWay] = {}
         self._runs: set[asyncio.Task[TrialOutcome]] = set()
         self._is_over = False
@@ -122,7 +122,7 @@ class WorkerPool:
     @property
     def size(self) -> int:
         """How many workers there are at most, of those that have come so far."""
-        return max(1, len(self._workers), self._roster.most)
+        return max(1, len(self._workers), self._registry.most)
 
     def run(self, trial: Trial) -> TrialOutcome:
         """Has a trial run by a worker, and returns when it has ended; may be called by many threads.
@@ -146,9 +146,9 @@ class WorkerPool:
         if self._lost:
             raise self._lost
         refuse_gone(self._folder.path)
-        if self._jobs and self._jobs.refusal and self._jobs.have_ended and not self._roster.names:
+        if self._jobs and self._jobs.refusal and self._jobs.have_ended and not self._registry.names:
             raise RequestError(self._jobs.refusal)
-        if self._workers and not self._roster.names and self._listen is None and self._supervisor.have_left:
+        if self._workers and not self._registry.names and self._listen is None and self._supervisor.have_left:
             log = log_of(self._folder, self._supervisor.names[0])
             raise RequestError(f"{log}: workers cannot start: {_last_line(log)}")
 
@@ -156,14 +156,14 @@ class WorkerPool:
         certificate = fresh_certificate()
         security = security_of(certificate)
         self._scheduler = await QuietScheduler(self._listen or LOOPBACK, security, self._dashboard)
-        self._scheduler.add_plugin(self._roster)
+        self._scheduler.add_plugin(self._registry)
         if self._listen:
             write_certificate(self._folder.certificate_path, certificate)
         address = self._scheduler.address
         self._supervisor = WorkerSupervisor(address, "127.0.0.1", security, self._workers)
         if self._asked_jobs:
             count, make = self._asked_jobs
-            self._jobs = Jobs(make, address, count, self._roster)
+            self._jobs = Jobs(make, address, count, self._registry)
         self._client = await Client(address, security=security, asynchronous=True, set_as_default=False)
         self._client.subscribe_topic(TOPIC, self._hear)
 
@@ -194,8 +194,8 @@ class WorkerPool:
 
     async def _tried(self, under_way: _UnderWay) -> TrialOutcome | None:
         """Sends a trial to a free worker; `None`: it must be sent again."""
-        worker, gone = await self._roster.borrow()
-        log = log_of(self._folder, self._roster.names[worker])
+        worker, gone = await self._registry.acquire()
+        log = log_of(self._folder, self._registry.names[worker])
         try:
             outcome = await self._sent(under_way.trial, worker, gone)
         except Exception as error:  # the worker could not even begin
@@ -203,7 +203,7 @@ class WorkerPool:
                 under_way.trial, in_a_line(error), traceback.format_exc(), self._folder
             )
         finally:
-            self._roster.give_back(worker)
+            self._registry.release(worker)
         if outcome is None and gone.is_set():
             under_way.deaths += 1
             if under_way.deaths == DEATHS_OF_A_TRIAL:
