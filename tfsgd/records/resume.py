@@ -13,7 +13,7 @@ from tfsgd.plan.trials import Trial, grid, training_of
 from tfsgd.records.folder import LogFolder, another_name
 from tfsgd.records.preflight import is_there, refuse_irregular
 from tfsgd.records.record import EIGENVALUE_COLUMNS, Record
-from tfsgd.records.tensorboard_tags import is_shown
+from tfsgd.records.tensorboard_tags import is_current
 from tfsgd.text import counted
 
 Done = list[tuple[Trial, Record]]
@@ -68,7 +68,7 @@ def read_state(experiment: Experiment, logs: LogFolder) -> SweepState:
         as_recorded(trials, done),
         done,
         [(trial, record) for trial, record in done if is_complete(record, experiment)],
-        [(t, record) for t, record in done if is_shown(record, experiment, logs.trial_path(t))],
+        [(t, record) for t, record in done if is_current(record, experiment, logs.trial_path(t))],
     )
 
 

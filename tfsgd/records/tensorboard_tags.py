@@ -33,7 +33,7 @@ def fingerprint(record: Record, experiment: Experiment) -> str:
     return hashlib.sha256(to_json(scalars(record, experiment)).encode()).hexdigest()[:16]
 
 
-def is_shown(record: Record, experiment: Experiment, folder: Path) -> bool:
+def is_current(record: Record, experiment: Experiment, folder: Path) -> bool:
     """Whether TensorBoard shows what the config of the day asks for, and not what was asked for before.
 
     Files that do not say what they show, or none at all, are taken as they are.

@@ -22,7 +22,7 @@ from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import Lease
 from tfsgd.records.manifest import write_manifest
 from tfsgd.records.record import Record, Snapshot
-from tfsgd.records.tensorboard_tags import is_shown
+from tfsgd.records.tensorboard_tags import is_current
 from tfsgd.terminal.progress import warn
 from tfsgd.training.checkpoint import remove_checkpoints
 from tfsgd.training.provenance import provenance
@@ -243,7 +243,7 @@ def _status(found: tuple[Measurement, ...], classes: int) -> str:
 def _show_anew(record: Record, trial: Trial, context: SweepContext) -> None:
     """Has TensorBoard show what the config of the day asks for, where it shows what was asked for before."""
     folder = context.logs.trial_path(trial)
-    if is_shown(record, context.experiment, folder):
+    if is_current(record, context.experiment, folder):
         return
     picture = None
     if record.status != "diverged":
