@@ -41,7 +41,7 @@ class _Mean:
         return self.seconds / self.count if self.count else None
 
 
-class Remaining:
+class Eta:
     """Seconds until all trials have ended.
 
     A trial costs its epochs, at the pace of those of its batch size, or of all while there are none; and then as long
