@@ -25,7 +25,7 @@ from tfsgd.plan.labels import label_problem
 from tfsgd.plan.length import Length, steps_per_epoch
 from tfsgd.plan.regimes import Regime
 from tfsgd.plan.specs import ATTACKS, MEASURES, attack, curvature_measure
-from tfsgd.plan.user_model import OwnModel, is_own_dataset, load_own_splits, with_own
+from tfsgd.plan.user_model import UserModel, is_own_dataset, load_own_splits, with_own
 from tfsgd.text import nearest
 
 LARGEST_GRID = 100_000  # trials
@@ -273,11 +273,11 @@ class Experiment(Measuring):
                 )
 
     @property
-    def architecture(self) -> Architecture | OwnModel:
+    def architecture(self) -> Architecture | UserModel:
         """What builds the network, whether it is shipped or one's own; nothing is imported before `build`."""
         if is_own_name(self.model):
             code_dir = Path(self.code_dir) if self.code_dir else None
-            return OwnModel(self.model, code_dir, self.has_code)
+            return UserModel(self.model, code_dir, self.has_code)
         if self.model not in MODELS:  # recorded by an installation that has it
             raise RequestError(
                 f"model: this installation has no '{self.model}'; expected the tfsgd that trained it"

@@ -188,7 +188,7 @@ _BUILT: dict[Any, str] = {}  # what each function built first: `structure_sha256
 
 
 @dataclass(frozen=True)
-class OwnModel:
+class UserModel:
     """A function of one's own that builds a network; it may take images of any shape."""
 
     name: str  # `module:function`

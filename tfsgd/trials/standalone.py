@@ -20,7 +20,7 @@ from tfsgd.networks.measuring import Subject, measure
 from tfsgd.networks.operators import check_mode
 from tfsgd.plan.config import Experiment, Measuring
 from tfsgd.plan.requests import requests_of, titled
-from tfsgd.plan.user_model import OwnModel
+from tfsgd.plan.user_model import UserModel
 from tfsgd.training.provenance import provenance
 from tfsgd.trials.outcome import in_a_line as in_one_line
 from tfsgd.trials.outcome import only_own_failures
@@ -84,7 +84,7 @@ def opened(path: Path, plan: Measuring, splits: Splits) -> Opened:
     Raises:
         RequestError: it is no network that can be measured on these images; one line.
     """
-    if isinstance(plan, Experiment) and isinstance(plan.architecture, OwnModel):
+    if isinstance(plan, Experiment) and isinstance(plan.architecture, UserModel):
         plan.architecture.import_if_there()  # the network may be one of this config's
     sha256 = network_sha256(path) if path.exists() else ""
     network = load_network(path)

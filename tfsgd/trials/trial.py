@@ -17,7 +17,7 @@ from tfsgd.networks.surrogate import Sources
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.requests import SPLITS, natural, requests_of, top_eigenvalue
 from tfsgd.plan.trials import Trial, training_of
-from tfsgd.plan.user_model import OwnModel
+from tfsgd.plan.user_model import UserModel
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import Lease
 from tfsgd.records.manifest import write_manifest
@@ -175,7 +175,9 @@ def train_trial(trial: Trial, context: SweepContext) -> tuple[Record, Any]:
 
 
 @functools.cache
-def _structure(architecture: Architecture | OwnModel, image_shape: tuple[int, int, int], classes: int) -> str:
+def _structure(
+    architecture: Architecture | UserModel, image_shape: tuple[int, int, int], classes: int
+) -> str:
     return structure_sha256(architecture.build(image_shape, classes))
 
 
