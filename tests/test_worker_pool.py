@@ -24,7 +24,7 @@ from tfsgd.sweeping.address import Address
 from tfsgd.sweeping.allocation import allocate
 from tfsgd.sweeping.forkserver import import_ahead
 from tfsgd.sweeping.joining import RemoteWorkers
-from tfsgd.sweeping.search_on_workers import search_by_hands
+from tfsgd.sweeping.search_on_workers import search_on_workers
 from tfsgd.sweeping.tuner import GridTuner
 from tfsgd.sweeping.worker import log_of
 from tfsgd.sweeping.worker_pool import WorkerPool
@@ -92,7 +92,7 @@ def searched(trials: list[Trial], logs: LogFolder, workers: int = 2) -> tuple[di
     listener = Listener()
     with WorkerPool(logs, allocate(workers, [], logs.path)) as pool:
         pool.callbacks = listener
-        return search_by_hands(trials, pool, logs), listener
+        return search_on_workers(trials, pool, logs), listener
 
 
 def test_every_trial_is_run_once_by_keras_tuners_search(
@@ -217,7 +217,7 @@ def test_visitors_work_hear_of_their_own_trials_and_leave_when_all_is_done(
         address = Address.parse(pool.address, "--join")
         remote = RemoteWorkers(address, trials, logs, allocate(1, [], logs.path), there)
         with WorkerPool(logs, allocate(1, [], logs.path)), remote:  # another sweep is no matter
-            assert search_by_hands(trials, pool, logs) == {}
+            assert search_on_workers(trials, pool, logs) == {}
             assert sorted(there.at) == sorted((trial.name, 1) for trial in trials)
             assert sorted(there.at) == sorted(here.at)
     assert len(here.outcomes) == SEEDS

@@ -212,10 +212,10 @@ def run_trials(run: SweepRun) -> dict[str, str]:
     write_hparams_config(experiment, grid(experiment), folder.path)
     with Display(run.waiting, experiment, folder, console()) as display:
         if pool:
-            from tfsgd.sweeping.search_on_workers import search_by_hands
+            from tfsgd.sweeping.search_on_workers import search_on_workers
 
             pool.callbacks = display
-            return search_by_hands(run.waiting, pool, folder)
+            return search_on_workers(run.waiting, pool, folder)
         replicas = mirrored_strategy().num_replicas_in_sync
         check_replicas(experiment.batch_sizes, len(run.splits.train), replicas)
         return search(run.waiting, SweepContext(experiment, run.splits, folder, display))

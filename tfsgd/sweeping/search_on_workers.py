@@ -1,4 +1,4 @@
-"""A search with many hands: as many threads of keras-tuner's as there are workers, each waiting for one trial."""
+"""A search on many workers: as many threads of keras-tuner's, each waiting for one trial."""
 
 import contextlib
 import threading
@@ -10,10 +10,10 @@ from tfsgd.records.folder import LogFolder
 from tfsgd.sweeping.tuner import GridOracle, GridTuner
 from tfsgd.sweeping.worker_pool import WorkerPool
 
-LOOK_SECONDS = 0.05  # between two looks at the hands
+LOOK_SECONDS = 0.05  # between two looks at the threads
 
 
-def search_by_hands(trials: list[Trial], pool: WorkerPool, logs: LogFolder) -> dict[str, str]:
+def search_on_workers(trials: list[Trial], pool: WorkerPool, logs: LogFolder) -> dict[str, str]:
     """Has the given trials trained and measured by workers.
 
     Returns:
@@ -22,13 +22,13 @@ def search_by_hands(trials: list[Trial], pool: WorkerPool, logs: LogFolder) -> d
     Raises:
         RequestError: no worker can start.
     """
-    oracle, hands = GridOracle(trials), list[threading.Thread]()
-    while oracle.waiting or any(hand.is_alive() for hand in hands):
-        at_work = sum(hand.is_alive() for hand in hands)
+    oracle, threads = GridOracle(trials), list[threading.Thread]()
+    while oracle.waiting or any(thread.is_alive() for thread in threads):
+        at_work = sum(thread.is_alive() for thread in threads)
         for _ in range(min(pool.size - at_work, oracle.waiting)):
-            tuner = GridTuner(oracle, pool.run, str(logs.tuner_path), f"hand {len(hands)}")
-            hands.append(threading.Thread(target=_search, args=(tuner,), name=tuner.tuner_id, daemon=True))
-            hands[-1].start()
+            tuner = GridTuner(oracle, pool.run, str(logs.tuner_path), f"thread {len(threads)}")
+            threads.append(threading.Thread(target=_search, args=(tuner,), name=tuner.tuner_id, daemon=True))
+            threads[-1].start()
         time.sleep(LOOK_SECONDS)  # and not in a join, which would not hear Ctrl-C
         interrupts.check()
         pool.check()
