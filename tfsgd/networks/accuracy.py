@@ -16,7 +16,7 @@ CALIBRATION_BINS = 15
 
 
 @dataclass(frozen=True)
-class Figures:
+class SplitAccuracy:
     """How a network does on one split."""
 
     loss: float  # mean cross-entropy in nats
@@ -36,7 +36,7 @@ class Evaluator:
         images = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
         self._logits = tf.function(self._logits_in_graph, [images])
 
-    def __call__(self, split: Split) -> Figures:
+    def __call__(self, split: Split) -> SplitAccuracy:
         return figures(self.logits(split), split.labels)
 
     def logits(self, split: Split) -> NDArray[np.float64]:
@@ -49,13 +49,13 @@ class Evaluator:
         return self._model(tf.cast(images, tf.float32) / 255.0, training=False)
 
 
-def figures(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Figures:
+def figures(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> SplitAccuracy:
     """Mean cross-entropy and accuracy from logits of shape `(N, classes)`; NaN where they are not finite."""
     if not np.isfinite(logits).all():
-        return Figures(np.nan, np.nan, 0)
+        return SplitAccuracy(np.nan, np.nan, 0)
     predicted = logits.argmax(1)
     losses = logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
-    return Figures(float(losses.mean()), float((predicted == labels).mean()), len(np.unique(predicted)))
+    return SplitAccuracy(float(losses.mean()), float((predicted == labels).mean()), len(np.unique(predicted)))
 
 
 @dataclass(frozen=True)

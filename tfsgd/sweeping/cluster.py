@@ -132,7 +132,7 @@ class WorkerSupervisor:
         host: where the workers listen for the scheduler.
         security: the certificate.
         worker_specs: what each worker must know, see `tfsgd.sweeping.worker`; its `environment` is the process's besides.
-        leave: whether they do when they are told to, as visitors; else another one comes.
+        leave: whether a worker that is told to leave does so for good; else another one comes.
         machine: with which their names begin, unlike any other's.
 
     Attributes:

@@ -50,7 +50,7 @@ class RemoteWorkers:
         self._trials = {trial.name: trial for trial in trials}
         self._folder = folder
         self._workers = workers
-        self._observe = callbacks
+        self._callbacks = callbacks
         self._supervisor: WorkerSupervisor | None = None
         self.failures: dict[str, str] = {}
 
@@ -110,8 +110,8 @@ class RemoteWorkers:
             return
         trial = self._trials[said["trial"]]
         if "outcome" not in said:
-            self._observe.progress(trial, said["epochs_done"], said["doing"])
+            self._callbacks.progress(trial, said["epochs_done"], said["doing"])
             return
         if said["outcome"].startswith("failed: "):
             self.failures[trial.name] = said["outcome"].removeprefix("failed: ")
-        self._observe.ended(trial, said["outcome"])
+        self._callbacks.ended(trial, said["outcome"])

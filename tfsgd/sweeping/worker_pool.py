@@ -41,7 +41,7 @@ TAIL = 10_000  # characters of a dead worker's log
 
 
 @dataclass
-class _UnderWay:
+class _Submitted:
     """A trial that was handed in and has not ended."""
 
     trial: Trial
@@ -81,7 +81,7 @@ class WorkerPool:
         self._asked_jobs = jobs
         self._jobs: Jobs | None = None
         self._registry = WorkerRegistry()
-        self._under_way: dict[str, _UnderWay] = {}
+        self._under_way: dict[str, _Submitted] = {}
         self._runs: set[asyncio.Task[TrialOutcome]] = set()
         self._is_over = False
         self._lost: OutputLost | None = None
@@ -180,7 +180,7 @@ class WorkerPool:
         this = asyncio.current_task()
         assert this is not None
         self._runs.add(this)
-        under_way = self._under_way[trial.name] = _UnderWay(trial)
+        under_way = self._under_way[trial.name] = _Submitted(trial)
         try:
             while (outcome := await self._tried(under_way)) is None:
                 pass
@@ -192,7 +192,7 @@ class WorkerPool:
         self._tell(lambda: self.callbacks.ended(trial, outcome.said))
         return outcome
 
-    async def _tried(self, under_way: _UnderWay) -> TrialOutcome | None:
+    async def _tried(self, under_way: _Submitted) -> TrialOutcome | None:
         """Sends a trial to a free worker; `None`: it must be sent again."""
         worker, gone = await self._registry.acquire()
         log = log_of(self._folder, self._registry.names[worker])

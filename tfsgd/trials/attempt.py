@@ -1,4 +1,4 @@
-"""One trial, whatever becomes of it: its record, or its failure in the ledger."""
+"""One trial, whatever becomes of it: its record, or its failure beside it."""
 
 import traceback
 

@@ -45,7 +45,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Found:
+class NetworkResult:
     """What was measured on one network.
 
     Attributes:
@@ -117,7 +117,7 @@ def opened(path: Path, plan: Measuring, splits: Splits) -> Opened:
     )
 
 
-def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
+def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> NetworkResult:
     """Measures a network.
 
     Args:
@@ -152,7 +152,7 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
             doubt(_warnings(measurement, plan))
         doubt(_of_float32(network.subject, measurement, possible))
         _say(measurement, len(found), len(possible), time.monotonic() - began, say)
-    return Found(
+    return NetworkResult(
         of=network,
         measurements=tuple(found),
         not_measured={r.label: why for r, why in reasons if why} | failed,
@@ -216,7 +216,7 @@ def _of_float32(subject: Subject, found: Measurement, requests: list[Request]) -
     return [warning] if warning else []
 
 
-def evidence(found: list[Found], plan: Measuring, splits: Splits) -> dict[str, Any]:
+def evidence(found: list[NetworkResult], plan: Measuring, splits: Splits) -> dict[str, Any]:
     """Everything as JSON: on which images, with which versions."""
     return {
         "dataset": plan.dataset,
