@@ -133,7 +133,7 @@ def test_a_trial_that_starts_again_is_counted_from_there() -> None:
 
 def test_a_log_says_at_least_until_a_trial_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, written = Clock(), io.StringIO()
-    monkeypatch.setattr(progress, "Remaining", partial(Eta, now=clock))
+    monkeypatch.setattr(progress, "Eta", partial(Eta, now=clock))
     monkeypatch.setattr(progress, "QUIET_SECONDS", -1)
     of = updates()
     small, large = sorted(grid(of), key=lambda trial: trial.settings.batch_size)

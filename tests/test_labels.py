@@ -8,8 +8,8 @@ import pytest
 from tests.synthetic import experiment, realistic, record
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.labels import BUILT_IN
 from tfsgd.plan.requests import requests_of
+from tfsgd.plan.specs import BUILT_IN
 from tfsgd.plan.trials import grid
 from tfsgd.records.tensorboard_tags import tag
 from tfsgd.reporting.table.rows import Row, alike, table_of

@@ -24,8 +24,7 @@ from tfsgd.sweeping.address import Address
 from tfsgd.sweeping.allocation import allocate
 from tfsgd.sweeping.forkserver import import_ahead
 from tfsgd.sweeping.joining import RemoteWorkers
-from tfsgd.sweeping.search_on_workers import search_on_workers
-from tfsgd.sweeping.tuner import GridTuner
+from tfsgd.sweeping.tuner import GridTuner, search_on_workers
 from tfsgd.sweeping.worker import log_of
 from tfsgd.sweeping.worker_pool import WorkerPool
 
@@ -109,7 +108,8 @@ def test_every_trial_is_run_once_by_keras_tuners_search(
     failures, listener = searched(trials, logs)
     assert failures == {}
     assert sorted(asked) == sorted(
-        (("regime", "LR"), ("batch_size", 64), ("momentum", 0.0), ("seed", seed)) for seed in range(SEEDS)
+        (("regime", "LR"), ("batch_size", 64), ("momentum", 0.0), ("learning_rate", 0.01), ("seed", seed))
+        for seed in range(SEEDS)
     )
     assert sorted(name for name, _ in listener.outcomes) == sorted(trial.name for trial in trials)
     assert [len(ran(logs, seed)) for seed in range(SEEDS)] == [1] * SEEDS

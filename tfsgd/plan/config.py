@@ -21,10 +21,9 @@ from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.curvature_spec import CurvatureSpec
 from tfsgd.models.paper import MODELS, Architecture
 from tfsgd.plan.import_string import is_own_name
-from tfsgd.plan.labels import label_problem
 from tfsgd.plan.length import Length, steps_per_epoch
 from tfsgd.plan.regimes import Regime
-from tfsgd.plan.specs import ATTACKS, MEASURES, attack, curvature_measure
+from tfsgd.plan.specs import KINDS
 from tfsgd.plan.user_model import UserModel, is_own_dataset, load_own_splits, with_own
 from tfsgd.text import nearest
 
@@ -91,13 +90,14 @@ class Measuring(Block):
         """Each block becomes the spec that it describes; one that is null is switched off."""
         if not isinstance(blocks, dict):
             return blocks
-        spec = attack if info.field_name == "attacks" else curvature_measure
         code_dir = Path(info.data["code_dir"]) if info.data.get("code_dir") else None
         typed = {}
         for label, block in blocks.items():
             try:
                 if block is not None:
-                    typed[label] = spec(label, block, code_dir, info.data.get("own_code", ()))
+                    typed[label] = KINDS[str(info.field_name)].spec(
+                        label, block, code_dir, info.data.get("own_code", ())
+                    )
             except ValueError as error:
                 raise ValueError(f"{label}{'.' if ': ' in str(error) else ': '}{error}") from None
         return typed
@@ -108,9 +108,8 @@ class Measuring(Block):
         """Each names one column; what was recorded under other rules can still be read."""
         if (info.context or {}).get("recorded"):
             return blocks
-        key, shipped = ("attack", ATTACKS) if info.field_name == "attacks" else ("measure", MEASURES)
         for label, spec in blocks.items():
-            if problem := label_problem(label, getattr(spec, key), shipped):
+            if problem := KINDS[str(info.field_name)].label_problem(label, spec):
                 raise ValueError(problem)
             epsilons = getattr(spec, "epsilon", ())
             if len({f"{epsilon:g}" for epsilon in epsilons}) < len(epsilons):

@@ -119,6 +119,20 @@ def own_code(code_dir: Path | None) -> Iterator[None]:
                 sys.path.remove(entry)
 
 
+def call_own(function: Any, code_dir: Path | None, what: str, *arguments: Any) -> Any:
+    """What a function of one's own returns.
+
+    Raises:
+        RequestError: it raised something, whatever that is; the line begins with `what`.
+    """
+    try:
+        with own_code(code_dir):
+            return function(*arguments)
+    except BaseException as error:
+        interrupts.check()
+        raise RequestError(f"{what}: it raised {one_line(error)}") from None
+
+
 def file_of(thing: Any) -> str:
     """The file of a module, function or class, for refusals."""
     module = thing if isinstance(thing, ModuleType) else sys.modules.get(getattr(thing, "__module__", ""))

@@ -69,6 +69,17 @@ class _Kinds(Generic[S]):
             first = problems(error, lambda location: known_keys(str(location[-1]), cls.model_fields))[0]
             raise ValueError(first) from None
 
+    def label_problem(self, label: str, spec: S) -> str:
+        """Why a block may not have its label, which is a column of tables and reports; empty: it may."""
+        if label == "hessian":
+            return "hessian: expected another label: λ1 has this one, and a block of its own"
+        if label in BUILT_IN:
+            return f"{label}: expected another label: what is measured on every network has this one"
+        kind = getattr(spec, self.key)
+        if label.lower() in _names(self.package) and label.lower() != kind:
+            return f"{label}: expected another label: it is the name of another kind than {kind}"
+        return ""
+
     def found(self, kind: str, code_dir: Path | None = None) -> type[S]:
         """The class of a kind."""
         if ":" in kind:
@@ -95,8 +106,10 @@ class _Kinds(Generic[S]):
         return found
 
 
+BUILT_IN = ("train", "validation", "test", "confidence", "input_gradient", "hessian", "zero_gradients")
 _ATTACKS = _Kinds[AttackSpec]("attack", attacks, AttackSpec, RecordedAttack)
 _MEASURES = _Kinds[CurvatureSpec]("measure", curvature, CurvatureSpec, RecordedMeasure)
+KINDS: dict[str, _Kinds[Any]] = {"attacks": _ATTACKS, "curvature": _MEASURES}  # by the config's key
 attack, curvature_measure = _ATTACKS.spec, _MEASURES.spec
 
 

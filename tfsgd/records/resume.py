@@ -33,13 +33,7 @@ class SweepState:
     trials: list[Trial]
     done: Done
     complete: Done
-    current: Done
-
-    @property
-    def waiting(self) -> list[Trial]:
-        """The trials that are to be trained, to be measured, or to be shown anew in TensorBoard."""
-        ready = {trial for trial, _ in self.complete} & {trial for trial, _ in self.current}
-        return [trial for trial in self.trials if trial not in ready]
+    current: set[Trial]
 
     @property
     def incomplete(self) -> list[Trial]:
@@ -47,13 +41,21 @@ class SweepState:
         complete = {trial for trial, _ in self.complete}
         return [trial for trial in self.trials if trial not in complete]
 
+    @property
+    def waiting(self) -> list[Trial]:
+        """The trials that are to be trained, to be measured, or to be shown anew in TensorBoard."""
+        incomplete = set(self.incomplete)
+        return [trial for trial in self.trials if trial in incomplete or trial not in self.current]
+
     def __str__(self) -> str:
         to_measure = len(self.done) - len(self.complete)
         to_show = len(self.waiting) - len(self.incomplete)
-        said = f"{counted(len(self.trials), 'trial')}, {len(self.complete)} complete"
-        said += f", {len(self.trials) - len(self.done)} to train"
-        said += f", {to_measure} to measure" if to_measure else ""
-        return said + (f", {to_show} to show anew in TensorBoard" if to_show else "")
+        return (
+            f"{counted(len(self.trials), 'trial')}, {len(self.complete)} complete, "
+            f"{len(self.trials) - len(self.done)} to train"
+            + (f", {to_measure} to measure" if to_measure else "")
+            + (f", {to_show} to show anew in TensorBoard" if to_show else "")
+        )
 
 
 def read_state(experiment: Experiment, logs: LogFolder) -> SweepState:
@@ -64,11 +66,12 @@ def read_state(experiment: Experiment, logs: LogFolder) -> SweepState:
     """
     trials = grid(experiment)
     done = trained(trials, experiment, logs)
+    named = {(trial.settings, trial.seed): trial for trial, _ in done}
     return SweepState(
-        as_recorded(trials, done),
-        done,
-        [(trial, record) for trial, record in done if is_complete(record, experiment)],
-        [(t, record) for t, record in done if is_current(record, experiment, logs.trial_path(t))],
+        trials=[named.get((trial.settings, trial.seed), trial) for trial in trials],
+        done=done,
+        complete=[pair for pair in done if is_complete(pair[1], experiment)],
+        current={trial for trial, record in done if is_current(record, experiment, logs.trial_path(trial))},
     )
 
 
@@ -103,12 +106,6 @@ def trained(trials: list[Trial], experiment: Experiment, logs: LogFolder) -> Don
             )
     pairs = ((trial, known.get((trial.settings, trial.seed))) for trial in trials)
     return [(replace(trial, regime=record.regime), record) for trial, record in pairs if record is not None]
-
-
-def as_recorded(trials: list[Trial], done: Done) -> list[Trial]:
-    """The trials, those that are trained by the names of their records."""
-    named = {(trial.settings, trial.seed): trial for trial, _ in done}
-    return [named.get((trial.settings, trial.seed), trial) for trial in trials]
 
 
 def is_complete(record: Record, experiment: Experiment, also_free: bool = False) -> bool:

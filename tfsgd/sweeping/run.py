@@ -199,7 +199,7 @@ def run_trials(run: SweepRun) -> dict[str, str]:
     if pool:
         _share(run.splits, folder)
     with quickly():
-        from tfsgd.sweeping.tuner import search
+        from tfsgd.sweeping.tuner import search, search_on_workers
         from tfsgd.training.devices import check_replicas, configure_tensorflow, mirrored_strategy
         from tfsgd.trials.tensorboard import write_hparams_config
         from tfsgd.trials.trial import SweepContext, structure_of
@@ -212,8 +212,6 @@ def run_trials(run: SweepRun) -> dict[str, str]:
     write_hparams_config(experiment, grid(experiment), folder.path)
     with Display(run.waiting, experiment, folder, console()) as display:
         if pool:
-            from tfsgd.sweeping.search_on_workers import search_on_workers
-
             pool.callbacks = display
             return search_on_workers(run.waiting, pool, folder)
         replicas = mirrored_strategy().num_replicas_in_sync

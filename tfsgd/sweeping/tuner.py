@@ -5,19 +5,29 @@ it drops failed ones without a word. Which trials there are to run is decided by
 of each is told by whoever ran it.
 """
 
+import contextlib
+import threading
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras_tuner
 
+from tfsgd import interrupts
 from tfsgd.plan.regimes import settings_in_use
 from tfsgd.plan.trials import Trial
+from tfsgd.records.folder import LogFolder
 from tfsgd.records.preflight import is_gone, refuse_gone
 from tfsgd.trials.attempt import attempt
 from tfsgd.trials.outcome import TrialOutcome
 from tfsgd.trials.trial import SweepContext
 
+if TYPE_CHECKING:
+    from tfsgd.sweeping.worker_pool import WorkerPool
+
 OBJECTIVE = keras_tuner.Objective("validation_accuracy", "max")
+
+LOOK_SECONDS = 0.05  # between two looks at the threads
 
 Runner = Callable[[Trial], TrialOutcome]  # trains and measures a trial, wherever that is
 
@@ -124,6 +134,33 @@ def search(trials: list[Trial], context: SweepContext) -> dict[str, str]:
     GridTuner(oracle, run, str(context.logs.tuner_path)).search(verbose=0)
     refuse_gone(context.logs.path)
     return failures
+
+
+def search_on_workers(trials: list[Trial], pool: "WorkerPool", logs: LogFolder) -> dict[str, str]:
+    """Has the given trials trained and measured by workers, one in each of as many threads.
+
+    Returns:
+        The trials that failed, with an error of one line each.
+
+    Raises:
+        RequestError: no worker can start.
+    """
+    oracle, threads = GridOracle(trials), list[threading.Thread]()
+    while oracle.waiting or any(thread.is_alive() for thread in threads):
+        at_work = sum(thread.is_alive() for thread in threads)
+        for _ in range(min(pool.size - at_work, oracle.waiting)):
+            tuner = GridTuner(oracle, pool.run, str(logs.tuner_path), f"thread {len(threads)}")
+            threads.append(threading.Thread(target=_search, args=(tuner,), name=tuner.tuner_id, daemon=True))
+            threads[-1].start()
+        time.sleep(LOOK_SECONDS)  # and not in a join, which would not hear Ctrl-C
+        interrupts.check()
+        pool.check()
+    return pool.failures
+
+
+def _search(tuner: GridTuner) -> None:
+    with contextlib.suppress(SystemExit):  # the pool is over
+        tuner.search(verbose=0)
 
 
 def _places(trials: list[Trial]) -> list[dict[str, Any]]:
