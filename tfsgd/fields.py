@@ -77,18 +77,15 @@ _SAYS = {
     "string_pattern_mismatch": "expected letters, digits, '.', '_' or '-', beginning with a letter or digit",
     "too_short": "expected at least one entry",
     "tuple_type": "expected a list",
-    "dict_type": "expected a mapping",
-    "model_type": "expected a mapping",
-    "model_attributes_type": "expected a mapping",
-    "dataclass_type": "expected a mapping",
-    "int_type": "expected a whole number",
-    "int_from_float": "expected a whole number",
+    **dict.fromkeys(
+        ("dict_type", "model_type", "model_attributes_type", "dataclass_type"), "expected a mapping"
+    ),
+    **dict.fromkeys(("int_type", "int_from_float"), "expected a whole number"),
     "float_type": "expected a number",
     "bool_type": "expected true or false",
     "string_type": "expected a text",
     "missing": "missing",
-    "extra_forbidden": "unknown key",
-    "unexpected_keyword_argument": "unknown key",
+    **dict.fromkeys(UNKNOWN, "unknown key"),
 }
 
 

@@ -143,12 +143,11 @@ def _imported(module: str, code_dir: Path | None, what: str) -> ModuleType:
     try:
         with own_code(code_dir):
             return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name and (module == error.name or module.startswith(f"{error.name}.")):
-            raise RequestError(f"{what}: no module '{error.name}'") from None
-        raise RequestError(f"{what}: cannot be imported: {one_line(error)}") from None
     except BaseException as error:  # whatever it raises, it is the user's to mend
         interrupts.check()
+        gone = error.name if isinstance(error, ModuleNotFoundError) else None
+        if gone and (module == gone or module.startswith(f"{gone}.")):
+            raise RequestError(f"{what}: no module '{gone}'") from None
         raise RequestError(f"{what}: cannot be imported: {one_line(error)}") from None
 
 

@@ -204,24 +204,16 @@ def refuse_other_data(sha256: str, source: str, logs: LogFolder) -> None:
     """
     for record in islice(logs.records(), 1):
         if record.data_sha256 != sha256:
-            raise RequestError(
-                f"{source}: its images are not those of the records in {logs.path}; "
-                f"use the same files, or {another_name(record)}"
-            )
+            said = f"{source}: its images are not those of the records in {logs.path}; use the same files"
+            raise RequestError(f"{said}, or {another_name(record)}")
 
 
 def refuse_other_structure(sha256: str, logs: LogFolder) -> None:
-    """Refuses to mix records of networks that are built differently under the same name; see `refuse_other_data`.
-
-    Raises:
-        RequestError: the records' `model_sha256` is another one.
-    """
+    """Refuses to mix records of networks that are built differently under the same name; see `refuse_other_data`."""
     for record in islice(logs.records(), 1):
         if record.model_sha256 != sha256:
-            raise RequestError(
-                f"model: {record.model} is now built otherwise than the networks of the records in {logs.path}; "
-                f"restore it, or {another_name(record)}"
-            )
+            said = f"model: {record.model} is now built otherwise than the networks of the records in {logs.path}"
+            raise RequestError(f"{said}; restore it, or {another_name(record)}")
 
 
 def _refuse_mixed(records: list[Record], logs: LogFolder) -> None:
