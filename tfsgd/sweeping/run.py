@@ -52,11 +52,6 @@ class WorkerOptions:
     dashboard: int | None = None
     data_folder: Path | None = None
 
-    @property
-    def needs_cluster(self) -> bool:
-        """Whether one worker is not enough to work alone, in this process."""
-        return bool(self.listen or self.jobqueue) or self.dashboard is not None
-
     def check(self, folder: LogFolder) -> None:
         """Refuses what cannot be, before anything is read or written.
 
@@ -133,7 +128,8 @@ def prepared(
 @contextlib.contextmanager
 def _workers(trials: int, folder: LogFolder, options: WorkerOptions) -> Iterator["WorkerPool | None"]:
     workers = options.worker_specs(trials, folder)
-    alone = len(workers) == 1 and not options.needs_cluster
+    needs_cluster = options.listen or options.jobqueue or options.dashboard is not None
+    alone = len(workers) == 1 and not needs_cluster
     _say_device(workers, alone)
     if alone:
         yield None
