@@ -17,7 +17,7 @@ import pytest
 from tfsgd import interrupts
 from tfsgd.data.dataset import Splits
 from tfsgd.data.load import load_splits
-from tfsgd.measures.spec import Measurement
+from tfsgd.measures.spec import Measurement, Request
 from tfsgd.plan.yaml_io import to_yaml
 from tfsgd.reporting.figures import style
 from tfsgd.training.devices import configure_tensorflow
@@ -176,7 +176,6 @@ class Work:
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     """Notes every training and every measurement of a sweep in this process."""
-    from tfsgd.networks.measuring import measure
     from tfsgd.training.train import train
     from tfsgd.trials import trial
 
@@ -188,13 +187,15 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
         done.trained.append(f"{folder.parent.name}/{folder.name}")
         return trained
 
-    def counted_measure(*arguments: Any) -> Measurement:
-        found = measure(*arguments)
+    measure_on = Request.measure_on
+
+    def counted_measure(request: Request, subject: Any) -> Measurement:
+        found = measure_on(request, subject)
         done.measured.append((found.label, found.epsilon))
         return found
 
     monkeypatch.setattr(trial, "train", counted_train)
-    monkeypatch.setattr(trial, "measure", counted_measure)
+    monkeypatch.setattr(Request, "measure_on", counted_measure)
     return done
 
 

@@ -11,16 +11,16 @@ from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient
 
 from tfsgd.data.dataset import Splits, to_unit
 from tfsgd.errors import RequestError
-from tfsgd.measures.attack import Outcome
+from tfsgd.measures.attack import Outcome, assert_in_ball
 from tfsgd.measures.attacks.bim import BIM
 from tfsgd.measures.attacks.fgsm import FGSM
 from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.victim import Victim
+from tfsgd.measures.zero_gradients import direction
 from tfsgd.models.paper import build_model
-from tfsgd.networks.compiled_victim import CompiledVictim, assert_in_ball
-from tfsgd.networks.direction import direction
+from tfsgd.networks.compiled_victim import CompiledVictim
 from tfsgd.networks.losses import LOSSES, UPHILL
-from tfsgd.networks.measuring import Subject, measure
+from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.plan.requests import attacks as requests
 
 
@@ -304,8 +304,8 @@ def test_results_carry_what_was_done(network: Any, victim: Victim, splits: Split
         "fgsm": FGSM(attack="fgsm", epsilon=(0.1,)),
         "short": PGD(attack="pgd", epsilon=(0.1,), steps=3, examples=40),
     }
-    subject = Subject(network, used)
-    one, other = (measure(subject, request) for request in requests(specs, 100, seed=0))
+    subject = MeasuredNetwork(network, used)
+    one, other = (request.measure_on(subject) for request in requests(specs, 100, seed=0))
     assert [(m.kind, m.name, m.label, m.examples) for m in (one, other)] == [
         ("attack", "fgsm", "fgsm", 100),
         ("attack", "pgd", "short", 40),

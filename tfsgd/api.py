@@ -63,8 +63,8 @@ def attack(
     pixels, classes = checked(model, images, labels)
     if doubt := spec.doubt():
         warnings.warn(f"{kind}: {doubt}", stacklevel=2)
-    from tfsgd.networks.compiled_victim import run_checked
-    from tfsgd.networks.direction import float32_warning
+    from tfsgd.measures.attack import run_checked
+    from tfsgd.measures.zero_gradients import float32_warning
     from tfsgd.networks.surrogate import Sources
 
     victim = _victim_of(model, pixels, classes)
@@ -122,14 +122,13 @@ def top_eigenvalue(
         raise RequestError(f"{model.name}: it has no trainable variables, so there is no Hessian to take")
     from tfsgd.networks.frozen import of_left_out
     from tfsgd.networks.hessian import HessianVectorProduct
-    from tfsgd.networks.operators import curvature_of
 
     answers = [np.asarray(model(pixels[i : i + 256], training=False)) for i in range(0, len(pixels), 256)]
     _warn_of_answers(model, np.concatenate(answers), classes)
     if doubt := of_left_out(model):
         warnings.warn(f"top_eigenvalue: {doubt}", stacklevel=2)
     product = HessianVectorProduct(model, pixels, classes)
-    return curvature_of(spec, product, seed)
+    return spec.of(product, seed)
 
 
 def read_records(folder: str | Path) -> "pd.DataFrame":

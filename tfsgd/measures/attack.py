@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from tfsgd.fields import Count, Epsilon
-from tfsgd.measures.spec import Kind, Spec
+from tfsgd.measures.spec import Kind, Request, Spec
 from tfsgd.measures.victim import Images, Labels, Mask, Victim
 
+if TYPE_CHECKING:
+    from tfsgd.measures.subject import Subject
+
+BALL_TOLERANCE = 1e-6  # float32 rounding of x + epsilon
 Steps = Annotated[int, Field(strict=True, ge=1, le=100_000)]  # of an attack on one image
 Restarts = Annotated[int, Field(strict=True, ge=1, le=1_000)]
 
@@ -95,6 +99,18 @@ class AttackSpec(Spec):
         """
         raise NotImplementedError
 
+    def values_on(self, subject: Subject, request: Request) -> Mapping[str, Any]:
+        """As `Spec.values_on`."""
+        assert request.epsilon is not None
+        images, labels = subject.images(request.split, request.examples)
+        outcome = run_checked(self, subject.victim, images, labels, request.epsilon, request.seed)
+        clean = subject.clean(request.split, request.examples)
+        return {
+            "accuracy": float(outcome.correct.mean()),
+            "clean_accuracy": float(clean.mean()),
+            **outcome.values,
+        }
+
     def doubt(self) -> str:
         """What makes these settings weaker than they look, in one line; empty where nothing does."""
         return ""
@@ -131,3 +147,65 @@ class GradientAttack(AttackSpec):
     def unusual(self) -> dict[str, Any]:
         """Softmax was the default of the first revision, and entered no identity."""
         return {key: value for key, value in super().unusual().items() if (key, value) != ("loss", SOFTMAX)}
+
+
+def run_checked(
+    spec: AttackSpec, victim: Victim, images: Images, labels: Labels, epsilon: float, seed: int
+) -> Outcome:
+    """Runs an attack on images and labels that it cannot change, and holds it to what it promises.
+
+    Raises:
+        ValueError: it writes into its images or labels.
+        TypeError: it returns something else than perturbed images, and which of them keep their label.
+        ArithmeticError: a perturbed image is outside the ball, or outside [0, 1]; or an attack of one's own says
+            of images that they keep their label, or lose it, and the network says otherwise.
+    """
+    is_own = not type(spec).__module__.startswith("tfsgd.")
+    given = [array.copy() if is_own else array.view() for array in (images, labels)]  # a view can be unlocked
+    for array in given:
+        array.flags.writeable = False
+    outcome = spec.run(victim, given[0], given[1], epsilon, seed)
+    if not isinstance(outcome, Outcome) or outcome.images.shape != images.shape:
+        raise TypeError("the attack returned no Outcome with images of the shape that it was given")
+    if outcome.correct.shape != labels.shape or outcome.correct.dtype != np.bool_:
+        raise TypeError(
+            f"the attack returned `correct` of {outcome.correct.dtype}, shape {outcome.correct.shape}; expected bool, "
+            f"shape {labels.shape}"
+        )
+    taken = {"accuracy", "clean_accuracy"} & outcome.values.keys()
+    if taken:
+        raise TypeError(f"the attack returned a value called {min(taken)}, which is not its to say")
+    assert_in_ball(outcome.images, images, epsilon)
+    if is_own:
+        _assert_witnessed(outcome, victim, labels)
+    return outcome
+
+
+def _assert_witnessed(outcome: Outcome, victim: Victim, labels: Labels) -> None:
+    """Holds an attack to `correct`: the network itself says of each perturbed image whether it keeps its label."""
+    logits = victim.finite_logits(outcome.images)
+    true = np.take_along_axis(logits, labels[:, None], 1)[:, 0]
+    others = logits.copy()
+    np.put_along_axis(others, labels[:, None], -np.inf, 1)
+    margin = true - others.max(1)
+    clear = np.abs(margin) > 1e-3 * np.abs(logits).max(1)  # at the boundary rounding decides
+    wrong = int((clear & ((margin > 0) != outcome.correct)).sum())
+    if wrong:
+        raise ArithmeticError(
+            f"`correct` of {wrong:,} of {len(labels):,} images is not what the network says of the perturbed images that "
+            "the attack returned; return of each broken image the one that breaks it"
+        )
+
+
+def assert_in_ball(perturbed: Images, images: Images, epsilon: float) -> None:
+    """Holds every attack to its promise: |x' - x| <= epsilon, and x' in [0, 1].
+
+    Raises:
+        ArithmeticError: a perturbed image is outside.
+    """
+    difference = perturbed - images
+    distance = float(np.abs(difference, out=difference).max(initial=0))
+    if not distance <= epsilon + BALL_TOLERANCE:
+        raise ArithmeticError(f"perturbation of {distance:.7g}, expected at most epsilon = {epsilon:g}")
+    if not (perturbed.min(initial=0) >= 0 and perturbed.max(initial=1) <= 1):
+        raise ArithmeticError("perturbed pixels outside [0, 1]")

@@ -8,15 +8,19 @@ number with its evidence, as a record keeps it. Nothing here knows TensorFlow.
 import hashlib
 import json
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from tfsgd.fields import Block, Count, Finite, Flag, Seconds, Seed, Text, expectation
 from tfsgd.source_hash import code_sha256
+
+if TYPE_CHECKING:
+    from tfsgd.measures.subject import Subject
 
 Kind = Literal["accuracy", "confidence", "attack", "gradient", "curvature"]
 Split = Literal["train", "validation", "test"]
@@ -107,6 +111,15 @@ class Spec(Block):
     revision: ClassVar[int] = 1
     is_recorded: ClassVar[bool] = False
 
+    def values_on(self, subject: "Subject", request: "Request") -> Mapping[str, Any]:
+        """What is found on a network, by name: numbers, words, or lists of them.
+
+        Args:
+            subject: the network and its images.
+            request: on which of them, at which epsilon, by which seed.
+        """
+        raise NotImplementedError
+
     def settings(self) -> dict[str, Any]:
         """The settings that determine the number; images and labels of the config are told elsewhere."""
         return self.model_dump(mode="json", exclude={"attack", "measure", "epsilon", "examples", "split"})
@@ -181,6 +194,16 @@ class Request:
         """Which code: the revision, if it is not the first; of a class of one's own see `tfsgd.source_hash.code_sha256`."""
         code = code_sha256(type(self.spec)) if ":" in self.name else ""
         return ({"revision": revision} if revision > 1 else {}) | ({"code_sha256": code} if code else {})
+
+    def measure_on(self, subject: "Subject") -> "Measurement":
+        """Measures it on a network.
+
+        Raises:
+            RequestError: the network cannot be measured so.
+        """
+        began = time.perf_counter()
+        values = self.spec.values_on(subject, self)
+        return self.measured(values, time.perf_counter() - began)
 
     def measured(self, values: Mapping[str, Any], seconds: float | None) -> "Measurement":
         """The result, as a record keeps it."""

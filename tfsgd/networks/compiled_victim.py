@@ -9,14 +9,13 @@ from cleverhans.tf2.utils import clip_eta, optimize_linear
 from numpy.typing import NDArray
 
 from tfsgd.errors import RequestError
-from tfsgd.measures.attack import Ascent, AttackSpec, Outcome
-from tfsgd.measures.victim import Images, Labels, Mask, Victim
+from tfsgd.measures.attack import Ascent
+from tfsgd.measures.victim import Images, Labels, Mask
 from tfsgd.models.structure import input_shape
 from tfsgd.networks.finite import FINITE, ODD_LOGITS, faults_of, predicted_classes, refuse, refuse_infinite
 from tfsgd.networks.losses import LOSSES, UPHILL
 
 CHUNK_SIZE = 256  # images in one pass: memory and speed, not mathematics
-BALL_TOLERANCE = 1e-6  # float32 rounding of x + epsilon
 
 # What graphs are traced for
 NUMBER, NUMBERS = tf.TensorSpec((), tf.float32), tf.TensorSpec((None,), tf.float32)
@@ -291,65 +290,3 @@ def check_logits(logits: Callable[[Images], NDArray[np.float32]], images: Images
     rounding = 1e-4 + float(np.spacing(first.dtype.type(1))) * first.shape[1]  # of a sum, with 16 bits too
     if (first >= 0).all() and np.allclose(first.sum(1), 1, atol=rounding):
         raise RequestError(f"{name}: expected logits, received probabilities; leave the softmax out")
-
-
-def run_checked(
-    spec: AttackSpec, victim: Victim, images: Images, labels: Labels, epsilon: float, seed: int
-) -> Outcome:
-    """Runs an attack on images and labels that it cannot change, and holds it to what it promises.
-
-    Raises:
-        ValueError: it writes into its images or labels.
-        TypeError: it returns something else than perturbed images, and which of them keep their label.
-        ArithmeticError: a perturbed image is outside the ball, or outside [0, 1]; or an attack of one's own says
-            of images that they keep their label, or lose it, and the network says otherwise.
-    """
-    is_own = not type(spec).__module__.startswith("tfsgd.")
-    given = [array.copy() if is_own else array.view() for array in (images, labels)]  # a view can be unlocked
-    for array in given:
-        array.flags.writeable = False
-    outcome = spec.run(victim, given[0], given[1], epsilon, seed)
-    if not isinstance(outcome, Outcome) or outcome.images.shape != images.shape:
-        raise TypeError("the attack returned no Outcome with images of the shape that it was given")
-    if outcome.correct.shape != labels.shape or outcome.correct.dtype != np.bool_:
-        raise TypeError(
-            f"the attack returned `correct` of {outcome.correct.dtype}, shape {outcome.correct.shape}; expected bool, "
-            f"shape {labels.shape}"
-        )
-    taken = {"accuracy", "clean_accuracy"} & outcome.values.keys()
-    if taken:
-        raise TypeError(f"the attack returned a value called {min(taken)}, which is not its to say")
-    assert_in_ball(outcome.images, images, epsilon)
-    if is_own:
-        _assert_witnessed(outcome, victim, labels)
-    return outcome
-
-
-def _assert_witnessed(outcome: Outcome, victim: Victim, labels: Labels) -> None:
-    """Holds an attack to `correct`: the network itself says of each perturbed image whether it keeps its label."""
-    logits = victim.finite_logits(outcome.images)
-    true = np.take_along_axis(logits, labels[:, None], 1)[:, 0]
-    others = logits.copy()
-    np.put_along_axis(others, labels[:, None], -np.inf, 1)
-    margin = true - others.max(1)
-    clear = np.abs(margin) > 1e-3 * np.abs(logits).max(1)  # at the boundary rounding decides
-    wrong = int((clear & ((margin > 0) != outcome.correct)).sum())
-    if wrong:
-        raise ArithmeticError(
-            f"`correct` of {wrong:,} of {len(labels):,} images is not what the network says of the perturbed images that "
-            "the attack returned; return of each broken image the one that breaks it"
-        )
-
-
-def assert_in_ball(perturbed: Images, images: Images, epsilon: float) -> None:
-    """Holds every attack to its promise: |x' - x| <= epsilon, and x' in [0, 1].
-
-    Raises:
-        ArithmeticError: a perturbed image is outside.
-    """
-    difference = perturbed - images
-    distance = float(np.abs(difference, out=difference).max(initial=0))
-    if not distance <= epsilon + BALL_TOLERANCE:
-        raise ArithmeticError(f"perturbation of {distance:.7g}, expected at most epsilon = {epsilon:g}")
-    if not (perturbed.min(initial=0) >= 0 and perturbed.max(initial=1) <= 1):
-        raise ArithmeticError("perturbed pixels outside [0, 1]")

@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from tfsgd.measures.attack import run_checked
 from tfsgd.measures.spec import Measurement
 from tfsgd.measures.victim import Images, Labels
-from tfsgd.networks.compiled_victim import run_checked
-from tfsgd.networks.measuring import Subject
+from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.plan.config import Experiment
 
 COLUMNS = 8
@@ -30,7 +30,7 @@ class Row:
     predicted: NDArray[np.int64] | None
 
 
-def attacks_picture(subject: Subject, experiment: Experiment, seed: int) -> bytes | None:
+def attacks_picture(subject: MeasuredNetwork, experiment: Experiment, seed: int) -> bytes | None:
     """The first test images: clean, then under each attack at its middle epsilon, and 10 x the change; a PNG.
 
     `None`: there are no attacks, or images of so many channels have no colours.

@@ -6,7 +6,7 @@ from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
 from tfsgd.measures.attacks.transfer import Transfer
 from tfsgd.measures.spec import Request
-from tfsgd.networks.measuring import Subject, measure
+from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.networks.surrogate import Sources
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.presets import usual_epsilons
@@ -77,14 +77,14 @@ def measure_transfer(
         missing = record.missing(transfer_requests(experiment, trials, trial.seed))
         if missing:
             say(f"[{number} of {len(done)}] {trial.name}: {len(missing)} perturbations to try")
-            subject = Subject(
+            subject = MeasuredNetwork(
                 load_stored(record, experiment, logs.trial_path(trial)),
                 splits,
                 trial.settings.batch_size,
                 sources,
             )
             for request in missing:
-                one = measure(subject, request)
+                one = request.measure_on(subject)
                 elsewhere = None if here == record.provenance else here
                 record = record.with_measurements(one.model_copy(update={"provenance": elsewhere}))
                 logs.write_record(record)

@@ -12,7 +12,7 @@ from tfsgd.errors import RequestError
 from tfsgd.measures.spec import Measurement
 from tfsgd.models.paper import Architecture
 from tfsgd.models.structure import structure_sha256
-from tfsgd.networks.measuring import Subject, measure
+from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.networks.surrogate import Sources
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.requests import SPLITS, natural, top_eigenvalue, wanted
@@ -95,17 +95,17 @@ def run_trial(trial: Trial, job: Job) -> Record:
         (known, load_stored(known, job.experiment, folder)) if known else train_trial(trial, job)
     )
     sources, failures = Sources(job.logs.network), list[tuple[str, BaseException]]()
-    subject = Subject(network, job.splits, trial.settings.batch_size, sources)
+    subject = MeasuredNetwork(network, job.splits, trial.settings.batch_size, sources)
     for part in record.networks:
         on = subject
         if isinstance(part, Snapshot) and part.missing(requests):
             network = load_stored(record, job.experiment, folder, part.file)
-            on = Subject(network, job.splits, trial.settings.batch_size, sources)
+            on = MeasuredNetwork(network, job.splits, trial.settings.batch_size, sources)
         for request in part.missing(requests):
             try:
                 job.progress(trial, record.epochs, request.title)
                 with only_own_failures():
-                    found = measure(on, request)
+                    found = request.measure_on(on)
             except Exception as error:  # what comes after it is measured all the same
                 failures.append((request.title, error))
                 continue
@@ -215,13 +215,13 @@ def _first_measurements(trained: Trained, job: Job) -> tuple[Measurement, ...]:
     """
     if trained.diverged:
         return ()
-    subject = Subject(trained.network, job.splits)
+    subject = MeasuredNetwork(trained.network, job.splits)
     sizes = {split: job.experiment.examples(split) for split in SPLITS}
     on_train, *others = natural(sizes)
-    found = [measure(subject, on_train)]
+    found = [on_train.measure_on(subject)]
     if found[0].values["loss"] is None:
         return ()
-    found += [measure(subject, request) for request in others]
+    found += [request.measure_on(subject) for request in others]
     if trained.hessian:
         found.append(
             top_eigenvalue(job.experiment).measured(trained.hessian.values(), trained.hessian_seconds)
@@ -249,14 +249,16 @@ def _show_anew(record: Record, trial: Trial, job: Job) -> None:
     if record.status != "diverged":
         try:
             network = load_stored(record, job.experiment, folder)
-            subject = Subject(network, job.splits, trial.settings.batch_size, Sources(job.logs.network))
+            subject = MeasuredNetwork(
+                network, job.splits, trial.settings.batch_size, Sources(job.logs.network)
+            )
             picture = _picture(subject, record, trial, job)
         except RequestError as error:
             warn(f"{trial.name}: no picture of the attacks: {error}")
     write_summary(record, job.experiment, picture, folder)
 
 
-def _picture(subject: Subject, record: Record, trial: Trial, job: Job) -> bytes | None:
+def _picture(subject: MeasuredNetwork, record: Record, trial: Trial, job: Job) -> bytes | None:
     """What the attacks look like; none where one of one's own cannot do with so few images."""
     try:
         with only_own_failures():
