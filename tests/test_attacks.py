@@ -291,8 +291,9 @@ def test_every_graph_is_traced_once_whatever_the_steps_and_images(
             victim.gradient(few, their_labels, loss)
         victim.logits(few)
     assert set(victim._graphs) == {
-        ("step", "cross_entropy", 1.0),
-        *((what, loss, 1.0) for what in ("ascend", "gradient") for loss in LOSSES),
+        ("step", "cross_entropy", 1.0, "Linf", False),
+        *(("ascend", loss, 1.0, "Linf", False) for loss in LOSSES),
+        *(("gradient", loss, 1.0, False) for loss in LOSSES),
     }
     graphs = [victim._logits, victim._predict, *victim._graphs.values()]
     assert [graph.experimental_get_tracing_count() for graph in graphs] == [1] * (3 + 2 * len(LOSSES))
@@ -310,7 +311,7 @@ def test_results_carry_what_was_done(network: Any, victim: Victim, splits: Split
         ("attack", "fgsm", "fgsm", 100),
         ("attack", "pgd", "short", 40),
     ]
-    exact = {"loss": "cross_entropy", "revision": 2}
+    exact = {"norm": "Linf", "loss": "cross_entropy", "revision": 2}
     assert one.settings == {"epsilon": 0.1, "steps": 1, "step_size": 0.1, **exact}
     assert other.settings == {
         "epsilon": 0.1, "steps": 3, "relative_step_size": 0.0333, "step_size": pytest.approx(0.00333),

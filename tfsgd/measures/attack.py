@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from tfsgd.fields import Count, Epsilon
+from tfsgd.measures.norms import LARGEST, NAMES, Norm, length
 from tfsgd.measures.spec import Kind, Request, Spec
 from tfsgd.measures.victim import Images, Labels, Mask, Victim
 
@@ -42,12 +44,14 @@ class Ascent:
     """How an attack goes up the loss.
 
     Attributes:
-        epsilon: radius of the L-infinity ball, of all images or one for each, `(N,)`.
-        step_size: L-infinity length of each step, likewise.
+        epsilon: radius of the ball, of all images or one for each, `(N,)`.
+        step_size: length of each step, likewise.
         steps: how many.
         early_stop: an image goes no further once it is misclassified, at the start or after any step.
         loss: of `tfsgd.networks.losses.LOSSES`.
         temperature: by which the logits are divided before the loss.
+        norm: of the ball, in which the steps are steepest.
+        targets: classes towards which the images go, `(N,)`; `None`: away from their labels.
     """
 
     epsilon: float | NDArray[np.float32]
@@ -56,6 +60,8 @@ class Ascent:
     early_stop: bool
     loss: str = "cross_entropy"
     temperature: float = 1.0
+    norm: str = "Linf"
+    targets: Labels | None = None
 
 
 IMAGES_UNDER_WAY = 1_024  # where an attack keeps several arrays for each image: memory, not mathematics
@@ -67,11 +73,13 @@ def blocks(indices: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
 
 
 class AttackSpec(Spec):
-    """An attack in the L-infinity ball of radius epsilon around each image, images in [0, 1].
+    """An attack in the ball of radius epsilon around each image, images in [0, 1].
 
     Attributes:
+        norms: those that it can be run in; none: that of its default.
         attack: the kind: a file of `tfsgd.measures.attacks`, or `module:Class`; by default the block's label.
-        epsilon: radii at which it is run, each in [0, 1].
+        norm: of the ball: `Linf`, the largest change of a pixel, or `L2`, the root of the sum of their squares.
+        epsilon: radii at which it is run, of `Linf` each in [0, 1].
         examples: of the test images, from the first on; `None`: all.
     """
 
@@ -80,9 +88,26 @@ class AttackSpec(Spec):
         2  # the victim's cross-entropy had the gradient of `softmax_cross_entropy` in the first
     )
 
+    norms: ClassVar[tuple[Norm, ...]] = ()
+
     attack: str = ""
+    norm: Norm = "Linf"
     epsilon: Annotated[tuple[Epsilon, ...], Field(min_length=1)]
     examples: Count | None = None
+
+    @model_validator(mode="after")
+    def _epsilon_fits_the_norm(self) -> Self:
+        allowed = type(self).norms or (type(self).model_fields["norm"].default,)
+        if self.norm not in allowed:
+            kind = self.attack or "this attack"
+            raise ValueError(f"norm: expected {' or '.join(allowed)} for {kind}, received '{self.norm}'")
+        if self.epsilon and max(self.epsilon) > LARGEST[self.norm]:
+            more = "; norm: L2 takes more" if self.norm == "Linf" and "L2" in allowed else ""
+            raise ValueError(
+                f"epsilon: expected less than or equal to {LARGEST[self.norm]:g}, received "
+                f"{max(self.epsilon):g}{more}"
+            )
+        return self
 
     def run(self, victim: Victim, images: Images, labels: Labels, epsilon: float, seed: int) -> Outcome:
         """Attacks images `(N, height, width, channels)` with true labels `(N,)`.
@@ -115,6 +140,14 @@ class AttackSpec(Spec):
         """What makes these settings weaker than they look, in one line; empty where nothing does."""
         return ""
 
+    def unfit(self, classes: int) -> str:
+        """What these settings ask for that is not there, in one line that begins with their key; empty: nothing.
+
+        Args:
+            classes: of the data set.
+        """
+        return ""
+
     def others(self) -> tuple[str, ...]:
         """The names of other networks that it needs."""
         return ()
@@ -136,6 +169,8 @@ class GradientAttack(AttackSpec):
             CleverHans, Foolbox and ART with it; the margin of the largest other logit, or its ratio to the spread of
             the logits.
     """
+
+    norms: ClassVar[tuple[Norm, ...]] = ("Linf", "L2")
 
     loss: Literal["cross_entropy", "softmax_cross_entropy", "margin", "dlr"] = "cross_entropy"
 
@@ -175,7 +210,7 @@ def run_checked(
     taken = {"accuracy", "clean_accuracy"} & outcome.values.keys()
     if taken:
         raise TypeError(f"the attack returned a value called {min(taken)}, which is not its to say")
-    assert_in_ball(outcome.images, images, epsilon)
+    assert_in_ball(outcome.images, images, epsilon, spec.norm)
     if is_own:
         _assert_witnessed(outcome, victim, labels)
     return outcome
@@ -197,15 +232,17 @@ def _assert_witnessed(outcome: Outcome, victim: Victim, labels: Labels) -> None:
         )
 
 
-def assert_in_ball(perturbed: Images, images: Images, epsilon: float) -> None:
-    """Holds every attack to its promise: |x' - x| <= epsilon, and x' in [0, 1].
+def assert_in_ball(perturbed: Images, images: Images, epsilon: float, norm: str = "Linf") -> None:
+    """Holds every attack to its promise: |x' - x| <= epsilon in its norm, and x' in [0, 1].
 
     Raises:
         ArithmeticError: a perturbed image is outside.
     """
-    difference = perturbed - images
-    distance = float(np.abs(difference, out=difference).max(initial=0))
-    if not distance <= epsilon + BALL_TOLERANCE:
-        raise ArithmeticError(f"perturbation of {distance:.7g}, expected at most epsilon = {epsilon:g}")
+    distance = float(length(perturbed - images, norm).max(initial=0))
+    rounding = BALL_TOLERANCE * (1 if norm == "Linf" else np.prod(images.shape[1:]) ** 0.5)
+    if not distance <= epsilon + rounding:
+        raise ArithmeticError(
+            f"perturbation of {NAMES[norm]} length {distance:.7g}, expected at most epsilon = {epsilon:g}"
+        )
     if not (perturbed.min(initial=0) >= 0 and perturbed.max(initial=1) <= 1):
         raise ArithmeticError("perturbed pixels outside [0, 1]")

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from typing_extensions import Self
 
 from tfsgd.fields import Block, Count, Finite, Flag, Seconds, Seed, Text, expectation
+from tfsgd.measures.norms import LARGEST
 from tfsgd.source_hash import code_sha256
 
 if TYPE_CHECKING:
@@ -281,8 +282,11 @@ class Measurement(Part):
                 )
             if problem := _problem(key, value):
                 raise ValueError(f"values.{key}: {problem}, found {value!r:.60}")
-        if self.kind == "attack" and not _is_number(self.epsilon, 0, 1):
-            raise ValueError(f"settings.epsilon: expected a number in [0, 1], found {self.epsilon!r:.60}")
+        most = LARGEST.get(self.settings.get("norm", "Linf"), 0.0)
+        if self.kind == "attack" and not _is_number(self.epsilon, 0, most):
+            raise ValueError(
+                f"settings.epsilon: expected a number in [0, {most:g}], found {self.epsilon!r:.60}"
+            )
         return self
 
     @property
@@ -292,7 +296,7 @@ class Measurement(Part):
 
     @property
     def epsilon(self) -> float | None:
-        """Radius of an attack's ball, images in [0, 1]."""
+        """Radius of an attack's ball, in its norm, images in [0, 1]."""
         return self.settings.get("epsilon") if self.kind == "attack" else None
 
     @property
