@@ -15,7 +15,6 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import TINY, Config, Run, Work
-from tfsgd import source_hash
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.reporting.table.studies import read_studies
 from tfsgd.training.train import train
@@ -27,12 +26,6 @@ TRIAL = "lr/b0064-m0.9-s0"
 
 class Killed(BaseException):
     """Stands for a signal that nothing catches."""
-
-
-@pytest.fixture
-def tests_are_tfsgd(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is raised here would be taken for code of one's own, whose every exception is a failure."""
-    monkeypatch.setattr(source_hash, "_INSTALLED", (*source_hash._INSTALLED, str(Path(__file__).parent)))
 
 
 @pytest.fixture(scope="module")

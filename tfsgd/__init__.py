@@ -29,6 +29,7 @@ __all__ = [
     "Outcome",
     "attack",
     "load_network",
+    "outcomes",
     "read_records",
     "top_eigenvalue",
 ]

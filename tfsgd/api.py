@@ -26,6 +26,7 @@ __all__ = [
     "Outcome",
     "attack",
     "load_network",
+    "outcomes",
     "read_records",
     "top_eigenvalue",
 ]
@@ -159,6 +160,51 @@ def read_records(folder: str | Path) -> "pd.DataFrame":
 
     [study] = read_studies([Path(folder)])
     return study.trials.copy()
+
+
+def outcomes(folder: str | Path, label: str | None = None) -> "pd.DataFrame":
+    """What became of every image under every attack of a sweep, image by image.
+
+    Args:
+        folder: of a sweep, finished or in progress.
+        label: of one attack; by default all.
+
+    Returns:
+        A table with a row for each trial, attack, epsilon and image: `trial`, `label`, `norm`, `epsilon`, `image` (its
+        number in the test set, from 0), `correct` (whether it keeps its label), and `distance` (of an attack that searches
+        it the smallest epsilon, infinite where there is none; else NaN).
+
+    Warns:
+        UserWarning: outcomes are gone, or not what was recorded.
+
+    Raises:
+        RequestError: there is no such folder, or something in it is no record.
+    """
+    import pandas as pd
+
+    from tfsgd.records.folder import LogFolder
+    from tfsgd.records.outcomes import lost_outcomes, outcomes_of
+
+    logs, tables = LogFolder(Path(folder)), []
+    for record in logs.records():
+        place = logs.path / "trials" / record.folder
+        found = outcomes_of(place, record)
+        if lost := lost_outcomes(place, record):
+            names = ", ".join(f"{m.label} {m.epsilon:g}" for m in lost)
+            warnings.warn(f"{place}/outcomes.npz: gone or changed: {names}", stacklevel=2)
+        for m in record.measurements:
+            if m.identity in found and label in (None, m.label):
+                searched = found[m.identity].dtype == np.float32
+                tables.append(
+                    pd.DataFrame({
+                        "trial": record.folder, "label": m.label, "norm": m.settings.get("norm", "Linf"),
+                        "epsilon": m.epsilon, "image": np.arange(m.examples),
+                        "correct": np.isinf(found[m.identity]) if searched else found[m.identity],
+                        "distance": found[m.identity] if searched else np.nan,
+                    })
+                )  # fmt: skip
+    columns = ["trial", "label", "norm", "epsilon", "image", "correct", "distance"]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
 
 def load_network(path: str | Path) -> Any:

@@ -32,11 +32,17 @@ class Outcome:
         images: the perturbed images, `(N, height, width, channels)` in [0, 1].
         correct: which of them still get their true label, bool `(N,)`; its mean is the adversarial accuracy.
         values: whatever else it found, for the record: numbers or lists of numbers.
+        distance: of an attack that searches it the smallest epsilon of each image, `(N,)`, infinite where there is none.
     """
 
     images: Images
     correct: Mask
     values: dict[str, Any] = field(default_factory=dict)
+    distance: NDArray[np.float64] | None = None
+
+    def packed(self) -> NDArray[np.generic]:
+        """What became of every image, as `outcomes.npz` keeps it: bits, or smallest epsilons in float32."""
+        return np.packbits(self.correct) if self.distance is None else self.distance.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,7 @@ class AttackSpec(Spec):
             "accuracy": float(outcome.correct.mean()),
             "clean_accuracy": float(clean.mean()),
             **outcome.values,
+            "outcomes_sha256": subject.keep(request, outcome.packed()),
         }
 
     def doubt(self) -> str:
@@ -207,7 +214,7 @@ def run_checked(
             f"the attack returned `correct` of {outcome.correct.dtype}, shape {outcome.correct.shape}; expected bool, "
             f"shape {labels.shape}"
         )
-    taken = {"accuracy", "clean_accuracy"} & outcome.values.keys()
+    taken = {"accuracy", "clean_accuracy", "outcomes_sha256"} & outcome.values.keys()
     if taken:
         raise TypeError(f"the attack returned a value called {min(taken)}, which is not its to say")
     assert_in_ball(outcome.images, images, epsilon, spec.norm)

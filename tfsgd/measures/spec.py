@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
@@ -221,6 +223,11 @@ class Request:
             first = error.errors(include_url=False)[0]
             where = "".join(f"{part}: " for part in first["loc"][-1:])
             raise TypeError(f"{self.name} returned {where}{expectation(first)}") from None
+
+
+def digest(array: NDArray[np.generic]) -> str:
+    """SHA-256 of an array's bytes, as a record has it."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def _plain(value: Any) -> Any:

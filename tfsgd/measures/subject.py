@@ -11,6 +11,7 @@ from tfsgd.measures.victim import Images, Labels, Mask, Victim
 
 if TYPE_CHECKING:
     from tfsgd.measures.curvature_spec import CurvatureSpec
+    from tfsgd.measures.spec import Request
 
 
 class Subject(Protocol):
@@ -31,6 +32,9 @@ class Subject(Protocol):
 
     def clean(self, split: str, examples: int) -> Mask:
         """Which of them get their true label unperturbed."""
+
+    def keep(self, request: Request, outcomes: NDArray[np.generic]) -> str:
+        """Keeps what became of every image under an attack; its SHA-256."""
 
     def product(self, spec: CurvatureSpec, split: str, examples: int) -> Any:
         """v -> Hv on them, or what else the measure's operator is; see `tfsgd.networks.hessian.Product`."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from tfsgd.data.dataset import Splits, to_unit
 from tfsgd.measures.curvature_spec import CurvatureSpec
+from tfsgd.measures.spec import Request, digest
 from tfsgd.measures.victim import Images, Labels, Mask, Victim
 from tfsgd.networks.accuracy import Evaluator
 from tfsgd.networks.compiled_victim import CompiledVictim
@@ -24,6 +25,9 @@ class MeasuredNetwork:
         splits: the images, cut to those that are used.
         batch_size: with which it was trained, where that is known.
         sources: other networks, for attacks that need them.
+
+    Attributes:
+        outcomes: what became of every image under each attack, by the identity of the request.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class MeasuredNetwork:
         self._sources = sources or Sources()
         self.network = network
         self.splits = splits
+        self.outcomes: dict[str, NDArray[np.generic]] = {}
         self._clean: dict[tuple[str, int], Mask] = {}
         self._products: dict[tuple[Any, ...], Any] = {}
 
@@ -80,6 +85,11 @@ class MeasuredNetwork:
                 f"clean accuracy on {examples:,} {split} images is {clean:.4f} before an attack, and {natural:.4f} as natural "
                 "accuracy: code of one's own has changed images, labels or the network"
             )
+
+    def keep(self, request: Request, outcomes: NDArray[np.generic]) -> str:
+        """Keeps what became of every image under an attack, by the request's identity; its SHA-256."""
+        self.outcomes[request.identity] = outcomes
+        return digest(outcomes)
 
     def product(self, spec: CurvatureSpec, split: str, examples: int) -> Any:
         """v -> Hv on them, or the product that the measure asks for."""

@@ -13,6 +13,7 @@ from tfsgd.plan.presets import usual_epsilons
 from tfsgd.plan.requests import attacks
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder, stored_network
+from tfsgd.records.outcomes import keep_outcomes
 from tfsgd.records.resume import Done
 from tfsgd.training.provenance import provenance
 from tfsgd.trials.stored_network import load_stored
@@ -85,6 +86,7 @@ def measure_transfer(
             )
             for request in missing:
                 one = request.measure_on(subject)
+                keep_outcomes(logs.trial_path(trial), subject.outcomes, record)
                 elsewhere = None if here == record.provenance else here
                 record = record.with_measurements(one.model_copy(update={"provenance": elsewhere}))
                 logs.write_record(record)

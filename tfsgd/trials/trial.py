@@ -21,6 +21,7 @@ from tfsgd.plan.user_model import OwnModel
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import Lease
 from tfsgd.records.manifest import write_manifest
+from tfsgd.records.outcomes import keep_outcomes
 from tfsgd.records.record import Record, Snapshot
 from tfsgd.records.tensorboard_tags import is_shown
 from tfsgd.terminal.progress import warn
@@ -109,6 +110,7 @@ def run_trial(trial: Trial, job: Job) -> Record:
             except Exception as error:  # what comes after it is measured all the same
                 failures.append((request.title, error))
                 continue
+            keep_outcomes(folder, on.outcomes, part)
             record = record.with_measurements(_marked(found, record), of=part)
             if not record.is_complete(requests):
                 job.keep(trial, record)

@@ -60,7 +60,7 @@ class Minimal(AttackSpec):
         distance = np.where(correct, np.inf, 0.0)
         for part in blocks(np.flatnonzero(correct)):
             found[part], distance[part] = self._nearest(victim, images[part], labels[part], epsilon)
-        return Outcome(found, np.isinf(distance), summary(distance))
+        return Outcome(found, np.isinf(distance), summary(distance), distance)
 
     def _nearest(
         self, victim: Victim, images: Images, labels: Labels, epsilon: float
