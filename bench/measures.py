@@ -13,7 +13,7 @@ from tfsgd.networks.compiled_victim import CompiledVictim
 from tfsgd.networks.hessian import HessianVectorProduct
 from tfsgd.networks.load_network import load_network
 from tfsgd.networks.measured_network import MeasuredNetwork
-from tfsgd.plan.requests import wanted
+from tfsgd.plan.requests import requests_of
 from tfsgd.plan.specs import attack as attack_of
 from tfsgd.plan.specs import curvature_measure
 
@@ -74,7 +74,7 @@ def shares(folder: Path) -> Run:
         epoch()
         seconds, found = cpu_seconds() - began, []
         subject = MeasuredNetwork(network, splits, BATCH_SIZE)
-        for request in wanted(plan, 0):
+        for request in requests_of(plan, 0):
             began = cpu_seconds()
             one = request.measure_on(subject)
             found.append([*_said(request), cpu_seconds() - began, _value(one.values)])

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import pytest
 
-from tfsgd import interrupts, source_hash
+from tfsgd import interrupts, text
 from tfsgd.data.dataset import Splits
 from tfsgd.data.load import load_splits
 from tfsgd.measures.spec import Measurement, Request
@@ -30,7 +30,7 @@ Run = Callable[..., tuple[int, str, str]]
 Config = Callable[..., Path]
 
 PICTURES = {"DPI": style.DPI, "PDF_FONTS": style.PDF_FONTS}
-WAITING = [f"tests/test_{name}.py" for name in ("workers", "machines", "engine", "ends")]
+WAITING = [f"tests/test_{name}.py" for name in ("workers", "machines", "worker_pool", "ends")]
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -176,7 +176,7 @@ class Work:
 @pytest.fixture
 def tests_are_tfsgd(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is raised here would be taken for code of one's own, whose every exception is a failure."""
-    monkeypatch.setattr(source_hash, "_INSTALLED", (*source_hash._INSTALLED, str(Path(__file__).parent)))
+    monkeypatch.setattr(text, "_INSTALLED", (*text._INSTALLED, str(Path(__file__).parent)))
 
 
 @pytest.fixture

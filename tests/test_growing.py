@@ -80,8 +80,8 @@ def test_what_is_added_is_measured_and_what_was_measured_keeps_its_bytes(
     before, network = measurements_as_written(folder), (folder / "model.keras").read_bytes()
     grown = ["--set", "attacks.bim={epsilon: [0.1], steps: 2, relative_step_size: 0.5}", "--set", "attacks.pgd.epsilon=[0.1, 0.2]",
              "--set", "curvature.trace={examples: 64, probes: 6}"]  # fmt: skip
-    source_hash, out, err = run_sweep(one(), *grown)
-    assert (source_hash, err) == (0, "")
+    code, out, err = run_sweep(one(), *grown)
+    assert (code, err) == (0, "")
     assert work.trained == []
     assert work.measured == [("pgd", 0.2), ("bim", 0.1), ("trace", None)]
     assert "tiny: 1 trial, 0 complete, 0 to train, 1 to measure\n" in out
@@ -98,8 +98,8 @@ def test_what_is_added_is_measured_and_what_was_measured_keeps_its_bytes(
     assert {"pgd_0.2", "bim_0.1", "trace"} <= set(row.index)
 
     work.measured.clear()
-    source_hash, out, _ = run_sweep(one(), "--set", "attacks.fgsm=null")  # less is asked for
-    assert (source_hash, work.trained, work.measured) == (0, [], [])
+    code, out, _ = run_sweep(one(), "--set", "attacks.fgsm=null")  # less is asked for
+    assert (code, work.trained, work.measured) == (0, [], [])
     assert "1 trial, 1 complete, 0 to train, 1 to show anew in TensorBoard\n" in out
     assert (folder / "record.json").read_bytes() == grown_record
 
@@ -129,8 +129,8 @@ def test_without_the_network_it_says_so_and_trains_nothing(
         (folder / "model.keras").unlink()
         path.unlink(missing_ok=True)
     before = (folder / "record.json").read_bytes()
-    source_hash, _, err = run_sweep(one(), "--set", "attacks.fgsm.epsilon=[0.1, 0.2]")
-    assert source_hash == 1
+    code, _, err = run_sweep(one(), "--set", "attacks.fgsm.epsilon=[0.1, 0.2]")
+    assert code == 1
     [line] = err.strip().splitlines()
     assert line.startswith(f"failed: {TRIAL}: {path}: ")
     assert {"removed": "not there", "one byte": "not the network that was trained", "manifest": "no valid manifest",
@@ -263,14 +263,14 @@ def test_tensorboard_follows_the_config_back(one: Callable[[], Path], folder: Pa
     assert run_sweep(one(), *other)[0] == 0
     assert [*numbers().items()][2:] == [("pictures", 1)]
     assert [*numbers()][:2] == ["pgd_0.05_accuracy", "pgd_0.2_accuracy"] != [*before][:2]
-    source_hash, out, _ = run_sweep(one())
-    assert (source_hash, numbers()) == (0, before)
+    code, out, _ = run_sweep(one())
+    assert (code, numbers()) == (0, before)
     assert "1 complete, 0 to train, 1 to show anew in TensorBoard\n" in out
     assert "1 complete, 0 to train\n" in run_sweep(one())[1]
 
     (folder / "model.keras").unlink()
-    source_hash, _, err = run_sweep(one(), *other)
-    assert (source_hash, numbers()["pictures"], [*numbers()][:2]) == (
+    code, _, err = run_sweep(one(), *other)
+    assert (code, numbers()["pictures"], [*numbers()][:2]) == (
         0,
         0,
         ["pgd_0.05_accuracy", "pgd_0.2_accuracy"],
@@ -291,8 +291,8 @@ def test_another_file_in_the_place_of_a_source_is_refused(
     network.set_weights([-weights for weights in network.get_weights()])
     network.save(source)
     for more in ((), ("--dry-run",), ("--set", "epochs=1")):
-        source_hash, _, err = run_sweep(one(), *transfer, *more)
-        assert (source_hash, err.count("\n")) == (2, 1)
+        code, _, err = run_sweep(one(), *transfer, *more)
+        assert (code, err.count("\n")) == (2, 1)
         assert "attacks.there.source: source.keras is another network than the one" in err
     source.unlink()  # what is measured is measured
     assert run_sweep(one(), *transfer)[0] == 0

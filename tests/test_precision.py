@@ -23,7 +23,7 @@ from tfsgd.networks.hessian import HessianVectorProduct
 from tfsgd.networks.input_hessian import InputProduct
 from tfsgd.networks.load_network import load_network
 from tfsgd.networks.training_mode import TrainingMode
-from tfsgd.plan.regimes import constant_rate
+from tfsgd.plan.regimes import SGDSettings
 from tfsgd.training import model as train_module
 from tfsgd.training.train import Trained, train
 from tfsgd.trials.outcome import in_a_line
@@ -58,7 +58,7 @@ def test_under_a_policy_of_16_bits_a_batch_in_parts_takes_the_step_of_the_whole_
     """And a rate that is halved finds the momentum that it rescales: no optimizer is wrapped in another."""
     keras.config.set_dtype_policy("mixed_float16")  # as a function of one's own, or its module, may
     monkeypatch.setitem(MODELS, "plain", Architecture(plain, (28, 28, 1)))
-    settings = constant_rate(0.1, 64, 0.9, halve_every_epochs=1)
+    settings = SGDSettings(64, 0.9, 0.1, halve_every_epochs=1)
 
     def trained(part_size: int, epochs: int) -> Trained:
         monkeypatch.setattr(train_module, "PART_SIZE", part_size)

@@ -19,9 +19,8 @@ from tfsgd.imports import quickly
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_measuring, regrown
-from tfsgd.plan.requests import doubts, wanted
+from tfsgd.plan.requests import doubts, requests_of
 from tfsgd.plan.trials import Trial, grid
-from tfsgd.plan.yaml_io import shown_path
 from tfsgd.records.atomic import from_json, to_json, write_atomically
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
@@ -33,9 +32,10 @@ from tfsgd.records.preflight import (
     refuse_unwritable,
 )
 from tfsgd.records.resume import Done, is_complete, refuse_changed_sources, refuse_other_data, trained
-from tfsgd.sweeping.run import Crew, prepared, run_trials
+from tfsgd.sweeping.run import WorkerOptions, prepared, run_trials
 from tfsgd.terminal.progress import console, send_native_logs_to, warn
 from tfsgd.terminal.tables import measurements_table, results_table, transfer_tables
+from tfsgd.text import shown_path
 
 CURVES = 8  # networks in one picture, at most
 
@@ -234,18 +234,18 @@ def _sweep_of(trial: Path) -> Path:
 def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[int, _Result]:
     folder = LogFolder(_sweep_of(target))
     experiment = regrown(folder.experiment_path, asked.config, asked.overrides, asked.data, warn)
-    crew = Crew(workers, data_folder=asked.data)
+    options = WorkerOptions(workers, data_folder=asked.data)
     with locked(folder.path):
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
         if not done:
             raise RequestError(f"{target}: no trained network of its experiment.yaml below trials/")
         refuse_changed_sources(done, experiment, folder)
         if asked.transfer:
-            return OK, _measure_transfer(done, experiment, folder, crew)
+            return OK, _measure_transfer(done, experiment, folder, options)
         waiting = [trial for trial, record in done if not is_complete(record, experiment, also_free=True)]
         refuse_unusable_trials(map(folder.trial_path, waiting))
         console().print(f"{experiment.name}: {len(done)} trained, {len(waiting)} to measure")
-        failures = _run(waiting, experiment, folder, crew) if waiting else {}
+        failures = _run(waiting, experiment, folder, options) if waiting else {}
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
     output = console()
     output.print(results_table(done, experiment, output.width), crop=False)
@@ -258,7 +258,7 @@ def _stored_result(
     """What is asked for now, by the sweep's config and this command, of each network; `sources`: of other networks."""
     evidence, measured = list[Any](), {}
     for trial, record in done:
-        asked = wanted(experiment, record.seed)
+        asked = requests_of(experiment, record.seed)
         more = [replace(request, seed=record.seed) for request in sources]
         shown = record.only((*asked, *more)).model_dump(mode="json", by_alias=True)
         evidence.append({"target": str(folder.trial_path(trial)), **shown})
@@ -266,14 +266,18 @@ def _stored_result(
     return _Result(evidence, measured, experiment.data.title)
 
 
-def _run(waiting: list[Trial], experiment: Experiment, folder: LogFolder, crew: Crew) -> dict[str, str]:
-    with prepared(waiting, experiment, folder, crew) as plan:
-        return run_trials(plan)
+def _run(
+    waiting: list[Trial], experiment: Experiment, folder: LogFolder, options: WorkerOptions
+) -> dict[str, str]:
+    with prepared(waiting, experiment, folder, options) as run:
+        return run_trials(run)
 
 
-def _measure_transfer(done: Done, experiment: Experiment, folder: LogFolder, crew: Crew) -> _Result:
+def _measure_transfer(
+    done: Done, experiment: Experiment, folder: LogFolder, options: WorkerOptions
+) -> _Result:
     """Tries each network's perturbations on each other, and shows a table for each epsilon."""
-    splits = experiment.splits(crew.data_folder)
+    splits = experiment.splits(options.data_folder)
     refuse_other_data(splits.sha256, splits.source, folder)
     send_native_logs_to(Path(os.devnull))
     with quickly():

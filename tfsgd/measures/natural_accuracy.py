@@ -28,7 +28,7 @@ class NaturalAccuracy(Spec):
 
 
 @dataclass(frozen=True)
-class Figures:
+class SplitAccuracy:
     """How a network does on one split."""
 
     loss: float  # mean cross-entropy in nats
@@ -36,10 +36,10 @@ class Figures:
     predicted_classes: int  # how many different ones it predicts
 
 
-def figures(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Figures:
+def figures(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> SplitAccuracy:
     """Mean cross-entropy and accuracy from logits of shape `(N, classes)`; NaN where they are not finite."""
     if not np.isfinite(logits).all():
-        return Figures(np.nan, np.nan, 0)
+        return SplitAccuracy(np.nan, np.nan, 0)
     predicted = logits.argmax(1)
     losses = logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
-    return Figures(float(losses.mean()), float((predicted == labels).mean()), len(np.unique(predicted)))
+    return SplitAccuracy(float(losses.mean()), float((predicted == labels).mean()), len(np.unique(predicted)))

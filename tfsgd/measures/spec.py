@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -174,7 +175,7 @@ class Request:
         """What is measured, for readers: `pgd 0.1`."""
         return self.label if self.epsilon is None else f"{self.label} {self.epsilon:g}"
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """SHA-256 of what determines the number on a given network; not of the label."""
         return self.identity_at(self.spec.revised)

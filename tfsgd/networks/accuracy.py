@@ -8,7 +8,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfsgd.data.dataset import Split
-from tfsgd.measures.natural_accuracy import Figures, figures
+from tfsgd.measures.natural_accuracy import SplitAccuracy, figures
 
 CHUNK_SIZE = 1_000  # images in one pass
 
@@ -25,7 +25,7 @@ class Evaluator:
         images = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
         self._logits = tf.function(self._logits_in_graph, [images])
 
-    def __call__(self, split: Split) -> Figures:
+    def __call__(self, split: Split) -> SplitAccuracy:
         return figures(self.logits(split), split.labels)
 
     def logits(self, split: Split) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from tfsgd.models.structure import input_shape, refuse_integers, refuse_probabil
 
 
 class SavedNetwork:
-    """A SavedModel that looks like a Keras model in inference mode, see `tfsgd.networks.measuring.MeasuredNetwork`.
+    """A SavedModel that looks like a Keras model in inference mode, see `tfsgd.networks.measured_network.MeasuredNetwork`.
 
     Attributes:
         input_shape: `(None, height, width, channels)`.

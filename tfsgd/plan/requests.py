@@ -21,13 +21,20 @@ def titled(label: str) -> str:
     return "λ1 (hessian)" if label == HESSIAN else label
 
 
-def wanted(experiment: Measuring, seed: int) -> list[Request]:
-    """Everything that is to be measured on one network, in the order in which it is measured.
+def requests_of(experiment: Measuring, seed: int) -> list[Request]:
+    """Everything that is to be measured on one network, in the order in which it is measured; derived once a seed.
 
     Args:
         experiment: what it asks for.
         seed: of the trial; random starts derive from it.
     """
+    known: dict[int, list[Request]] = experiment.requests
+    if seed not in known:
+        known[seed] = _derived(experiment, seed)
+    return known[seed]
+
+
+def _derived(experiment: Measuring, seed: int) -> list[Request]:
     sizes = {split: experiment.examples(split) for split in SPLITS}
     return [
         *natural(sizes),

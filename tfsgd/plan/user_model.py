@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfsgd import interrupts
 from tfsgd.data.dataset import Dataset, Splits
 from tfsgd.data.load import data_folders
 from tfsgd.data.raw_files import is_file
@@ -28,9 +27,8 @@ from tfsgd.models.structure import (
     refuse_unstorable,
     structure_sha256,
 )
-from tfsgd.plan.import_string import file_of, is_own_name, locate, own_code, resolve
-from tfsgd.plan.yaml_io import shown_path
-from tfsgd.source_hash import one_line
+from tfsgd.plan.import_string import call_own, file_of, is_own_name, locate, resolve
+from tfsgd.text import one_line, shown_path
 
 # Fields of an `Experiment` that no config has.
 SET_BY_THE_TOOL = ("profile", "code_dir", "own_data", "own_code")
@@ -162,24 +160,14 @@ def _read(source: _Npz | _Function) -> tuple[Dataset, Splits]:
         if isinstance(source, _Npz):
             return own_data(source.name, read_npz(source.path), str(source.path))
         what = f"{source.name} ({file_of(source.function)})"
-        return own_data(source.name, _called(source, what), what)
+        arrays = call_own(source.function, source.code_dir, what)
+        if not isinstance(arrays, Mapping):
+            raise RequestError(
+                f"{what}: expected to return a dict with train_images and train_labels, returned {type(arrays).__name__}"
+            )
+        return own_data(source.name, arrays, what)
     except RequestError as error:
         raise RequestError(f"dataset: {error}") from None
-
-
-def _called(source: _Function, what: str) -> Mapping[str, Any]:
-    try:
-        with own_code(source.code_dir):
-            arrays = source.function()
-    except BaseException as error:  # whatever it raises, it is the user's to mend
-        interrupts.check()
-        raise RequestError(f"{what}: it raised {one_line(error)}") from None
-    if not isinstance(arrays, Mapping):
-        raise RequestError(
-            f"{what}: expected to return a dict with train_images and train_labels, "
-            f"returned {type(arrays).__name__}"
-        )
-    return arrays
 
 
 # Models
@@ -189,7 +177,7 @@ _BUILT: dict[Any, str] = {}  # what each function built first: `structure_sha256
 
 
 @dataclass(frozen=True)
-class OwnModel:
+class UserModel:
     """A function of one's own that builds a network; it may take images of any shape."""
 
     name: str  # `module:function`
@@ -217,17 +205,10 @@ class OwnModel:
         """
         function = self._resolve()
         what = self._what(function)
-        try:
-            with own_code(self.code_dir):
-                model = function(image_shape, classes)
-        except BaseException as error:  # whatever it raises, it is the user's to mend
-            interrupts.check()
-            raise RequestError(f"{what}: it raised {one_line(error)}") from None
+        model = call_own(function, self.code_dir, what, image_shape, classes)
         refuse_unfit(model, image_shape, classes, what)
-        if (
-            _BUILT.setdefault((function, image_shape, classes), structure := structure_sha256(model))
-            != structure
-        ):
+        structure = structure_sha256(model)
+        if _BUILT.setdefault((function, image_shape, classes), structure) != structure:
             raise RequestError(
                 f"{what}: built again, it has another structure; layers and settings must be the same each time"
             )

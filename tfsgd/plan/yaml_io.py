@@ -27,6 +27,7 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
 from tfsgd.errors import RequestError
+from tfsgd.text import cut, shown
 
 LONGEST_FILE = 1_000_000  # bytes
 DEEPEST = 20  # mappings and lists inside each other
@@ -200,24 +201,3 @@ def _kind(event: ScalarEvent, yaml: YAML) -> str:
 def _at(mark: Any, problem: str) -> DialectError:
     line = f" (line {mark.line + 1})" if mark else ""
     return DialectError(f"{' '.join(problem.split())[:200]}{line}")
-
-
-def cut(text: str, longest: int = 60) -> str:
-    """A text as part of a one-line message: printable, and not long."""
-    text = text if text.isprintable() else repr(text)[1:-1]
-    return text if len(text) <= longest else text[: longest - 3] + "..."
-
-
-def shown_path(path: Path | str) -> str:
-    """A path as part of a one-line message: whole, unless nobody means it."""
-    return cut(str(path), 300)
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 trial`, `2,000 trials`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def shown(value: Any) -> str:
-    """A value as part of a one-line message."""
-    return cut(repr(value))

@@ -22,7 +22,7 @@ TOP = 0.5  # of the title
 
 
 @dataclass(frozen=True)
-class Row:
+class PictureRow:
     """Images in a row, and the class that each is taken for (`None`: no network was asked)."""
 
     title: str
@@ -40,17 +40,17 @@ def attacks_picture(subject: MeasuredNetwork, experiment: Experiment, seed: int)
         return None
     images, labels = subject.images("test", COLUMNS)
     victim = subject.victim
-    rows = [Row("clean", images, victim.predict(images))]
+    rows = [PictureRow("clean", images, victim.predict(images))]
     for label, spec in attacks.items():
         epsilon = sorted(spec.epsilon)[len(spec.epsilon) // 2]
         moved = run_checked(spec, victim, images, labels, epsilon, seed).images
-        rows.append(Row(f"{label}\nε = {epsilon:g}", moved, victim.predict(moved)))
-        rows.append(Row("change\n× 10", np.clip(0.5 + 10 * (moved - images), 0, 1), None))
+        rows.append(PictureRow(f"{label}\nε = {epsilon:g}", moved, victim.predict(moved)))
+        rows.append(PictureRow("change\n× 10", np.clip(0.5 + 10 * (moved - images), 0, 1), None))
     names = experiment.data.class_names or tuple(map(str, range(experiment.data.classes)))
     return _rows_picture(rows, labels, names)
 
 
-def _rows_picture(rows: list[Row], labels: Labels, names: Sequence[str]) -> bytes:
+def _rows_picture(rows: list[PictureRow], labels: Labels, names: Sequence[str]) -> bytes:
     """The rows as a PNG; a predicted class is green where it is the true one, else red with the true one below.
 
     Args:

@@ -18,8 +18,8 @@ from tfsgd.networks.load_network import load_network, network_sha256
 from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.networks.operators import check_mode
 from tfsgd.plan.config import Experiment, Measuring
-from tfsgd.plan.requests import titled, wanted
-from tfsgd.plan.user_model import OwnModel
+from tfsgd.plan.requests import requests_of, titled
+from tfsgd.plan.user_model import UserModel
 from tfsgd.training.provenance import provenance
 from tfsgd.trials.outcome import in_a_line as in_one_line
 from tfsgd.trials.outcome import only_own_failures
@@ -44,7 +44,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Found:
+class NetworkResult:
     """What was measured on one network.
 
     Attributes:
@@ -83,7 +83,7 @@ def opened(path: Path, plan: Measuring, splits: Splits) -> Opened:
     Raises:
         RequestError: it is no network that can be measured on these images; one line.
     """
-    if isinstance(plan, Experiment) and isinstance(plan.architecture, OwnModel):
+    if isinstance(plan, Experiment) and isinstance(plan.architecture, UserModel):
         plan.architecture.import_if_there()  # the network may be one of this config's
     sha256 = network_sha256(path) if path.exists() else ""
     network = load_network(path)
@@ -116,7 +116,7 @@ def opened(path: Path, plan: Measuring, splits: Splits) -> Opened:
     )
 
 
-def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
+def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> NetworkResult:
     """Measures a network.
 
     Args:
@@ -125,7 +125,7 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
         say: told each result as it comes.
         warn: told what makes the numbers doubtful, as soon as it is known.
     """
-    requests = [r for r in wanted(plan, 0) if r.spec.kind != "accuracy" or r.split == "test"]
+    requests = [r for r in requests_of(plan, 0) if r.spec.kind != "accuracy" or r.split == "test"]
     reasons = [(r, _why_not(r, network)) for r in requests]
     possible = [r for r, why in reasons if not why]
     warnings: list[str] = []
@@ -151,7 +151,7 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
             doubt(_warnings(measurement, plan))
         doubt(_of_float32(network.subject, measurement, possible))
         _say(measurement, len(found), len(possible), time.monotonic() - began, say)
-    return Found(
+    return NetworkResult(
         of=network,
         measurements=tuple(found),
         not_measured={r.label: why for r, why in reasons if why} | failed,
@@ -215,7 +215,7 @@ def _of_float32(subject: MeasuredNetwork, found: Measurement, requests: list[Req
     return [warning] if warning else []
 
 
-def evidence(found: list[Found], plan: Measuring, splits: Splits) -> dict[str, Any]:
+def evidence(found: list[NetworkResult], plan: Measuring, splits: Splits) -> dict[str, Any]:
     """Everything as JSON: on which images, with which versions."""
     return {
         "dataset": plan.dataset,

@@ -19,11 +19,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tfsgd.plan.yaml_io import counted
 from tfsgd.reporting.claims.evidence import Described, Evidence, Impossible, Tested
 from tfsgd.reporting.paper import ACCURACY_MARGIN, ALPHA, MIN_BATCH_SIZES, MIN_SEEDS, ZERO
 from tfsgd.reporting.statistics import Array, contrast, is_ordered
 from tfsgd.reporting.table.cells import Cell, Cells, Metric
+from tfsgd.text import counted
 
 
 @dataclass(frozen=True)

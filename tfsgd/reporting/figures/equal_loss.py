@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from matplotlib.figure import Figure
 
-from tfsgd.plan.yaml_io import counted
 from tfsgd.reporting.figures.curves import (
     LAMBDA,
     NATURAL,
@@ -32,6 +31,7 @@ from tfsgd.reporting.figures.style import (
 from tfsgd.reporting.paper import attack_name
 from tfsgd.reporting.table.rows import at_loss
 from tfsgd.reporting.table.studies import Study
+from tfsgd.text import counted
 
 
 def equal_loss_figures(study: Study) -> Made:

@@ -6,7 +6,6 @@ from typing import Any
 
 from tfsgd.data.dataset import SEEN
 from tfsgd.measures.spec import Measurement
-from tfsgd.plan.yaml_io import counted
 from tfsgd.reporting.claims.evidence import Evidence, Impossible, Tested, effect_in_words, p_in_words
 from tfsgd.reporting.claims.verdicts import Judgement
 from tfsgd.reporting.paper import (
@@ -19,6 +18,7 @@ from tfsgd.reporting.paper import (
 )
 from tfsgd.reporting.table.regime_labels import paper_regimes, regimes_of
 from tfsgd.reporting.table.studies import Study
+from tfsgd.text import counted
 
 
 def _listed(values: Any, unit: str) -> str:

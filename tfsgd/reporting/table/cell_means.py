@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from tfsgd.plan.yaml_io import counted
 from tfsgd.reporting.paper import MIN_CELLS, MIN_SEEDS
+from tfsgd.text import counted
 
 SETTINGS = ["regime", "batch_size", "momentum", "learning_rate"]  # of a cell
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from tfsgd.measures.spec import Measurement, Split
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.requests import HESSIAN, SPLITS, TOP_EIGENVALUE, wanted
+from tfsgd.plan.requests import HESSIAN, SPLITS, TOP_EIGENVALUE, requests_of
 from tfsgd.plan.specs import defaults
 from tfsgd.records.record import Record, labelled
 from tfsgd.records.upgrade import BY_SOFTMAX
@@ -73,7 +73,7 @@ class Row:
     def asked(self) -> dict[Key, Measurement | None]:
         """What the configs ask for, under their labels; `None`: not measured yet."""
         found: dict[Key, Measurement | None] = {}
-        for request in (r for e in self.experiments for r in wanted(e, self.record.seed)):
+        for request in (r for e in self.experiments for r in requests_of(e, self.record.seed)):
             measured = self.record.find(request)
             mode = getattr(request.spec, "mode", None)
             for key in _keys(request.spec.kind, request.name, request.label, request.epsilon, mode):
