@@ -44,20 +44,20 @@ def attack(
     seed: int = 0,
     **settings: Any,
 ) -> Outcome:
-    """Attacks images in the L-infinity ball; the formula and source of each kind are in `docs/measures.md`.
+    """Attacks images in the L-infinity ball, or with `norm="L2"` in that of L2; the formula and source of each kind are in `docs/measures.md`.
 
     Args:
         model: a Keras model, images to logits `(N, classes)`; or what `load_network` returns.
         images: `(N, height, width, channels)`, floats in [0, 1].
         labels: `(N,)`, the true classes as integers from 0.
-        kind: `fgsm`, `pgd`, `bim`, `apgd`, `minimal`, `square`, `noise`, `transfer`, or `module:Class`.
-        epsilon: radius of the ball around each image, in [0, 1].
+        kind: `fgsm`, `pgd`, `bim`, `apgd`, `minimal`, `robust`, `square`, `noise`, `transfer`, or `module:Class`.
+        epsilon: radius of the ball around each image; of L-infinity in [0, 1].
         seed: of random starts.
         settings: of the attack, such as `steps=100`, as in a config's block.
 
     Returns:
         `images`: the perturbed images; `correct`: which of them get their true label, `(N,)` of bool. The mean
-        of `correct` is the adversarial accuracy.
+        of `correct` is the adversarial accuracy. `distance`, of `minimal`: the smallest epsilon of each image.
 
     Warns:
         UserWarning: the steps are too few or too short to reach most of the ball: the accuracy would be too high; or
