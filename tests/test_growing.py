@@ -15,9 +15,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import TINY, Config, Run, Work
-from tfsgd import text
-from tfsgd.measures.spec import Measurement
-from tfsgd.networks.measuring import measure
+from tfsgd.measures.spec import Measurement, Request
 from tfsgd.reporting.table.studies import read_studies
 from tfsgd.training.train import train
 from tfsgd.trials import trial as trial_module
@@ -28,12 +26,6 @@ TRIAL = "lr/b0064-m0.9-s0"
 
 class Killed(BaseException):
     """Stands for a signal that nothing catches."""
-
-
-@pytest.fixture
-def tests_are_tfsgd(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is raised here would be taken for code of one's own, whose every exception is a failure."""
-    monkeypatch.setattr(text, "_INSTALLED", (*text._INSTALLED, str(Path(__file__).parent)))
 
 
 @pytest.fixture(scope="module")
@@ -189,14 +181,16 @@ def test_a_kill_between_two_measurements_costs_the_one_at_hand(
     tmp_path: Path,
     tests_are_tfsgd: None,
 ) -> None:
-    def killed(*arguments: Any) -> Measurement:
-        found = measure(*arguments)
+    measure_on = Request.measure_on
+
+    def killed(request: Request, subject: Any) -> Measurement:
+        found = measure_on(request, subject)
         if found.label == "pgd":
             raise Killed
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(trial_module, "measure", killed)
+        patch.setattr(Request, "measure_on", killed)
         with pytest.raises(Killed):
             run_sweep(one())
     folder = tmp_path / "logs/tiny/trials" / TRIAL

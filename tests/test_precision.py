@@ -12,12 +12,13 @@ import tensorflow as tf
 from tests.test_train import experiment, small
 from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
+from tfsgd.measures.attack import run_checked
 from tfsgd.measures.attacks.minimal import Minimal
 from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.attacks.square import Square
 from tfsgd.models.paper import MODELS, Architecture
 from tfsgd.models.structure import refuse_unfit
-from tfsgd.networks.compiled_victim import CompiledVictim, run_checked
+from tfsgd.networks.compiled_victim import CompiledVictim
 from tfsgd.networks.hessian import HessianVectorProduct
 from tfsgd.networks.input_hessian import InputProduct
 from tfsgd.networks.load_network import load_network

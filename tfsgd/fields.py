@@ -42,9 +42,7 @@ Rate = Annotated[float, Field(strict=True, ge=1e-30, le=1e30)]
 Temperature = Annotated[float, Field(strict=True, ge=1e-6, le=1e6)]  # what float32's logits can be divided by
 Fraction = Annotated[float, Field(strict=True, gt=0, le=1)]
 Tolerance = Fraction  # on a residual relative to the value: beyond 1 any vector passes
-Epsilon = Annotated[
-    float, Field(strict=True, ge=0, le=1), AfterValidator(_without_sign)
-]  # images are in [0, 1]
+Epsilon = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), AfterValidator(_without_sign)]
 Momentum = Annotated[
     float,
     Field(strict=True, ge=0, lt=1),

@@ -134,6 +134,8 @@ class Measuring(Block):
             self._has(f"curvature.{label}.examples", measure.examples, measure.split)
         for label, planned in self.attacks.items():
             self._has(f"attacks.{label}.examples", planned.examples or 0, "test")
+            if unfit := planned.unfit(self.data.classes):
+                raise ValueError(f"attacks.{label}.{unfit}")
         return self
 
     @functools.cached_property

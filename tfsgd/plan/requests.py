@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 
-from tfsgd.measures.always import Confidence, InputGradient, NaturalAccuracy, ZeroGradients
 from tfsgd.measures.attack import AttackSpec
+from tfsgd.measures.confidence import Confidence
 from tfsgd.measures.curvature_spec import CurvatureSpec
+from tfsgd.measures.input_gradient import InputGradient
+from tfsgd.measures.natural_accuracy import NaturalAccuracy
 from tfsgd.measures.spec import Request, Split
+from tfsgd.measures.zero_gradients import ZeroGradients
 from tfsgd.plan.config import Measuring
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")

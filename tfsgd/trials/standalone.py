@@ -9,14 +9,13 @@ from typing import Any
 
 from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
-from tfsgd.measures.always import MISDIRECTED
 from tfsgd.measures.curvature_spec import CurvatureSpec
 from tfsgd.measures.failed_checks import of_guessing, of_outputs
 from tfsgd.measures.spec import Measurement, Request
-from tfsgd.networks.direction import float32_warning
+from tfsgd.measures.zero_gradients import MISDIRECTED, float32_warning
 from tfsgd.networks.frozen import of_left_out
 from tfsgd.networks.load_network import load_network, network_sha256
-from tfsgd.networks.measuring import Subject, measure
+from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.networks.operators import check_mode
 from tfsgd.plan.config import Experiment, Measuring
 from tfsgd.plan.requests import requests_of, titled
@@ -40,7 +39,7 @@ class Opened:
     """
 
     target: str
-    subject: Subject
+    subject: MeasuredNetwork
     facts: dict[str, Any]
 
 
@@ -96,7 +95,7 @@ def opened(path: Path, plan: Measuring, splits: Splits) -> Opened:
             f"{path}: it takes images of shape {shape}, {plan.dataset} has {plan.data.image_shape}; "
             "choose the data set that it was trained on"
         )
-    subject = Subject(network, splits)
+    subject = MeasuredNetwork(network, splits)
     try:
         classes = subject.victim.logits(subject.images("test", 1)[0]).shape[1]
     except RequestError:
@@ -142,7 +141,7 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Network
     for request in possible:
         try:
             with only_own_failures():
-                measurement = measure(network.subject, request)
+                measurement = request.measure_on(network.subject)
         except Exception as error:  # of one's own code: the others are measured
             failed[request.title] = in_one_line(error)
             warn(f"{network.target}: {request.title} failed: {in_one_line(error)}")
@@ -207,7 +206,7 @@ def _warnings(clean: Measurement, plan: Measuring) -> list[str]:
     return [doubt] if doubt else []
 
 
-def _of_float32(subject: Subject, found: Measurement, requests: list[Request]) -> list[str]:
+def _of_float32(subject: MeasuredNetwork, found: Measurement, requests: list[Request]) -> list[str]:
     """What FGSM would have left by the gradient that other libraries take, where that is another number."""
     epsilons = [r.epsilon for r in requests if r.name == "fgsm" and r.epsilon is not None]
     if not epsilons or found.values.get("misdirected", 0.0) <= MISDIRECTED:

@@ -12,7 +12,7 @@ from tfsgd.errors import RequestError
 from tfsgd.measures.spec import Measurement
 from tfsgd.models.paper import Architecture
 from tfsgd.models.structure import structure_sha256
-from tfsgd.networks.measuring import Subject, measure
+from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.networks.surrogate import Sources
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.requests import SPLITS, natural, requests_of, top_eigenvalue
@@ -21,6 +21,7 @@ from tfsgd.plan.user_model import UserModel
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import Lease
 from tfsgd.records.manifest import write_manifest
+from tfsgd.records.outcomes import keep_outcomes
 from tfsgd.records.record import Record, Snapshot
 from tfsgd.records.tensorboard_tags import is_current
 from tfsgd.terminal.progress import warn
@@ -95,20 +96,21 @@ def run_trial(trial: Trial, context: SweepContext) -> Record:
         (known, load_stored(known, context.experiment, folder)) if known else train_trial(trial, context)
     )
     sources, failures = Sources(context.logs.network), list[tuple[str, BaseException]]()
-    subject = Subject(network, context.splits, trial.settings.batch_size, sources)
+    subject = MeasuredNetwork(network, context.splits, trial.settings.batch_size, sources)
     for part in record.networks:
         on = subject
         if isinstance(part, Snapshot) and part.missing(requests):
             network = load_stored(record, context.experiment, folder, part.file)
-            on = Subject(network, context.splits, trial.settings.batch_size, sources)
+            on = MeasuredNetwork(network, context.splits, trial.settings.batch_size, sources)
         for request in part.missing(requests):
             try:
                 context.progress(trial, record.epochs, request.title)
                 with only_own_failures():
-                    found = measure(on, request)
+                    found = request.measure_on(on)
             except Exception as error:  # what comes after it is measured all the same
                 failures.append((request.title, error))
                 continue
+            keep_outcomes(folder, on.outcomes, part)
             record = record.with_measurements(_marked(found, record), of=part)
             if not record.is_complete(requests):
                 context.keep(trial, record)
@@ -217,13 +219,13 @@ def _first_measurements(trained: Trained, context: SweepContext) -> tuple[Measur
     """
     if trained.diverged:
         return ()
-    subject = Subject(trained.network, context.splits)
+    subject = MeasuredNetwork(trained.network, context.splits)
     sizes = {split: context.experiment.examples(split) for split in SPLITS}
     on_train, *others = natural(sizes)
-    found = [measure(subject, on_train)]
+    found = [on_train.measure_on(subject)]
     if found[0].values["loss"] is None:
         return ()
-    found += [measure(subject, request) for request in others]
+    found += [request.measure_on(subject) for request in others]
     if trained.hessian:
         found.append(
             top_eigenvalue(context.experiment).measured(trained.hessian.values(), trained.hessian_seconds)
@@ -251,7 +253,7 @@ def _show_anew(record: Record, trial: Trial, context: SweepContext) -> None:
     if record.status != "diverged":
         try:
             network = load_stored(record, context.experiment, folder)
-            subject = Subject(
+            subject = MeasuredNetwork(
                 network, context.splits, trial.settings.batch_size, Sources(context.logs.network)
             )
             picture = _picture(subject, record, trial, context)
@@ -260,7 +262,7 @@ def _show_anew(record: Record, trial: Trial, context: SweepContext) -> None:
     write_summary(record, context.experiment, picture, folder)
 
 
-def _picture(subject: Subject, record: Record, trial: Trial, context: SweepContext) -> bytes | None:
+def _picture(subject: MeasuredNetwork, record: Record, trial: Trial, context: SweepContext) -> bytes | None:
     """What the attacks look like; none where one of one's own cannot do with so few images."""
     try:
         with only_own_failures():

@@ -29,7 +29,7 @@ NUMBERS = (
     *("eigenvalue", "residual", "eigenvalue_standard_error", "descent_eigenvalue"),
 )
 CERTAINTY = ("confidence", "margin", "calibration_error")
-DIRECTION = ("saturated", "misdirected")  # see tfsgd.measures.always.ZeroGradients
+DIRECTION = ("saturated", "misdirected")  # see tfsgd.measures.ZeroGradients
 GRADIENTS = ("input_gradient", "input_gradient_radius", "zero_gradients", *DIRECTION)
 # Labels of curvature measures that are other columns', such as pgd_0.1 or pgd_1e-05_median.
 TAKEN = re.compile(rf".*_radius|.*_(\d+\.\d+|[\d.]+e-\d+)(_.*)?|{'|'.join([*MEANINGS, *GRADIENTS])}")

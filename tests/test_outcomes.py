@@ -1,0 +1,124 @@
+"""What became of every image: kept beside the record, read as a table, and missed where it is gone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tfsgd
+from tests.conftest import Config, Run, Work
+from tfsgd.records import outcomes
+from tfsgd.records.archive import read_arrays, write_arrays
+from tfsgd.records.folder import LogFolder
+
+
+class Killed(BaseException):
+    """Stands for a signal that nothing catches."""
+
+
+ONE = {"LR": {"learning_rate": 0.05, "momentum": [0.9]}}
+ATTACKS = {
+    "fgsm": {"epsilon": [0.05, 0.1]},
+    "minimal": {"epsilon": [0.3], "steps": 20, "examples": 30},
+    "minimal-l2": {"attack": "minimal", "norm": "L2", "epsilon": [5.0], "steps": 20, "examples": 30},
+}
+
+
+def swept(config: Config, run_sweep: Run, **changes: Any) -> Path:
+    asked: dict[str, Any] = {"regimes": ONE, "attacks": ATTACKS, "epochs": 2, "export": True} | changes
+    path = config(**asked)
+    assert run_sweep(path)[0] == 0
+    return path
+
+
+def test_a_table_of_outcomes_says_what_the_record_says(
+    config: Config, run_sweep: Run, tmp_path: Path
+) -> None:
+    swept(config, run_sweep)
+    logs = tmp_path / "logs/tiny"
+    table = tfsgd.outcomes(logs)
+    [record] = LogFolder(logs).records()
+    for m in record.measurements:
+        if m.kind == "attack":
+            rows = table[(table.label == m.label) & (table.epsilon == m.epsilon)]
+            assert list(rows.image) == list(range(m.examples))
+            assert rows.correct.mean() == pytest.approx(m.accuracy)
+            assert set(rows.norm) == {m.settings["norm"]}
+    searched = table[table.label == "minimal"]
+    median = next(m.values["median"] for m in record.measurements if m.label == "minimal")
+    assert np.quantile(searched.distance, 0.5, method="inverted_cdf") == pytest.approx(median)
+    assert (searched.correct == np.isinf(searched.distance)).all()
+    assert set(tfsgd.outcomes(logs, "minimal-l2").norm) == {"L2"}
+    assert table[table.label == "fgsm"].distance.isna().all()
+    # What broke an image at 0.05 does so at 0.1 for nearly all, and the smallest epsilon is not above where FGSM broke it.
+    broken = table[(table.label == "fgsm") & (table.epsilon == 0.1) & ~table.correct].image
+    near = searched[searched.image.isin(broken)].distance
+    assert (near <= 0.1 + 1e-6).mean() > 0.9
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut", "changed"])
+def test_outcomes_that_are_not_what_was_recorded_are_missed_and_nothing_else_is(
+    config: Config, run_sweep: Run, tmp_path: Path, harm: str, work: Work
+) -> None:
+    path = swept(config, run_sweep)
+    folder = tmp_path / "logs/tiny/trials/lr/b0064-m0.9-s0"
+    file = folder / "outcomes.npz"
+    if harm == "gone":
+        file.unlink()
+    elif harm == "cut":
+        file.write_bytes(file.read_bytes()[:-100])
+    else:
+        arrays = read_arrays(file)
+        record = json.loads((folder / "record.json").read_text())
+        [changed] = [m["identity"] for m in record["measurements"] if m["label"] == "minimal-l2"]
+        arrays[changed][0] = 0.123
+        write_arrays(file, arrays)
+    with pytest.warns(UserWarning, match=r"outcomes\.npz: gone or changed: .*minimal"):
+        table = tfsgd.outcomes(tmp_path / "logs/tiny")
+    assert set(table.label) == ({"fgsm", "minimal"} if harm == "changed" else set())
+    work.measured.clear()
+    code, _out, _ = run_sweep(path)
+    assert (code, work.measured) == (0, [])
+
+
+def test_a_kill_between_the_outcomes_and_the_record_costs_the_measurement_at_hand(
+    config: Config,
+    run_sweep: Run,
+    work: Work,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tests_are_tfsgd: None,
+) -> None:
+    keep = outcomes.keep_outcomes
+
+    def killed(folder: Path, found: Any, of: Any) -> None:
+        keep(folder, found, of)
+        if len(found) == 2:
+            raise Killed
+
+    path = config(regimes=ONE, attacks=ATTACKS)
+    with monkeypatch.context() as patch:
+        patch.setattr("tfsgd.trials.trial.keep_outcomes", killed)
+        with pytest.raises(Killed):
+            run_sweep(path)
+    assert run_sweep(path)[0] == 0
+    assert len(work.trained) == 1
+    whole = tfsgd.outcomes(tmp_path / "logs/tiny")
+    assert len(whole) == 2 * 50 + 2 * 30
+    record = json.loads((tmp_path / "logs/tiny/trials/lr/b0064-m0.9-s0/record.json").read_text())
+    kept = read_arrays(tmp_path / "logs/tiny/trials/lr/b0064-m0.9-s0/outcomes.npz")
+    assert kept.keys() == {m["identity"] for m in record["measurements"] if m["kind"] == "attack"}
+
+
+def test_snapshots_have_outcomes_of_their_own(config: Config, run_sweep: Run, tmp_path: Path) -> None:
+    asked = {"train_loss": [2.25], "examples": 200}
+    swept(config, run_sweep, epochs=4, snapshots=asked, attacks={"fgsm": {"epsilon": [0.1]}})
+    folder = tmp_path / "logs/tiny/trials/lr/b0064-m0.9-s0"
+    [record] = LogFolder(tmp_path / "logs/tiny").records()
+    for part in record.networks:
+        [(identity, correct)] = outcomes.outcomes_of(folder, part).items()
+        [m] = [m for m in part.measurements if m.identity == identity]
+        assert correct.mean() == m.accuracy
+    assert len(read_arrays(folder / "outcomes.npz")) == 2
