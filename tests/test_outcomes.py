@@ -122,3 +122,31 @@ def test_snapshots_have_outcomes_of_their_own(config: Config, run_sweep: Run, tm
         [m] = [m for m in part.measurements if m.identity == identity]
         assert correct.mean() == m.accuracy
     assert len(read_arrays(folder / "outcomes.npz")) == 2
+
+
+def test_outcomes_are_measured_again_on_request_and_nothing_is_trained(
+    config: Config, run_sweep: Run, run_measure: Run, work: Work, tmp_path: Path
+) -> None:
+    swept(config, run_sweep)
+    logs = tmp_path / "logs/tiny"
+    folder = logs / "trials/lr/b0064-m0.9-s0"
+    before, whole = json.loads((folder / "record.json").read_text()), tfsgd.outcomes(logs)
+    (folder / "outcomes.npz").unlink()
+    old = json.loads(json.dumps(before))
+    [first] = [m for m in old["measurements"] if m["label"] == "minimal"]  # as of a version that kept none
+    del first["values"]["outcomes_sha256"]
+    (folder / "record.json").write_text(json.dumps(old))
+    work.measured.clear()
+    code, out, err = run_measure(logs, "--outcomes")
+    assert (code, err) == (0, "")
+    assert "4 attacks measured again for their outcomes" in out
+    assert work.measured == [("fgsm", 0.05), ("fgsm", 0.1), ("minimal", 0.3), ("minimal-l2", 5.0)]
+    assert len(work.trained) == 1
+    assert tfsgd.outcomes(logs).equals(whole)
+    after = json.loads((folder / "record.json").read_text())
+    for ours, theirs in zip(after["measurements"], before["measurements"], strict=True):
+        assert {k: ours[k] for k in ("identity", "values")} == {k: theirs[k] for k in ("identity", "values")}
+    assert "0 attacks measured again" in run_measure(logs, "--outcomes")[1]
+    code, _, err = run_measure(folder / "model.keras", "--dataset", "fashion_mnist", "--outcomes")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--outcomes: expected LOGS/NAME" in err

@@ -29,7 +29,7 @@ def keep_outcomes(folder: Path, found: Mapping[str, NDArray[np.generic]], of: Re
     """
     known = _arrays(folder)
     new = {_key(of, identity): array for identity, array in found.items()}
-    if new.keys() - known.keys():
+    if any(key not in known or digest(known[key]) != digest(array) for key, array in new.items()):
         write_arrays(folder / FILE, known | new)
 
 
