@@ -57,6 +57,30 @@ def test_a_table_of_outcomes_says_what_the_record_says(
     near = searched[searched.image.isin(broken)].distance
     assert (near <= 0.1 + 1e-6).mean() > 0.9
 
+    [record] = LogFolder(logs).records()
+    least = outcomes.smallest_epsilons(logs / "trials" / record.folder, record)
+    assert least is not None
+    assert len(least) == 30
+    expected = searched.distance.to_numpy().copy()
+    for epsilon in (0.1, 0.05):  # what FGSM broke is broken
+        rows = table[(table.label == "fgsm") & (table.epsilon == epsilon) & (table.image < 30)]
+        expected = np.where(rows.correct, expected, np.minimum(expected, epsilon))
+    np.testing.assert_allclose(least, expected)
+    assert outcomes.smallest_epsilons(logs / "trials" / record.folder, record, "L1") is None
+
+
+def test_the_spread_of_smallest_epsilons() -> None:
+    least = np.concatenate([np.zeros(10), np.linspace(0.01, 1, 80), np.full(10, np.inf)])
+    np.random.default_rng(1).shuffle(least)
+    found = outcomes.spread(least)
+    assert found["median"] == pytest.approx(np.sort(least)[49])
+    assert found["censored"] == 0.1
+    assert found["low"] < found["median"] < found["high"]
+    # Binomial order statistics: ranks 40 and 60 of 100 hold the median with 95 %.
+    low, high = np.sort(least)[[39, 60]]
+    assert found["low"] == pytest.approx(low, abs=0.04)
+    assert found["high"] == pytest.approx(high, abs=0.04)
+
 
 @pytest.mark.parametrize("harm", ["gone", "cut", "changed"])
 def test_outcomes_that_are_not_what_was_recorded_are_missed_and_nothing_else_is(
