@@ -57,6 +57,30 @@ def test_a_table_of_outcomes_says_what_the_record_says(
     near = searched[searched.image.isin(broken)].distance
     assert (near <= 0.1 + 1e-6).mean() > 0.9
 
+    [record] = LogFolder(logs).records()
+    least = outcomes.smallest_epsilons(logs / "trials" / record.folder, record)
+    assert least is not None
+    assert len(least) == 30
+    expected = searched.distance.to_numpy().copy()
+    for epsilon in (0.1, 0.05):  # what FGSM broke is broken
+        rows = table[(table.label == "fgsm") & (table.epsilon == epsilon) & (table.image < 30)]
+        expected = np.where(rows.correct, expected, np.minimum(expected, epsilon))
+    np.testing.assert_allclose(least, expected)
+    assert outcomes.smallest_epsilons(logs / "trials" / record.folder, record, "L1") is None
+
+
+def test_the_spread_of_smallest_epsilons() -> None:
+    least = np.concatenate([np.zeros(10), np.linspace(0.01, 1, 80), np.full(10, np.inf)])
+    np.random.default_rng(1).shuffle(least)
+    found = outcomes.spread(least)
+    assert found["median"] == pytest.approx(np.sort(least)[49])
+    assert found["censored"] == 0.1
+    assert found["low"] < found["median"] < found["high"]
+    # Binomial order statistics: ranks 40 and 60 of 100 hold the median with 95 %.
+    low, high = np.sort(least)[[39, 60]]
+    assert found["low"] == pytest.approx(low, abs=0.04)
+    assert found["high"] == pytest.approx(high, abs=0.04)
+
 
 @pytest.mark.parametrize("harm", ["gone", "cut", "changed"])
 def test_outcomes_that_are_not_what_was_recorded_are_missed_and_nothing_else_is(
@@ -122,3 +146,31 @@ def test_snapshots_have_outcomes_of_their_own(config: Config, run_sweep: Run, tm
         [m] = [m for m in part.measurements if m.identity == identity]
         assert correct.mean() == m.accuracy
     assert len(read_arrays(folder / "outcomes.npz")) == 2
+
+
+def test_outcomes_are_measured_again_on_request_and_nothing_is_trained(
+    config: Config, run_sweep: Run, run_measure: Run, work: Work, tmp_path: Path
+) -> None:
+    swept(config, run_sweep)
+    logs = tmp_path / "logs/tiny"
+    folder = logs / "trials/lr/b0064-m0.9-s0"
+    before, whole = json.loads((folder / "record.json").read_text()), tfsgd.outcomes(logs)
+    (folder / "outcomes.npz").unlink()
+    old = json.loads(json.dumps(before))
+    [first] = [m for m in old["measurements"] if m["label"] == "minimal"]  # as of a version that kept none
+    del first["values"]["outcomes_sha256"]
+    (folder / "record.json").write_text(json.dumps(old))
+    work.measured.clear()
+    code, out, err = run_measure(logs, "--outcomes")
+    assert (code, err) == (0, "")
+    assert "4 attacks measured again for their outcomes" in out
+    assert work.measured == [("fgsm", 0.05), ("fgsm", 0.1), ("minimal", 0.3), ("minimal-l2", 5.0)]
+    assert len(work.trained) == 1
+    assert tfsgd.outcomes(logs).equals(whole)
+    after = json.loads((folder / "record.json").read_text())
+    for ours, theirs in zip(after["measurements"], before["measurements"], strict=True):
+        assert {k: ours[k] for k in ("identity", "values")} == {k: theirs[k] for k in ("identity", "values")}
+    assert "0 attacks measured again" in run_measure(logs, "--outcomes")[1]
+    code, _, err = run_measure(folder / "model.keras", "--dataset", "fashion_mnist", "--outcomes")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--outcomes: expected LOGS/NAME" in err

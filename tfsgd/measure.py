@@ -49,6 +49,7 @@ class _Asked:
     overrides: tuple[str, ...]
     data: Path | None
     transfer: bool = False
+    outcomes: bool = False
 
 
 def measure(
@@ -89,6 +90,13 @@ def measure(
             "--transfer", help="Of LOGS/NAME: try each network's perturbations on each other, one a cell."
         ),
     ] = False,
+    outcomes: Annotated[
+        bool,
+        typer.Option(
+            "--outcomes",
+            help="Of LOGS/NAME: attack again where the outcome of every image is gone or was not kept.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="JSON file for the numbers with their evidence; a picture goes beside it as PNG."),
@@ -103,7 +111,7 @@ def measure(
 
     Exit code: 0 everything was measured, 1 some network was not, 2 the request is wrong, 130 interrupted.
     """
-    asked = _Asked(config, dataset, tuple(overrides or ()), data, transfer)
+    asked = _Asked(config, dataset, tuple(overrides or ()), data, transfer, outcomes)
     if out:
         _refuse_unfit_out(out)
     command.refuse_no_folder(data)
@@ -120,6 +128,10 @@ def measure(
         raise RequestError(
             f"--transfer: expected LOGS/NAME, received {', '.join(map(str, targets))}; for other networks give "
             "--set 'attacks.transfer={source: FILE.keras, epsilon: [...]}'"
+        )
+    if outcomes and (others or transfer):
+        raise RequestError(
+            "--outcomes: expected LOGS/NAME or the folder of a trial, and no --transfer; networks from elsewhere have no record"
         )
     results, code = [], OK
     for target in stored:
@@ -242,6 +254,9 @@ def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[i
         refuse_changed_sources(done, experiment, folder)
         if asked.transfer:
             return OK, _measure_transfer(done, experiment, folder, options)
+        if asked.outcomes:
+            _measure_outcomes(done, experiment, folder, options)
+            done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
         waiting = [trial for trial, record in done if not is_complete(record, experiment, also_free=True)]
         refuse_unusable_trials(map(folder.trial_path, waiting))
         console().print(f"{experiment.name}: {len(done)} trained, {len(waiting)} to measure")
@@ -271,6 +286,21 @@ def _run(
 ) -> dict[str, str]:
     with prepared(waiting, experiment, folder, options) as run:
         return run_trials(run)
+
+
+def _measure_outcomes(done: Done, experiment: Experiment, folder: LogFolder, options: WorkerOptions) -> None:
+    """Attacks again, in this process, where outcomes are missing."""
+    splits = experiment.splits(options.data_folder)
+    refuse_other_data(splits.sha256, splits.source, folder)
+    send_native_logs_to(Path(os.devnull))
+    with quickly():
+        from tfsgd.training.devices import configure_tensorflow
+        from tfsgd.trials.outcomes_again import measure_outcomes
+
+    configure_tensorflow()
+    output = console()
+    count = measure_outcomes(done, experiment, splits, folder, output.print)
+    output.print(f"{experiment.name}: {count} attacks measured again for their outcomes")
 
 
 def _measure_transfer(

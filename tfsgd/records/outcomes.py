@@ -29,7 +29,7 @@ def keep_outcomes(folder: Path, found: Mapping[str, NDArray[np.generic]], of: Re
     """
     known = _arrays(folder)
     new = {_key(of, identity): array for identity, array in found.items()}
-    if new.keys() - known.keys():
+    if any(key not in known or digest(known[key]) != digest(array) for key, array in new.items()):
         write_arrays(folder / FILE, known | new)
 
 
@@ -51,6 +51,39 @@ def lost_outcomes(folder: Path, of: Record | Snapshot) -> list[Measurement]:
     """The measurements whose outcomes were kept, and are gone, cut or changed."""
     there = outcomes_of(folder, of)
     return [m for m in of.measurements if "outcomes_sha256" in m.values and m.identity not in there]
+
+
+def smallest_epsilons(folder: Path, of: Record | Snapshot, norm: str = "Linf") -> NDArray[np.float64] | None:
+    """The least epsilon at which anything broke each image, `(N,)`: a search of it, or any attack in the same norm.
+
+    Infinite where nothing did; 0 where the image is misclassified clean. N is that of the search on the most images;
+    `None` where no search has outcomes.
+    """
+    found = outcomes_of(folder, of)
+    attacks = [m for m in of.measurements if m.identity in found and m.settings.get("norm", "Linf") == norm]
+    searched = [found[m.identity] for m in attacks if found[m.identity].dtype == np.float32]
+    if not searched:
+        return None
+    least = max(searched, key=len).astype(np.float64)
+    for m in attacks:
+        outcome = found[m.identity][: len(least)]
+        broken_at = (
+            outcome if outcome.dtype == np.float32 else np.where(outcome, np.inf, float(m.epsilon or 0))
+        )
+        least[: len(outcome)] = np.minimum(least[: len(outcome)], broken_at)
+    return least
+
+
+def spread(least: NDArray[np.float64], draws: int = 1_000) -> dict[str, float]:
+    """Quartiles of smallest epsilons, the median's 95 % interval by a bootstrap over images, and the share without one."""
+    rng = np.random.default_rng(0)
+    drawn = np.sort(rng.choice(least, (draws, len(least))), 1)[:, (len(least) - 1) // 2]
+    names = ("lower_quartile", "median", "upper_quartile", "low", "high")
+    quartiles = np.quantile(least, [0.25, 0.5, 0.75], method="inverted_cdf")
+    interval = np.quantile(drawn, [0.025, 0.975], method="inverted_cdf")
+    return dict(zip(names, map(float, (*quartiles, *interval)), strict=True)) | {
+        "censored": float(np.isinf(least).mean())
+    }
 
 
 def _arrays(folder: Path) -> Arrays:
