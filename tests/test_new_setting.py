@@ -1,5 +1,6 @@
 """A new setting of SGD is one field, one key and its use in training: everything else takes it from there."""
 
+import csv
 import json
 import os
 import shutil
@@ -78,6 +79,10 @@ def test_it_is_trained_named_recorded_resumed_and_shown(folder: Path) -> None:
     again = run(folder, "-m", "tfsgd.sweep", "config.yaml", "--workers", "1")
     assert "2 complete, 0 to train" in again
     assert "[0.0, 0.5]" in run(folder, "-c", AXES)
+
+    run(folder, "-m", "tfsgd.report", "logs/tiny")
+    with (folder / "logs/tiny/report/records.csv").open() as file:
+        assert sorted(row["weight_decay"] for row in csv.DictReader(file)) == ["0.0", "0.5"]
 
 
 def read(folder: Path, name: str) -> dict[str, Any]:
