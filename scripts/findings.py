@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from scripts.spans import counted, lost, momenta_of, moves, over_seeds, sizes_of, span, trials, values
+from scripts.seed_ranges import counted, lost, momenta_of, moves, over_seeds, sizes_of, span, trials, values
 from tfsgd.reporting.table.checks import SAID
 from tfsgd.reporting.table.studies import read_studies
 

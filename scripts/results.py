@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
+from scripts.claim_text import claims, effect, elsewhere, said, table, verdict_and_number
 from scripts.findings import contrast, findings
 from scripts.float32 import attacked, margins, saturated, sentences
-from scripts.spans import counted, trials
+from scripts.seed_ranges import counted, trials
 from scripts.updates import beside, judged, updates
-from scripts.words import claims, effect, elsewhere, said, table, verdict_and_number
 from tfsgd.measures.spec import Measurement
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record
@@ -149,28 +149,27 @@ def measures(folder: Path) -> Iterator[str]:
 
 def summary(folder: Path) -> Iterator[str]:
     """The paper's claims, a row each, a column a metric: FGSM at the paper's epsilon, PGD at one that is no floor."""
-    found = {(claim["claim"], claim["epsilon"]): claim for claim in claims(folder)}
+    found = {(j.claim.key, j.epsilon): j for j in claims(folder)}
     rows = []
     for statement, name in MAIN.items():
         keys = [(f"{name}-{metric}", epsilon) for metric, epsilon in METRICS.values()]
         cells = [found.get(key) for key in keys]
         cells[-1] = cells[-1] or found.get((name, None))  # a claim on λ1 alone
-        n = "; ".join(dict.fromkeys(claim["n"] for claim in cells if claim))
-        rows.append([statement, *(verdict_and_number(claim) if claim else "" for claim in cells), n])
+        n = "; ".join(dict.fromkeys(j.evidence.n for j in cells if j))
+        rows.append([statement, *(verdict_and_number(j) if j else "" for j in cells), n])
     yield from table(["claim, and unit of the effect", *METRICS, "n"], rows)
 
 
 def verdicts(folder: Path) -> Iterator[str]:
     """The claims, one row each."""
     judged, rows = claims(folder), []
-    for claim in judged:
-        if claim["epsilon"] not in SHOWN.get(claim["attack"], ()):
+    for j in judged:
+        claim = j.claim
+        if j.epsilon not in SHOWN.get(claim.metric.attack, ()):
             continue
-        at = f" (ε = {claim['epsilon']:g})" if claim["epsilon"] else ""
-        why = claim["why"].replace(" after Holm's correction", "") + elsewhere(claim, judged)
-        rows.append(
-            [f"{claim['statement']}{at}", claim["section"], said(claim), effect(claim), why, claim["n"]]
-        )
+        at = f" (ε = {j.epsilon:g})" if j.epsilon else ""
+        words, why = said(j.verdict, claim.expectation), j.why_in_short + elsewhere(j, judged)
+        rows.append([f"{claim.statement}{at}", claim.section, words, effect(j), why, j.evidence.n])
     yield from table(["claim", "source", "verdict", "effect [95 % interval]", "why", "n"], rows)
 
 

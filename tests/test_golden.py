@@ -16,7 +16,7 @@ import matplotlib
 import pandas as pd
 import pytest
 
-from tfsgd.reporting.claims.verdicts import judge
+from tfsgd.reporting.claims.verdicts import judgements_of
 from tfsgd.reporting.figures.figures import MAKERS
 from tfsgd.reporting.figures.style import STYLE
 from tfsgd.reporting.page.output_files import records_table
@@ -30,13 +30,13 @@ FROZEN = Path("tests/golden/report.json.gz")
 def table_of(study: Study) -> list[list[str]]:
     """records.csv: the header, and every value as it is written there."""
     table = records_table([study], RESULTS)
-    return [list(table), *(["" if pd.isna(v) else str(v) for v in row] for row in table.to_numpy(object))]
+    return [[*map(str, table)], *(["" if pd.isna(v) else str(v) for v in row] for row in table.to_numpy(object))]
 
 
 def claims_of(study: Study) -> list[dict[str, Any]]:
     """claims.json, without the prose on the tests."""
-    found = judge(study.trials, study.dataset, study.model, study.attacks, study.paper_epsilon, study.chance)
-    return [{key: value for key, value in j.as_json().items() if key != "test"} for j in found]
+    found = (judgement.as_json() for judgement in judgements_of(study))
+    return [{key: value for key, value in claim.items() if key != "test"} for claim in found]
 
 
 def figures_of(study: Study) -> dict[str, str]:

@@ -1,23 +1,34 @@
-"""The paper's claims, each a sentence in our words, what the paper expects, and the test that judges it."""
+"""The paper's claims as data: each a sentence in our words, what the paper expects, and the test that judges it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from tfsgd.data.load import DATASETS
 from tfsgd.models.paper import MODELS
 from tfsgd.reporting.claims.batch_evidence import batch_constant, batch_trend, lower_at_large_batches
-from tfsgd.reporting.claims.eigen_evidence import both_rise, explains
+from tfsgd.reporting.claims.claim_test import ClaimTest
+from tfsgd.reporting.claims.correlation_evidence import both_rise, explains
+from tfsgd.reporting.claims.evidence import Evidence
 from tfsgd.reporting.claims.momentum_evidence import momentum_constant, momentum_matters_more, momentum_trend
-from tfsgd.reporting.claims.on_trained_range import Gather
-from tfsgd.reporting.paper import (
-    ACCURACY_MARGIN,
-    COUNTER_EXAMPLE,
-    EIGENVALUE_FACTOR,
-    LARGE_BATCH_SIZE,
-    PAPER_ATTACKS,
-    points,
+from tfsgd.reporting.paper import COUNTER_EXAMPLE, PAPER_ATTACKS
+from tfsgd.reporting.table.cells import Cells
+from tfsgd.reporting.table.metrics import EIGENVALUE, NATURAL, Metric, attacked
+
+# What the paper says of a claim: it holds, it does not, it reports the opposite; `None`: the paper does not make it.
+Expectation = Literal["holds", "fails", "opposite"] | None
+
+GROUPS = (
+    "Batch size under LR and Benchmark",
+    "Batch size under LR/BS",
+    "Momentum",
+    "The counter-example of Section 3.2",
+    "Does λ1 explain robustness?",
 )
-from tfsgd.reporting.table.cells import EIGENVALUE, NATURAL, Metric, adversarial
+ACCURACIES = ("natural", "attacks")
+ALL = (*ACCURACIES, "eigenvalue")
 
 
 @dataclass(frozen=True)
@@ -28,12 +39,51 @@ class Claim:
         key: of `claims.json`.
         group: the heading under which it stands.
         statement: the sentence.
+        general: the same sentence for all metrics that it is about.
         section: of the paper.
-        expected: what the paper expects.
-        test: the test, in words.
+        expected: what the paper expects, in words.
+        expectation: what the paper says of it, for this data set and network.
+        test: judges it.
         metric: what is judged: an accuracy, or λ1.
-        gather: takes the evidence from the cells of a study.
-        expects: whether the paper expects it to hold for this data set and network.
+        parameters: of the test.
+    """
+
+    key: str
+    group: str
+    statement: str
+    general: str
+    section: str
+    expected: str
+    expectation: Expectation
+    test: ClaimTest
+    metric: Metric
+    parameters: Mapping[str, Any]
+
+    @property
+    def is_on_the_papers_attacks(self) -> bool:
+        """Whether it is about no attack, or one of the paper's."""
+        return self.metric.attack in (None, *PAPER_ATTACKS)
+
+    @property
+    def is_of_the_paper(self) -> bool:
+        """Whether the paper makes it."""
+        return self.expectation is not None
+
+    def evidence(self, cells: Cells, metric: Metric) -> Evidence:
+        """What the cells of a study say about it, for its metric at one epsilon."""
+        return self.test(cells, metric, **self.parameters)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table of claims; it makes a claim for each metric that it is about.
+
+    `key`, `statement` and `expected` may name {metric}, {regime} (a parameter of the test), {verb} and {margin}.
+
+    Attributes:
+        on: the kinds of metrics, or one metric.
+        accuracy: whether the accuracy rises (1) or falls (-1), the eigenvalue the other way; the test's `sign`.
+        of_exception: what the paper says under attack for its own counter-example, if it is something else.
     """
 
     key: str
@@ -41,220 +91,187 @@ class Claim:
     statement: str
     section: str
     expected: str
-    test: str
-    metric: Metric
-    gather: Gather
-    expects: bool = True
+    test: ClaimTest
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    on: tuple[str, ...] | Metric = ALL
+    accuracy: int = 0
+    expectation: Expectation = "holds"
+    of_exception: tuple[str, Expectation] | None = None
 
-    @property
-    def is_on_the_papers_attacks(self) -> bool:
-        """Whether it is about no attack, or one of the paper's."""
-        return self.metric.attack in (None, *PAPER_ATTACKS)
+    def metrics(self, attacks: Sequence[str]) -> list[Metric]:
+        """Those that it is about; an attack's epsilon is filled in later."""
+        if isinstance(self.on, Metric):
+            return [self.on]
+        known = {"natural": [NATURAL], "attacks": [*map(attacked, attacks)], "eigenvalue": [EIGENVALUE]}
+        return [metric for kind in self.on for metric in known[kind]]
+
+    def claim(self, metric: Metric, is_exception: bool) -> Claim:
+        """The claim on one metric."""
+        sign = -self.accuracy if metric.is_log else self.accuracy
+        facts = {
+            **self.parameters,
+            "metric": metric.name,
+            "Metric": metric.name[0].upper() + metric.name[1:],
+            "verb": {1: "rises", -1: "falls"}.get(sign, ""),
+            "margin": metric.margin_in_words,
+        }
+        expected, expectation = self.expected, self.expectation
+        if is_exception and metric.attack and self.of_exception:
+            expected, expectation = self.of_exception
+        general = "accuracy" if NATURAL in self.metrics(()) else "accuracy under attack"
+        return Claim(
+            _slug(self.key.format(**facts)),
+            self.group,
+            self.statement.format(**facts),
+            self.statement.format(**facts | {"metric": "λ1" if metric.is_log else general}),
+            self.section,
+            expected.format(**facts),
+            expectation,
+            self.test,
+            metric,
+            {**self.parameters, **({"sign": sign} if sign else {})},
+        )
 
 
-TREND_TEST = (
-    "Slope against log2 of the batch size, seeds as paired blocks (linear contrast in a randomised block "
-    "design). The interval is Student's t over one slope a seed; Page's test must find the order too."
-)
-CONSTANT_TEST = (
-    "Equivalence: for every pair, two one-sided tests that the difference stays within "
-    f"±{points(ACCURACY_MARGIN)} of accuracy, or within a factor of {EIGENVALUE_FACTOR:g} for λ1. Seeds are "
-    "paired blocks."
-)
-LOWER_TEST = f"Mean difference of log2 λ1 over the common batch sizes from {LARGE_BATCH_SIZE} on."
-MOMENTUM_TEST = (
-    "Slope against momentum, averaged over the batch sizes, seeds as paired blocks. The interval is "
-    "Student's t over one slope a seed; with three or more momenta Page's test must find the order too."
-)
-MORE_TEST = (
-    "Interaction: the slope against momentum must be larger in size under LR than under LR/BS (difference "
-    "and sum of the slopes are both tested). Batch sizes where both regimes are the same trial are left out."
-)
-BOTH_TEST = (
-    "Both slopes against log2 of the batch size must be above zero: the larger of the two p-values counts."
-)
-RANK_TEST = (
-    "Spearman's rank correlation of log2 λ1 and accuracy over cell means; the interval is Fisher's, the p-value "
-    "that of a permutation test. The seeds' own correlations must agree. Within regimes: ranks, and "
-    "permutations, within each regime. At equal train loss: partial correlation."
+def _slug(key: str) -> str:
+    return key.lower().replace("/", "").replace(" ", "-").replace("λ1", "eigenvalue")
+
+
+def _batch_trend(regime: str) -> Entry:
+    return Entry(
+        "batch-{regime}-{metric}",
+        GROUPS[0],
+        "Under {regime}, {metric} {verb} as the batch size grows.",
+        "Section 3",
+        "{metric} {verb} with the batch size",
+        batch_trend,
+        {"regime": regime},
+        accuracy=-1,
+        of_exception=(
+            "that it falls; but for this data set and model Section 3.2 reports the opposite",
+            "opposite",
+        ),
+    )
+
+
+def _lower(other: str) -> Entry:
+    return Entry(
+        "lower-lrbs-{other}",
+        GROUPS[1],
+        "At large batch sizes λ1 is lower under LR/BS than under {other}.",
+        "Section 3",
+        "a factor below 1",
+        lower_at_large_batches,
+        {"other": other},
+        EIGENVALUE,
+    )
+
+
+def _counter(regime: str) -> Entry:
+    dataset, model = COUNTER_EXAMPLE
+    return Entry(
+        "counter-{regime}-{metric}",
+        GROUPS[3],
+        "Under {regime}, λ1 and {metric} both rise as the batch size grows.",
+        "Section 3.2",
+        f"no: the paper reports it for {MODELS[model].title} on {DATASETS[dataset].title} only",
+        both_rise,
+        {"regime": regime},
+        ("attacks",),
+        expectation="fails",
+        of_exception=("yes: the paper's counter-example is this data set and model", "holds"),
+    )
+
+
+def _explains(within: bool, given_loss: bool) -> Entry:
+    return Entry(
+        f"curvature-{'within' if within else 'across'}-{'given-loss' if given_loss else 'plain'}-{{metric}}",
+        GROUPS[4],
+        f"{'Within regimes' if within else 'Over all settings'}, a higher λ1 goes with a lower {{metric}}"
+        f"{', also at equal train loss' if given_loss else ''}.",
+        "Sections 1 and 3",
+        "a negative correlation",
+        explains,
+        {"within": within, "given_loss": given_loss},
+        ("attacks",),
+        of_exception=(
+            "a negative correlation; Section 3.2 reports an exception for this data set and model",
+            "holds",
+        ),
+    )
+
+
+MOMENTUM = (
+    Entry(
+        "momentum-lr-{metric}",
+        GROUPS[2],
+        "Under LR, {metric} {verb} as momentum grows.",
+        "Section 4",
+        "{metric} {verb} with momentum",
+        momentum_trend,
+        {"regime": "LR"},
+        accuracy=1,
+    ),
+    Entry(
+        "momentum-more-{metric}",
+        GROUPS[2],
+        "Momentum changes {metric} more under LR than under LR/BS.",
+        "Abstract, Sections 4 and 5",
+        "a steeper slope under LR",
+        momentum_matters_more,
+    ),
+    Entry(
+        "momentum-lrbs-constant-{metric}",
+        GROUPS[2],
+        "Under LR/BS, momentum hardly changes {metric}.",
+        "one reading of Sections 4, 4.2 and 5",
+        "the paper's sections disagree about LR/BS: this reading, or the next",
+        momentum_constant,
+        {"regime": "LR/BS"},
+    ),
+    Entry(
+        "momentum-lrbs-trend-{metric}",
+        GROUPS[2],
+        "Under LR/BS too, {metric} {verb} as momentum grows.",
+        "the other reading of Sections 4, 4.2 and 5",
+        "the paper's sections disagree about LR/BS: this reading, or the one before",
+        momentum_trend,
+        {"regime": "LR/BS"},
+        accuracy=1,
+    ),
 )
 
-GROUPS = (
-    "Batch size under LR and Benchmark",
-    "Batch size under LR/BS",
-    "Momentum",
-    "The counter-example of Section 3.2",
-    "Does λ1 explain robustness?",
+CONSTANT = Entry(
+    "constant-lrbs-{metric}",
+    GROUPS[1],
+    "Under LR/BS, {metric} is almost constant, whatever the batch size.",
+    "Abstract, Section 3",
+    "within {margin}",
+    batch_constant,
+    {"regime": "LR/BS"},
+)
+
+# Each row has the entries of one metric, then those of the next.
+PAPER_CLAIMS: Sequence[Sequence[Entry]] = (
+    *([_batch_trend(regime)] for regime in ("LR", "Benchmark")),
+    [CONSTANT],
+    *([_lower(other)] for other in ("LR", "Benchmark")),
+    MOMENTUM,
+    *([_counter(regime)] for regime in ("LR", "Benchmark")),
+    [_explains(within, given) for within in (False, True) for given in (False, True)],
 )
 
 
 def claims(dataset: str, model: str, attacks: Sequence[str] = PAPER_ATTACKS) -> list[Claim]:
-    """All claims, each for every metric that it is about; an attack's epsilon is filled in later."""
-    under_attack = [adversarial(attack) for attack in attacks]
-    accuracies = [NATURAL, *under_attack]
-    exception = (dataset, model) == COUNTER_EXAMPLE
-    return [
-        *_batch_claims(accuracies, exception),
-        *_constant_claims(accuracies),
-        *_momentum_claims(accuracies),
-        *_counter_claims(under_attack, exception),
-        *_curvature_claims(under_attack, exception),
-    ]
+    """The paper's claims, each for every metric that it is about."""
+    return [*made_of(PAPER_CLAIMS, dataset, model, attacks)]
 
 
-def _key(*parts: str) -> str:
-    return "-".join(parts).lower().replace("/", "").replace(" ", "-").replace("λ1", "eigenvalue")
-
-
-def _batch_claims(accuracies: Sequence[Metric], exception: bool) -> list[Claim]:
-    result = []
-    for regime in ("LR", "Benchmark"):
-        for metric in [*accuracies, EIGENVALUE]:
-            verb, sign = ("rises", 1) if metric.is_eigenvalue else ("falls", -1)
-            expected = f"{metric.name} {verb} with the batch size"
-            if exception and metric.attack:
-                expected = "that it falls; but for this data set and model Section 3.2 reports the opposite"
-            result.append(
-                Claim(
-                    _key("batch", regime, metric.name),
-                    GROUPS[0],
-                    f"Under {regime}, {metric.name} {verb} as the batch size grows.",
-                    "Section 3",
-                    expected,
-                    TREND_TEST,
-                    metric,
-                    batch_trend(regime, sign),
-                    expects=not (exception and metric.attack),
-                )
-            )
-    return result
-
-
-def _constant_claims(accuracies: Sequence[Metric]) -> list[Claim]:
-    constant = [
-        Claim(
-            _key("constant-lrbs", metric.name),
-            GROUPS[1],
-            f"Under LR/BS, {metric.name} is almost constant, whatever the batch size.",
-            "Abstract, Section 3",
-            f"within a factor of {EIGENVALUE_FACTOR:g}"
-            if metric.is_eigenvalue
-            else f"within ±{points(ACCURACY_MARGIN)}",
-            CONSTANT_TEST,
-            metric,
-            batch_constant("LR/BS"),
-        )
-        for metric in [*accuracies, EIGENVALUE]
-    ]
-    lower = [
-        Claim(
-            _key("lower-lrbs", other),
-            GROUPS[1],
-            f"At large batch sizes λ1 is lower under LR/BS than under {other}.",
-            "Section 3",
-            "a factor below 1",
-            LOWER_TEST,
-            EIGENVALUE,
-            lower_at_large_batches(other),
-        )
-        for other in ("LR", "Benchmark")
-    ]
-    return constant + lower
-
-
-def _momentum_claims(accuracies: Sequence[Metric]) -> list[Claim]:
-    metrics = [*accuracies, EIGENVALUE]
-    result = []
-    for metric in metrics:
-        verb, sign = ("falls", -1) if metric.is_eigenvalue else ("rises", 1)
-        result += [
-            Claim(
-                _key("momentum-lr", metric.name),
-                GROUPS[2],
-                f"Under LR, {metric.name} {verb} as momentum grows.",
-                "Section 4",
-                f"{metric.name} {verb} with momentum",
-                MOMENTUM_TEST,
-                metric,
-                momentum_trend("LR", sign),
-            ),
-            Claim(
-                _key("momentum-more", metric.name),
-                GROUPS[2],
-                f"Momentum changes {metric.name} more under LR than under LR/BS.",
-                "Abstract, Sections 4 and 5",
-                "a steeper slope under LR",
-                MORE_TEST,
-                metric,
-                momentum_matters_more,
-            ),
-            Claim(
-                _key("momentum-lrbs-constant", metric.name),
-                GROUPS[2],
-                f"Under LR/BS, momentum hardly changes {metric.name}.",
-                "one reading of Sections 4, 4.2 and 5",
-                "the paper's sections disagree about LR/BS: this reading, or the next",
-                CONSTANT_TEST,
-                metric,
-                momentum_constant("LR/BS"),
-            ),
-            Claim(
-                _key("momentum-lrbs-trend", metric.name),
-                GROUPS[2],
-                f"Under LR/BS too, {metric.name} {verb} as momentum grows.",
-                "the other reading of Sections 4, 4.2 and 5",
-                "the paper's sections disagree about LR/BS: this reading, or the one before",
-                MOMENTUM_TEST,
-                metric,
-                momentum_trend("LR/BS", sign),
-            ),
-        ]
-    return result
-
-
-def _counter_claims(under_attack: Sequence[Metric], exception: bool) -> list[Claim]:
-    dataset, model = COUNTER_EXAMPLE
-    expected = (
-        "yes: the paper's counter-example is this data set and model"
-        if exception
-        else f"no: the paper reports it for {MODELS[model].title} on {DATASETS[dataset].title} only"
-    )
-    return [
-        Claim(
-            _key("counter", regime, metric.name),
-            GROUPS[3],
-            f"Under {regime}, λ1 and {metric.name} both rise as the batch size grows.",
-            "Section 3.2",
-            expected,
-            BOTH_TEST,
-            metric,
-            both_rise(regime),
-            expects=exception,
-        )
-        for regime in ("LR", "Benchmark")
-        for metric in under_attack
-    ]
-
-
-def _curvature_claims(under_attack: Sequence[Metric], exception: bool) -> list[Claim]:
-    expected = "a negative correlation"
-    if exception:
-        expected += "; Section 3.2 reports an exception for this data set and model"
-    return [
-        Claim(
-            _key(
-                "curvature", "within" if within else "across", "given-loss" if given else "plain", metric.name
-            ),
-            GROUPS[4],
-            f"{'Within regimes' if within else 'Over all settings'}, a higher λ1 goes with a lower "
-            f"{metric.name}{', also at equal train loss' if given else ''}.",
-            "Sections 1 and 3",
-            expected,
-            RANK_TEST,
-            metric,
-            explains(within, given),
-        )
-        for metric in under_attack
-        for within in (False, True)
-        for given in (False, True)
-    ]
+def made_of(
+    rows: Sequence[Sequence[Entry]], dataset: str, model: str, attacks: Sequence[str]
+) -> Iterator[Claim]:
+    """The claims of a table."""
+    for entries in rows:
+        for metric in entries[0].metrics(attacks):
+            for entry in entries:
+                yield entry.claim(metric, (dataset, model) == COUNTER_EXAMPLE)

@@ -46,8 +46,9 @@ from tfsgd.reporting.figures.style import (
     set_apart,
 )
 from tfsgd.reporting.paper import attack_name
-from tfsgd.reporting.table.regime_labels import regimes_of, with_first_regime
-from tfsgd.reporting.table.rows import attack_column
+from tfsgd.reporting.table.cell import Cell
+from tfsgd.reporting.table.columns import attack_column
+from tfsgd.reporting.table.regime_labels import with_first_regime
 from tfsgd.reporting.table.studies import Study
 
 MANY_TRIALS = 500  # above which one point a trial is a cloud
@@ -202,7 +203,7 @@ class Looks:
 
     @classmethod
     def of(cls, study: Study) -> "Looks":
-        regimes = regimes_of(study.trials)
+        regimes = study.regimes
         trials = with_first_regime(study.trials, regimes)
         there = set(trials["regime"])
         colours = {r.name: colour for r, _, colour in in_colour(regimes) if r.name in there}
@@ -257,7 +258,7 @@ def _said(row: Mapping[Any, Any], view: View) -> str:
 
 def _cell_means(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     """The means of the cells over their seeds, of λ1 on its logarithm; trials of another status by themselves."""
-    keys = ["regime", "batch_size", "momentum", "learning_rate", "status"]
+    keys = [*Cell._fields, "status"]
     log = trials.assign(eigenvalue=np.log(trials["eigenvalue"]), seeds=1)
     how = {"eigenvalue": "mean", column: "mean", "undertrained": "any", "seeds": "sum"}
     means = log.groupby(keys, as_index=False).agg(how)

@@ -33,7 +33,7 @@ from tfsgd.reporting.figures.style import (
     set_apart,
 )
 from tfsgd.reporting.paper import attack_name
-from tfsgd.reporting.table.rows import attack_column
+from tfsgd.reporting.table.columns import attack_column
 from tfsgd.reporting.table.studies import Study
 
 Compared = dict[str, list[Line]]  # regime and momentum -> a line a study

@@ -8,33 +8,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tfsgd.plan.requests import HESSIAN
 from tfsgd.reporting.claims.contrasts import on_floor
 from tfsgd.reporting.figures.curves import place
 from tfsgd.reporting.figures.heatmap import Tile, label_tiles, tile
 from tfsgd.reporting.figures.style import WIDTH, Drawing, Made
 from tfsgd.reporting.paper import MIN_CELLS, MIN_SEEDS, attack_name
 from tfsgd.reporting.statistics import fisher_interval, rank_correlation
-from tfsgd.reporting.table.cell_means import SETTINGS, with_enough_seeds
-from tfsgd.reporting.table.cells import Cells, Metric, attacked
-from tfsgd.reporting.table.rows import attack_column, curvature_column
+from tfsgd.reporting.table.cell import Cell, with_enough_seeds
+from tfsgd.reporting.table.cells import Cells
+from tfsgd.reporting.table.columns import CURVATURE_RANK, Column
+from tfsgd.reporting.table.metrics import Metric, attacked
 from tfsgd.reporting.table.studies import Study
-
-KNOWN = {  # column -> what it is called; those that were measured are shown, in this order
-    "eigenvalue": "λ1",
-    "stability_ratio": "λ1 / ceiling",
-    "confidence": "confidence",
-    "margin": "logit margin",
-    "calibration_error": "calibration error",
-    "input_gradient": "input gradient",
-    "input_gradient_radius": "first-order radius",
-    "zero_gradients": "zero gradients",
-    "train_loss": "train loss",
-    "test_accuracy": "natural accuracy",
-    "effective_learning_rate": "rate η/(1−γ)",
-    "noise_scale": "noise scale",
-    "updates": "updates",
-}
 
 
 @dataclass(frozen=True)
@@ -60,9 +44,9 @@ def correlation_figures(study: Study) -> Made:
         m for m in (attacked(*key) for key in study.attacks) if _can_be_told_apart(rows, m, cells.chance)
     ]
     for given, name in ((False, "correlations"), (True, "correlations-equal-loss")):
-        shown = {k: v for k, v in measures.items() if not (given and k == "train_loss")}
+        shown = [column for column in measures if not (given and column.name == "train_loss")]
         found = {
-            (column, metric.column): result
+            (column.name, metric.column): result
             for column in shown
             for metric in metrics
             if (result := _correlation(rows, column, metric, given)) is not None
@@ -76,20 +60,11 @@ def correlation_figures(study: Study) -> Made:
         yield _matrix(study, name, given, _Axis(shown, metrics, found))
 
 
-def measures_of(study: Study, rows: pd.DataFrame) -> dict[str, str]:
-    """Column -> name of every measure that varies over the trials."""
-    curvature = {
-        curvature_column(m.label): m.label.replace("_", " ")
-        for record in study.records
-        for m in record.measurements
-        if m.kind == "curvature" and m.label != HESSIAN
-    }
-    smallest = {f"{attack_column(*key)}_median": f"median ε ({key[0]})" for key in study.searched}
-    known = list(KNOWN.items())
-    measures = dict([*known[:2], *sorted(curvature.items()), *known[2:], *smallest.items()])
-    return {
-        column: name for column, name in measures.items() if column in rows and rows[column].nunique() > 1
-    }
+def measures_of(study: Study, rows: pd.DataFrame) -> list[Column]:
+    """Every measure that varies over the trials, in the order of its rank."""
+    titled = (column for column in study.columns.values() if column.title)
+    ranked = sorted(titled, key=lambda column: (column.rank, column.rank == CURVATURE_RANK and column.name))
+    return [column for column in ranked if rows[column.name].nunique() > 1]
 
 
 def _can_be_told_apart(rows: pd.DataFrame, metric: Metric, chance: float) -> bool:
@@ -97,8 +72,8 @@ def _can_be_told_apart(rows: pd.DataFrame, metric: Metric, chance: float) -> boo
     return len(means) >= MIN_CELLS and len(set(means)) > 1 and not on_floor(means, metric, chance)
 
 
-def _correlation(rows: pd.DataFrame, column: str, metric: Metric, given: bool) -> _Found | None:
-    x = Metric(column, column).scaled(rows[column].astype(float))
+def _correlation(rows: pd.DataFrame, column: Column, metric: Metric, given: bool) -> _Found | None:
+    x = Metric(column.name, column.title, is_log=column.is_log).scaled(rows[column.name].astype(float))
     values = rows.assign(x=x, y=rows[metric.column], loss=rows["train_loss"])
     means = _means(values, ["x", "y", "loss"])
     if len(means) < MIN_CELLS or means["x"].nunique() < 2:
@@ -110,8 +85,8 @@ def _correlation(rows: pd.DataFrame, column: str, metric: Metric, given: bool) -
 
 def _means(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """Cell means of these columns, as the claims take them: without a cell of which too few seeds are left."""
-    known = rows[[*SETTINGS, "seed", *columns]].dropna(subset=columns)
-    return with_enough_seeds(known, known["seed"].nunique()).groupby(SETTINGS)[columns].mean()
+    known = rows[[*Cell._fields, "seed", *columns]].dropna(subset=columns)
+    return with_enough_seeds(known, known["seed"].nunique()).groupby([*Cell._fields])[columns].mean()
 
 
 # Drawing
@@ -121,14 +96,14 @@ def _means(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 class _Axis:
     """What the matrix has: measures downwards, attacks across."""
 
-    measures: Mapping[str, str]
+    measures: Sequence[Column]
     metrics: Sequence[Metric]
     found: Mapping[tuple[str, str], _Found]
 
     @property
-    def rows(self) -> list[tuple[str, str]]:
-        """Those with any correlation, as column and name."""
-        return [(c, name) for c, name in self.measures.items() if any(c == of for of, _ in self.found)]
+    def rows(self) -> list[Column]:
+        """Those with any correlation."""
+        return [column for column in self.measures if any(column.name == of for of, _ in self.found)]
 
 
 def _matrix(study: Study, name: str, given: bool, what: _Axis) -> Drawing:
@@ -146,14 +121,14 @@ def _matrix(study: Study, name: str, given: bool, what: _Axis) -> Drawing:
         caption += " Partial correlation: what the ranks of the train loss explain is removed from both."
     drawing = Drawing(name, title, caption, figure)
     axes = figure.subplots()
-    for i, (column, label) in enumerate(rows):
+    for i, column in enumerate(rows):
         for j, metric in enumerate(what.metrics):
-            found = what.found.get((column, metric.column))
+            found = what.found.get((column.name, metric.column))
             if found:
-                where = f"{label} with {metric.name} at ε = {metric.epsilon:g}"
+                where = f"{column.title} with {metric.name} at ε = {metric.epsilon:g}"
                 _tile(drawing, axes, (j, i), found, where)
     names = [f"{attack_name(m.attack or '')} {m.epsilon:g}" for m in what.metrics]
-    label_tiles(axes, names, [name for _, name in rows])
+    label_tiles(axes, names, [column.title for column in rows])
     return drawing
 
 

@@ -27,10 +27,10 @@ from tfsgd.reporting.figures.style import (
     in_words,
     markers,
 )
-from tfsgd.reporting.paper import BAD, BASE_MOMENTUM, attack_name, is_eigenvalue
+from tfsgd.reporting.paper import BAD, BASE_MOMENTUM, attack_name
 from tfsgd.reporting.statistics import student_interval
-from tfsgd.reporting.table.regime_labels import Regime, curves, paper_regimes, regimes_of
-from tfsgd.reporting.table.rows import attack_column
+from tfsgd.reporting.table.columns import attack_column
+from tfsgd.reporting.table.regime_labels import Regime, paper_regimes
 from tfsgd.reporting.table.studies import Study
 
 
@@ -39,10 +39,9 @@ def regime_lines(study: Study) -> list[Line]:
 
     A regime that was not trained at that momentum, or is not the paper's, is shown at its smallest one.
     """
-    regimes = regimes_of(study.trials)
-    rows = curves(study.trials, regimes)
+    rows = study.by_regime
     lines = []
-    for i, (regime, kind, colour) in enumerate(in_colour(regimes)):
+    for i, (regime, kind, colour) in enumerate(in_colour(study.regimes)):
         here = rows[rows["regime"] == regime.name]
         momenta = sorted(here["momentum"].unique())
         if momenta:
@@ -55,10 +54,10 @@ def regime_lines(study: Study) -> list[Line]:
 
 def is_as_the_paper(study: Study) -> bool:
     """Whether a regime of the paper was trained at the momentum of its figures."""
-    regimes = paper_regimes(regimes_of(study.trials))
-    rows = curves(study.trials, list(regimes.values()))
+    rows = study.by_regime
     momenta = [
-        (rows[rows["regime"] == r.name]["momentum"], BASE_MOMENTUM[kind]) for kind, r in regimes.items()
+        (rows[rows["regime"] == r.name]["momentum"], BASE_MOMENTUM[kind])
+        for kind, r in paper_regimes(study.regimes).items()
     ]
     return any((there == base).any() for there, base in momenta)
 
@@ -74,11 +73,10 @@ def in_colour(regimes: Sequence[Regime]) -> list[tuple[Regime, str, str]]:
 
 def momentum_lines(study: Study, kind: str) -> list[Line]:
     """A line for every momentum of one of the paper's regimes."""
-    regimes = regimes_of(study.trials)
-    regime = paper_regimes(regimes).get(kind)
+    regime = paper_regimes(study.regimes).get(kind)
     if regime is None:
         return []
-    rows = curves(study.trials, [regime])
+    rows = study.by_regime[study.by_regime["regime"] == regime.name]
     momenta = sorted(rows["momentum"].unique())
     ramp = RAMPS[kind]
     return [
@@ -117,7 +115,8 @@ class View:
         what: it is, in words.
         dashed: how it is drawn.
         attack: the label of the attack whose accuracy it is: points whose trials fail a check of it get a ring.
-        share: a fraction, shown in %; else a number. λ1 and its multiples are averaged on their logarithm.
+        share: a fraction, shown in %; else a number.
+        is_log: averaged on its logarithm.
     """
 
     column: str
@@ -125,17 +124,14 @@ class View:
     dashed: bool = False
     attack: str = ""
     share: bool = True
-
-    @property
-    def is_log(self) -> bool:
-        return is_eigenvalue(self.column)
+    is_log: bool = False
 
     def words(self, value: float) -> str:
         return in_words(value, self.is_log or not self.share)
 
 
 NATURAL = View("test_accuracy", "natural accuracy")
-LAMBDA = View("eigenvalue", "λ1")
+LAMBDA = View("eigenvalue", "λ1", is_log=True)
 
 
 def under(attack: str, epsilon: float) -> View:

@@ -36,7 +36,7 @@ from tfsgd.reporting.figures.style import (
 )
 from tfsgd.reporting.table.studies import Study
 
-DESCENT = View("descent_eigenvalue", "λ1")
+DESCENT = View("descent_eigenvalue", "λ1", is_log=True)
 CEILING, PLATEAU = "2(1+γ)/η", "2(1−γ)/η"
 THIN = 0.9
 

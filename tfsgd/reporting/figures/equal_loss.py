@@ -30,7 +30,7 @@ from tfsgd.reporting.figures.style import (
     set_apart,
 )
 from tfsgd.reporting.paper import attack_name
-from tfsgd.reporting.table.rows import at_loss
+from tfsgd.reporting.table.columns import at_loss
 from tfsgd.reporting.table.studies import Study
 
 
@@ -82,8 +82,8 @@ def _figure(study: Study, lines: Sequence[Line], attack: str, epsilon: float) ->
 def _there(line: Line, view: View, loss: float) -> tuple[Line, View]:
     """The same at a snapshot: whether a trial is under-trained or fails a check is said of its end."""
     rows = line.rows.assign(undertrained=False)
-    shown = View(at_loss(view.column, loss), f"{view.what} at train loss {loss:g}", view.dashed)
-    return replace(line, rows=rows), shown
+    what = f"{view.what} at train loss {loss:g}"
+    return replace(line, rows=rows), replace(view, column=at_loss(view.column, loss), what=what, attack="")
 
 
 def _never_reached(study: Study, loss: float) -> str:

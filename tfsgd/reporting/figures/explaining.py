@@ -39,7 +39,7 @@ from tfsgd.reporting.figures.style import (
 )
 from tfsgd.reporting.paper import MOMENTUM_FIGURES, attack_name
 from tfsgd.reporting.statistics import Array
-from tfsgd.reporting.table.rows import attack_column
+from tfsgd.reporting.table.columns import attack_column
 from tfsgd.reporting.table.studies import Study
 
 # Spectral density

@@ -46,7 +46,7 @@ from tfsgd.reporting.figures.style import (
 )
 from tfsgd.reporting.figures.transfer_matrix import transfer_figures
 from tfsgd.reporting.paper import MOMENTUM_FIGURES, REGIME_FIGURES, attack_name
-from tfsgd.reporting.table.rows import attack_column
+from tfsgd.reporting.table.columns import attack_column
 from tfsgd.reporting.table.studies import Study
 
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import PercentFormatter
 from tfsgd.reporting.figures.beyond import Looks
 from tfsgd.reporting.figures.curves import place
 from tfsgd.reporting.figures.style import WIDTH, Drawing, Made, figure_key, in_words, percent_axis
-from tfsgd.reporting.table.rows import attack_column
+from tfsgd.reporting.table.columns import attack_column
 from tfsgd.reporting.table.studies import Study
 
 

@@ -19,9 +19,8 @@ from tfsgd.records.preflight import is_there, read_text, refuse_among_records, r
 from tfsgd.reporting.claims.verdicts import Judgement
 from tfsgd.reporting.figures.style import Drawing, inline
 from tfsgd.reporting.page.latex import claims_table, figure_table
-from tfsgd.reporting.page.spreadsheet import without_formulas
+from tfsgd.reporting.page.spreadsheet import plain_text, without_formulas
 from tfsgd.reporting.table.columns import dictionary
-from tfsgd.reporting.table.rows import attack_column
 from tfsgd.reporting.table.studies import Study
 
 CAN_FORK = sys.platform == "linux"  # where it can elsewhere, the system's own libraries may not bear it
@@ -126,10 +125,11 @@ def save_tables(
 ) -> set[str]:
     """Writes records.csv with its dictionary, and for LaTeX the claims and the values of figures; gives their names."""
     table = records_table(studies, target)
-    measured = (attack for study in studies for attack in (*study.attacks, *study.softmax.values()))
-    attacks = {attack_column(*attack): attack for attack in measured}
+    known = {plain_text(name): column for study in studies for name, column in study.columns.items()}
     write_atomically(target / "records.csv", str(table.to_csv(index=False)))
-    write_atomically(target / "records-columns.csv", dictionary(table.columns, attacks))
+    write_atomically(
+        target / "records-columns.csv", dictionary({heading: known[heading] for heading in map(str, table)})
+    )
     texts: dict[str, str] = {}
     for i, (judgements, drawings) in enumerate(zip(judged, drawn, strict=True)):
         texts[f"{i + 1}-claims" if len(studies) > 1 else "claims"] = claims_table(judgements)

@@ -16,7 +16,7 @@ from tfsgd.records.atomic import to_json, write_atomically
 from tfsgd.reporting import paper
 from tfsgd.reporting.claims.beyond_claims import BEYOND
 from tfsgd.reporting.claims.claims import GROUPS
-from tfsgd.reporting.claims.verdicts import VERDICTS, Judgement, judge
+from tfsgd.reporting.claims.verdicts import VERDICTS, Judgement, judgements_of
 from tfsgd.reporting.figures.compare import compare
 from tfsgd.reporting.figures.figures import draw
 from tfsgd.reporting.figures.style import Drawing, Drawn, style_variables
@@ -32,18 +32,6 @@ from tfsgd.reporting.page.report_text import claim_rows, notes_of, provenance_of
 from tfsgd.reporting.page.summary import advice_of, lines_of
 from tfsgd.reporting.page.trial_table import trial_name, trial_table
 from tfsgd.reporting.table.studies import Study, read_studies
-
-FACTS = {  # for the template's prose
-    "alpha": paper.ALPHA,
-    "shared_batch_size": paper.SHARED_BATCH_SIZE,
-    "benchmark_momentum": paper.BASE_MOMENTUM["Benchmark"],
-    "few": f"{paper.MIN_SEEDS} seeds or {paper.MIN_BATCH_SIZES} batch sizes",
-    "least_sizes": f"{paper.MIN_BATCH_SIZES} batch sizes",
-    "floor": paper.FLOOR,
-    "constant": paper.points(paper.ACCURACY_MARGIN),
-    "constant_factor": f"{paper.EIGENVALUE_FACTOR:g}",
-    "undertrained": paper.points(paper.UNDERTRAINED_MARGIN),
-}
 
 
 def write_report(
@@ -68,7 +56,7 @@ def write_report(
     studies = read_studies(folders)
     refuse_unfit_target(target)
     observe("judging the claims")
-    judged = [judge(s.trials, s.dataset, s.model, s.attacks, s.paper_epsilon, s.chance) for s in studies]
+    judged = [judgements_of(s) for s in studies]
     try:
         stale = earlier_files(target)
         several = len(studies) > 1
@@ -90,7 +78,7 @@ def write_report(
             "inlined": {name: Markup(svg) for name, svg in figures.inlined.items()},
             "colours": style_variables(everything),
             "table": trial_table(studies, target),
-            "facts": FACTS,
+            "facts": paper.FACTS,
             "provenance": [line for study in studies for line in provenance_of(study)],
         }
         write_atomically(target / "index.html", _render(context))
@@ -154,7 +142,7 @@ def _figures(drawn: Drawn) -> dict[str, Any]:
 
 
 def _study_page(number: int, study: Study, judgements: Sequence[Judgement], drawn: Drawn) -> dict[str, Any]:
-    tally: Counter[str] = Counter(j.verdict for j in judgements if j.primary and j.claim.group != BEYOND)
+    tally: Counter[str] = Counter(j.verdict for j in judgements if j.primary and j.claim.is_of_the_paper)
     bad = study.trials[study.trials["status"] != "completed"]
     return {
         "id": f"study-{number}",

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from tfsgd.plan.yaml_io import counted
-from tfsgd.reporting.claims.claims import GROUPS, Claim
+from tfsgd.reporting.claims.claims import Claim
 from tfsgd.reporting.claims.verdicts import Judgement
 from tfsgd.reporting.page.report_text import numbers_of
 from tfsgd.reporting.paper import MIN_SEEDS
@@ -49,16 +49,13 @@ def lines_of(judgements: Sequence[Judgement]) -> list[Line]:
         claim = judgement.claim
         if judgement.primary and _is_of_the_paper(claim):
             shown = telling(judgement, judgements)
-            general = "accuracy" if claim.metric.attack is None else "accuracy under attack"
-            name = "λ1" if claim.metric.is_eigenvalue else general
-            batch = claim.group in GROUPS[:3] and not claim.metric.is_eigenvalue
-            statement = claim.statement.replace(claim.metric.name, "accuracy" if batch else name)
-            lines.setdefault(statement, Line(statement, [])).found.append(_found(shown, judgement))
+            line = lines.setdefault(claim.general, Line(claim.general, []))
+            line.found.append(_found(shown, judgement))
     return list(lines.values())
 
 
 def _is_of_the_paper(claim: Claim) -> bool:
-    return claim.group in GROUPS and claim.is_on_the_papers_attacks
+    return claim.is_of_the_paper and claim.is_on_the_papers_attacks
 
 
 def telling(asked: Judgement, judgements: Sequence[Judgement]) -> Judgement:
@@ -78,7 +75,7 @@ def _found(judgement: Judgement, asked: Judgement) -> Found:
     return Found(
         claim.metric.name,
         judgement.verdict,
-        numbers_of(e, interval=False).split(" between ")[0],
+        numbers_of(e, brief=True),
         "; ".join(where),
         e.n,
     )

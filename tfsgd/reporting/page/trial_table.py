@@ -11,7 +11,7 @@ import pandas as pd
 
 from tfsgd.reporting.paper import attack_name
 from tfsgd.reporting.table.checks import Check
-from tfsgd.reporting.table.rows import attack_column
+from tfsgd.reporting.table.columns import attack_column
 from tfsgd.reporting.table.studies import Study
 
 

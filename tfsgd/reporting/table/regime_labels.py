@@ -104,7 +104,7 @@ def paper_regimes(regimes: Sequence[Regime]) -> dict[str, Regime]:
     return chosen
 
 
-def curves(trials: pd.DataFrame, regimes: Sequence[Regime]) -> pd.DataFrame:
+def expand_by_regime(trials: pd.DataFrame, regimes: Sequence[Regime]) -> pd.DataFrame:
     """The trials, once for every regime that they belong to: `regime` is then that regime's name."""
     rows, names = [], []
     for i, found in enumerate(_memberships(trials, regimes)):
