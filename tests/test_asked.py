@@ -21,8 +21,8 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.manifest import renew_manifests
 from tfsgd.records.record import Record
-from tfsgd.reporting.figures.explaining import spectrum_figures
-from tfsgd.reporting.figures.figures import draw
+from tfsgd.reporting.figures.registry import draw
+from tfsgd.reporting.figures.spectrum import spectrum
 from tfsgd.reporting.table.columns import table_of
 from tfsgd.reporting.table.rows import Row, consistent
 from tfsgd.reporting.table.studies import read_studies
@@ -181,7 +181,7 @@ def test_a_density_is_the_configs_own(tmp_path: Path) -> None:
         LogFolder(folder).write_record(
             record(trial, of, with_nodes(40.0)).with_measurements(*old.measurements)
         )
-    [drawing] = spectrum_figures(read_studies([folder])[0])
+    [drawing] = spectrum(read_studies([folder])[0])
     assert not isinstance(drawing, str)
     assert {float(row["to"]) < 100 for row in drawing.values} == {True}
 

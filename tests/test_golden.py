@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from tfsgd.reporting.claims.verdicts import judgements_of
-from tfsgd.reporting.figures.figures import MAKERS
+from tfsgd.reporting.figures.registry import figures
 from tfsgd.reporting.figures.style import STYLE
 from tfsgd.reporting.page.output_files import records_table
 from tfsgd.reporting.table.studies import Study, read_studies
@@ -30,7 +30,10 @@ FROZEN = Path("tests/golden/report.json.gz")
 def table_of(study: Study) -> list[list[str]]:
     """records.csv: the header, and every value as it is written there."""
     table = records_table([study], RESULTS)
-    return [[*map(str, table)], *(["" if pd.isna(v) else str(v) for v in row] for row in table.to_numpy(object))]
+    return [
+        [*map(str, table)],
+        *(["" if pd.isna(v) else str(v) for v in row] for row in table.to_numpy(object)),
+    ]
 
 
 def claims_of(study: Study) -> list[dict[str, Any]]:
@@ -43,7 +46,7 @@ def figures_of(study: Study) -> dict[str, str]:
     """Name -> a hash of the words and values of every figure; what is not drawn stands under its reason."""
     found: dict[str, str] = {}
     with matplotlib.rc_context(STYLE):
-        for result in (result for maker in MAKERS for result in maker(study)):
+        for result in (result for function in figures() for result in function(study)):
             if isinstance(result, str):
                 found[result] = "not drawn"
                 continue

@@ -11,7 +11,7 @@ from scipy import stats
 from tests.synthetic import Table, experiment, natural, write_sweep
 from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.claims.verdicts import Judgement, judge
-from tfsgd.reporting.figures.figures import regimes_figures
+from tfsgd.reporting.figures.regimes import regimes
 from tfsgd.reporting.page.page import write_report
 from tfsgd.reporting.table.regime_labels import expand_by_regime, paper_regimes, regimes_of, with_first_regime
 from tfsgd.reporting.table.studies import Study, read_studies
@@ -161,7 +161,7 @@ def two_rates(tmp_path: Path) -> list[Path]:
 
 
 def values(study: Study, curve: str) -> list[dict[str, str]]:
-    drawings = [made for made in regimes_figures(study) if not isinstance(made, str)]
+    drawings = [made for made in regimes(study) if not isinstance(made, str)]
     [drawing] = [drawing for drawing in drawings if drawing.name == "regimes-fgsm"]
     return [row for row in drawing.values if row["curve"] == curve and row["what"] == "natural accuracy"]
 

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from tfsgd.reporting.claims.contrasts import on_floor
 from tfsgd.reporting.figures.curves import place
-from tfsgd.reporting.figures.heatmap import Tile, label_tiles, tile
-from tfsgd.reporting.figures.style import WIDTH, Drawing, Made
+from tfsgd.reporting.figures.heatmap import INKS, heatmap_cell, label_cells
+from tfsgd.reporting.figures.registry import figure
+from tfsgd.reporting.figures.style import WIDTH, Drawing, FigureResult
 from tfsgd.reporting.paper import MIN_CELLS, MIN_SEEDS, attack_name
 from tfsgd.reporting.statistics import fisher_interval, rank_correlation
 from tfsgd.reporting.table.cell import Cell, with_enough_seeds
@@ -22,7 +23,7 @@ from tfsgd.reporting.table.studies import Study
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Correlation:
     """A correlation over cells with its 95 % interval."""
 
     rho: float
@@ -31,11 +32,12 @@ class _Found:
     cells: int
 
     @property
-    def says(self) -> str:
+    def words(self) -> str:
         return f"{self.rho:+.2f} [{self.low:+.2f}, {self.high:+.2f}], {self.cells} cells"
 
 
-def correlation_figures(study: Study) -> Made:
+@figure(14)
+def correlations(study: Study) -> FigureResult:
     """Two matrices: plain, and at equal train loss."""
     cells = Cells(study.trials, study.chance)
     rows = cells.trials[cells.trials["status"] == "completed"]
@@ -57,7 +59,7 @@ def correlation_figures(study: Study) -> Made:
                 f"{MIN_CELLS} cells whose accuracies are not all on the floor"
             )
             continue
-        yield _matrix(study, name, given, _Axis(shown, metrics, found))
+        yield _matrix(study, name, given, _Matrix(shown, metrics, found))
 
 
 def measures_of(study: Study, rows: pd.DataFrame) -> list[Column]:
@@ -72,7 +74,7 @@ def _can_be_told_apart(rows: pd.DataFrame, metric: Metric, chance: float) -> boo
     return len(means) >= MIN_CELLS and len(set(means)) > 1 and not on_floor(means, metric, chance)
 
 
-def _correlation(rows: pd.DataFrame, column: Column, metric: Metric, given: bool) -> _Found | None:
+def _correlation(rows: pd.DataFrame, column: Column, metric: Metric, given: bool) -> _Correlation | None:
     x = Metric(column.name, column.title, is_log=column.is_log).scaled(rows[column.name].astype(float))
     values = rows.assign(x=x, y=rows[metric.column], loss=rows["train_loss"])
     means = _means(values, ["x", "y", "loss"])
@@ -80,7 +82,7 @@ def _correlation(rows: pd.DataFrame, column: Column, metric: Metric, given: bool
         return None
     loss = means["loss"].to_numpy() if given else None
     rho, freedom = rank_correlation(means["x"].to_numpy(), means["y"].to_numpy(), [""] * len(means), loss)
-    return _Found(rho, *fisher_interval(rho, freedom), len(means))
+    return _Correlation(rho, *fisher_interval(rho, freedom), len(means))
 
 
 def _means(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -93,12 +95,12 @@ def _means(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class _Axis:
+class _Matrix:
     """What the matrix has: measures downwards, attacks across."""
 
     measures: Sequence[Column]
     metrics: Sequence[Metric]
-    found: Mapping[tuple[str, str], _Found]
+    found: Mapping[tuple[str, str], _Correlation]
 
     @property
     def rows(self) -> list[Column]:
@@ -106,7 +108,7 @@ class _Axis:
         return [column for column in self.measures if any(column.name == of for of, _ in self.found)]
 
 
-def _matrix(study: Study, name: str, given: bool, what: _Axis) -> Drawing:
+def _matrix(study: Study, name: str, given: bool, what: _Matrix) -> Drawing:
     rows = what.rows
     figure = Figure(figsize=(WIDTH, 1.7 + 0.3 * len(rows)), layout="constrained")
     title = (
@@ -126,22 +128,23 @@ def _matrix(study: Study, name: str, given: bool, what: _Axis) -> Drawing:
             found = what.found.get((column.name, metric.column))
             if found:
                 where = f"{column.title} with {metric.name} at ε = {metric.epsilon:g}"
-                _tile(drawing, axes, (j, i), found, where)
+                _draw_cell(drawing, axes, (j, i), found, where)
     names = [f"{attack_name(m.attack or '')} {m.epsilon:g}" for m in what.metrics]
-    label_tiles(axes, names, [column.title for column in rows])
+    label_cells(axes, names, [column.title for column in rows])
     return drawing
 
 
-def _tile(drawing: Drawing, axes: Axes, at: tuple[int, int], found: _Found, where: str) -> None:
-    drawn = Tile(
-        *at,
+def _draw_cell(drawing: Drawing, axes: Axes, at: tuple[int, int], found: _Correlation, where: str) -> None:
+    heatmap_cell(
+        drawing,
+        axes,
+        at,
         matplotlib.colormaps["RdBu_r"](0.5 + 0.45 * found.rho),
-        abs(found.rho) >= 0.7,
         f"{round(100 * found.rho):+d}".replace("-", "−").replace("+0", "0"),
-        f"{where}: {found.says}",
-        bold=found.low > 0 or found.high < 0,
+        f"{where}: {found.words}",
+        color=INKS[abs(found.rho) >= 0.7],
+        weight="bold" if found.low > 0 or found.high < 0 else "normal",
     )
-    tile(drawing, axes, drawn)
     drawing.values.append(
         {
             "measure and accuracy": where,

@@ -6,14 +6,16 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from tfsgd.reporting.figures.curves import place
-from tfsgd.reporting.figures.heatmap import Tile, label_tiles, tile
-from tfsgd.reporting.figures.style import WIDTH, Drawing, Made
+from tfsgd.reporting.figures.heatmap import INKS, heatmap_cell, label_cells
+from tfsgd.reporting.figures.registry import figure
+from tfsgd.reporting.figures.style import WIDTH, Drawing, FigureResult
 from tfsgd.reporting.table.studies import Study
 
 READABLE = 16  # columns: with more there is no room for numbers
 
 
-def transfer_figures(study: Study) -> Made:
+@figure(15)
+def transfer_matrix(study: Study) -> FigureResult:
     """For each ε the accuracy of every victim on the perturbations of every source."""
     found: dict[float, dict[tuple[str, str], float]] = {}
     for record in study.records:
@@ -41,19 +43,19 @@ def _matrix(study: Study, epsilon: float, accuracies: Mapping[tuple[str, str], f
     axes = figure.subplots()
     numbered = len(victims) <= READABLE
     for (source, victim), accuracy in accuracies.items():
-        drawn = Tile(
-            victims.index(victim),
-            sources.index(source),
+        heatmap_cell(
+            drawing,
+            axes,
+            (victims.index(victim), sources.index(source)),
             matplotlib.colormaps["Blues"](0.05 + 0.9 * accuracy),
-            accuracy > 0.6,
             f"{100 * accuracy:.0f}" if numbered else "",
             f"{source} on {victim}: {100 * accuracy:.1f} %",
-            bold=source == victim,
+            color=INKS[accuracy > 0.6],
+            weight="bold" if source == victim else "normal",
         )
-        tile(drawing, axes, drawn)
         row = {"source": source, "victim": victim}
         drawing.values.append(row | {"accuracy": f"{100 * accuracy:.1f} %"})
-    label_tiles(axes, victims, sources, 9 if numbered else 6)
+    label_cells(axes, victims, sources, 9 if numbered else 6)
     axes.set_xlabel("victim")
     axes.set_ylabel("source")
     return drawing

@@ -17,7 +17,7 @@ from tfsgd.errors import RequestError
 from tfsgd.records.atomic import from_json, to_json, write_atomically
 from tfsgd.records.preflight import is_there, read_text, refuse_among_records, refuse_unwritable
 from tfsgd.reporting.claims.verdicts import Judgement
-from tfsgd.reporting.figures.style import Drawing, inline
+from tfsgd.reporting.figures.style import Drawing
 from tfsgd.reporting.page.latex import claims_table, figure_table
 from tfsgd.reporting.page.spreadsheet import plain_text, without_formulas
 from tfsgd.reporting.table.columns import dictionary
@@ -39,7 +39,7 @@ def report_folder(folders: Sequence[Path], out: Path | None) -> Path:
     return first / name
 
 
-class Figures:
+class FigureWriter:
     """Writes figures as SVG, PNG and PDF, and lets each go: many trials make many artists.
 
     That takes more than half of a report's time. Where a process can be forked each figure is written by one, while the
@@ -73,7 +73,7 @@ class Figures:
             self.inlined[drawing.name] = _write(path, drawing)
         drawing.figure.clear()
 
-    def __enter__(self) -> "Figures":
+    def __enter__(self) -> "FigureWriter":
         return self
 
     def __exit__(self, error: type[BaseException] | None, *rest: object) -> None:
@@ -114,7 +114,7 @@ def _write(path: Path, drawing: Drawing) -> str:
     write_atomically(path.with_name(f"{path.name}.svg"), svg)
     write_atomically(path.with_name(f"{path.name}.png"), drawing.png())
     write_atomically(path.with_name(f"{path.name}.pdf"), drawing.pdf())
-    return inline(drawing, svg)
+    return drawing.inlined(svg)
 
 
 def save_tables(

@@ -18,10 +18,10 @@ from tfsgd.reporting.claims.beyond_claims import BEYOND
 from tfsgd.reporting.claims.claims import GROUPS
 from tfsgd.reporting.claims.verdicts import VERDICTS, Judgement, judgements_of
 from tfsgd.reporting.figures.compare import compare
-from tfsgd.reporting.figures.figures import draw
+from tfsgd.reporting.figures.registry import draw
 from tfsgd.reporting.figures.style import Drawing, Drawn, style_variables
 from tfsgd.reporting.page.output_files import (
-    Figures,
+    FigureWriter,
     earlier_files,
     refuse_unfit_target,
     remove_stale,
@@ -60,7 +60,7 @@ def write_report(
     try:
         stale = earlier_files(target)
         several = len(studies) > 1
-        with Figures(target) as figures:
+        with FigureWriter(target) as figures:
             drawn = [
                 _drawn(figures, f"{i + 1}-" if several else "", partial(draw, s), observe)
                 for i, s in enumerate(studies)
@@ -88,7 +88,7 @@ def write_report(
 
 
 def _drawn(
-    figures: Figures,
+    figures: FigureWriter,
     prefix: str,
     drawer: Callable[[Callable[[Drawing], None]], Drawn],
     observe: Callable[[str], None],

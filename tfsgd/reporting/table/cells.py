@@ -177,7 +177,8 @@ class Cells:
         )
         trials = {folder: failed for key, folder, failed, completed in columns if completed and wanted(key)}
         concerned = ({c.name for c in failed if c.concerns(metric.attack)} for failed in trials.values())
-        return FailedChecks(Counter(name for names in concerned for name in names), len(trials))
+        counts = Counter(name for names in concerned for name in names)
+        return FailedChecks(counts, len(trials)) if counts else FailedChecks()
 
     def _find_invalid(self) -> Iterator[tuple[Cell, str, str, Metric | None]]:
         """Cell, trial, what is wrong with it, and the metric that alone is concerned; `None`: all are."""

@@ -294,10 +294,10 @@ def _unknown(name: str, **more: Any) -> Column:
 
 def table_of(rows: Sequence[Row]) -> tuple[pd.DataFrame, dict[str, Column]]:
     """One row a trial, and its columns by name."""
-    values = [[*values_of(row)] for row in rows]
+    values = [[(c, v) for c, v in values_of(row) if v is not ABSENT] for row in rows]
     columns = {column.name: column for of_row in values for column, _ in of_row}
-    table = pd.DataFrame([{c.name: v for c, v in of_row if v is not ABSENT} for of_row in values])
-    numbers = [c.name for c in columns.values() if c.is_number and c.name in table]
+    table = pd.DataFrame([{c.name: v for c, v in of_row} for of_row in values])
+    numbers = [c.name for c in columns.values() if c.is_number]
     table = table.astype(dict.fromkeys(numbers, float)).copy()
     table["undertrained"] = undertrained(table)
     return table, columns | {"undertrained": KNOWN["undertrained"]}
