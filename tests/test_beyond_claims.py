@@ -12,8 +12,7 @@ from scipy.special import ndtr
 
 from tests.synthetic import PAPER_REGIMES, Table, experiment
 from tfsgd.reporting.claims import evidence
-from tfsgd.reporting.claims.beyond_claims import BEYOND, beyond_claims
-from tfsgd.reporting.claims.claims import claims
+from tfsgd.reporting.claims.claims import BEYOND, beyond_claims, claims
 from tfsgd.reporting.claims.correlation_evidence import both_rise_at_equal_loss, explains, follows_confidence
 from tfsgd.reporting.claims.edge_evidence import below_ceiling, ceiling_falls, momentum_is_rate
 from tfsgd.reporting.claims.evidence import Described, Evidence, Impossible

@@ -11,8 +11,7 @@ import pytest
 from tests.synthetic import PAPER_REGIMES, Table, experiment
 from tfsgd.reporting.claims import evidence
 from tfsgd.reporting.claims.batch_evidence import batch_trend
-from tfsgd.reporting.claims.beyond_claims import BEYOND
-from tfsgd.reporting.claims.claims import claims
+from tfsgd.reporting.claims.claims import BEYOND, claims
 from tfsgd.reporting.claims.verdicts import Judgement, holm, judge
 from tfsgd.reporting.table.cells import Cells
 from tfsgd.reporting.table.metrics import NATURAL, attacked

@@ -11,8 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import pandas as pd
 
-from tfsgd.reporting.claims.beyond_claims import beyond_claims
-from tfsgd.reporting.claims.claims import Claim, claims
+from tfsgd.reporting.claims.claims import Claim, beyond_claims, claims
 from tfsgd.reporting.claims.evidence import Described, Evidence, Impossible, Tested, p_in_words
 from tfsgd.reporting.paper import ALPHA, FLOOR, PAPER_ATTACKS
 from tfsgd.reporting.table.cells import Cells

@@ -14,8 +14,7 @@ from markupsafe import Markup
 from tfsgd.errors import RequestError
 from tfsgd.records.atomic import to_json, write_atomically
 from tfsgd.reporting import paper
-from tfsgd.reporting.claims.beyond_claims import BEYOND
-from tfsgd.reporting.claims.claims import GROUPS
+from tfsgd.reporting.claims.claims import BEYOND, groups
 from tfsgd.reporting.claims.verdicts import VERDICTS, Judgement, judgements_of
 from tfsgd.reporting.figures.compare import compare
 from tfsgd.reporting.figures.registry import draw
@@ -156,7 +155,7 @@ def _study_page(number: int, study: Study, judgements: Sequence[Judgement], draw
         "paper_epsilon": study.paper_epsilon,
         "absent": [(f.trial, f.error) for f in study.failures] + [(name, "") for name in study.missing],
         "bad": [(trial_name(row), row["status"]) for row in bad.to_dict("records")],
-        "groups": [(group, rows) for group in GROUPS if (rows := claim_rows(judgements, group))],
+        "groups": [(group, rows) for group in groups() if (rows := claim_rows(judgements, group))],
         "beyond": claim_rows(judgements, BEYOND),
         **_figures(drawn),
     }
