@@ -24,7 +24,7 @@ from tfsgd.records.record import Record
 from tfsgd.reporting.figures.registry import draw
 from tfsgd.reporting.figures.spectrum import spectrum
 from tfsgd.reporting.table.columns import table_of
-from tfsgd.reporting.table.rows import Row, consistent
+from tfsgd.reporting.table.rows import TrialRow, consistent
 from tfsgd.reporting.table.studies import read_studies
 from tfsgd.terminal.tables import results_table
 from tfsgd.trials.tensorboard import write_summary
@@ -117,7 +117,7 @@ def test_a_number_that_is_known_under_another_label_has_the_configs(one: tuple[T
     assert made.is_complete([top_eigenvalue(after)])
     assert " 400 " in shown([(trial, made)], after)
     assert "top eigenvalue 400" in outcome(made, after)
-    [row] = consistent([Row(made, Path("x"), (after,))])
+    [row] = consistent([TrialRow(made, Path("x"), (after,))])
     assert table_of([row])[0]["eigenvalue"][0] == 400.0
     assert [m.values["value"] for m in row.shown.measurements if m.label == "hessian"] == [400.0]
 
@@ -163,7 +163,7 @@ def test_training_modes_eigenvalue_is_the_configs_own() -> None:
 
     both = made(big, 40.0).with_measurements(*made(small, 2.0).measurements)
     for of, value in ((big, 40.0), (small, 2.0)):
-        assert table_of([Row(both, Path("x"), (of,))])[0]["descent_eigenvalue"][0] == value
+        assert table_of([TrialRow(both, Path("x"), (of,))])[0]["descent_eigenvalue"][0] == value
 
 
 def test_a_density_is_the_configs_own(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from tests.test_checks import made
 from tfsgd.plan.trials import grid
 from tfsgd.records.record import Record
 from tfsgd.reporting.table.columns import attacks_of, table_of
-from tfsgd.reporting.table.rows import Row, consistent
+from tfsgd.reporting.table.rows import TrialRow, consistent
 
 
-def with_square(*measured: tuple[int, int, float]) -> Row:
+def with_square(*measured: tuple[int, int, float]) -> TrialRow:
     """A trial with Square at ε = 0.05 under one label: queries, images, accuracy."""
     record = made()
     [some] = [m for m in record.attacks if m.label == "pgd" and m.epsilon == 0.05]
@@ -26,10 +26,10 @@ def with_square(*measured: tuple[int, int, float]) -> Row:
         for queries, images, accuracy in measured
     ]  # fmt: skip
     kept = tuple(m for m in record.measurements if m.label != "square")
-    return Row(record.model_copy(update={"measurements": (*kept, *found)}), Path("x"))
+    return TrialRow(record.model_copy(update={"measurements": (*kept, *found)}), Path("x"))
 
 
-def column(*rows: Row) -> list[float]:
+def column(*rows: TrialRow) -> list[float]:
     return [float(x) for x in table_of(consistent(rows))[0]["square_0.05"]]
 
 
@@ -59,7 +59,7 @@ def test_a_setting_that_an_older_record_does_not_name_is_the_default() -> None:
             m.model_copy(update={"settings": {k: v for k, v in m.settings.items() if k != "mode" or seed}})
             for m in made.measurements
         ]
-        rows.append(Row(made.model_copy(update={"measurements": tuple(older)}), Path("x")))
+        rows.append(TrialRow(made.model_copy(update={"measurements": tuple(older)}), Path("x")))
     assert list(table_of(consistent(rows))[0]["trace"]) == [7.0] * 3
 
 
@@ -69,7 +69,7 @@ def test_an_epsilon_that_is_asked_for_and_measured_nowhere_has_no_column() -> No
     more = of.model_copy(update={"attacks": experiment(attacks={"pgd": {"epsilon": [0.3, 0.5]}}).attacks})
     known, other = (record(trial, of) for trial in grid(of)[:2])
     bare = known.model_copy(update={"measurements": ()})
-    rows = [Row(r, Path("x"), (more,)) for r in (bare, other)]
+    rows = [TrialRow(r, Path("x"), (more,)) for r in (bare, other)]
     table = table_of(rows)[0]
     assert "pgd_0.5" not in table
     assert ("pgd", 0.5) not in attacks_of(rows)

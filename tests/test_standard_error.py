@@ -17,7 +17,7 @@ from tfsgd.networks.hessian import HessianVectorProduct, Product
 from tfsgd.networks.operators import product_of
 from tfsgd.plan.trials import grid
 from tfsgd.reporting.table.columns import table_of
-from tfsgd.reporting.table.rows import Row
+from tfsgd.reporting.table.rows import TrialRow
 from tfsgd.trials.standalone import in_a_line
 
 METHODS = ("rayleigh_ritz", "power")
@@ -110,7 +110,7 @@ def test_it_is_a_column_and_stands_beside_the_eigenvalue() -> None:
     with_it = made.model_copy(
         update={"measurements": tuple(known if m is top else m for m in made.measurements)}
     )
-    row = Row(with_it, Path("x"))
+    row = TrialRow(with_it, Path("x"))
     assert table_of([row])[0]["eigenvalue_standard_error"][0] == 1.93
-    assert table_of([Row(made, Path("x"))])[0]["eigenvalue_standard_error"].isna().all()
+    assert table_of([TrialRow(made, Path("x"))])[0]["eigenvalue_standard_error"].isna().all()
     assert in_a_line(known) == "λ1 (hessian): 47.21 ± 1.9"

@@ -25,7 +25,7 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 AFTER_HOLM = " after Holm's correction"
 
 
-class _Found(NamedTuple):
+class _Reason(NamedTuple):
     verdict: Verdict
     reason: str
     is_corrected: bool = False  # it names a p-value after Holm's correction
@@ -56,7 +56,7 @@ class Judgement:
         return f"{where}{self._found.reason}"
 
     @cached_property
-    def _found(self) -> _Found:
+    def _found(self) -> _Reason:
         return _verdict(self.evidence, self.p_holm)
 
     def as_json(self) -> dict[str, Any]:
@@ -171,29 +171,29 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in np.minimum(adjusted, 1.0)]
 
 
-def _verdict(e: Evidence, p_holm: float | None) -> _Found:
+def _verdict(e: Evidence, p_holm: float | None) -> _Reason:
     """The verdict on the batch sizes that the evidence is about, and why."""
     if isinstance(e, Impossible):
-        return _Found("not testable", e.reason + (f" ({e.invalid})" if e.invalid else ""))
+        return _Reason("not testable", e.reason + (f" ({e.invalid})" if e.invalid else ""))
     if e.floor:
-        return _Found("not testable", f"floor: every cell is {FLOOR}")
+        return _Reason("not testable", f"floor: every cell is {FLOOR}")
     if isinstance(e, Described):
-        return _Found("descriptive", f"the numbers are shown, but there is no test: {e.reason}")
+        return _Reason("descriptive", f"the numbers are shown, but there is no test: {e.reason}")
     assert p_holm is not None  # every test that is not on the floor was corrected
     return _tested(e, p_holm)
 
 
-def _tested(e: Tested, p_holm: float) -> _Found:
+def _tested(e: Tested, p_holm: float) -> _Reason:
     toward = e.p_for <= e.p_against
     agrees, direction = (e.agrees_for, "for") if toward else (e.agrees_against, "against")
     if p_holm >= ALPHA:
-        return _Found("undecided", f"the evidence {direction} it is too weak: {_p(p_holm)}", True)
+        return _Reason("undecided", f"the evidence {direction} it is too weak: {_p(p_holm)}", True)
     if not agrees:
         reason = f"the tests {direction} it disagree: {_p(p_holm)}, but not consistent over seeds or order"
-        return _Found("undecided", reason)
+        return _Reason("undecided", reason)
     if e.invalid:
-        return _Found("undecided", f"the range holds trials that cannot be counted: {e.invalid}")
-    return _Found("supported" if toward else "contradicted", _p(p_holm), True)
+        return _Reason("undecided", f"the range holds trials that cannot be counted: {e.invalid}")
+    return _Reason("supported" if toward else "contradicted", _p(p_holm), True)
 
 
 def _p(value: float) -> str:

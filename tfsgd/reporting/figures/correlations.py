@@ -23,7 +23,7 @@ from tfsgd.reporting.table.studies import Study
 
 
 @dataclass(frozen=True)
-class _Correlation:
+class CellCorrelation:
     """A correlation over cells with its 95 % interval."""
 
     rho: float
@@ -74,7 +74,7 @@ def _can_be_told_apart(rows: pd.DataFrame, metric: Metric, chance: float) -> boo
     return len(means) >= MIN_CELLS and len(set(means)) > 1 and not on_floor(means, metric, chance)
 
 
-def _correlation(rows: pd.DataFrame, column: Column, metric: Metric, given: bool) -> _Correlation | None:
+def _correlation(rows: pd.DataFrame, column: Column, metric: Metric, given: bool) -> CellCorrelation | None:
     x = Metric(column.name, column.title, is_log=column.is_log).scaled(rows[column.name].astype(float))
     values = rows.assign(x=x, y=rows[metric.column], loss=rows["train_loss"])
     means = _means(values, ["x", "y", "loss"])
@@ -82,7 +82,7 @@ def _correlation(rows: pd.DataFrame, column: Column, metric: Metric, given: bool
         return None
     loss = means["loss"].to_numpy() if given else None
     rho, freedom = rank_correlation(means["x"].to_numpy(), means["y"].to_numpy(), [""] * len(means), loss)
-    return _Correlation(rho, *fisher_interval(rho, freedom), len(means))
+    return CellCorrelation(rho, *fisher_interval(rho, freedom), len(means))
 
 
 def _means(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -100,7 +100,7 @@ class _Matrix:
 
     measures: Sequence[Column]
     metrics: Sequence[Metric]
-    found: Mapping[tuple[str, str], _Correlation]
+    found: Mapping[tuple[str, str], CellCorrelation]
 
     @property
     def rows(self) -> list[Column]:
@@ -134,7 +134,7 @@ def _matrix(study: Study, name: str, given: bool, what: _Matrix) -> Drawing:
     return drawing
 
 
-def _draw_cell(drawing: Drawing, axes: Axes, at: tuple[int, int], found: _Correlation, where: str) -> None:
+def _draw_cell(drawing: Drawing, axes: Axes, at: tuple[int, int], found: CellCorrelation, where: str) -> None:
     heatmap_cell(
         drawing,
         axes,

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tfsgd.reporting.figures import axes as ax
+from tfsgd.reporting.figures.cell_mean import CellMean
 from tfsgd.reporting.figures.legend import any_fails, fails, handle, legend, marks
 from tfsgd.reporting.figures.style import (
     DASHES,
@@ -23,13 +23,13 @@ from tfsgd.reporting.figures.style import (
     OTHERS,
     PAPER,
     RAMPS,
+    CellValue,
     Drawing,
     in_words,
 )
 from tfsgd.reporting.paper import BAD, BASE_MOMENTUM, attack_name
-from tfsgd.reporting.statistics import student_interval
 from tfsgd.reporting.table.columns import attack_column
-from tfsgd.reporting.table.regime_labels import Regime, paper_regimes
+from tfsgd.reporting.table.regime_labels import LabelledRegime, paper_regimes
 from tfsgd.reporting.table.studies import Study
 
 CLOUD = 70  # small points on one curve: seven batch sizes under ten seeds
@@ -85,7 +85,7 @@ def regime_curves(study: Study) -> list[Curve]:
     return curves
 
 
-def in_colour(regimes: Sequence[Regime]) -> list[tuple[Regime, str, str]]:
+def in_colour(regimes: Sequence[LabelledRegime]) -> list[tuple[LabelledRegime, str, str]]:
     """The regimes with the one of the paper that they stand for, or "", and their colours."""
     kinds = {regime: kind for kind, regime in paper_regimes(regimes).items()}
     order = list(MAIN)
@@ -186,7 +186,7 @@ def draw_curve(drawing: Drawing, axes: Axes, curve: Curve, series: Series, shift
     ]
     style = DASHES if series.dashed else "-"
     trained = rows.groupby("batch_size").size()
-    means = [_Mean.of(cell, series, int(trained[size])) for size, cell in good.groupby("batch_size")]
+    means = [CellMean.of(cell, series, int(trained[size])) for size, cell in good.groupby("batch_size")]
     several = [mean for mean in means if mean.seeds > 1]
     axes.plot(
         [m.batch_size * shift for m in means], [m.mean for m in means], color=curve.colour, linestyle=style
@@ -218,10 +218,8 @@ def draw_curve(drawing: Drawing, axes: Axes, curve: Curve, series: Series, shift
                 f"{m.seeds} of {m.trained}", (m.batch_size * shift, m.mean), (0, 8), textcoords="offset points",
                 color=curve.colour, fontsize=8, ha="center", zorder=6,
             )  # fmt: skip
-    drawing.values += [
-        value_row(curve, m.batch_size, series.what, series.words(m.mean) + m.notes, m.interval, m.count)
-        for m in means
-    ]
+    for mean in means:
+        drawing.add(mean.value(curve.label))
     _bad_trials(drawing, axes, curve, rows, series, shift)
 
 
@@ -275,68 +273,12 @@ def _bad_trials(
             clip_on=False,
             markeredgewidth=2,
         )
-        mean = f"{row['status']}, not in the mean"
-        drawing.values.append(
-            value_row(curve, row["batch_size"], series.what, mean, seeds=f"seed {row['seed']}")
-        )
+        status = f"{row['status']}, not in the mean"
+        seed = f"seed {row['seed']}"
+        drawing.add(CellValue(curve.label, row["batch_size"], series.what, status, seeds=seed))
 
 
-@dataclass(frozen=True)
-class _Mean:
-    """Mean and 95 % interval of a cell over its seeds (Student's t); of the logarithm for λ1."""
-
-    series: Series
-    batch_size: int
-    mean: float
-    low: float
-    high: float
-    seeds: int
-    trained: int  # of the seeds, and those that diverged or collapsed
-    undertrained: bool
-    ringed: bool  # a trial of it fails a check
-
-    @classmethod
-    def of(cls, cell: pd.DataFrame, series: Series, trained: int) -> _Mean:
-        values = cell["value"].to_numpy(dtype=float)
-        numbers = np.log(values) if series.is_log else values
-        mean, count = float(numbers.mean()), len(numbers)
-        ends = [mean, *map(float, student_interval(numbers) if count > 1 else (mean, mean))]
-        mean, low, high = [math.exp(end) for end in ends] if series.is_log else ends
-        size = int(cell["batch_size"].iloc[0])
-        undertrained, ringed = bool(cell["undertrained"].any()), bool(cell["ringed"].any())
-        return cls(series, size, mean, low, high, count, trained, undertrained, ringed)
-
-    @property
-    def words(self) -> str:
-        interval = (
-            f" [{self.series.words(self.low)}, {self.series.words(self.high)}]" if self.seeds > 1 else ""
-        )
-        return f"{self.series.words(self.mean)}{interval}, {self.count} {'seed' if self.trained == 1 else 'seeds'}{self.notes}"
-
-    @property
-    def interval(self) -> str:
-        one = "one seed"
-        return f"{self.series.words(self.low)} to {self.series.words(self.high)}" if self.seeds > 1 else one
-
-    @property
-    def count(self) -> str:
-        """Of how many seeds it is the mean; with those that were trained, where some have learnt nothing."""
-        return str(self.seeds) if self.seeds == self.trained else f"{self.seeds} of {self.trained}"
-
-    @property
-    def notes(self) -> str:
-        return (", under-trained" if self.undertrained else "") + (", fails a check" if self.ringed else "")
-
-
-# Values, axes and captions
-
-
-def value_row(
-    curve: Curve, size: object, what: str, mean: str, interval: str = "", seeds: str = ""
-) -> dict[str, str]:
-    """A row of the table of values under the figure."""
-    keys = ("curve", "batch size", "what", "mean", "95 % interval", "seeds")
-    return dict(zip(keys, (curve.label, str(size), what, mean, interval, seeds), strict=True))
+# Axes, legend and caption
 
 
 def batch_axes(panels: Sequence[Axes], curves: Sequence[Curve], crowded: bool = False) -> None:

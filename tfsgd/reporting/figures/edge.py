@@ -12,7 +12,7 @@ from tfsgd.reporting.figures.curves import Curve, Series
 from tfsgd.reporting.figures.legend import handle, legend, marks
 from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.scatter import ScatterStyle, who
-from tfsgd.reporting.figures.style import INK, Drawing, FigureResult
+from tfsgd.reporting.figures.style import INK, CellValue, Drawing, FigureResult
 from tfsgd.reporting.table.studies import Study
 
 DESCENT = Series("descent_eigenvalue", "λ1", is_log=True)
@@ -79,7 +79,7 @@ def _ceiling(drawing: Drawing, axes: Axes, line: Curve) -> None:
         axes.plot(sizes, 2 * (1 - momentum) / rate, color=line.colour, linewidth=1.4, linestyle=":")
     for size, eta, gamma in settings.itertuples(name=None):
         ceiling = f"{2 * (1 + gamma) / eta:.4g}"
-        drawing.values.append(curves.value_row(line, size, f"ceiling {CEILING}", ceiling))
+        drawing.add(CellValue(line.label, size, f"ceiling {CEILING}", ceiling))
 
 
 # One point a trial

@@ -73,6 +73,31 @@ STYLE: Any = {
 }
 
 
+@dataclass(frozen=True)
+class CellValue:
+    """The value of a cell in a figure, in words.
+
+    Attributes:
+        interval: its ends; `None`: there is none, and `without` says why.
+    """
+
+    curve: str
+    batch_size: object
+    what: str
+    mean: str
+    interval: tuple[str, str] | None = None
+    seeds: str = ""
+    without: str = ""
+
+    @property
+    def row(self) -> dict[str, str]:
+        """Heading -> text, of the table under the figure."""
+        interval = " to ".join(self.interval) if self.interval else self.without
+        keys = ("curve", "batch size", "what", "mean", "95 % interval", "seeds")
+        texts = (self.curve, str(self.batch_size), self.what, self.mean, interval, self.seeds)
+        return dict(zip(keys, texts, strict=True))
+
+
 @dataclass
 class Drawing:
     """A figure with what the page says beside it.
@@ -81,6 +106,7 @@ class Drawing:
         dark: each colour of the figure that changes in dark mode -> the colour that it has there.
         hover: the id of an artist in the SVG -> what its markers say, or what it says as a whole.
         values: rows of the table under the figure.
+        cells: those of them that are values of cells.
     """
 
     name: str
@@ -92,7 +118,13 @@ class Drawing:
     dark: Mapping[str, str] = field(default_factory=lambda: DARK)
     hover: dict[str, list[str]] = field(default_factory=dict)
     values: list[dict[str, str]] = field(default_factory=list)
+    cells: list[CellValue] = field(default_factory=list)
     parts: list[svg.View] = field(default_factory=list)  # once it is laid out
+
+    def add(self, value: CellValue) -> None:
+        """Puts the value of a cell into the table under the figure."""
+        self.cells.append(value)
+        self.values.append(value.row)
 
     def tooltip(self, *texts: str) -> str:
         """A new id for an artist whose markers say these texts on hover, in order."""

@@ -114,7 +114,7 @@ def _claim_row(found: Sequence[Judgement]) -> dict[str, Any]:
         "statement": claim.statement,
         "section": claim.section,
         "expected": claim.expected,
-        "test": claim.test,
+        "test": claim.test.prose,
         "attack": claim.metric.attack,
         "main": _shown_judgement(main),
         "others": _other_epsilons(main, found),

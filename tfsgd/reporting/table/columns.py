@@ -23,7 +23,7 @@ from tfsgd.records.upgrade import BY_SOFTMAX
 from tfsgd.reporting.paper import UNDERTRAINED_MARGIN, attack_name, points
 from tfsgd.reporting.table.cell import SETTINGS
 from tfsgd.reporting.table.checks import failed
-from tfsgd.reporting.table.rows import Row
+from tfsgd.reporting.table.rows import TrialRow
 
 Attack = tuple[str, float]  # label, epsilon
 ABSENT = object()  # a value that a trial has no place for
@@ -51,7 +51,7 @@ class Column:
     name: str
     unit: str = ""
     meaning: str = ""
-    value: Callable[[Row], Any] | None = None
+    value: Callable[[TrialRow], Any] | None = None
     title: str = ""
     rank: float = UNRANKED
     is_number: bool = False
@@ -66,25 +66,25 @@ class Column:
         return replace(self, name=at_loss(self.name, train_loss), meaning=meaning, at=train_loss, title="")
 
 
-def _regime(row: Row) -> str:
+def _regime(row: TrialRow) -> str:
     record = row.record
     return record.regime if record.regime in record.regimes else record.regimes[0]
 
 
-def _natural(split: Split, name: str) -> Callable[[Row], Any]:
+def _natural(split: Split, name: str) -> Callable[[TrialRow], Any]:
     return lambda row: found.values.get(name) if (found := row.natural(split)) else None
 
 
-def _top(name: str, otherwise: Any = None) -> Callable[[Row], Any]:
+def _top(name: str, otherwise: Any = None) -> Callable[[TrialRow], Any]:
     """A value of λ1's measurement."""
     return lambda row: row.top_eigenvalue.values.get(name, otherwise) if row.top_eigenvalue else otherwise
 
 
-def _derived(name: str) -> Callable[[Row], Any]:
+def _derived(name: str) -> Callable[[TrialRow], Any]:
     return lambda row: row.derived[name]
 
 
-def _certainty(name: str) -> Callable[[Row], Any]:
+def _certainty(name: str) -> Callable[[TrialRow], Any]:
     return lambda row: row.confidence.get(name, ABSENT)
 
 
@@ -226,7 +226,7 @@ def at_loss(column: str, train_loss: float) -> str:
 Value = tuple[Column, Any]
 
 
-def values_of(row: Row) -> Iterator[Value]:
+def values_of(row: TrialRow) -> Iterator[Value]:
     """All values of a trial, in the order of the columns."""
     for column in COLUMNS:
         if column.value and column.name != "failed_checks":
@@ -239,7 +239,7 @@ def values_of(row: Row) -> Iterator[Value]:
     yield KNOWN["failed_checks"], tuple(failed(row.shown))
 
 
-def _snapshot_values(there: Row) -> Iterator[Value]:
+def _snapshot_values(there: TrialRow) -> Iterator[Value]:
     """Of a snapshot what figures and claims need; a λ1 that is hardly known is left out."""
     for column in COLUMNS:
         if column.at_snapshots and column.value:
@@ -248,7 +248,7 @@ def _snapshot_values(there: Row) -> Iterator[Value]:
     yield from _attack_values(there)
 
 
-def _attack_values(row: Row) -> Iterator[Value]:
+def _attack_values(row: TrialRow) -> Iterator[Value]:
     """Accuracies, and what an attack found besides, such as the median of the smallest epsilons."""
     for key, found in row.attacks.items():
         name = attack_column(*key)
@@ -263,7 +263,7 @@ def _attack_values(row: Row) -> Iterator[Value]:
                 yield _unknown(f"{name}_{of}", **title), value
 
 
-def _other_values(row: Row) -> Iterator[Value]:
+def _other_values(row: TrialRow) -> Iterator[Value]:
     """Measures of gradient and curvature besides λ1, under their labels."""
     for m in row.shown.measurements:
         if m.kind == "gradient":
@@ -292,7 +292,7 @@ def _unknown(name: str, **more: Any) -> Column:
 # Tables
 
 
-def table_of(rows: Sequence[Row]) -> tuple[pd.DataFrame, dict[str, Column]]:
+def table_of(rows: Sequence[TrialRow]) -> tuple[pd.DataFrame, dict[str, Column]]:
     """One row a trial, and its columns by name."""
     values = [[(c, v) for c, v in values_of(row) if v is not ABSENT] for row in rows]
     columns = {column.name: column for of_row in values for column, _ in of_row}
@@ -313,7 +313,7 @@ def undertrained(trials: pd.DataFrame) -> pd.Series:
     return (cell <= cell.max() - UNDERTRAINED_MARGIN) & completed.notna()
 
 
-def attacks_of(rows: Sequence[Row]) -> list[Attack]:
+def attacks_of(rows: Sequence[TrialRow]) -> list[Attack]:
     """Every (attack, epsilon) that was measured in some trial, in order."""
     return sorted({key for row in rows for key in row.attacks})
 
@@ -324,7 +324,7 @@ def by_softmax(attacks: Iterable[Attack]) -> dict[Attack, Attack]:
     return {key: twin for key in attacks if (twin := (f"{key[0]}{BY_SOFTMAX}", key[1])) in known}
 
 
-def snapshots_of(rows: Sequence[Row]) -> list[float]:
+def snapshots_of(rows: Sequence[TrialRow]) -> list[float]:
     """The train losses at which networks were kept and measured, from large to small."""
     return sorted({s.train_loss for row in rows for s in row.record.snapshots}, reverse=True)
 

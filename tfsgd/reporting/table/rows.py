@@ -23,7 +23,7 @@ DESCENT: Key = ("descent", "", None)  # λ1 of training mode, whatever its label
 
 
 @dataclass(frozen=True)
-class Row:
+class TrialRow:
     """A record, and of its measurements those that make its columns.
 
     Attributes:
@@ -134,7 +134,7 @@ class Row:
         }
 
     @property
-    def snapshots(self) -> dict[float, Row]:
+    def snapshots(self) -> dict[float, TrialRow]:
         """Train loss that was asked for -> the network there, as if its training had ended; only where it was reached."""
         return {
             snapshot.train_loss: replace(
@@ -148,7 +148,7 @@ class Row:
         }
 
 
-def consistent(rows: Sequence[Row]) -> list[Row]:
+def consistent(rows: Sequence[TrialRow]) -> list[TrialRow]:
     """Rows whose columns hold numbers with the same settings.
 
     Of what no config asks for, measured with several settings under one label, the settings and the number of images

@@ -38,8 +38,8 @@ from tfsgd.reporting.table.columns import (
     snapshots_of,
     table_of,
 )
-from tfsgd.reporting.table.regime_labels import Regime, expand_by_regime, regimes_of
-from tfsgd.reporting.table.rows import Row, consistent
+from tfsgd.reporting.table.regime_labels import LabelledRegime, expand_by_regime, regimes_of
+from tfsgd.reporting.table.rows import TrialRow, consistent
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Study:
         attacks: every (attack, epsilon) that was measured in some trial, in order; but not those of `softmax`.
         softmax: (attack, epsilon) -> the label and epsilon of the same by float32's softmax, where both were measured.
         snapshots: the train losses at which networks were kept and measured, from large to small.
-        records: one a trial, with the measurements that make the columns, see `Row.shown`.
+        records: one a trial, with the measurements that make the columns, see `TrialRow.shown`.
         planned: trials; `None`: there is no experiment.yaml.
         missing: trials that are planned, neither recorded nor failed.
         failures: trials that are planned, and whose last try failed.
@@ -96,7 +96,7 @@ class Study:
     repeated: int
 
     @cached_property
-    def regimes(self) -> list[Regime]:
+    def regimes(self) -> list[LabelledRegime]:
         """The regimes that its trials hold."""
         return regimes_of(self.trials)
 
@@ -305,18 +305,18 @@ def _study(folders: list[_Folder]) -> Study:
     )
 
 
-def _rows(folders: Sequence[_Folder]) -> list[Row]:
+def _rows(folders: Sequence[_Folder]) -> list[TrialRow]:
     """One a trial, in the order of the settings; the order of the folders does not matter."""
     folders = sorted(folders, key=lambda folder: folder.path)
     experiments = tuple(folder.experiment for folder in folders if folder.experiment)
-    found: dict[str, Row] = {}
+    found: dict[str, TrialRow] = {}
     for folder in folders:
         for record in folder.records:
             known = found.get(record.training_hash)
             found[record.training_hash] = (
                 replace(known, record=known.record.united(record))
                 if known
-                else Row(record, folder.path, experiments)
+                else TrialRow(record, folder.path, experiments)
             )
     rows = sorted(
         found.values(), key=lambda row: (row.record.regime, *astuple(row.record.sgd)[:2], row.record.seed)
