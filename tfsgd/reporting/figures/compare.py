@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import cycle
 
-from matplotlib.figure import Figure
-
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves
 from tfsgd.reporting.figures.curves import LAMBDA, NATURAL, Curve
@@ -14,7 +12,6 @@ from tfsgd.reporting.figures.style import (
     MAIN,
     MARKERS,
     OTHERS,
-    WIDTH,
     Drawing,
     Drawn,
     FigureResult,
@@ -100,13 +97,14 @@ def _compare_attacks(studies: Sequence[Study], lines: Compared) -> Iterator[Draw
 
 def _figure(study: Study, lines: Compared, attack: str, epsilon: float) -> Drawing:
     """A row a regime: accuracy, and λ1."""
-    figure = Figure(figsize=(WIDTH, 1.2 + 2.7 * len(lines)), layout="constrained")
     title = f"Studies on {study.dataset_title}: {attack_name(attack)} at ε = {epsilon:g}, and λ1"
     shown = [NATURAL, curves.under(attack, epsilon), LAMBDA]
     everything = [line for of_regime in lines.values() for line in of_regime]
     caption = f"One colour a study. {curves.batch_caption(everything, shown)}"
-    drawing = Drawing(f"compared-{file_name(study.dataset)}-{file_name(attack)}", title, caption, figure)
-    grid = figure.subplots(len(lines), 2, squeeze=False)
+    drawing = Drawing(
+        f"compared-{file_name(study.dataset)}-{file_name(attack)}", title, caption, 1.2 + 2.7 * len(lines)
+    )
+    grid = drawing.figure.subplots(len(lines), 2, squeeze=False)
     for (left, right), (regime, of_regime) in zip(grid, lines.items(), strict=True):
         said = [replace(line, label=f"{regime}, {line.label}") for line in of_regime]
         curves.draw(drawing, said, [*zip((left, left, right), shown, strict=True)])
@@ -116,5 +114,5 @@ def _figure(study: Study, lines: Compared, attack: str, epsilon: float) -> Drawi
         ax.percent_axis(left, "accuracy")
         ax.log_axis(right, label=ax.EIGENVALUE)
     by_label = {line.label: line for of_regime in lines.values() for line in of_regime}
-    curves.curve_legend(figure, list(by_label.values()), shown)
+    curves.curve_legend(drawing.figure, list(by_label.values()), shown)
     return drawing

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from tfsgd.reporting.claims.contrasts import on_floor
 from tfsgd.reporting.figures.curves import place
 from tfsgd.reporting.figures.heatmap import INKS, heatmap_cell, label_cells
 from tfsgd.reporting.figures.registry import figure
-from tfsgd.reporting.figures.style import WIDTH, Drawing, FigureResult
+from tfsgd.reporting.figures.style import Drawing, FigureResult
 from tfsgd.reporting.paper import MIN_CELLS, MIN_SEEDS, attack_name
 from tfsgd.reporting.statistics import fisher_interval, rank_correlation
 from tfsgd.reporting.table.cell import Cell, with_enough_seeds
@@ -110,7 +109,6 @@ class _Matrix:
 
 def _matrix(study: Study, name: str, given: bool, what: _Matrix) -> Drawing:
     rows = what.rows
-    figure = Figure(figsize=(WIDTH, 1.7 + 0.3 * len(rows)), layout="constrained")
     title = (
         f"Rank correlation with adversarial accuracy{' at equal train loss' if given else ''}, {place(study)}"
     )
@@ -121,8 +119,8 @@ def _matrix(study: Study, name: str, given: bool, what: _Matrix) -> Drawing:
     )
     if given:
         caption += " Partial correlation: what the ranks of the train loss explain is removed from both."
-    drawing = Drawing(name, title, caption, figure)
-    axes = figure.subplots()
+    drawing = Drawing(name, title, caption, 1.7 + 0.3 * len(rows))
+    axes = drawing.figure.subplots()
     for i, column in enumerate(rows):
         for j, metric in enumerate(what.metrics):
             found = what.found.get((column.name, metric.column))

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves, style
@@ -53,12 +52,11 @@ def _against_curvature(study: Study, what: str, shown: Mapping[str, Series]) -> 
     first = next(iter(shown.values()))
     columns = min(2, len(shown))
     rows = math.ceil(len(shown) / columns)
-    figure = Figure(figsize=(style.WIDTH, 1.0 + 2.5 * rows), layout="constrained")
     title = f"λ1 against {what}, {curves.place(study)}"
     drawing = Drawing(
-        f"curvature-{style.file_name(first.attack)}", title, _caption(study.trials, first), figure
+        f"curvature-{style.file_name(first.attack)}", title, _caption(study.trials, first), 1.0 + 2.5 * rows
     )
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    panels = drawing.figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     scatter = ScatterStyle.of(study)
     for axes, (name, series) in zip(panels, shown.items(), strict=False):
         _points(drawing, axes, scatter, series)
@@ -69,7 +67,7 @@ def _against_curvature(study: Study, what: str, shown: Mapping[str, Series]) -> 
             continue
         ax.percent_axis(axes, "accuracy") if first.is_share else axes.set(ylabel="median smallest ε")
         ax.log_axis(axes, "x", ax.EIGENVALUE if i >= len(shown) - columns else "")
-    legend(figure, [*scatter.handles(), *marks(study.trials, [first.attack])], 4)
+    legend(drawing.figure, [*scatter.handles(), *marks(study.trials, [first.attack])], 4)
     return drawing
 
 

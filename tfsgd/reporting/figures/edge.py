@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves, style
@@ -44,7 +43,6 @@ def edge(study: Study) -> FigureResult:
 
 
 def _against_ceiling(lines: Sequence[Curve], name: str, title: str) -> Drawing:
-    figure = Figure(figsize=(style.WIDTH, 4.4), layout="constrained")
     caption, handles = curves.batch_caption(lines, [DESCENT]), curves.handles_of(lines)
     bounded = [line for line in lines if line.rows["halve_every_epochs"].isna().all()]
     if bounded:
@@ -58,14 +56,14 @@ def _against_ceiling(lines: Sequence[Curve], name: str, title: str) -> Drawing:
         handles.append(handle(PLATEAU, linestyle=":"))
     if len(bounded) < len(lines):
         caption += " A regime whose rate decays has no ceiling at its end that means anything."
-    drawing = Drawing(name, title, caption, figure)
-    axes = figure.subplots()
+    drawing = Drawing(name, title, caption, 4.4)
+    axes = drawing.figure.subplots()
     curves.draw(drawing, lines, [(axes, DESCENT)])
     for line in bounded:
         _ceiling(drawing, axes, line)
     curves.batch_axes([axes], lines)
     ax.log_axis(axes, label=ax.EIGENVALUE)
-    legend(figure, [*handles, *marks(pd.concat([line.rows for line in lines]))], 2)
+    legend(drawing.figure, [*handles, *marks(pd.concat([line.rows for line in lines]))], 2)
     return drawing
 
 
@@ -98,7 +96,6 @@ def _ratios(study: Study) -> Drawing | str:
         return (
             "How near λ1 comes to its ceiling: no completed trial has a constant rate or λ1 over the epochs"
         )
-    figure = Figure(figsize=(style.WIDTH, 4.2), layout="constrained")
     caption = "One point a trial, every regime and momentum. The line at 1 is the edge of stability."
     if not trials["at_end"].all():
         caption += (
@@ -108,8 +105,8 @@ def _ratios(study: Study) -> Drawing | str:
     if trials["undertrained"].any():
         caption += " Hollow markers: under-trained."
     title = f"λ1 as a share of its ceiling {CEILING}, {curves.place(study)}"
-    drawing = Drawing("edge-ratios", title, caption, figure)
-    left, right = figure.subplots(1, 2, sharey=True)
+    drawing = Drawing("edge-ratios", title, caption, 4.2)
+    left, right = drawing.figure.subplots(1, 2, sharey=True)
     for axes, column in ((left, "batch_size"), (right, "effective_learning_rate")):
         _ratio_points(drawing, axes, scatter, trials, column)
         axes.axhline(1.0, color=INK, linewidth=THIN)
@@ -119,7 +116,7 @@ def _ratios(study: Study) -> Drawing | str:
     ax.batch_axis(left, sorted(set(trials["batch_size"])))
     ax.log_axis(right, "x", "effective rate η/(1−γ)")
     ax.log_axis(left, label="λ1 η / 2(1+γ)")
-    legend(figure, [*scatter.handles(), *marks(trials)], 4)
+    legend(drawing.figure, [*scatter.handles(), *marks(trials)], 4)
     return drawing
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from tfsgd.records.record import EIGENVALUE_COLUMNS, Record
@@ -15,7 +14,7 @@ from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures.curves import place, regime_curves, sizes_of
 from tfsgd.reporting.figures.legend import BatchSizePalette, handle
 from tfsgd.reporting.figures.registry import figure
-from tfsgd.reporting.figures.style import INK, WIDTH, Drawing, FigureResult, file_name
+from tfsgd.reporting.figures.style import INK, Drawing, FigureResult, file_name
 from tfsgd.reporting.statistics import Array
 from tfsgd.reporting.table.derived import ceiling
 from tfsgd.reporting.table.studies import Study
@@ -52,7 +51,7 @@ def eigenvalue_history(study: Study) -> FigureResult:
         key
         for record in study.records
         for key, values in record.history.items()
-        if key.endswith(("eigenvalue", "eigenvalue_training")) and sum(v is not None for v in values) > 1
+        if key in EIGENVALUE_COLUMNS.values() and sum(v is not None for v in values) > 1
     }
     if not keys:
         yield "λ1 over the epochs: it was not recorded (hessian.every_epochs is 0)"
@@ -81,10 +80,9 @@ def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, c
     if not panels or not lines:
         yield f"{what}: the records hold no such history"
         return
-    figure = Figure(figsize=(WIDTH, 1.2 + 2.4 * len(panels)), layout="constrained")
     palette = BatchSizePalette.of(sizes_of(lines))
-    drawing = Drawing(name, f"{what}, {place(study)}", caption, figure, dark=palette.dark)
-    grid = figure.subplots(len(panels), len(lines), sharex=True, sharey="row", squeeze=False)
+    drawing = Drawing(name, f"{what}, {place(study)}", caption, 1.2 + 2.4 * len(panels), dark=palette.dark)
+    grid = drawing.figure.subplots(len(panels), len(lines), sharex=True, sharey="row", squeeze=False)
     for j, line in enumerate(lines):
         of_line = [(row, records[row["folder"]]) for row in line.rows.to_dict("records")]
         for axes, panel in zip(grid[:, j], panels, strict=True):
@@ -101,7 +99,9 @@ def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, c
     for row, panel in zip(grid, panels, strict=True):
         _common_scale([*row], panel)
     ceilings = [handle("ceiling 2(1+γ)/η", linewidth=0.8)]
-    palette.legend(figure, with_markers=False, more=ceilings if any(p.ceilings for p in panels) else ())
+    palette.legend(
+        drawing.figure, with_markers=False, more=ceilings if any(p.ceilings for p in panels) else ()
+    )
     yield drawing
 
 

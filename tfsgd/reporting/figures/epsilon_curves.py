@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from tfsgd.reporting.figures import axes as ax
@@ -32,7 +31,6 @@ def epsilon_curves(study: Study) -> FigureResult:
 def _accuracy_against_epsilon(
     study: Study, regimes: Sequence[Curve], attack: str, epsilons: Sequence[float]
 ) -> Drawing:
-    figure = Figure(figsize=(style.WIDTH, 3.7), layout="constrained")
     title = f"Accuracy against ε under {attack_name(attack)}, {curves.place(study)}"
     caption = (
         "Mean over the seeds, one curve a batch size; ε = 0 is natural accuracy. The axis of ε is a square "
@@ -45,8 +43,8 @@ def _accuracy_against_epsilon(
         caption += " Dashed, with hollow markers: under-trained cells."
         more.append(handle("under-trained", linestyle=style.DASHES, marker="o", markerfacecolor=style.PAPER))
     palette = BatchSizePalette.of(curves.sizes_of(regimes))
-    drawing = Drawing(f"epsilon-{style.file_name(attack)}", title, caption, figure, dark=palette.dark)
-    panels = figure.subplots(1, len(regimes), sharey=True, squeeze=False)[0]
+    drawing = Drawing(f"epsilon-{style.file_name(attack)}", title, caption, 3.7, dark=palette.dark)
+    panels = drawing.figure.subplots(1, len(regimes), sharey=True, squeeze=False)[0]
     columns = {0.0: "test_accuracy"} | {e: attack_column(attack, e) for e in epsilons}
     for axes, of_regime in zip(panels, regimes, strict=True):
         _epsilon_curves(drawing, axes, of_regime, palette, columns)
@@ -55,7 +53,7 @@ def _accuracy_against_epsilon(
             axes.axvline(study.paper_epsilon, color=style.INK, linewidth=0.8, linestyle=":")
         axes.set_title(of_regime.two_lines)
     ax.percent_axis(panels[0], f"{attack_name(attack)} accuracy")
-    palette.legend(figure, with_markers=True, more=more)
+    palette.legend(drawing.figure, with_markers=True, more=more)
     return drawing
 
 

@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from matplotlib.figure import Figure
-
 from tfsgd.plan.yaml_io import counted
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves, style
@@ -32,7 +30,6 @@ def equal_loss(study: Study) -> FigureResult:
 
 def _figure(study: Study, regimes: Sequence[Curve], attack: str, epsilon: float) -> Drawing:
     losses = study.snapshots
-    figure = Figure(figsize=(style.WIDTH, 1.0 + 2.7 * (1 + len(losses))), layout="constrained")
     title = (
         f"At the end and at equal train loss, {curves.place(study)}: {attack_name(attack)}, ε = {epsilon:g}"
     )
@@ -42,8 +39,13 @@ def _figure(study: Study, regimes: Sequence[Curve], attack: str, epsilon: float)
         "first epoch whose train loss is at most the value; a trial that never got there is not in its mean."
     )
     never = " ".join(_never_reached(study, loss) for loss in losses)
-    drawing = Drawing(f"equal-loss-{style.file_name(attack)}", title, f"{caption} {never}".strip(), figure)
-    grid = figure.subplots(1 + len(losses), 2, sharex=True, sharey="col")
+    drawing = Drawing(
+        f"equal-loss-{style.file_name(attack)}",
+        title,
+        f"{caption} {never}".strip(),
+        1.0 + 2.7 * (1 + len(losses)),
+    )
+    grid = drawing.figure.subplots(1 + len(losses), 2, sharex=True, sharey="col")
     # Whether a trial is under-trained or fails a check is said of its end alone.
     there = [replace(curve, rows=curve.rows.assign(undertrained=False)) for curve in regimes]
     for (left, right), loss in zip(grid, [None, *losses], strict=True):
@@ -57,7 +59,7 @@ def _figure(study: Study, regimes: Sequence[Curve], attack: str, epsilon: float)
         ax.log_axis(right, label="λ1")
     for axes in grid[:-1].ravel():
         axes.set_xlabel("")
-    curves.curve_legend(figure, regimes, shown[:2])
+    curves.curve_legend(drawing.figure, regimes, shown[:2])
     return drawing
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from tfsgd.reporting.figures import axes as ax
@@ -31,11 +30,10 @@ def float32(study: Study) -> FigureResult:
         "the softmax's gradient is 0 in float32. The sign of what is left leads elsewhere, and the image keeps its label: "
         "FGSM then measures how sure a network is."
     )
-    figure = Figure(figsize=(style.WIDTH, 3.6), layout="constrained")
     title = f"FGSM at ε = {pair[1]:g} and saturated images, {curves.place(study)}"
-    drawing = Drawing("float32", title, caption, figure)
+    drawing = Drawing("float32", title, caption, 3.6)
     scatter = ScatterStyle.of(study)
-    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    panels = drawing.figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, (name, column) in zip(panels, columns.items(), strict=True):
         trials = scatter.trials[scatter.trials["status"] == "completed"].dropna(subset=["saturated", column])
         _points(drawing, axes, scatter, trials, column)
@@ -43,7 +41,7 @@ def float32(study: Study) -> FigureResult:
         axes.set_xlabel("saturated images")
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.percent_axis(panels[0], "FGSM accuracy")
-    legend(figure, scatter.handles(), 4)
+    legend(drawing.figure, scatter.handles(), 4)
     yield drawing
 
 

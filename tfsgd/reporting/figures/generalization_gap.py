@@ -2,10 +2,8 @@
 
 from dataclasses import replace
 
-from matplotlib.figure import Figure
-
 from tfsgd.reporting.figures import axes as ax
-from tfsgd.reporting.figures import curves, style
+from tfsgd.reporting.figures import curves
 from tfsgd.reporting.figures.curves import Series
 from tfsgd.reporting.figures.legend import legend
 from tfsgd.reporting.figures.registry import figure
@@ -24,13 +22,12 @@ def generalization_gap(study: Study) -> FigureResult:
     ]
     if not regimes:
         return
-    figure = Figure(figsize=(style.WIDTH, 3.9), layout="constrained")
     title = f"Train accuracy, and its gap to test accuracy, {curves.place(study)}"
-    drawing = Drawing("gap", title, curves.batch_caption(regimes, [TRAIN, GAP]), figure)
-    left, right = figure.subplots(1, 2)
+    drawing = Drawing("gap", title, curves.batch_caption(regimes, [TRAIN, GAP]), 3.9)
+    left, right = drawing.figure.subplots(1, 2)
     curves.draw(drawing, regimes, [(left, TRAIN), (right, GAP)])
     curves.batch_axes([left, right], regimes)
     ax.percent_axis(left, "train accuracy")
     ax.percent_axis(right, "train minus test", share=False)
-    legend(figure, curves.handles_of(regimes), 3)
+    legend(drawing.figure, curves.handles_of(regimes), 3)
     yield drawing

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from tfsgd.reporting.figures import curves, style
 from tfsgd.reporting.figures.curves import Curve
@@ -65,7 +64,6 @@ class _Quartiles:
 
 def _smallest(study: Study, lines: Sequence[Curve], key: Attack, momenta_of: str = "") -> Drawing:
     attack, bound = key
-    figure = Figure(figsize=(style.WIDTH, 4.2), layout="constrained")
     whose = f"momenta of {momenta_of}, " if momenta_of else ""
     title = f"Smallest ε that breaks an image, {whose}{curves.place(study)}, {attack_name(attack)} up to ε = {bound:g}"
     name = f"smallest-{style.file_name(attack)}-{bound:g}"
@@ -74,8 +72,8 @@ def _smallest(study: Study, lines: Sequence[Curve], key: Attack, momenta_of: str
         "Markers: the median over the images, mean over the seeds; bars: from the lower to the upper quartile. An "
         "image that is misclassified unchanged counts as 0."
     )
-    drawing = Drawing(name, title, caption, figure)
-    axes = figure.subplots()
+    drawing = Drawing(name, title, caption, 4.2)
+    axes = drawing.figure.subplots()
     cells: list[_Quartiles] = []
     for line, shift in curves.dodge(lines):
         rows = line.completed[line.completed[smallest_column(key, "censored")].notna()]
@@ -94,7 +92,7 @@ def _smallest(study: Study, lines: Sequence[Curve], key: Attack, momenta_of: str
     if any(q.median is None for q in cells):
         hollow = {"marker": "o", "markerfacecolor": style.PAPER, "linestyle": "none"}
         handles.append(handle(f"median above {bound:g}", **hollow))
-    legend(figure, handles, 3)
+    legend(drawing.figure, handles, 3)
     return drawing
 
 

@@ -1,9 +1,6 @@
 """Figs. 1-22 of the paper: the regimes, and one regime at several momenta, against the batch size."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-
-from matplotlib.figure import Figure
 
 from tfsgd.reporting import paper
 from tfsgd.reporting.figures import axes as ax
@@ -28,7 +25,9 @@ def regimes(study: Study) -> FigureResult:
     yield from _under_every_attack(study, lines, numbers, "regimes", "the regimes")
     if study.paper_epsilon not in {epsilon for epsilons in study.epsilons.values() for epsilon in epsilons}:
         title = f"The regimes, {curves.place(study)}: natural accuracy and λ1"
-        yield replace(_accuracy_and_curvature(lines, "", {}, "regimes-natural", title), first=True)
+        drawing = _accuracy_and_curvature(lines, "", {}, "regimes-natural", title)
+        drawing.first = True
+        yield drawing
 
 
 @figure(2)
@@ -73,7 +72,8 @@ def _under_every_attack(
             drawing = _accuracy_and_curvature(
                 lines, attack, shown, name, f"{as_paper}, {paper.attack_name(attack)} {_at(shown)}"
             )
-            yield replace(drawing, first=stem == "regimes")
+            drawing.first = stem == "regimes"
+            yield drawing
             epsilons = [e for e in epsilons if e != lead]
         elif attack in numbers:
             yield (
@@ -95,11 +95,10 @@ def _accuracy_and_curvature(
     lines: Sequence[Curve], attack: str, epsilons: Mapping[float, str], name: str, title: str
 ) -> Drawing:
     """Natural accuracy and that under attack, a panel an epsilon, and λ1; without epsilons natural accuracy and λ1."""
-    figure = Figure(figsize=(style.WIDTH, 4.0), layout="constrained")
     accuracies = [curves.under(attack, epsilon) for epsilon in epsilons]
     shown = [NATURAL, *accuracies]
-    drawing = Drawing(name, title, curves.batch_caption(lines, [*shown, LAMBDA]), figure)
-    *left, right = figure.subplots(1, max(1, len(epsilons)) + 1)
+    drawing = Drawing(name, title, curves.batch_caption(lines, [*shown, LAMBDA]), 4.0)
+    *left, right = drawing.figure.subplots(1, max(1, len(epsilons)) + 1)
     natural = [(axes, NATURAL) for axes in left]
     curves.draw(drawing, lines, [*natural, *zip(left, accuracies, strict=False), (right, LAMBDA)])
     curves.batch_axes([*left, right], lines, crowded=len(left) > 1)
@@ -110,23 +109,22 @@ def _accuracy_and_curvature(
     ax.log_axis(right, label="" if len(left) > 1 else ax.EIGENVALUE)
     if len(left) > 1:
         right.set_title("λ1")
-    curves.curve_legend(figure, lines, shown)
+    curves.curve_legend(drawing.figure, lines, shown)
     return drawing
 
 
 def _small_epsilons(
     lines: Sequence[Curve], attack: str, epsilons: Sequence[float], name: str, title: str
 ) -> Drawing:
-    figure = Figure(figsize=(style.WIDTH, 3.7), layout="constrained")
     shown = [NATURAL, *(curves.under(attack, epsilon) for epsilon in epsilons)]
-    drawing = Drawing(name, title, curves.batch_caption(lines, shown), figure, extra=True)
-    panels = figure.subplots(1, len(epsilons), sharey=True, squeeze=False)[0]
+    drawing = Drawing(name, title, curves.batch_caption(lines, shown), 3.7, extra=True)
+    panels = drawing.figure.subplots(1, len(epsilons), sharey=True, squeeze=False)[0]
     for axes, epsilon, series in zip(panels, epsilons, shown[1:], strict=True):
         curves.draw(drawing, lines, [(axes, NATURAL), (axes, series)])
         axes.set_title(f"ε = {epsilon:g}")
     curves.batch_axes(panels, lines, crowded=len(epsilons) > 1)
     ax.percent_axis(panels[0], "accuracy")
-    curves.curve_legend(figure, lines, shown)
+    curves.curve_legend(drawing.figure, lines, shown)
     return drawing
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from tfsgd.records.record import Record
 from tfsgd.reporting.figures import axes as ax
@@ -64,15 +63,14 @@ def _spectrum(study: Study, regimes: Sequence[Curve], label: str) -> Drawing | s
     width = SMOOTHING * (high - low or 1.0)
     x = np.linspace(low - 5 * width, high + 5 * width, POINTS)
     palette = BatchSizePalette.of(curves.sizes_of(regimes))
-    figure = Figure(figsize=(style.WIDTH, 3.9), layout="constrained")
     caption = (
         "Stochastic Lanczos quadrature, the mean over probes and seeds, one curve a batch size. Each node is "
         f"smoothed by a Gaussian of width {width:.2g}. The bumps at the right are the largest eigenvalues."
     )
     title = f"Density of the Hessian's eigenvalues, {curves.place(study)}"
-    drawing = Drawing(f"spectrum-{style.file_name(label)}", title, caption, figure, dark=palette.dark)
+    drawing = Drawing(f"spectrum-{style.file_name(label)}", title, caption, 3.9, dark=palette.dark)
     shown = [regime for regime in regimes if any(who == regime.label for who, _ in found)]
-    panels = figure.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
+    panels = drawing.figure.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
     densities = {key: density(quadratures, x, width) for key, quadratures in found.items()}
     bottom = FLOOR * max(float(d.max()) for d in densities.values())
     for axes, regime in zip(panels, shown, strict=True):
@@ -82,7 +80,7 @@ def _spectrum(study: Study, regimes: Sequence[Curve], label: str) -> Drawing | s
         axes.set_title(regime.two_lines)
         axes.set_xlabel("eigenvalue")
     ax.log_axis(panels[0], label="density")
-    palette.legend(figure, with_markers=False)
+    palette.legend(drawing.figure, with_markers=False)
     return drawing
 
 

@@ -112,7 +112,8 @@ class Drawing:
     name: str
     title: str
     caption: str
-    figure: Figure
+    height: float  # inches
+    figure: Figure = field(init=False)
     first: bool = False  # shown before the claims
     extra: bool = False  # shown folded
     dark: Mapping[str, str] = field(default_factory=lambda: DARK)
@@ -120,6 +121,9 @@ class Drawing:
     values: list[dict[str, str]] = field(default_factory=list)
     cells: list[CellValue] = field(default_factory=list)
     parts: list[svg.View] = field(default_factory=list)  # once it is laid out
+
+    def __post_init__(self) -> None:
+        self.figure = Figure(figsize=(WIDTH, self.height), layout="constrained")
 
     def add(self, value: CellValue) -> None:
         """Puts the value of a cell into the table under the figure."""

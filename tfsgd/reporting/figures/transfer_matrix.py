@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 
 import matplotlib
-from matplotlib.figure import Figure
 
 from tfsgd.reporting.figures.curves import place
 from tfsgd.reporting.figures.heatmap import INKS, heatmap_cell, label_cells
 from tfsgd.reporting.figures.registry import figure
-from tfsgd.reporting.figures.style import WIDTH, Drawing, FigureResult
+from tfsgd.reporting.figures.style import Drawing, FigureResult
 from tfsgd.reporting.table.studies import Study
 
 READABLE = 16  # columns: with more there is no room for numbers
@@ -33,14 +32,13 @@ def _matrix(study: Study, epsilon: float, accuracies: Mapping[tuple[str, str], f
     victims = list(dict.fromkeys(victim for _, victim in accuracies))
     made_on = {source for source, _ in accuracies}
     sources = [*(v for v in victims if v in made_on), *sorted(made_on - {*victims})]  # one order on both axes
-    figure = Figure(figsize=(WIDTH, 2.2 + 0.3 * len(sources)), layout="constrained")
     title = f"Accuracy on perturbations of another network, {place(study)}, ε = {epsilon:g}"
     caption = (
         "In %. Rows: the network that the perturbations were made on; columns: the network that is attacked with "
         "them. Bold: a network's own perturbations; where another's leave less, it has not met its strongest attack."
     )
-    drawing = Drawing(f"transfer-{epsilon:g}", title, caption, figure)
-    axes = figure.subplots()
+    drawing = Drawing(f"transfer-{epsilon:g}", title, caption, 2.2 + 0.3 * len(sources))
+    axes = drawing.figure.subplots()
     numbered = len(victims) <= READABLE
     for (source, victim), accuracy in accuracies.items():
         heatmap_cell(
