@@ -28,6 +28,7 @@ from tfsgd.reporting.figures.style import (
     in_words,
 )
 from tfsgd.reporting.paper import BAD, BASE_MOMENTUM, attack_name
+from tfsgd.reporting.table.cell import Cell
 from tfsgd.reporting.table.columns import attack_column
 from tfsgd.reporting.table.regime_labels import LabelledRegime, paper_regimes
 from tfsgd.reporting.table.studies import Study
@@ -306,7 +307,7 @@ def batch_caption(curves: Sequence[Curve], shown: Sequence[Series]) -> str:
     """How to read curves against the batch size: what of it these have."""
     rows = pd.concat([curve.rows for curve in curves])
     said = []
-    if rows.groupby([rows["regime"], "batch_size", "momentum"]).size().max() > 1:
+    if rows.groupby([*Cell._fields]).size().max() > 1:
         logarithm = "; for λ1 on its logarithm" if any(series.is_log for series in shown) else ""
         said.append(
             "Lines: mean over the seeds. Small points: single seeds, where they are few. Bars: 95 % interval of the mean "
@@ -337,7 +338,7 @@ def most_informative_epsilon(
     """
     rows = pd.concat([curve.rows for curve in curves])
     rows = rows[rows["status"] == "completed"]
-    cells = [rows[key] for key in ("regime", "batch_size", "momentum")]
+    cells = [rows[key] for key in Cell._fields]
     spread = {
         epsilon: float(rows[attack_column(attack, epsilon)].groupby(cells).mean().std())
         for epsilon in epsilons
