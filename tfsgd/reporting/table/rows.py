@@ -14,6 +14,7 @@ from tfsgd.measures.spec import Measurement, Split
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.requests import HESSIAN, TOP_EIGENVALUE, requests_of
 from tfsgd.plan.specs import defaults
+from tfsgd.records.outcomes import smallest_epsilons, spread
 from tfsgd.records.record import Record, labelled
 from tfsgd.reporting.paper import RESIDUAL_LIMIT
 from tfsgd.reporting.table.derived import derived
@@ -70,6 +71,12 @@ class TrialRow:
                 ):
                     extra[key] = m
         return extra | self.asked
+
+    @cached_property
+    def smallest_epsilons(self) -> dict[str, float]:
+        """The spread of the images' smallest epsilons in L-infinity; empty where their outcomes are not kept."""
+        least = smallest_epsilons(self.path / "trials" / self.record.folder, self.record)
+        return {} if least is None else spread(least)
 
     @cached_property
     def shown(self) -> Record:
