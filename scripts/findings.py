@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from scripts.spans import counted, lost, momenta_of, moves, over_seeds, sizes_of, span, trials, values
+from scripts.seed_ranges import counted, lost, momenta_of, moves, over_seeds, sizes_of, span, trials, values
 from tfsgd.reporting.table.checks import SAID
+from tfsgd.reporting.table.columns import smallest_column
 from tfsgd.reporting.table.studies import read_studies
 
 CONTROL = "LR-0.1"  # the rate of LR over 1 − 0.9, without momentum
-SMALLEST = "minimal_0.5_median"
+SMALLEST = smallest_column(("minimal", 0.5))
 GOES = {1: "rises", 0: "goes", -1: "falls"}
 CHANGES = {1: "raises", 0: "moves", -1: "lowers"}
 

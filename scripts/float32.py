@@ -1,17 +1,17 @@
 """What float32's softmax makes of attacks and of the paper's sentences, beside the exact gradient, from the records."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from scripts.spans import span
-from scripts.words import table, verdict_and_number
-from tfsgd.reporting.claims.verdicts import judge
+from scripts.claim_text import table, verdict_and_number
+from scripts.seed_ranges import span
+from tfsgd.reporting.claims.verdicts import Judgement, judgements_of
 from tfsgd.reporting.paper import attack_name
-from tfsgd.reporting.table.rows import attack_column
+from tfsgd.reporting.table.columns import attack_column
 from tfsgd.reporting.table.studies import Study, read_studies
 
 SENTENCES = {
@@ -89,10 +89,9 @@ def by_softmax(study: Study) -> pd.DataFrame:
     return study.trials.drop(columns=list(columns.values())).rename(columns=columns)
 
 
-def _judged(study: Study, trials: pd.DataFrame) -> dict[tuple[str, float | None], dict[str, Any]]:
-    found = judge(trials, study.dataset, study.model, study.attacks, study.paper_epsilon, study.chance)
-    as_json = (judgement.as_json() for judgement in found)
-    return {(claim["claim"], claim["epsilon"]): claim for claim in as_json}
+def _judged(study: Study, trials: pd.DataFrame) -> dict[tuple[str, float | None], Judgement]:
+    found = judgements_of(replace(study, trials=trials))
+    return {(judgement.claim.key, judgement.epsilon): judgement for judgement in found}
 
 
 def _study(folder: Path) -> Study:

@@ -12,16 +12,18 @@ from typing import Any
 
 import pandas as pd
 
+from scripts.claim_text import claims, effect, elsewhere, said, table, verdict_and_number
 from scripts.findings import contrast, findings
 from scripts.float32 import attacked, margins, saturated, sentences
-from scripts.spans import counted, trials
+from scripts.seed_ranges import counted, trials
 from scripts.updates import beside, judged, updates
-from scripts.words import claims, effect, elsewhere, said, table, verdict_and_number
 from tfsgd.measures.spec import Measurement
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record
 from tfsgd.records.upgrade import BY_SOFTMAX
 from tfsgd.reporting.page.page import write_report
+from tfsgd.reporting.paper import PAPER_ATTACKS, attack_name
+from tfsgd.reporting.table.columns import Column
 from tfsgd.reporting.table.studies import read_studies
 
 RESULTS = Path("docs/results")
@@ -49,7 +51,7 @@ METRICS = {
     "PGD at ε = 0.1, points": ("pgd-accuracy", 0.1),
     "λ1, factor": ("eigenvalue", None),
 }
-SHORT = ("fgsm_0.1", "fgsm_0.3", "pgd_0.02", "pgd_0.05", "pgd_0.1", "pgd_0.3")  # where there are more
+SHORT = {"fgsm": (0.1, 0.3), "pgd": (0.02, 0.05, 0.1, 0.3)}  # where there are more
 SHOWN = {None: (None,), "fgsm": (0.1, 0.3), "pgd": (0.1, 0.3)}  # the epsilons in the tables
 
 
@@ -100,39 +102,33 @@ def scale(folder: Path) -> Iterator[str]:
 def networks(folder: Path) -> Iterator[str]:
     """Accuracies and λ1, a row a network."""
     t = trials(folder)
-    exact, softmax = (
-        [
-            name
-            for name in map(str, t)
-            if re.fullmatch(rf"(fgsm|pgd){end}_[\d.]+", name) and t[name].notna().any()
-        ]
-        for end in ("", BY_SOFTMAX)
-    )
-    attacked_at = exact or softmax
-    shown = [name for name in SHORT if name in attacked_at] if exact and len(attacked_at) > 6 else attacked_at
-    head = [
-        "train",
-        "test",
-        *(
-            name.replace("_", " ")
-            .replace(BY_SOFTMAX, " by softmax,")
-            .replace("fgsm", "FGSM")
-            .replace("pgd", "PGD")
-            for name in shown
-        ),
-        "λ1 (residual)",
-        "stability ratio",
+    [study] = read_studies([folder])
+    attacked_at = [c for c in study.columns.values() if c.attack and c.at is None and t[c.name].notna().any()]
+    exact = [c for c in attacked_at if c.attack and c.attack[0] in PAPER_ATTACKS]
+    softmax = [
+        c for c in attacked_at if c.attack and c.attack[0] in {f"{a}{BY_SOFTMAX}" for a in PAPER_ATTACKS}
     ]
+    few = [c for c in exact if c.attack and c.attack[1] in SHORT[c.attack[0]]] if len(exact) > 6 else exact
+    shown = few or softmax
+    head = ["train", "test", *map(_heading, shown), "λ1 (residual)", "stability ratio"]
     rows = []
     for _, r in t.iterrows():
         learnt = r.status == "completed"
-        attacked = [f"{r[name]:.3f}" if learnt and pd.notna(r[name]) else "" for name in shown]
+        attacked = [f"{r[c.name]:.3f}" if learnt and pd.notna(r[c.name]) else "" for c in shown]
         ratio = "" if pd.isna(r.stability_ratio) or not learnt else f"{r.stability_ratio:.2f}"
         numbers = [f"{r.train_accuracy:.3f}", f"{r.test_accuracy:.3f}", *attacked]
         rows.append(
             [*setting(r), *numbers, f"{r.eigenvalue:.1f} ({r.residual:.3f})", ratio if learnt else r.status]
         )
     yield from table([*SETTING, *head], rows)
+
+
+def _heading(column: Column) -> str:
+    """`FGSM 0.3`, or `FGSM by softmax, 0.3`."""
+    assert column.attack
+    label, epsilon = column.attack
+    by = " by softmax," if label.endswith(BY_SOFTMAX) else ""
+    return f"{attack_name(label.removesuffix(BY_SOFTMAX))}{by} {epsilon}"
 
 
 def measures(folder: Path) -> Iterator[str]:
@@ -149,28 +145,27 @@ def measures(folder: Path) -> Iterator[str]:
 
 def summary(folder: Path) -> Iterator[str]:
     """The paper's claims, a row each, a column a metric: FGSM at the paper's epsilon, PGD at one that is no floor."""
-    found = {(claim["claim"], claim["epsilon"]): claim for claim in claims(folder)}
+    found = {(j.claim.key, j.epsilon): j for j in claims(folder)}
     rows = []
     for statement, name in MAIN.items():
         keys = [(f"{name}-{metric}", epsilon) for metric, epsilon in METRICS.values()]
         cells = [found.get(key) for key in keys]
         cells[-1] = cells[-1] or found.get((name, None))  # a claim on λ1 alone
-        n = "; ".join(dict.fromkeys(claim["n"] for claim in cells if claim))
-        rows.append([statement, *(verdict_and_number(claim) if claim else "" for claim in cells), n])
+        n = "; ".join(dict.fromkeys(j.evidence.n for j in cells if j))
+        rows.append([statement, *(verdict_and_number(j) if j else "" for j in cells), n])
     yield from table(["claim, and unit of the effect", *METRICS, "n"], rows)
 
 
 def verdicts(folder: Path) -> Iterator[str]:
     """The claims, one row each."""
     judged, rows = claims(folder), []
-    for claim in judged:
-        if claim["epsilon"] not in SHOWN.get(claim["attack"], ()):
+    for j in judged:
+        claim = j.claim
+        if j.epsilon not in SHOWN.get(claim.metric.attack, ()):
             continue
-        at = f" (ε = {claim['epsilon']:g})" if claim["epsilon"] else ""
-        why = claim["why"].replace(" after Holm's correction", "") + elsewhere(claim, judged)
-        rows.append(
-            [f"{claim['statement']}{at}", claim["section"], said(claim), effect(claim), why, claim["n"]]
-        )
+        at = f" (ε = {j.epsilon:g})" if j.epsilon else ""
+        words, why = said(j.verdict, claim.expectation), j.why_in_short + elsewhere(j, judged)
+        rows.append([f"{claim.statement}{at}", claim.section, words, effect(j), why, j.evidence.n])
     yield from table(["claim", "source", "verdict", "effect [95 % interval]", "why", "n"], rows)
 
 
@@ -181,7 +176,7 @@ SETTING = ("regime", "batch size", "momentum", "seed")
 
 
 @dataclass(frozen=True)
-class Column:
+class Measured:
     """A value of the measurement with a label; of most images where there are several, or of so many."""
 
     label: str
@@ -215,24 +210,24 @@ class Column:
 
 
 MEASURES = {
-    "confidence": Column("confidence", "confidence", ".3f"),
-    "margin of the logits": Column("confidence", "margin", ".2f"),
-    "median smallest ε": Column("minimal", "median", ".4f", 0.5),
-    "PGD 0.05": Column("pgd-reference", "accuracy", ".3f", 0.05),
-    "noise 0.05": Column("noise", "accuracy", ".3f", 0.05),
-    "APGD 0.05": Column("apgd", "accuracy", ".3f", 0.05),
-    "Square 0.05": Column("square", "accuracy", ".3f", 0.05, examples=200),
-    "APGD 0.01 by softmax": Column("apgd-softmax", "accuracy", ".3f", 0.01),
-    "Square 0.01": Column("square", "accuracy", ".3f", 0.01),
-    "noise 0.3": Column("noise", "accuracy", ".3f", 0.3),
-    "APGD 0.3": Column("apgd", "accuracy", ".3f", 0.3),
-    "Square 0.3": Column("square", "accuracy", ".3f", 0.3, examples=200),
-    "tr H (s.e.)": Column("trace", "value", ".0f", error="error"),
-    "λ1 in training mode": Column("extremes", "value", ".1f", mode="training"),
-    "lowest eigenvalue": Column("extremes", "lowest", ".1f"),
-    "batch sharpness (s.e.)": Column("batch_sharpness", "value", ".1f", error="error"),
-    "gradient noise scale (s.e.)": Column("gradient_noise", "value", ",.0f", error="error"),
-    "λ1 of the input (s.e.)": Column("input_eigenvalue", "value", ".1f", error="error"),
+    "confidence": Measured("confidence", "confidence", ".3f"),
+    "margin of the logits": Measured("confidence", "margin", ".2f"),
+    "median smallest ε": Measured("minimal", "median", ".4f", 0.5),
+    "PGD 0.05": Measured("pgd-reference", "accuracy", ".3f", 0.05),
+    "noise 0.05": Measured("noise", "accuracy", ".3f", 0.05),
+    "APGD 0.05": Measured("apgd", "accuracy", ".3f", 0.05),
+    "Square 0.05": Measured("square", "accuracy", ".3f", 0.05, examples=200),
+    "APGD 0.01 by softmax": Measured("apgd-softmax", "accuracy", ".3f", 0.01),
+    "Square 0.01": Measured("square", "accuracy", ".3f", 0.01),
+    "noise 0.3": Measured("noise", "accuracy", ".3f", 0.3),
+    "APGD 0.3": Measured("apgd", "accuracy", ".3f", 0.3),
+    "Square 0.3": Measured("square", "accuracy", ".3f", 0.3, examples=200),
+    "tr H (s.e.)": Measured("trace", "value", ".0f", error="error"),
+    "λ1 in training mode": Measured("extremes", "value", ".1f", mode="training"),
+    "lowest eigenvalue": Measured("extremes", "lowest", ".1f"),
+    "batch sharpness (s.e.)": Measured("batch_sharpness", "value", ".1f", error="error"),
+    "gradient noise scale (s.e.)": Measured("gradient_noise", "value", ",.0f", error="error"),
+    "λ1 of the input (s.e.)": Measured("input_eigenvalue", "value", ".1f", error="error"),
 }
 
 

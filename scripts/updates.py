@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from scripts.claim_text import claims, table, verdict_and_number
 from scripts.findings import GOES, SMALLEST, headline
-from scripts.spans import moves, of_cell, over_seeds, sizes_of, span, trials, values
-from scripts.words import claims, table, verdict_and_number
+from scripts.seed_ranges import moves, of_cell, over_seeds, sizes_of, span, trials, values
 from tfsgd.plan.length import steps_per_epoch
 
 REGIME = "LR"
@@ -69,9 +69,9 @@ def judged(folder: Path) -> Iterator[str]:
     """The paper's claim on batch sizes under LR, a column a metric: after equally many updates, and epochs."""
     rows = []
     for what, of in (("updates", folder), ("epochs", _in_epochs(folder))):
-        found = {(claim["claim"], claim["epsilon"]): claim for claim in claims(of)}
+        found = {(j.claim.key, j.epsilon): j for j in claims(of)}
         cells = [found[key] for key in JUDGED.values()]
-        rows.append([f"equally many {what}", *map(verdict_and_number, cells), cells[0]["n"]])
+        rows.append([f"equally many {what}", *map(verdict_and_number, cells), cells[0].evidence.n])
     yield from table(["under LR accuracy falls and λ1 rises, per doubling", *JUDGED, "n"], rows)
 
 

@@ -16,7 +16,8 @@ from tfsgd.reporting.claims.claims import claims
 from tfsgd.reporting.claims.evidence import Tested
 from tfsgd.reporting.claims.verdicts import Judgement, judge
 from tfsgd.reporting.paper import ACCURACY_MARGIN, ALPHA, EIGENVALUE_MARGIN
-from tfsgd.reporting.table.cells import Cells, attacked
+from tfsgd.reporting.table.cells import Cells
+from tfsgd.reporting.table.metrics import attacked
 
 Rng = np.random.Generator
 Collapse = Callable[[Table, pd.DataFrame, Rng], np.ndarray]  # (trials,) bool
@@ -132,8 +133,8 @@ def simulate_margin(collapse: Collapse, of: Table, sets: int, seed: int) -> floa
         trials.loc[collapse(of, trials, rng), "status"] = "collapsed"
         cells = Cells(trials, 0.1)
         for claim in constant:
-            e = claim.gather(cells, attacked("fgsm", 0.3) if claim.metric.attack else claim.metric)
-            if isinstance(e, Tested) and not e.spoilt and (not e.trains or smallest in e.trains):
+            e = claim.evidence(cells, attacked("fgsm", 0.3) if claim.metric.attack else claim.metric)
+            if isinstance(e, Tested) and not e.invalid_trials and (not e.trains or smallest in e.trains):
                 wrong[claim.key] += 2 * e.p_for < ALPHA and e.agrees_for
     return max(wrong.values()) / sets
 

@@ -21,9 +21,10 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.manifest import renew_manifests
 from tfsgd.records.record import Record
-from tfsgd.reporting.figures.explaining import spectrum_figures
-from tfsgd.reporting.figures.figures import draw
-from tfsgd.reporting.table.rows import Row, alike, table_of
+from tfsgd.reporting.figures.registry import draw
+from tfsgd.reporting.figures.spectrum import spectrum
+from tfsgd.reporting.table.columns import table_of
+from tfsgd.reporting.table.rows import TrialRow, consistent
 from tfsgd.reporting.table.studies import read_studies
 from tfsgd.terminal.tables import results_table
 from tfsgd.trials.tensorboard import write_summary
@@ -116,8 +117,8 @@ def test_a_number_that_is_known_under_another_label_has_the_configs(one: tuple[T
     assert made.is_complete([top_eigenvalue(after)])
     assert " 400 " in shown([(trial, made)], after)
     assert "top eigenvalue 400" in summary(made, after)
-    [row] = alike([Row(made, Path("x"), (after,))])
-    assert table_of([row])["eigenvalue"][0] == 400.0
+    [row] = consistent([TrialRow(made, Path("x"), (after,))])
+    assert table_of([row])[0]["eigenvalue"][0] == 400.0
     assert [m.values["value"] for m in row.shown.measurements if m.label == "hessian"] == [400.0]
 
 
@@ -162,7 +163,7 @@ def test_training_modes_eigenvalue_is_the_configs_own() -> None:
 
     both = made(big, 40.0).with_measurements(*made(small, 2.0).measurements)
     for of, value in ((big, 40.0), (small, 2.0)):
-        assert table_of([Row(both, Path("x"), (of,))])["descent_eigenvalue"][0] == value
+        assert table_of([TrialRow(both, Path("x"), (of,))])[0]["descent_eigenvalue"][0] == value
 
 
 def test_a_density_is_the_configs_own(tmp_path: Path) -> None:
@@ -180,7 +181,7 @@ def test_a_density_is_the_configs_own(tmp_path: Path) -> None:
         LogFolder(folder).write_record(
             record(trial, of, with_nodes(40.0)).with_measurements(*old.measurements)
         )
-    [drawing] = spectrum_figures(read_studies([folder])[0])
+    [drawing] = spectrum(read_studies([folder])[0])
     assert not isinstance(drawing, str)
     assert {float(row["to"]) < 100 for row in drawing.values} == {True}
 

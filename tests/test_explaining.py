@@ -13,11 +13,11 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.claims.evidence import Impossible
 from tfsgd.reporting.claims.verdicts import judge
-from tfsgd.reporting.figures.beyond import epsilon_figures
-from tfsgd.reporting.figures.correlations import correlation_figures
-from tfsgd.reporting.figures.curves import fails
-from tfsgd.reporting.figures.explaining import density
-from tfsgd.reporting.figures.figures import draw
+from tfsgd.reporting.figures.correlations import correlations
+from tfsgd.reporting.figures.epsilon_curves import epsilon_curves
+from tfsgd.reporting.figures.legend import fails
+from tfsgd.reporting.figures.registry import draw
+from tfsgd.reporting.figures.spectrum import density
 from tfsgd.reporting.figures.style import Drawing
 from tfsgd.reporting.page.page import write_report
 from tfsgd.reporting.table.derived import ceiling, derived
@@ -206,7 +206,7 @@ def test_a_mean_against_epsilon_counts_the_seeds_that_were_attacked(tmp_path: Pa
             kept = tuple(m for m in of_trial.measurements if m.label != "fgsm")
             logs.write_record(of_trial.model_copy(update={"measurements": kept}))
     (study,) = read_studies([folder])
-    found = {d.name: d for d in epsilon_figures(study) if isinstance(d, Drawing)}
+    found = {d.name: d for d in epsilon_curves(study) if isinstance(d, Drawing)}
     rows = rows_of(found["epsilon-fgsm"], **{"curve": "LR (momentum 0)", "batch size": "1024"})
     assert [(row["ε"], row["seeds"]) for row in rows] == [("0", "2"), ("0.05", "1")]
 
@@ -225,7 +225,7 @@ def test_a_rank_correlation_of_λ1_is_that_of_its_claim(tmp_path: Path) -> None:
     regimes = {"LR": {"learning_rate": 0.01, "momentum": [0.0, 0.5, 0.9]}}
     of = experiment(**GRID | {"seeds": [0, 1, 2], "regimes": regimes})
     [study] = read_studies([write_sweep(tmp_path / "sweep", of, scattered)])
-    plain, given = [d for d in correlation_figures(study) if isinstance(d, Drawing)]
+    plain, given = [d for d in correlations(study) if isinstance(d, Drawing)]
     judged = {j.claim.key: j for j in judge(study.trials, "mnist", "stdcnn", study.attacks, 0.05)}
     for drawing, kind in ((plain, "plain"), (given, "given-loss")):
         [row] = rows_of(drawing, **{"measure and accuracy": "λ1 with FGSM accuracy at ε = 0.05"})

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from tests.synthetic import PAPER_REGIMES, Truth, experiment, realistic, write_sweep
 from tests.test_report import SMALL, with_troubles
 from tfsgd.plan.trials import Trial
-from tfsgd.reporting.figures.figures import draw
+from tfsgd.reporting.figures.axes import round_ticks
+from tfsgd.reporting.figures.registry import draw
 from tfsgd.reporting.figures.style import PAPER, Drawing, sequence
-from tfsgd.reporting.figures.svg_views import ROOM, parts_of
-from tfsgd.reporting.figures.ticks import round_ticks
+from tfsgd.reporting.figures.svg import ROOM, views_of
 from tfsgd.reporting.table.studies import read_studies
 
 
@@ -138,7 +138,7 @@ def test_every_panel_and_every_item_of_the_key_is_a_part(drawings: list[Drawing]
 def test_parts_lie_where_their_axes_do() -> None:
     figure = Figure(figsize=(4, 2))
     figure.add_axes((0.125, 0.25, 0.25, 0.5)).set_axis_off()
-    (part,) = parts_of(figure)
+    (part,) = views_of(figure)
     assert (part.left, part.top) == pytest.approx((36 - 4, 36 - 4))
     assert (part.width, part.height) == pytest.approx((72 + 8, 72 + 8))
 

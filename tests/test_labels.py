@@ -12,7 +12,8 @@ from tfsgd.plan.requests import requests_of
 from tfsgd.plan.specs import BUILT_IN
 from tfsgd.plan.trials import grid
 from tfsgd.records.tensorboard_tags import tag
-from tfsgd.reporting.table.rows import Row, alike, table_of
+from tfsgd.reporting.table.columns import table_of
+from tfsgd.reporting.table.rows import TrialRow, consistent
 from tfsgd.terminal.tables import results_table
 
 TRACE = {"measure": "trace", "examples": 50}
@@ -66,8 +67,8 @@ def test_a_measures_column_is_no_other_ones() -> None:
     curvature = dict.fromkeys(of.curvature, 17.0)
     trial = grid(of)[0]
     made = record(trial, of, lambda t: realistic(t) | curvature)
-    [row] = alike([Row(made, Path("x"), (of,))])
-    table = table_of([row])
+    [row] = consistent([TrialRow(made, Path("x"), (of,))])
+    table = table_of([row])[0]
     assert table["pgd_0.1"][0] == realistic(trial)["pgd"][0.1]
     assert (table["zero_gradients"][0], table["plain"][0]) == (0.0, 17.0)
     assert [table[f"curvature:{label}"][0] for label in TAKEN if label != "test"] == [17.0] * 5

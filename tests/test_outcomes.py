@@ -174,3 +174,16 @@ def test_outcomes_are_measured_again_on_request_and_nothing_is_trained(
     code, _, err = run_measure(folder / "model.keras", "--dataset", "fashion_mnist", "--outcomes")
     assert (code, err.count("\n")) == (2, 1)
     assert "--outcomes: expected LOGS/NAME" in err
+
+
+def test_the_table_of_trials_has_the_smallest_epsilon(config: Config, run_sweep: Run, tmp_path: Path) -> None:
+    swept(config, run_sweep)
+    logs = tmp_path / "logs/tiny"
+    [trial] = tfsgd.read_records(logs).itertuples()
+    [record] = LogFolder(logs).records()
+    least = outcomes.smallest_epsilons(logs / "trials" / record.folder, record)
+    assert least is not None
+    assert trial.smallest_epsilon == pytest.approx(np.quantile(least, 0.5, method="inverted_cdf"))
+    assert trial.smallest_epsilon_low <= trial.smallest_epsilon <= trial.smallest_epsilon_high
+    (logs / "trials" / record.folder / "outcomes.npz").unlink()
+    assert "smallest_epsilon" not in tfsgd.read_records(logs)

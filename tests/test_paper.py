@@ -9,9 +9,8 @@ from tests.synthetic import PAPER_REGIMES
 from tfsgd.data.load import DATASETS
 from tfsgd.reporting import paper
 from tfsgd.reporting.claims import evidence
-from tfsgd.reporting.claims.claims import CONSTANT_TEST
+from tfsgd.reporting.claims.batch_evidence import batch_constant
 from tfsgd.reporting.figures.style import DARK, sequence
-from tfsgd.reporting.page.page import FACTS
 
 READING = " ".join(Path("docs/reading-the-report.md").read_text().split())
 README = " ".join(Path("README.md").read_text().split())
@@ -68,10 +67,10 @@ def test_the_papers_settings_are_those_of_its_regimes() -> None:
 
 
 def test_prose_is_made_from_the_constants() -> None:
-    assert "±2 points" in CONSTANT_TEST
-    assert "factor of 1.5" in CONSTANT_TEST
-    assert FACTS["floor"] == "within 2 points of 0 or of guessing"
-    assert FACTS["few"] == "3 seeds or 3 batch sizes"
+    assert "±2 points" in batch_constant.prose
+    assert "factor of 1.5" in batch_constant.prose
+    assert paper.FACTS["floor"] == "within 2 points of 0 or of guessing"
+    assert paper.FACTS["few"] == "3 seeds or 3 batch sizes"
     template = Path("tfsgd/reporting/page/page.html.j2").read_text()
     assert not re.search(r"\d points of|factor of \d|\d seeds|\d batch sizes|batch size \d", template)
 

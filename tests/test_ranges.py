@@ -10,8 +10,8 @@ import pytest
 
 from tests import null_ranges
 from tests.synthetic import Table, experiment
-from tfsgd.reporting.claims.beyond_claims import BEYOND
-from tfsgd.reporting.claims.on_trained_range import adjoining
+from tfsgd.reporting.claims.claim_test import adjoining
+from tfsgd.reporting.claims.claims import BEYOND
 from tfsgd.reporting.claims.verdicts import Judgement, judge
 from tfsgd.reporting.page.report_text import claim_rows
 

@@ -20,7 +20,7 @@ from tfsgd import report
 from tfsgd.errors import RequestError
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder, read_record
-from tfsgd.reporting.figures.figures import draw
+from tfsgd.reporting.figures.registry import draw
 from tfsgd.reporting.page.page import write_report
 from tfsgd.reporting.table.studies import read_studies
 

@@ -18,7 +18,7 @@ from tfsgd.errors import RequestError
 from tfsgd.models.paper import MODELS
 from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.figures.style import Drawing
-from tfsgd.reporting.figures.svg_minify import PLACES, slim
+from tfsgd.reporting.figures.svg import PLACES, minify
 from tfsgd.reporting.page import output_files
 from tfsgd.reporting.page.latex import escaped, table
 from tfsgd.reporting.page.page import write_report
@@ -203,7 +203,7 @@ def test_a_slim_figure_looks_the_same(report: Path) -> None:
     whole, root = ET.fromstring(text), ET.fromstring(text)
     for figure in (whole, root):
         figure.remove(figure[0])  # its metadata
-    slim(root)
+    minify(root)
     assert len(ET.tostring(root)) < 0.8 * len(ET.tostring(whole))
     pairs = list(zip(styled(whole), styled(root), strict=True))
     assert len(pairs) > 500

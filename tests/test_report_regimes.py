@@ -11,9 +11,9 @@ from scipy import stats
 from tests.synthetic import Table, experiment, natural, write_sweep
 from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.claims.verdicts import Judgement, judge
-from tfsgd.reporting.figures.figures import regimes_figures
+from tfsgd.reporting.figures.by_regime import regimes
 from tfsgd.reporting.page.page import write_report
-from tfsgd.reporting.table.regime_labels import curves, paper_regimes, regimes_of, with_first_regime
+from tfsgd.reporting.table.regime_labels import expand_by_regime, paper_regimes, regimes_of, with_first_regime
 from tfsgd.reporting.table.studies import Study, read_studies
 
 SIZES = [64, 512, 4096]
@@ -78,7 +78,7 @@ def test_trials_at_another_rate_do_not_spoil_a_claim() -> None:
     bad = trials(2, rate(0.03)).assign(status="diverged")
     found = judged(pooled(trials(1, rate(0.01), slope=-0.02), bad))
     assert found["batch-lr-natural-accuracy"].verdict == "supported"
-    assert found["batch-lr-natural-accuracy"].evidence.spoilt == ""
+    assert found["batch-lr-natural-accuracy"].evidence.invalid == ""
 
 
 # Which regimes there are
@@ -102,7 +102,7 @@ def test_rates_ratios_decays_and_epochs_under_one_label_are_regimes_of_their_own
     budgets = pooled(trials(1, rate(0.01)), trials(2, rate(0.01), epochs=50))
     assert names(budgets) == ["LR, 50 epochs", "LR, 100 epochs"]
     for table in (rates, ratios, decays, budgets):
-        found = curves(table, regimes_of(table))
+        found = expand_by_regime(table, regimes_of(table))
         assert len(found) == len(table)
         cells = found.groupby(["regime", "batch_size", "momentum"])
         assert set(cells["seed"].nunique()) == set(cells.size()) == {3}
@@ -117,7 +117,7 @@ def test_a_rate_and_a_ratio_under_one_label_share_a_batch_size() -> None:
         trials(1, rate(0.01, "mine")), trials(2, ratio(0.00015625, "mine"), batch_sizes=[512, 4096])
     )
     assert names(table) == ["mine, ratio 0.00015625", "mine, rate 0.01"]
-    sizes = curves(table, regimes_of(table)).groupby("regime")["batch_size"].unique()
+    sizes = expand_by_regime(table, regimes_of(table)).groupby("regime")["batch_size"].unique()
     assert {name: sorted(found) for name, found in sizes.items()} == {
         "mine, ratio 0.00015625": SIZES,
         "mine, rate 0.01": SIZES,
@@ -161,7 +161,7 @@ def two_rates(tmp_path: Path) -> list[Path]:
 
 
 def values(study: Study, curve: str) -> list[dict[str, str]]:
-    drawings = [made for made in regimes_figures(study) if not isinstance(made, str)]
+    drawings = [made for made in regimes(study) if not isinstance(made, str)]
     [drawing] = [drawing for drawing in drawings if drawing.name == "regimes-fgsm"]
     return [row for row in drawing.values if row["curve"] == curve and row["what"] == "natural accuracy"]
 

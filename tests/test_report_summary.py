@@ -12,7 +12,7 @@ from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.claims import evidence
-from tfsgd.reporting.claims.beyond_claims import BEYOND
+from tfsgd.reporting.claims.claims import BEYOND
 from tfsgd.reporting.claims.verdicts import Judgement, judge
 from tfsgd.reporting.page.report_text import claim_rows
 from tfsgd.reporting.page.summary import advice_of, lines_of

@@ -8,14 +8,15 @@ import pandas as pd
 import pytest
 
 from scripts import findings
+from scripts.claim_text import said
 from scripts.results import BLOCK, PAGES, RESULTS, filled, unused_figures
-from scripts.spans import lost, momenta_of, moves, sizes_of, span, trials
-from scripts.words import said
+from scripts.seed_ranges import lost, momenta_of, moves, sizes_of, span, trials
 from tests.test_readme import overrides_of
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import grid
 from tfsgd.records.folder import LogFolder
-from tfsgd.reporting.claims.verdicts import judge
+from tfsgd.reporting.claims.claims import Expectation
+from tfsgd.reporting.claims.verdicts import Verdict, judgements_of
 from tfsgd.reporting.table.studies import read_studies
 
 STUDIES = sorted(path.parent for path in RESULTS.glob("*/experiment.yaml"))
@@ -48,39 +49,23 @@ def test_no_result_is_typed_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "expects", "expected", "words"),
+    ("verdict", "expectation", "words"),
     [
-        ("supported", True, "", "as in the paper"),
-        ("contradicted", True, "", "not as in the paper"),
-        (
-            "contradicted",
-            False,
-            "no: the paper reports it for another network",
-            "as in the paper: not so here",
-        ),
-        (
-            "supported",
-            False,
-            "no: the paper reports it for another network",
-            "not as in the paper: so here too",
-        ),
-        (
-            "contradicted",
-            False,
-            "Section 3.2 reports the opposite",
-            "the opposite, as Section 3.2 says of this network",
-        ),
-        ("supported", False, "Section 3.2 reports the opposite", "not as Section 3.2 says of this network"),
-        ("supported", None, "", "holds"),
-        ("contradicted", None, "", "does not hold"),
-        ("not testable", True, "", "cannot be told"),
+        ("supported", "holds", "as in the paper"),
+        ("contradicted", "holds", "not as in the paper"),
+        ("contradicted", "fails", "as in the paper: not so here"),
+        ("supported", "fails", "not as in the paper: so here too"),
+        ("contradicted", "opposite", "the opposite, as Section 3.2 says of this network"),
+        ("supported", "opposite", "not as Section 3.2 says of this network"),
+        ("supported", None, "holds"),
+        ("contradicted", None, "does not hold"),
+        ("not testable", "holds", "cannot be told"),
     ],
 )
 def test_a_verdict_is_said_beside_what_the_paper_says(
-    verdict: str, expects: bool | None, expected: str, words: str
+    verdict: Verdict, expectation: Expectation, words: str
 ) -> None:
-    claim = {"verdict": verdict, "paper_expects": expects, "expected": expected}
-    assert said(claim) == words
+    assert said(verdict, expectation) == words
 
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
@@ -101,7 +86,7 @@ def test_the_stored_verdicts_are_todays(folder: Path) -> None:
     """The report beside the records is of these records and of this code."""
     [study] = read_studies([folder])
     [stored] = json.loads((folder / "report" / "claims.json").read_text())
-    judged = judge(study.trials, study.dataset, study.model, study.attacks, study.paper_epsilon, study.chance)
+    judged = judgements_of(study)
     now = [(j.claim.key, j.claim.metric.attack, j.epsilon, j.verdict) for j in judged]
     assert [(c["claim"], c["attack"], c["epsilon"], c["verdict"]) for c in stored["claims"]] == now
     assert stored["recorded"] == len(study.trials)

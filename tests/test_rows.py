@@ -8,10 +8,11 @@ from tests.synthetic import experiment, realistic, record
 from tests.test_checks import made
 from tfsgd.plan.trials import grid
 from tfsgd.records.record import Record
-from tfsgd.reporting.table.rows import Row, alike, attacks_of, table_of
+from tfsgd.reporting.table.columns import attacks_of, table_of
+from tfsgd.reporting.table.rows import TrialRow, consistent
 
 
-def with_square(*measured: tuple[int, int, float]) -> Row:
+def with_square(*measured: tuple[int, int, float]) -> TrialRow:
     """A trial with Square at ε = 0.05 under one label: queries, images, accuracy."""
     record = made()
     [some] = [m for m in record.attacks if m.label == "pgd" and m.epsilon == 0.05]
@@ -25,11 +26,11 @@ def with_square(*measured: tuple[int, int, float]) -> Row:
         for queries, images, accuracy in measured
     ]  # fmt: skip
     kept = tuple(m for m in record.measurements if m.label != "square")
-    return Row(record.model_copy(update={"measurements": (*kept, *found)}), Path("x"))
+    return TrialRow(record.model_copy(update={"measurements": (*kept, *found)}), Path("x"))
 
 
-def column(*rows: Row) -> list[float]:
-    return [float(x) for x in table_of(alike(rows))["square_0.05"]]
+def column(*rows: TrialRow) -> list[float]:
+    return [float(x) for x in table_of(consistent(rows))[0]["square_0.05"]]
 
 
 def test_the_settings_that_most_trials_have_make_the_column() -> None:
@@ -45,7 +46,7 @@ def test_the_settings_that_most_trials_have_make_the_column() -> None:
 
 def test_one_setting_is_what_was_measured_last_as_before() -> None:
     assert column(with_square((500, 200, 0.1)), with_square((500, 200, 0.2))) == [0.1, 0.2]
-    assert isinstance(alike([with_square((500, 200, 0.1))])[0].record, Record)
+    assert isinstance(consistent([with_square((500, 200, 0.1))])[0].record, Record)
 
 
 def test_a_setting_that_an_older_record_does_not_name_is_the_default() -> None:
@@ -58,8 +59,8 @@ def test_a_setting_that_an_older_record_does_not_name_is_the_default() -> None:
             m.model_copy(update={"settings": {k: v for k, v in m.settings.items() if k != "mode" or seed}})
             for m in made.measurements
         ]
-        rows.append(Row(made.model_copy(update={"measurements": tuple(older)}), Path("x")))
-    assert list(table_of(alike(rows))["trace"]) == [7.0] * 3
+        rows.append(TrialRow(made.model_copy(update={"measurements": tuple(older)}), Path("x")))
+    assert list(table_of(consistent(rows))[0]["trace"]) == [7.0] * 3
 
 
 def test_an_epsilon_that_is_asked_for_and_measured_nowhere_has_no_column() -> None:
@@ -68,8 +69,8 @@ def test_an_epsilon_that_is_asked_for_and_measured_nowhere_has_no_column() -> No
     more = of.model_copy(update={"attacks": experiment(attacks={"pgd": {"epsilon": [0.3, 0.5]}}).attacks})
     known, other = (record(trial, of) for trial in grid(of)[:2])
     bare = known.model_copy(update={"measurements": ()})
-    rows = [Row(r, Path("x"), (more,)) for r in (bare, other)]
-    table = table_of(rows)
+    rows = [TrialRow(r, Path("x"), (more,)) for r in (bare, other)]
+    table = table_of(rows)[0]
     assert "pgd_0.5" not in table
     assert ("pgd", 0.5) not in attacks_of(rows)
     assert list(table["pgd_0.3"].isna()) == [True, False]  # of a trial that lacks it there is no number

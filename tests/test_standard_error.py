@@ -16,7 +16,8 @@ from tfsgd.networks.gauss_newton_product import GaussNewtonProduct
 from tfsgd.networks.hessian import HessianVectorProduct, Product
 from tfsgd.networks.operators import product_of
 from tfsgd.plan.trials import grid
-from tfsgd.reporting.table.rows import Row, trial_row
+from tfsgd.reporting.table.columns import table_of
+from tfsgd.reporting.table.rows import TrialRow
 from tfsgd.trials.standalone import in_a_line
 
 METHODS = ("rayleigh_ritz", "power")
@@ -109,7 +110,7 @@ def test_it_is_a_column_and_stands_beside_the_eigenvalue() -> None:
     with_it = made.model_copy(
         update={"measurements": tuple(known if m is top else m for m in made.measurements)}
     )
-    row = Row(with_it, Path("x"))
-    assert trial_row(row)["eigenvalue_standard_error"] == 1.93
-    assert trial_row(Row(made, Path("x")))["eigenvalue_standard_error"] is None
+    row = TrialRow(with_it, Path("x"))
+    assert table_of([row])[0]["eigenvalue_standard_error"][0] == 1.93
+    assert table_of([TrialRow(made, Path("x"))])[0]["eigenvalue_standard_error"].isna().all()
     assert in_a_line(known) == "λ1 (hessian): 47.21 ± 1.9"

@@ -184,6 +184,8 @@ CLASSES_TWICE = {
 }
 FILES_TWICE = {
     "paper": "the paper's networks, and its numbers",
+    "spectrum": "a measure, and its figure",
+    "confidence": "a measure, and its figure",
     "__init__": "of every folder",
 }  # fmt: skip
 

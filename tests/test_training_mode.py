@@ -25,7 +25,7 @@ from tfsgd.networks.operators import product_of
 from tfsgd.plan.trials import grid
 from tfsgd.records.record import EIGENVALUE_COLUMNS
 from tfsgd.reporting.table.derived import derived
-from tfsgd.reporting.table.rows import Row
+from tfsgd.reporting.table.rows import TrialRow
 
 RNG = np.random.default_rng(1)
 
@@ -174,7 +174,7 @@ def test_with_batch_norm_only_training_modes_eigenvalue_tells_of_stability() -> 
     plain = record(trial, of).model_copy(update={"batch_norm": True})
     inference = {**plain.history, EIGENVALUE_COLUMNS["inference"]: (None, 1200.0, 1100.0)}
     plain = plain.model_copy(update={"history": inference})
-    assert Row(plain, Path("x")).descent_eigenvalue is None
+    assert TrialRow(plain, Path("x")).descent_eigenvalue is None
     assert plain.stability_history == ()
     assert math.isnan(derived(plain, None)["stability_ratio_max"])
     spec = TopEigenvalue(mode="training")
@@ -182,7 +182,7 @@ def test_with_batch_norm_only_training_modes_eigenvalue_tells_of_stability() -> 
     found = Request("top_eigenvalue", "in-training", spec, "train", 5000).measured(values, 1.0)
     history = {**inference, EIGENVALUE_COLUMNS["training"]: (None, 95.0, 190.0)}
     trained = plain.with_measurements(found).model_copy(update={"history": history})
-    row = Row(trained, Path("x"))
+    row = TrialRow(trained, Path("x"))
     assert row.descent_eigenvalue == found
     assert row.top_eigenvalue == plain.top_eigenvalue  # the paper's λ1 stays that of inference mode
     columns = derived(trained, row.descent_eigenvalue)

@@ -34,8 +34,6 @@ MOMENTUM_FIGURES = {
 
 COUNTER_EXAMPLE = ("fashion_mnist", "stdcnn")  # Section 3.2
 
-EIGENVALUES = ("eigenvalue", "descent_eigenvalue", "stability_ratio", "stability_ratio_max")
-
 # Margins
 
 ALPHA = 0.05
@@ -60,11 +58,6 @@ def attack_name(label: str) -> str:
     return ACRONYMS.get(label, label)
 
 
-def is_eigenvalue(column: str) -> bool:
-    """Whether a column, also of a snapshot, holds λ1 or a multiple of it: it is drawn and judged on its logarithm."""
-    return column.partition("@")[0] in EIGENVALUES
-
-
 def points(share: float) -> str:
     """A difference of accuracies in words: 0.02 is `2 points`."""
     return f"{100 * share:g} points"
@@ -72,3 +65,17 @@ def points(share: float) -> str:
 
 FLOOR = f"within {points(ACCURACY_MARGIN)} of 0 or of guessing"
 ENOUGH = f"{MIN_SEEDS} seeds and {MIN_BATCH_SIZES} batch sizes"
+
+FACTS = {  # for prose: the page's, and that of the claims' tests
+    "alpha": ALPHA,
+    "shared_batch_size": SHARED_BATCH_SIZE,
+    "benchmark_momentum": BASE_MOMENTUM["Benchmark"],
+    "few": f"{MIN_SEEDS} seeds or {MIN_BATCH_SIZES} batch sizes",
+    "least_sizes": f"{MIN_BATCH_SIZES} batch sizes",
+    "floor": FLOOR,
+    "constant": points(ACCURACY_MARGIN),
+    "constant_factor": f"{EIGENVALUE_FACTOR:g}",
+    "undertrained": points(UNDERTRAINED_MARGIN),
+    "large_batch_size": LARGE_BATCH_SIZE,
+    "ceiling_tolerance": f"{CEILING_TOLERANCE:g}",
+}

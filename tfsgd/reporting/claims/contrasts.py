@@ -1,8 +1,7 @@
-"""Evidence from contrasts of cell means: a weighted sum with a sign, or pairs within a margin.
+"""Tests of contrasts of cell means: a weighted sum has a sign, or pairs differ by no more than the margin.
 
-Everything is about cells, the settings of SGD (regime, batch size, momentum), and has the seeds as
-paired blocks: a table of S seeds x J cells. Most evidence is a contrast of cell means, such as a
-slope. A contrast is tested in two ways, and a verdict needs both:
+Cells are the settings of SGD (regime, batch size, momentum), with the seeds as paired blocks: a table of
+S seeds x J cells. A contrast is tested in two ways, and a verdict needs both:
 
 1. the randomised-block analysis: the error is the residual of seed + cell, with (S-1)(J-1) degrees
    of freedom; this p-value goes through Holm's correction over the claims;
@@ -16,14 +15,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-from tfsgd.reporting.claims.evidence import Described, Evidence, Impossible, Tested
-from tfsgd.reporting.paper import ACCURACY_MARGIN, ALPHA, MIN_BATCH_SIZES, MIN_SEEDS, ZERO
+from tfsgd.reporting.claims.evidence import Basis, Evidence, Impossible, TestResult, Unit, decide
+from tfsgd.reporting.paper import ACCURACY_MARGIN, ALPHA, ZERO
 from tfsgd.reporting.statistics import Array, contrast, is_ordered
-from tfsgd.reporting.table.cells import Cell, Cells, Metric
-from tfsgd.text import counted
+from tfsgd.reporting.table.cell import Cell
+from tfsgd.reporting.table.cells import Cells
+from tfsgd.reporting.table.metrics import Metric
 
 
 @dataclass(frozen=True)
@@ -54,38 +53,35 @@ class Levels:
     what: str
 
 
-def signed(cells: Cells, metric: Metric, asked: Comparison) -> Evidence:
+def directional_test(cells: Cells, metric: Metric, asked: Comparison) -> Evidence:
     """Evidence that a contrast has a sign."""
     table = cells.table(metric, asked.cells)
     basis = basis_of(cells, metric, table, asked.cells)
-    basis["batch_sizes"] = asked.sizes or basis["batch_sizes"]
+    basis = replace(basis, batch_sizes=asked.sizes or basis.batch_sizes)
     if len(table) == 0:
-        return Impossible(reason="no seed has all of the cells", **basis)
-    basis |= {
-        "unit": _unit(metric, asked.per),
-        "effect": shown(metric, float((table @ asked.weights).mean())),
-        "floor": on_floor(table.mean(0), metric, cells.chance),
-    }
-    shortfall = shortfall_of(basis)
-    if shortfall:
-        return Described(reason=shortfall, **basis)
-    c = contrast(table, asked.weights)
-    up, down = c.low > 0, c.high < 0
-    if asked.order is not None:
-        ordered = asked.order(table)
-        up, down = up and is_ordered(ordered, 1), down and is_ordered(ordered, -1)
-    rises = asked.sign > 0
-    return Tested(
-        interval=(shown(metric, c.low), shown(metric, c.high)),
-        p_for=c.p_greater if rises else c.p_less,
-        p_against=c.p_less if rises else c.p_greater,
-        agrees_for=up if rises else down,
-        agrees_against=down if rises else up,
-        **basis,
-    )
+        return no_seed(basis)
+
+    def test() -> TestResult:
+        c = contrast(table, asked.weights)
+        up, down = c.low > 0, c.high < 0
+        if asked.order is not None:
+            ordered = asked.order(table)
+            up, down = up and is_ordered(ordered, 1), down and is_ordered(ordered, -1)
+        rises = asked.sign > 0
+        return TestResult(
+            interval=(shown(metric, c.low), shown(metric, c.high)),
+            p_for=c.p_greater if rises else c.p_less,
+            p_against=c.p_less if rises else c.p_greater,
+            agrees_for=up if rises else down,
+            agrees_against=down if rises else up,
+        )
+
+    basis = replace(basis, unit=unit_of(metric, asked.per))
+    effect = shown(metric, float((table @ asked.weights).mean()))
+    return decide(basis, effect, test, on_floor(table.mean(0), metric, cells.chance))
 
 
-def within_margin(cells: Cells, metric: Metric, levels: Levels) -> Evidence:
+def equivalence_test(cells: Cells, metric: Metric, levels: Levels) -> Evidence:
     """Evidence that no two levels differ by more than the margin.
 
     Two one-sided tests (Schuirmann 1987) for every pair of levels; all must pass (an
@@ -95,41 +91,38 @@ def within_margin(cells: Cells, metric: Metric, levels: Levels) -> Evidence:
     table = cells.table(metric, levels.cells)
     basis = basis_of(cells, metric, table, levels.cells)
     if len(table) == 0:
-        return Impossible(reason="no seed has all of the cells", **basis)
+        return no_seed(basis)
     means = levels.members @ table.mean(0)
     pairs = list(itertools.combinations(range(len(levels.values)), 2))
-    first, second = max(pairs, key=lambda pair: abs(means[pair[1]] - means[pair[0]]))
-    widest = f"{levels.values[first]:g} and {levels.values[second]:g}, the widest pair"
-    basis |= {
-        "unit": _unit(metric, f"between {levels.what} {widest}"),
-        "effect": shown(metric, float(means[second] - means[first])),
-        "floor": on_floor(table.mean(0), metric, cells.chance),
-    }
-    shortfall = shortfall_of(basis)
-    if shortfall:
-        return Described(reason=shortfall, **basis)
-    p_within, p_beyond = 0.0, 1.0
-    agrees_within, agrees_beyond = True, False
-    for i, j in pairs:
-        pair = against_margin(table, levels.members[j] - levels.members[i], metric.margin)
-        p_within = max(p_within, pair.p_within)
-        agrees_within &= pair.is_within
-        p_out = min(1.0, 2 * len(pairs) * pair.p_beyond)
-        if p_out < p_beyond:
-            p_beyond, agrees_beyond = p_out, pair.is_beyond
-    interval = contrast(table, levels.members[second] - levels.members[first])
-    return Tested(
+    i, j = max(pairs, key=lambda pair: abs(means[pair[1]] - means[pair[0]]))
+
+    def test() -> TestResult:
+        weights = {(a, b): levels.members[b] - levels.members[a] for a, b in pairs}
+        return within_margin(table, [*weights.values()], metric, widest=weights[i, j])
+
+    widest = f"between {levels.what} {levels.values[i]:g} and {levels.values[j]:g}, the widest pair"
+    basis = replace(basis, unit=unit_of(metric, pair=widest))
+    effect = shown(metric, float(means[j] - means[i]))
+    return decide(basis, effect, test, on_floor(table.mean(0), metric, cells.chance))
+
+
+def within_margin(table: Array, differences: Sequence[Array], metric: Metric, widest: Array) -> TestResult:
+    """Every difference lies within the margin; the interval is that of the widest."""
+    tests = [_against_margin(table, weights, metric.margin) for weights in differences]
+    beyond = min(tests, key=lambda t: t.p_beyond)
+    p_beyond = min(1.0, 2 * len(tests) * beyond.p_beyond)
+    interval = contrast(table, widest)
+    return TestResult(
         interval=(shown(metric, interval.low), shown(metric, interval.high)),
-        p_for=p_within,
+        p_for=max(t.p_within for t in tests),
         p_against=p_beyond,
-        agrees_for=agrees_within,
-        agrees_against=agrees_beyond,
-        **basis,
+        agrees_for=all(t.is_within for t in tests),
+        agrees_against=p_beyond < 1 and beyond.is_beyond,
     )
 
 
 @dataclass(frozen=True)
-class Against:
+class _Against:
     """A contrast against the margin: one-sided p-values, and what the seeds' intervals show."""
 
     p_within: float
@@ -138,10 +131,10 @@ class Against:
     is_beyond: bool
 
 
-def against_margin(table: Array, weights: Array, margin: float) -> Against:
+def _against_margin(table: Array, weights: Array, margin: float) -> _Against:
     above, below = contrast(table, weights, margin), contrast(table, weights, -margin)
     narrow = contrast(table, weights, level=1 - 2 * ALPHA)
-    return Against(
+    return _Against(
         p_within=max(above.p_less, below.p_greater),
         p_beyond=min(above.p_greater, below.p_less),
         is_within=-margin < narrow.low and narrow.high < margin,
@@ -149,27 +142,37 @@ def against_margin(table: Array, weights: Array, margin: float) -> Against:
     )
 
 
-# What evidence stands on
+# What evidence is based on
 
 
-def nothing(cells: Cells, metric: Metric, what: str, spoilt: str = "") -> Impossible:
+def basis_of(cells: Cells, metric: Metric, table: Array, sample: Sequence[Cell]) -> Basis:
+    """The trials behind a table of cells; those that dropped out of the table count as invalid too."""
+    kinds = {(cell.regime, cell.momentum) for cell in sample}
+    return Basis(
+        seeds=len(table),
+        sample=tuple(sample),
+        batch_sizes=len({cell.batch_size for cell in sample}),
+        invalid_trials=cells.invalid_trials(metric, lambda cell: (cell.regime, cell.momentum) in kinds),
+        failed_checks=cells.failed_checks(metric, lambda cell: cell in sample),
+    )
+
+
+def no_seed(basis: Basis) -> Impossible:
+    return Impossible(**vars(basis), reason="no seed has all of the cells")
+
+
+def untestable(
+    cells: Cells, metric: Metric, what: str, invalid_trials: Mapping[str, int] | None = None
+) -> Impossible:
     """There are no numbers: the metric was not measured, or `what` else is lacking."""
     if metric.column not in cells.trials and metric.attack:
         what = f"no trial was attacked with {metric.attack} at ε = {metric.epsilon:g}"
-    return Impossible(reason=what, spoilt=spoilt)
-
-
-def shortfall_of(basis: Mapping[str, Any]) -> str:
-    """Why there are too few seeds or batch sizes for statistics; empty if there are enough."""
-    seeds, sizes = basis["seeds"], basis["batch_sizes"]
-    lacking = [f"{seeds} of at least {MIN_SEEDS} seeds"] if seeds < MIN_SEEDS else []
-    lacking += [f"{sizes} of at least {MIN_BATCH_SIZES} batch sizes"] if sizes < MIN_BATCH_SIZES else []
-    return " and ".join(lacking)
+    return Impossible(reason=what, invalid_trials=invalid_trials or {})
 
 
 def on_floor(means: Array, metric: Metric, chance: float) -> bool:
     """Every cell mean is within the margin of 0 or of chance: nothing can be told apart."""
-    if metric.is_eigenvalue:
+    if metric.is_log:
         return False
     near = (means <= ACCURACY_MARGIN + ZERO) | (abs(means - chance) <= ACCURACY_MARGIN + ZERO)
     return bool(near.all())
@@ -177,35 +180,8 @@ def on_floor(means: Array, metric: Metric, chance: float) -> bool:
 
 def shown(metric: Metric, value: float) -> float:
     """Points of accuracy, or a factor of the eigenvalue."""
-    return float(2**value) if metric.is_eigenvalue else 100 * value
+    return float(2**value) if metric.is_log else 100 * value
 
 
-def _unit(metric: Metric, per: str) -> str:
-    return f"factor {per}".strip() if metric.is_eigenvalue else f"points {per}".strip()
-
-
-def basis_of(cells: Cells, metric: Metric, table: Array, wanted: Sequence[Cell]) -> dict[str, Any]:
-    """The fields of `Basis`; those trials count as spoilt too that dropped out of the table."""
-    kinds = {(cell.regime, cell.momentum) for cell in wanted}
-    return {
-        "seeds": table.shape[0],
-        "cells": table.shape[1],
-        "batch_sizes": len({cell.batch_size for cell in wanted}),
-        "n": _n(table.shape[0], wanted),
-        "spoilt": cells.spoilt(metric, lambda cell: (cell.regime, cell.momentum) in kinds),
-        "doubts": cells.doubts(metric, lambda cell: cell in wanted),
-    }
-
-
-def _n(seeds: int, cells: Sequence[Cell]) -> str:
-    sizes = sorted({b for _, b, _ in cells})
-    momenta = sorted({m for _, _, m in cells})
-    regimes = {r for r, _, _ in cells}
-    span = (
-        f"{len(sizes)} batch sizes ({sizes[0]}-{sizes[-1]})" if len(sizes) > 1 else f"batch size {sizes[0]}"
-    )
-    parts = [counted(seeds, "seed"), span]
-    parts += [f"{len(momenta)} momenta"] if len(momenta) > 1 else []
-    parts += [f"{len(regimes)} regimes"] if len(regimes) > 1 else []
-    is_full = len(set(cells)) == len(sizes) * len(momenta) * len(regimes)
-    return " x ".join(parts) + ("" if is_full else f" ({len(set(cells))} cells)")
+def unit_of(metric: Metric, per: str = "", pair: str = "") -> Unit:
+    return Unit("factor" if metric.is_log else "points", per, pair)

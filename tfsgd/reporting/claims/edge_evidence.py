@@ -1,26 +1,26 @@
-"""Evidence on the edge of stability: does its ceiling hold λ1 down, and is momentum more than a larger rate?"""
+"""Tests on the edge of stability: does its ceiling hold λ1 down, and is momentum more than a larger rate?"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
 
+from tfsgd.reporting.claims.batch_evidence import batch_sizes
+from tfsgd.reporting.claims.claim_test import claim_test, on_trained_range
 from tfsgd.reporting.claims.contrasts import (
-    Levels,
-    against_margin,
     basis_of,
-    nothing,
-    shortfall_of,
+    equivalence_test,
+    no_seed,
     shown,
+    unit_of,
+    untestable,
     within_margin,
 )
-from tfsgd.reporting.claims.evidence import Described, Evidence, Impossible, Tested
-from tfsgd.reporting.claims.on_trained_range import Gather, left_out, where_it_trains
+from tfsgd.reporting.claims.evidence import Basis, Evidence, TestResult, decide
 from tfsgd.reporting.paper import (
     BASE_MOMENTUM,
     CEILING_TOLERANCE,
@@ -28,59 +28,51 @@ from tfsgd.reporting.paper import (
     MIN_BATCH_SIZES,
     ZERO,
 )
-from tfsgd.reporting.statistics import Array, contrast, student_interval
-from tfsgd.reporting.table.cells import Cell, Cells, Metric, at_base_momentum, of_regimes
+from tfsgd.reporting.statistics import Array, student_interval
+from tfsgd.reporting.table.cell import SETTINGS, Cell, at_base_momentum, of_regimes
+from tfsgd.reporting.table.cells import Cells
+from tfsgd.reporting.table.metrics import Metric
 
 
-def below_ceiling(regime: str) -> Gather:
-    """In every cell of a regime λ1 is at most its ceiling, or just above; the metric is their ratio.
+@claim_test()
+def below_ceiling(cells: Cells, metric: Metric, regime: str) -> Evidence:
+    """In every cell, one-sided: the mean of log2 of λ1 over its ceiling 2(1+γ)/η lies below log2 {ceiling_tolerance},
+    since λ1 hovers just above a ceiling that it has reached. All cells must pass; that one lies above is tested with
+    Bonferroni's correction."""
+    # An intersection-union test (Berger 1982), whose error is the cells' pooled spread over the seeds. All cells that
+    # trained are judged, also where others of their batch size did not: those next to a collapse come close to the ceiling.
+    wanted = [cell for m in cells.momenta(regime) for cell in cells.measured(metric, regime, m)]
+    if not wanted:
+        what = f"no λ1 of {regime} that can be set against its ceiling"
+        return untestable(cells, metric, what, cells.invalid_trials(metric, of_regimes(regime)))
+    table = cells.table(metric, wanted)
+    basis = basis_of(cells, metric, table, wanted)
+    if len(table) == 0:
+        return no_seed(basis)
+    highest = int(table.mean(0).argmax())
 
-    An intersection-union test (Berger 1982) over the cells, whose error is their pooled spread over the seeds; that
-    some cell lies above is tested with Bonferroni's correction over the cells. All cells that trained are judged, also
-    where others of their batch size did not: those next to a collapse are the ones that come close to their ceiling.
-    """
-
-    def evidence(cells: Cells, metric: Metric) -> Evidence:
-        wanted = [cell for m in cells.momenta(regime) for cell in cells.measured(metric, regime, m)]
-        if not wanted:
-            spoilt = cells.spoilt(metric, of_regimes(regime))
-            return nothing(cells, metric, f"no λ1 of {regime} that can be set against its ceiling", spoilt)
-        table = cells.table(metric, wanted)
-        basis = basis_of(cells, metric, table, wanted)
-        if len(table) == 0:
-            return Impossible(reason="no seed has all of the cells", **basis)
-        highest = int(table.mean(0).argmax())
-        _, b, m = wanted[highest]
-        basis |= {
-            "unit": f"factor of the ceiling at batch size {b} and momentum {m:g}, the highest",
-            "effect": shown(metric, float(table.mean(0)[highest])),
-            "floor": False,
-        }
-        basis |= _where_cells_trained(cells, metric, regime, wanted)
-        shortfall = shortfall_of(basis)
-        if shortfall:
-            return Described(reason=shortfall, **basis)
+    def test() -> TestResult:
         means = _means(table, math.log2(CEILING_TOLERANCE))
         most = int(means.p_above.argmin())
-        low, high = float(means.low[highest]), float(means.high[highest])
-        return Tested(
-            interval=(shown(metric, low), shown(metric, high)),
+        return TestResult(
+            interval=(shown(metric, float(means.low[highest])), shown(metric, float(means.high[highest]))),
             p_for=float(means.p_below.max()),
             p_against=min(1.0, len(wanted) * float(means.p_above[most])),
             agrees_for=bool((means.high < means.limit).all()),
             agrees_against=bool(means.low[most] > means.limit),
-            **basis,
         )
 
-    return evidence
+    _, b, m = wanted[highest]
+    unit = unit_of(metric, f"of the ceiling at batch size {b} and momentum {m:g}, the highest")
+    basis = replace(_where_cells_trained(cells, metric, regime, basis), unit=unit)
+    return decide(basis, shown(metric, float(table.mean(0)[highest])), test)
 
 
-def _where_cells_trained(cells: Cells, metric: Metric, regime: str, wanted: Sequence[Cell]) -> dict[str, Any]:
+def _where_cells_trained(cells: Cells, metric: Metric, regime: str, basis: Basis) -> Basis:
     """Of a claim on each cell by itself: a cell is left out that did not train, and not its batch size."""
-    bad = cells.bad_trials(of_regimes(regime))
-    sizes = sorted({cell.batch_size for cell in wanted})
-    where = {"trains": tuple(sizes), "left_out": left_out(sizes, sizes, bad)} if bad else {}
-    return {"spoilt": cells.spoilt(metric, lambda cell: cell in wanted), **where}
+    bad, sample = cells.bad_trials(of_regimes(regime)), set(basis.sample)
+    basis = replace(basis, invalid_trials=cells.invalid_trials(metric, lambda cell: cell in sample))
+    return replace(basis, trains=tuple(sorted({c.batch_size for c in sample})), bad=bad) if bad else basis
 
 
 @dataclass(frozen=True)
@@ -107,15 +99,16 @@ def _means(table: Array, limit: float) -> _Means:
     )
 
 
+@claim_test(lambda: at_base_momentum("LR/BS"))
 def ceiling_falls(cells: Cells, metric: Metric) -> Evidence:
-    """Under LR/BS any two large batch sizes have the same λ1 times rate, within the margin."""
+    """Equivalence of λ1 η over the batch sizes from {large_batch_size} on: for every pair, two one-sided tests that
+    it stays within a factor of {constant_factor}. Seeds are paired blocks."""
     regime, momentum = "LR/BS", BASE_MOMENTUM["LR/BS"]
     wanted = [c for c in cells.measured(metric, regime, momentum) if c.batch_size >= LARGE_BATCH_SIZE]
     if len(wanted) < 2:
         what = f"{regime} at momentum {momentum:g}: {len(wanted)} of at least 2 batch sizes from {LARGE_BATCH_SIZE} on"
-        return nothing(cells, metric, what, cells.spoilt(metric, at_base_momentum(regime)))
-    sizes = [cell.batch_size for cell in wanted]
-    return within_margin(cells, metric, Levels(wanted, sizes, np.eye(len(sizes)), "batch sizes"))
+        return untestable(cells, metric, what, cells.invalid_trials(metric, at_base_momentum(regime)))
+    return equivalence_test(cells, metric, batch_sizes(wanted))
 
 
 # Momentum
@@ -130,54 +123,39 @@ class _Control:
     controls: tuple[Cell, ...]
 
 
+@claim_test()
 def momentum_is_rate(cells: Cells, metric: Metric) -> Evidence:
-    """`momentum_alike`, where LR and the cells that LR is compared with train; others may collapse."""
+    """Equivalence: for each momentum γ of LR, two one-sided tests that λ1 stays within a factor of {constant_factor}
+    of that of trials without momentum at the rate η/(1−γ), at the same batch sizes. Seeds are paired blocks."""
     rates = _rates(cells)
     controls = {other for cell in rates for other in rates if _is_control(other, cell, rates)}
-    return where_it_trains(momentum_alike, lambda cell: cell.regime == "LR" or cell in controls)(
-        cells, metric
-    )
+
+    def concerns(cell: Cell) -> bool:
+        return cell.regime == "LR" or cell in controls
+
+    return on_trained_range(_momentum_against_rate, concerns, cells, metric)
 
 
-def momentum_alike(cells: Cells, metric: Metric) -> Evidence:
-    """At each momentum γ of LR the metric is, within the margin, that without momentum at the rate η/(1−γ).
-
-    Two one-sided tests for each momentum, averaged over the batch sizes; all must pass.
-    """
+def _momentum_against_rate(cells: Cells, metric: Metric) -> Evidence:
+    """Two one-sided tests for each momentum, averaged over the batch sizes; all must pass."""
     found = _controls(cells, metric)
     if not found:
         what = "it needs trials without momentum at the rate η/(1−γ) of LR, such as a regime `learning_rate: 0.1`"
-        return nothing(cells, metric, what)
+        return untestable(cells, metric, what)
     wanted = list(dict.fromkeys(cell for c in found for cell in (*c.cells, *c.controls)))
     table = cells.table(metric, wanted)
     basis = basis_of(cells, metric, table, wanted)
-    basis["batch_sizes"] = min(len(control.cells) for control in found)
+    basis = replace(basis, batch_sizes=min(len(control.cells) for control in found))
     if len(table) == 0:
-        return Impossible(reason="no seed has all of the cells", **basis)
+        return no_seed(basis)
     weights = [_weights(control, wanted) for control in found]
     differences = [float((table @ w).mean()) for w in weights]
     widest = int(np.argmax(np.abs(differences)))
-    basis |= {
-        "unit": f"factor of momentum {found[widest].momentum:g} against its rate alone, the widest",
-        "effect": shown(metric, differences[widest]),
-        "floor": False,
-        "detail": "batch sizes: "
-        + ", ".join(f"{len(control.cells)} at momentum {control.momentum:g}" for control in found),
-    }
-    shortfall = shortfall_of(basis)
-    if shortfall:
-        return Described(reason=shortfall, **basis)
-    tests = [against_margin(table, w, metric.margin) for w in weights]
-    beyond = min(tests, key=lambda t: t.p_beyond)
-    interval = contrast(table, weights[widest])
-    return Tested(
-        interval=(shown(metric, interval.low), shown(metric, interval.high)),
-        p_for=max(t.p_within for t in tests),
-        p_against=min(1.0, 2 * len(tests) * beyond.p_beyond),
-        agrees_for=all(t.is_within for t in tests),
-        agrees_against=beyond.is_beyond,
-        **basis,
-    )
+    sizes = (f"{len(control.cells)} at momentum {control.momentum:g}" for control in found)
+    per = f"of momentum {found[widest].momentum:g} against its rate alone, the widest"
+    basis = replace(basis, unit=unit_of(metric, per), detail=f"batch sizes: {', '.join(sizes)}")
+    effect = shown(metric, differences[widest])
+    return decide(basis, effect, lambda: within_margin(table, weights, metric, weights[widest]))
 
 
 def _controls(cells: Cells, metric: Metric) -> list[_Control]:
@@ -199,8 +177,7 @@ def _controls(cells: Cells, metric: Metric) -> list[_Control]:
 
 def _rates(cells: Cells) -> dict[Cell, tuple[float, int]]:
     """Learning rate and epochs of each cell whose rate is constant, whatever became of its trials."""
-    keys = ["regime", "batch_size", "momentum", "learning_rate", "halve_every_epochs", "epochs"]
-    rows = cells.rows[keys].drop_duplicates()
+    rows = cells.rows[["regime", *SETTINGS, "epochs"]].drop_duplicates()
     rows = rows[rows["halve_every_epochs"].isna()].to_dict("records")
     return {
         Cell(r["regime"], r["batch_size"], r["momentum"]): (r["learning_rate"], r["epochs"]) for r in rows

@@ -1,43 +1,127 @@
-"""What the trials say about one claim: it was tested, only described, or cannot be said.
+"""What the trials say about one claim: it was tested, only described, or cannot be tested.
 
 A p-value exists on `Tested` alone, so that nothing can take a missing one for a strong one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from tfsgd.reporting.paper import BAD, MIN_BATCH_SIZES, MIN_SEEDS
+from tfsgd.reporting.table.cell import Cell
+from tfsgd.reporting.table.cells import FailedChecks
+from tfsgd.text import counted
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The unit of an effect and of its interval.
+
+    Attributes:
+        scale: points of accuracy, a factor of the eigenvalue, or a rank correlation.
+        per: what belongs to one unit: `per doubling`.
+        pair: the two levels that the effect lies between.
+    """
+
+    scale: Literal["points", "factor", "correlation"]
+    per: str = ""
+    pair: str = ""
+
+    def __str__(self) -> str:
+        scale = "" if self.scale == "correlation" else self.scale
+        return " ".join(filter(None, (scale, self.per, self.pair)))
+
+    def words(self, effect: float, interval: tuple[float, float] | None, with_pair: bool = True) -> str:
+        """An effect with its interval: `+3.3 points [+2.1, +4.5] per doubling`."""
+        shape = ".3g" if self.scale == "factor" else "+.2f"
+        ends = f" [{interval[0]:{shape}}, {interval[1]:{shape}}]" if interval else ""
+        if self.scale == "correlation":
+            return f"{effect:{shape}}{ends}"
+        value = f"factor {effect:{shape}}" if self.scale == "factor" else f"{effect:{shape}} points"
+        return " ".join(filter(None, (f"{value}{ends}", self.per, self.pair * with_pair)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Basis:
-    """On what evidence stands, in any case.
+    """What the evidence is based on.
 
     Attributes:
-        unit: of the effect and its interval, such as `points per doubling`.
-        n: seeds and cells in words; empty where there are none.
-        spoilt: diverged, collapsed or doubtful trials in the range, in words; empty if there are none.
-        detail: what else to know, in words.
+        unit: of the effect and its interval; `None`: there are no numbers.
+        seeds: that have all of the cells.
+        sample: the cells.
         batch_sizes: how many count towards the least that a test needs.
+        invalid_trials: how many trials in the range diverged, collapsed or are doubtful, by kind.
+        failed_checks: of the robustness of the trials that take part.
+        detail: what else to know, in words.
         trains: the range of batch sizes that is judged, where others were left out; else empty.
-        left_out: what was left out, in words.
-        doubts: trials that take part and fail a check of their robustness, in words; empty if there are none.
+        bad: batch size -> how many of its trials have each status, of those that were left out.
+        not_judged: batch sizes outside the range that trained.
     """
 
-    unit: str = ""
+    unit: Unit | None = None
     seeds: int = 0
-    cells: int = 0
-    n: str = ""
-    spoilt: str = ""
-    detail: str = ""
+    sample: tuple[Cell, ...] = ()
     batch_sizes: int = 0
+    invalid_trials: Mapping[str, int] = field(default_factory=dict)
+    failed_checks: FailedChecks = field(default_factory=FailedChecks)
+    detail: str = ""
     trains: tuple[int, ...] = ()
-    left_out: str = ""
-    doubts: str = ""
+    bad: Mapping[int, Counter[str]] = field(default_factory=dict)
+    not_judged: tuple[int, ...] = ()
+
+    @property
+    def cells(self) -> int:
+        return len(self.sample)
+
+    @property
+    def n(self) -> str:
+        """Seeds and cells in words; empty where there are none."""
+        if self.unit and self.unit.scale == "correlation":
+            return f"{self.cells} cells, {counted(self.seeds, 'seed')}"
+        return _sample_in_words(self.seeds, self.sample) if self.sample else ""
 
     @property
     def range(self) -> str:
         """The range that is judged, where others were left out: `from 64 to 1024`."""
         return f"from {self.trains[0]} to {self.trains[-1]}" if self.trains else ""
+
+    @property
+    def left_out(self) -> str:
+        """What is left out and why: `at 4096 3 of 3 collapsed`."""
+        said = []
+        for size, counts in sorted(self.bad.items()):
+            of_all = sum(counts.values())
+            what = " and ".join(f"{counts[kind]} of {of_all} {kind}" for kind in BAD if counts[kind])
+            said.append(f"at {size} {what}")
+        if self.not_judged:
+            said.append(f"{', '.join(map(str, self.not_judged))} not judged")
+        return "; ".join(said)
+
+    @property
+    def invalid(self) -> str:
+        """The invalid trials in words; empty if there are none."""
+        return ", ".join(f"{count} {kind}" for kind, count in self.invalid_trials.items())
+
+    @property
+    def doubts(self) -> str:
+        """The failed checks in words; empty if there are none."""
+        return self.failed_checks.words
+
+
+def _sample_in_words(seeds: int, cells: tuple[Cell, ...]) -> str:
+    """`3 seeds x 7 batch sizes (64-4096) x 2 regimes`."""
+    regimes, sizes, momenta = (sorted(set(values)) for values in zip(*cells, strict=True))
+    span = (
+        f"{len(sizes)} batch sizes ({sizes[0]}-{sizes[-1]})" if len(sizes) > 1 else f"batch size {sizes[0]}"
+    )
+    parts = [counted(seeds, "seed"), span]
+    parts += [f"{len(momenta)} momenta"] if len(momenta) > 1 else []
+    parts += [f"{len(regimes)} regimes"] if len(regimes) > 1 else []
+    is_full = len(set(cells)) == len(sizes) * len(momenta) * len(regimes)
+    return " x ".join(parts) + ("" if is_full else f" ({len(set(cells))} cells)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +133,7 @@ class Impossible(Basis):
 
 @dataclass(frozen=True, kw_only=True)
 class _Numbers(Basis):
-    """Numbers in `unit`: points of accuracy, a factor of the eigenvalue, or a rank correlation.
-
-    `floor`: all accuracies are so near 0 or guessing that nothing can be told apart.
-    """
+    """An effect in `unit`; `floor`: all accuracies are so near 0 or chance that nothing can be told apart."""
 
     effect: float
     floor: bool
@@ -67,17 +148,22 @@ class Described(_Numbers):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested(_Numbers):
-    """Numbers with one-sided p-values, before Holm's correction.
+class TestResult:
+    """A 95 % interval and one-sided p-values, before Holm's correction.
 
     `agrees_for` and `agrees_against`: the seeds' own intervals show it too.
     """
 
-    interval: tuple[float, float]  # 95 %
+    interval: tuple[float, float]
     p_for: float
     p_against: float
     agrees_for: bool
     agrees_against: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tested(_Numbers, TestResult):
+    """Numbers with the result of a test."""
 
     @property
     def p(self) -> float:
@@ -86,25 +172,21 @@ class Tested(_Numbers):
 
     def untested(self, reason: str) -> Described:
         """The same numbers, where a test would not be worth anything."""
-        kept = {
-            field.name: getattr(self, field.name) for field in fields(Described) if field.name != "reason"
-        }
+        kept = {f.name: getattr(self, f.name) for f in fields(Described) if f.name != "reason"}
         return Described(**kept, reason=reason)
 
 
 Evidence = Tested | Described | Impossible
 
 
-# In words
-
-
-def effect_in_words(effect: float, interval: tuple[float, float] | None, unit: str) -> str:
-    """An effect with its interval: `+3.3 points [+2.1, +4.5] per doubling`."""
-    kind, _, rest = unit.partition(" ")
-    shape = ".3g" if kind == "factor" else "+.2f"
-    value = {"points": f"{effect:{shape}} points", "factor": f"factor {effect:{shape}}"}
-    ends = f" [{interval[0]:{shape}}, {interval[1]:{shape}}]" if interval else ""
-    return f"{value.get(kind, f'{effect:{shape}}')}{ends} {rest if kind in value else ''}".strip()
+def decide(basis: Basis, effect: float, test: Callable[[], TestResult], floor: bool = False) -> Evidence:
+    """The evidence for an effect: tested where there are enough seeds and batch sizes, else described."""
+    numbers: dict[str, Any] = {**vars(basis), "effect": effect, "floor": floor}
+    needed = ((basis.seeds, MIN_SEEDS, "seeds"), (basis.batch_sizes, MIN_BATCH_SIZES, "batch sizes"))
+    lacking = [f"{count} of at least {least} {what}" for count, least, what in needed if count < least]
+    if lacking:
+        return Described(**numbers, reason=" and ".join(lacking))
+    return Tested(**numbers, **vars(test()))
 
 
 def p_in_words(value: float) -> str:

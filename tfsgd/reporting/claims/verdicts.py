@@ -1,24 +1,34 @@
 """Verdicts: every claim judged on one study's trials, with Holm's correction over the claims."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
 
-from tfsgd.reporting.claims.beyond_claims import BEYOND, beyond_claims
-from tfsgd.reporting.claims.claims import Claim, claims
+from tfsgd.reporting.claims.claims import Claim, beyond_claims, claims
 from tfsgd.reporting.claims.evidence import Described, Evidence, Impossible, Tested, p_in_words
 from tfsgd.reporting.paper import ALPHA, FLOOR, PAPER_ATTACKS
-from tfsgd.reporting.table.cells import Cells, attacked
+from tfsgd.reporting.table.cells import Cells
+from tfsgd.reporting.table.columns import Attack
+from tfsgd.reporting.table.metrics import attacked
+from tfsgd.reporting.table.studies import Study
 
 Verdict = Literal["supported", "contradicted", "undecided", "descriptive", "not testable"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
-Attack = tuple[str, float]  # label, epsilon
+AFTER_HOLM = " after Holm's correction"
+
+
+class _Reason(NamedTuple):
+    verdict: Verdict
+    reason: str
+    is_corrected: bool = False  # it names a p-value after Holm's correction
 
 
 @dataclass(frozen=True)
@@ -33,15 +43,20 @@ class Judgement:
 
     @property
     def verdict(self) -> Verdict:
-        return self._found[0]
+        return self._found.verdict
 
     @property
     def why(self) -> str:
+        """The reason for the verdict."""
+        return f"{self.why_in_short}{AFTER_HOLM * self._found.is_corrected}"
+
+    @property
+    def why_in_short(self) -> str:
         where = f"{self.evidence.range} ({self.evidence.left_out}): " if self.evidence.range else ""
-        return f"{where}{self._found[1]}"
+        return f"{where}{self._found.reason}"
 
     @cached_property
-    def _found(self) -> tuple[Verdict, str]:
+    def _found(self) -> _Reason:
         return _verdict(self.evidence, self.p_holm)
 
     def as_json(self) -> dict[str, Any]:
@@ -53,8 +68,8 @@ class Judgement:
             "statement": self.claim.statement,
             "section": self.claim.section,
             "expected": self.claim.expected,
-            "paper_expects": None if self.claim.group == BEYOND else self.claim.expects,
-            "test": self.claim.test,
+            "paper_expects": self.claim.expectation == "holds" if self.claim.is_of_the_paper else None,
+            "test": self.claim.test.prose,
             "metric": self.claim.metric.name,
             "attack": self.claim.metric.attack,
             "epsilon": self.epsilon,
@@ -63,7 +78,7 @@ class Judgement:
             "why": self.why,
             "effect": None if isinstance(e, Impossible) else _rounded(e.effect),
             "interval": None if interval is None else [_rounded(end) for end in interval],
-            "unit": e.unit,
+            "unit": str(e.unit or ""),
             "detail": e.detail,
             "doubts": e.doubts,
             "n": e.n,
@@ -79,6 +94,12 @@ def _rounded(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
+def judgements_of(study: Study) -> list[Judgement]:
+    """Judges every claim on a study."""
+    s = study
+    return judge(s.trials, s.dataset, s.model, s.attacks, s.paper_epsilon, s.chance, s.snapshots)
+
+
 def judge(
     trials: pd.DataFrame,
     dataset: str,
@@ -86,27 +107,29 @@ def judge(
     attacks: Sequence[Attack],
     paper_epsilon: float | None,
     chance: float = 0.1,
+    snapshots: Sequence[float] = (),
 ) -> list[Judgement]:
     """Judges every claim at the paper's epsilon and at every other one that was measured.
 
     Args:
         trials: one row a trial, with the columns of `Study.trials`.
         attacks: every (label, epsilon) that was measured. The paper's own attacks are judged in any case.
+        snapshots: the train losses at which networks were kept and measured.
 
     Returns:
         One judgement for each claim and epsilon; claims without an attack have one, with epsilon None.
         Holm's correction runs over the claims that could be tested, family by family, see `_family`.
     """
-    cells = Cells(trials, chance)
+    cells = Cells(trials, chance, snapshots)
     labels = list(dict.fromkeys([*PAPER_ATTACKS, *(label for label, _ in attacks)]))
     found: list[Judgement] = []
     for claim in [*claims(dataset, model, labels), *beyond_claims(dataset, model, labels)]:
         label = claim.metric.attack
         if label is None:
-            found.append(Judgement(claim, None, True, claim.gather(cells, claim.metric)))
+            found.append(Judgement(claim, None, True, claim.evidence(cells, claim.metric)))
             continue
         for epsilon in _epsilons(attacks, label, paper_epsilon):
-            evidence = claim.gather(cells, attacked(label, epsilon))
+            evidence = claim.evidence(cells, attacked(label, epsilon))
             found.append(Judgement(claim, epsilon, epsilon == paper_epsilon, evidence))
     return _corrected(found)
 
@@ -136,7 +159,7 @@ def _family(j: Judgement) -> tuple[bool, bool, float | None]:
     the paper, have families of their own.
     """
     epsilon = None if j.primary and j.claim.is_on_the_papers_attacks else j.epsilon
-    return j.claim.group == BEYOND, j.claim.is_on_the_papers_attacks, epsilon
+    return not j.claim.is_of_the_paper, j.claim.is_on_the_papers_attacks, epsilon
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -148,32 +171,29 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in np.minimum(adjusted, 1.0)]
 
 
-def _verdict(e: Evidence, p_holm: float | None) -> tuple[Verdict, str]:
+def _verdict(e: Evidence, p_holm: float | None) -> _Reason:
     """The verdict on the batch sizes that the evidence is about, and why."""
     if isinstance(e, Impossible):
-        return "not testable", e.reason + (f" ({e.spoilt})" if e.spoilt else "")
+        return _Reason("not testable", e.reason + (f" ({e.invalid})" if e.invalid else ""))
     if e.floor:
-        return "not testable", f"floor: every cell is {FLOOR}"
+        return _Reason("not testable", f"floor: every cell is {FLOOR}")
     if isinstance(e, Described):
-        return "descriptive", f"the numbers are shown, but there is no test: {e.reason}"
+        return _Reason("descriptive", f"the numbers are shown, but there is no test: {e.reason}")
     assert p_holm is not None  # every test that is not on the floor was corrected
     return _tested(e, p_holm)
 
 
-def _tested(e: Tested, p_holm: float) -> tuple[Verdict, str]:
+def _tested(e: Tested, p_holm: float) -> _Reason:
     toward = e.p_for <= e.p_against
-    agrees = e.agrees_for if toward else e.agrees_against
-    direction = "for" if toward else "against"
+    agrees, direction = (e.agrees_for, "for") if toward else (e.agrees_against, "against")
     if p_holm >= ALPHA:
-        return "undecided", f"the evidence {direction} it is too weak: {_p(p_holm)} after Holm's correction"
+        return _Reason("undecided", f"the evidence {direction} it is too weak: {_p(p_holm)}", True)
     if not agrees:
-        return (
-            "undecided",
-            f"the tests {direction} it disagree: {_p(p_holm)}, but not consistent over seeds or order",
-        )
-    if e.spoilt:
-        return "undecided", f"the range holds trials that cannot be counted: {e.spoilt}"
-    return ("supported" if toward else "contradicted"), f"{_p(p_holm)} after Holm's correction"
+        reason = f"the tests {direction} it disagree: {_p(p_holm)}, but not consistent over seeds or order"
+        return _Reason("undecided", reason)
+    if e.invalid:
+        return _Reason("undecided", f"the range holds trials that cannot be counted: {e.invalid}")
+    return _Reason("supported" if toward else "contradicted", _p(p_holm), True)
 
 
 def _p(value: float) -> str:

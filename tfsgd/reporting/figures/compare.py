@@ -2,41 +2,27 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import cycle
 
-from matplotlib.figure import Figure
-
-from tfsgd.reporting.figures.curves import (
-    LAMBDA,
-    NATURAL,
-    batch_caption,
-    curve_of,
-    legend,
-    regime_lines,
-    under,
-)
-from tfsgd.reporting.figures.figures import telling_epsilon
+from tfsgd.reporting.figures import axes as ax
+from tfsgd.reporting.figures import curves
+from tfsgd.reporting.figures.curves import LAMBDA, NATURAL, Curve
 from tfsgd.reporting.figures.style import (
     MAIN,
     MARKERS,
     OTHERS,
-    WIDTH,
     Drawing,
     Drawn,
-    Line,
-    Made,
-    batch_axis,
+    FigureResult,
     drawn,
-    eigenvalue_axis,
     file_name,
-    percent_axis,
-    set_apart,
 )
 from tfsgd.reporting.paper import attack_name
-from tfsgd.reporting.table.rows import attack_column
+from tfsgd.reporting.table.columns import attack_column
 from tfsgd.reporting.table.studies import Study
 
-Compared = dict[str, list[Line]]  # regime and momentum -> a line a study
+Compared = dict[str, list[Curve]]  # regime and momentum -> a curve a study
 
 
 def compare(studies: Sequence[Study], done: Callable[[Drawing], None]) -> Drawn:
@@ -44,7 +30,7 @@ def compare(studies: Sequence[Study], done: Callable[[Drawing], None]) -> Drawn:
     return drawn(_compared(studies), done)
 
 
-def _compared(studies: Sequence[Study]) -> Made:
+def _compared(studies: Sequence[Study]) -> FigureResult:
     for dataset in dict.fromkeys(study.dataset for study in studies):
         named = [study for study in studies if study.dataset == dataset]
         usual = Counter(map(_images, named)).most_common(1)[0][0]
@@ -58,7 +44,7 @@ def _compared(studies: Sequence[Study]) -> Made:
             continue
         lines = _lines(group)
         if lines:
-            yield from _figures(group, lines)
+            yield from _compare_attacks(group, lines)
         else:
             yield f"{group[0].dataset_title}: no regime is in two of the studies"
 
@@ -84,13 +70,13 @@ def _lines(studies: Sequence[Study]) -> Compared:
     colours = cycle([*OTHERS, *MAIN.values()])
     for i, (study, label) in enumerate(zip(studies, labels_of(studies), strict=True)):
         colour = next(colours)
-        for line in regime_lines(study):
-            own = Line(label, colour, MARKERS[i % len(MARKERS)], line.rows)
+        for line in curves.regime_curves(study):
+            own = Curve(label, colour, MARKERS[i % len(MARKERS)], line.rows)
             found.setdefault(line.label, []).append(own)
     return {regime: lines for regime, lines in found.items() if len(lines) > 1}
 
 
-def _figures(studies: Sequence[Study], lines: Compared) -> Iterator[Drawing]:
+def _compare_attacks(studies: Sequence[Study], lines: Compared) -> Iterator[Drawing]:
     """A figure an attack that two of the studies have at one epsilon."""
     everything = [line for of_regime in lines.values() for line in of_regime]
     counts: dict[str, dict[float, int]] = {}
@@ -103,29 +89,30 @@ def _figures(studies: Sequence[Study], lines: Compared) -> Iterator[Drawing]:
         having = [line for line in everything if all(attack_column(attack, e) in line.rows for e in common)]
         if common and having:
             paper = next((s.paper_epsilon for s in studies if s.paper_epsilon in common), None)
-            epsilon = telling_epsilon(having, attack, common, common[-1] if paper is None else paper)
+            epsilon = curves.most_informative_epsilon(
+                having, attack, common, common[-1] if paper is None else paper
+            )
             yield _figure(studies[0], lines, attack, epsilon)
 
 
 def _figure(study: Study, lines: Compared, attack: str, epsilon: float) -> Drawing:
     """A row a regime: accuracy, and λ1."""
-    figure = Figure(figsize=(WIDTH, 1.2 + 2.7 * len(lines)), layout="constrained")
     title = f"Studies on {study.dataset_title}: {attack_name(attack)} at ε = {epsilon:g}, and λ1"
-    views = [NATURAL, under(attack, epsilon), LAMBDA]
+    shown = [NATURAL, curves.under(attack, epsilon), LAMBDA]
     everything = [line for of_regime in lines.values() for line in of_regime]
-    caption = f"One colour a study. {batch_caption(everything, views)}"
-    drawing = Drawing(f"compared-{file_name(study.dataset)}-{file_name(attack)}", title, caption, figure)
-    grid = figure.subplots(len(lines), 2, squeeze=False)
+    caption = f"One colour a study. {curves.batch_caption(everything, shown)}"
+    drawing = Drawing(
+        f"compared-{file_name(study.dataset)}-{file_name(attack)}", title, caption, 1.2 + 2.7 * len(lines)
+    )
+    grid = drawing.figure.subplots(len(lines), 2, squeeze=False)
     for (left, right), (regime, of_regime) in zip(grid, lines.items(), strict=True):
-        for line, shift in set_apart(of_regime):
-            said = Line(f"{regime}, {line.label}", line.colour, line.marker, line.rows)
-            for axes, view in zip((left, left, right), views, strict=True):
-                curve_of(drawing, axes, said, view, shift)
+        said = [replace(line, label=f"{regime}, {line.label}") for line in of_regime]
+        curves.draw(drawing, said, [*zip((left, left, right), shown, strict=True)])
+        curves.batch_axes([left, right], of_regime)
         for axes in (left, right):
             axes.set_title(regime)
-            batch_axis(axes, of_regime)
-        percent_axis(left, "accuracy")
-        eigenvalue_axis(right)
-    shown = {line.label: line for of_regime in lines.values() for line in of_regime}
-    legend(figure, list(shown.values()), views)
+        ax.percent_axis(left, "accuracy")
+        ax.log_axis(right, label=ax.EIGENVALUE)
+    by_label = {line.label: line for of_regime in lines.values() for line in of_regime}
+    curves.curve_legend(drawing.figure, list(by_label.values()), shown)
     return drawing

@@ -6,39 +6,23 @@ from dataclasses import dataclass
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from tfsgd.plan.requests import HESSIAN
 from tfsgd.reporting.claims.contrasts import on_floor
 from tfsgd.reporting.figures.curves import place
-from tfsgd.reporting.figures.heatmap import Tile, label_tiles, tile
-from tfsgd.reporting.figures.style import WIDTH, Drawing, Made
+from tfsgd.reporting.figures.heatmap import INKS, heatmap_cell, label_cells
+from tfsgd.reporting.figures.registry import figure
+from tfsgd.reporting.figures.style import Drawing, FigureResult
 from tfsgd.reporting.paper import MIN_CELLS, MIN_SEEDS, attack_name
 from tfsgd.reporting.statistics import fisher_interval, rank_correlation
-from tfsgd.reporting.table.cell_means import SETTINGS, with_enough_seeds
-from tfsgd.reporting.table.cells import Cells, Metric, attacked
-from tfsgd.reporting.table.rows import attack_column, curvature_column
+from tfsgd.reporting.table.cell import Cell, with_enough_seeds
+from tfsgd.reporting.table.cells import Cells
+from tfsgd.reporting.table.columns import CURVATURE_RANK, Column
+from tfsgd.reporting.table.metrics import Metric, attacked
 from tfsgd.reporting.table.studies import Study
-
-KNOWN = {  # column -> what it is called; those that were measured are shown, in this order
-    "eigenvalue": "λ1",
-    "stability_ratio": "λ1 / ceiling",
-    "confidence": "confidence",
-    "margin": "logit margin",
-    "calibration_error": "calibration error",
-    "input_gradient": "input gradient",
-    "input_gradient_radius": "first-order radius",
-    "zero_gradients": "zero gradients",
-    "train_loss": "train loss",
-    "test_accuracy": "natural accuracy",
-    "effective_learning_rate": "rate η/(1−γ)",
-    "noise_scale": "noise scale",
-    "updates": "updates",
-}
 
 
 @dataclass(frozen=True)
-class _Found:
+class CellCorrelation:
     """A correlation over cells with its 95 % interval."""
 
     rho: float
@@ -47,11 +31,12 @@ class _Found:
     cells: int
 
     @property
-    def says(self) -> str:
+    def words(self) -> str:
         return f"{self.rho:+.2f} [{self.low:+.2f}, {self.high:+.2f}], {self.cells} cells"
 
 
-def correlation_figures(study: Study) -> Made:
+@figure(14)
+def correlations(study: Study) -> FigureResult:
     """Two matrices: plain, and at equal train loss."""
     cells = Cells(study.trials, study.chance)
     rows = cells.trials[cells.trials["status"] == "completed"]
@@ -60,9 +45,9 @@ def correlation_figures(study: Study) -> Made:
         m for m in (attacked(*key) for key in study.attacks) if _can_be_told_apart(rows, m, cells.chance)
     ]
     for given, name in ((False, "correlations"), (True, "correlations-equal-loss")):
-        shown = {k: v for k, v in measures.items() if not (given and k == "train_loss")}
+        shown = [column for column in measures if not (given and column.name == "train_loss")]
         found = {
-            (column, metric.column): result
+            (column.name, metric.column): result
             for column in shown
             for metric in metrics
             if (result := _correlation(rows, column, metric, given)) is not None
@@ -73,23 +58,14 @@ def correlation_figures(study: Study) -> Made:
                 f"{MIN_CELLS} cells whose accuracies are not all on the floor"
             )
             continue
-        yield _matrix(study, name, given, _Axis(shown, metrics, found))
+        yield _matrix(study, name, given, _Matrix(shown, metrics, found))
 
 
-def measures_of(study: Study, rows: pd.DataFrame) -> dict[str, str]:
-    """Column -> name of every measure that varies over the trials."""
-    curvature = {
-        curvature_column(m.label): m.label.replace("_", " ")
-        for record in study.records
-        for m in record.measurements
-        if m.kind == "curvature" and m.label != HESSIAN
-    }
-    smallest = {f"{attack_column(*key)}_median": f"median ε ({key[0]})" for key in study.searched}
-    known = list(KNOWN.items())
-    measures = dict([*known[:2], *sorted(curvature.items()), *known[2:], *smallest.items()])
-    return {
-        column: name for column, name in measures.items() if column in rows and rows[column].nunique() > 1
-    }
+def measures_of(study: Study, rows: pd.DataFrame) -> list[Column]:
+    """Every measure that varies over the trials, in the order of its rank."""
+    titled = (column for column in study.columns.values() if column.title)
+    ranked = sorted(titled, key=lambda column: (column.rank, column.rank == CURVATURE_RANK and column.name))
+    return [column for column in ranked if rows[column.name].nunique() > 1]
 
 
 def _can_be_told_apart(rows: pd.DataFrame, metric: Metric, chance: float) -> bool:
@@ -97,43 +73,42 @@ def _can_be_told_apart(rows: pd.DataFrame, metric: Metric, chance: float) -> boo
     return len(means) >= MIN_CELLS and len(set(means)) > 1 and not on_floor(means, metric, chance)
 
 
-def _correlation(rows: pd.DataFrame, column: str, metric: Metric, given: bool) -> _Found | None:
-    x = Metric(column, column).scaled(rows[column].astype(float))
+def _correlation(rows: pd.DataFrame, column: Column, metric: Metric, given: bool) -> CellCorrelation | None:
+    x = Metric(column.name, column.title, is_log=column.is_log).scaled(rows[column.name].astype(float))
     values = rows.assign(x=x, y=rows[metric.column], loss=rows["train_loss"])
     means = _means(values, ["x", "y", "loss"])
     if len(means) < MIN_CELLS or means["x"].nunique() < 2:
         return None
     loss = means["loss"].to_numpy() if given else None
     rho, freedom = rank_correlation(means["x"].to_numpy(), means["y"].to_numpy(), [""] * len(means), loss)
-    return _Found(rho, *fisher_interval(rho, freedom), len(means))
+    return CellCorrelation(rho, *fisher_interval(rho, freedom), len(means))
 
 
 def _means(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """Cell means of these columns, as the claims take them: without a cell of which too few seeds are left."""
-    known = rows[[*SETTINGS, "seed", *columns]].dropna(subset=columns)
-    return with_enough_seeds(known, known["seed"].nunique()).groupby(SETTINGS)[columns].mean()
+    known = rows[[*Cell._fields, "seed", *columns]].dropna(subset=columns)
+    return with_enough_seeds(known, known["seed"].nunique()).groupby([*Cell._fields])[columns].mean()
 
 
 # Drawing
 
 
 @dataclass(frozen=True)
-class _Axis:
+class _Matrix:
     """What the matrix has: measures downwards, attacks across."""
 
-    measures: Mapping[str, str]
+    measures: Sequence[Column]
     metrics: Sequence[Metric]
-    found: Mapping[tuple[str, str], _Found]
+    found: Mapping[tuple[str, str], CellCorrelation]
 
     @property
-    def rows(self) -> list[tuple[str, str]]:
-        """Those with any correlation, as column and name."""
-        return [(c, name) for c, name in self.measures.items() if any(c == of for of, _ in self.found)]
+    def rows(self) -> list[Column]:
+        """Those with any correlation."""
+        return [column for column in self.measures if any(column.name == of for of, _ in self.found)]
 
 
-def _matrix(study: Study, name: str, given: bool, what: _Axis) -> Drawing:
+def _matrix(study: Study, name: str, given: bool, what: _Matrix) -> Drawing:
     rows = what.rows
-    figure = Figure(figsize=(WIDTH, 1.7 + 0.3 * len(rows)), layout="constrained")
     title = (
         f"Rank correlation with adversarial accuracy{' at equal train loss' if given else ''}, {place(study)}"
     )
@@ -144,29 +119,30 @@ def _matrix(study: Study, name: str, given: bool, what: _Axis) -> Drawing:
     )
     if given:
         caption += " Partial correlation: what the ranks of the train loss explain is removed from both."
-    drawing = Drawing(name, title, caption, figure)
-    axes = figure.subplots()
-    for i, (column, label) in enumerate(rows):
+    drawing = Drawing(name, title, caption, 1.7 + 0.3 * len(rows))
+    axes = drawing.figure.subplots()
+    for i, column in enumerate(rows):
         for j, metric in enumerate(what.metrics):
-            found = what.found.get((column, metric.column))
+            found = what.found.get((column.name, metric.column))
             if found:
-                where = f"{label} with {metric.name} at ε = {metric.epsilon:g}"
-                _tile(drawing, axes, (j, i), found, where)
+                where = f"{column.title} with {metric.name} at ε = {metric.epsilon:g}"
+                _draw_cell(drawing, axes, (j, i), found, where)
     names = [f"{attack_name(m.attack or '')} {m.epsilon:g}" for m in what.metrics]
-    label_tiles(axes, names, [name for _, name in rows])
+    label_cells(axes, names, [column.title for column in rows])
     return drawing
 
 
-def _tile(drawing: Drawing, axes: Axes, at: tuple[int, int], found: _Found, where: str) -> None:
-    drawn = Tile(
-        *at,
+def _draw_cell(drawing: Drawing, axes: Axes, at: tuple[int, int], found: CellCorrelation, where: str) -> None:
+    heatmap_cell(
+        drawing,
+        axes,
+        at,
         matplotlib.colormaps["RdBu_r"](0.5 + 0.45 * found.rho),
-        abs(found.rho) >= 0.7,
         f"{round(100 * found.rho):+d}".replace("-", "−").replace("+0", "0"),
-        f"{where}: {found.says}",
-        bold=found.low > 0 or found.high < 0,
+        f"{where}: {found.words}",
+        color=INKS[abs(found.rho) >= 0.7],
+        weight="bold" if found.low > 0 or found.high < 0 else "normal",
     )
-    tile(drawing, axes, drawn)
     drawing.values.append(
         {
             "measure and accuracy": where,

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from tfsgd.records.record import EIGENVALUE_COLUMNS, Record
-from tfsgd.reporting.figures.curves import place, regime_lines
-from tfsgd.reporting.figures.style import INK, WIDTH, Drawing, Made, Sizes, file_name, log_axis
+from tfsgd.reporting.figures import axes as ax
+from tfsgd.reporting.figures.curves import place, regime_curves, sizes_of
+from tfsgd.reporting.figures.legend import BatchSizePalette, handle
+from tfsgd.reporting.figures.registry import figure
+from tfsgd.reporting.figures.style import INK, Drawing, FigureResult, file_name
 from tfsgd.reporting.statistics import Array
 from tfsgd.reporting.table.derived import ceiling
 from tfsgd.reporting.table.studies import Study
@@ -32,7 +33,8 @@ class _Panel:
     ceilings: bool = False
 
 
-def learning_figures(study: Study) -> Made:
+@figure(7)
+def learning_curves(study: Study) -> FigureResult:
     """Train loss and validation accuracy over the epochs."""
     panels = [_Panel("loss", "train loss"), _Panel("val_accuracy", "validation accuracy", percent=True)]
     caption = (
@@ -42,13 +44,14 @@ def learning_figures(study: Study) -> Made:
     yield from _over_epochs(study, panels, "learning", "Learning curves", caption)
 
 
-def eigenvalue_history_figures(study: Study) -> Made:
+@figure(9)
+def eigenvalue_history(study: Study) -> FigureResult:
     """λ1 over the epochs where it was recorded, with its ceilings."""
     keys = {
         key
         for record in study.records
         for key, values in record.history.items()
-        if key.endswith(("eigenvalue", "eigenvalue_training")) and sum(v is not None for v in values) > 1
+        if key in EIGENVALUE_COLUMNS.values() and sum(v is not None for v in values) > 1
     }
     if not keys:
         yield "λ1 over the epochs: it was not recorded (hessian.every_epochs is 0)"
@@ -69,33 +72,36 @@ def eigenvalue_history_figures(study: Study) -> Made:
         yield from _over_epochs(study, [panel], name, f"{label} over the epochs", caption)
 
 
-def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, caption: str) -> Made:
+def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, caption: str) -> FigureResult:
     known = zip(study.trials["folder"], study.records, strict=True)  # a row of the table each, in order
     records = dict(known)
     panels = [p for p in panels if any(p.key in record.history for record in records.values())]
-    lines = regime_lines(study)
+    lines = regime_curves(study)
     if not panels or not lines:
         yield f"{what}: the records hold no such history"
         return
-    figure = Figure(figsize=(WIDTH, 1.2 + 2.4 * len(panels)), layout="constrained")
-    sizes = Sizes.of(lines)
-    drawing = Drawing(name, f"{what}, {place(study)}", caption, figure, dark=sizes.dark)
-    grid = figure.subplots(len(panels), len(lines), sharex=True, sharey="row", squeeze=False)
+    palette = BatchSizePalette.of(sizes_of(lines))
+    drawing = Drawing(name, f"{what}, {place(study)}", caption, 1.2 + 2.4 * len(panels), dark=palette.dark)
+    grid = drawing.figure.subplots(len(panels), len(lines), sharex=True, sharey="row", squeeze=False)
     for j, line in enumerate(lines):
         of_line = [(row, records[row["folder"]]) for row in line.rows.to_dict("records")]
         for axes, panel in zip(grid[:, j], panels, strict=True):
             for who, size, values in _histories(of_line, panel.key):
                 text = f"{line.label}, batch size {size}, {who}"
-                _history(drawing, axes, text, values, sizes.colours[size])
+                _history(drawing, axes, text, values, palette.colours[size])
             if panel.ceilings:
-                _ceilings(axes, [record for _, record in of_line], sizes, ROOM * _largest(study, panel.key))
+                _ceilings(axes, [record for _, record in of_line], palette, ROOM * _largest(study, panel.key))
             _history_axis(axes, panel, is_left=j == 0)
         grid[0, j].set_title(line.two_lines)
         grid[-1, j].set_xlabel("epoch")
+    for axes in grid.ravel():
+        ax.epoch_axis(axes)
     for row, panel in zip(grid, panels, strict=True):
         _common_scale([*row], panel)
-    ceilings = [Line2D([], [], color=INK, linewidth=0.8, label="ceiling 2(1+γ)/η")]
-    sizes.key(figure, with_markers=False, more=ceilings if any(p.ceilings for p in panels) else ())
+    ceilings = [handle("ceiling 2(1+γ)/η", linewidth=0.8)]
+    palette.legend(
+        drawing.figure, with_markers=False, more=ceilings if any(p.ceilings for p in panels) else ()
+    )
     yield drawing
 
 
@@ -126,7 +132,7 @@ def _one_line(study: Study) -> str:
 def _history(drawing: Drawing, axes: Axes, text: str, values: Array, colour: str) -> None:
     """One line over the epochs."""
     known = np.flatnonzero(np.isfinite(values))
-    axes.plot(known + 1, values[known], color=colour, linewidth=1, gid=drawing.says(text))
+    axes.plot(known + 1, values[known], color=colour, linewidth=1, gid=drawing.tooltip(text))
 
 
 def _largest(study: Study, key: str) -> float:
@@ -134,14 +140,14 @@ def _largest(study: Study, key: str) -> float:
     return max(filter(math.isfinite, values), default=0.0)
 
 
-def _ceilings(axes: Axes, records: Sequence[Record], sizes: Sizes, top: float) -> None:
+def _ceilings(axes: Axes, records: Sequence[Record], palette: BatchSizePalette, top: float) -> None:
     """A thin line a batch size, as far as it is below `top`."""
     by_size = {record.sgd.batch_size: record for record in records}
     curves = {b: [ceiling(r.sgd, epoch) for epoch in range(r.epochs)] for b, r in by_size.items()}
     everywhere = len({tuple(values) for values in curves.values()}) == 1
     for size, values in list(curves.items())[: 1 if everywhere else None]:
         shown = {epoch: value for epoch, value in enumerate(values, 1) if value <= top}
-        colour = INK if everywhere else sizes.colours[size]
+        colour = INK if everywhere else palette.colours[size]
         axes.plot(list(shown), list(shown.values()), color=colour, linewidth=0.8, zorder=1.5)
 
 
@@ -157,4 +163,4 @@ def _common_scale(row: Sequence[Axes], panel: _Panel) -> None:
     values = [v for axes in row for line in axes.lines for v in np.asarray(line.get_ydata(), dtype=float)]
     if panel.percent or not values or min(values) <= 0:
         return
-    log_axis(row[0])
+    ax.log_axis(row[0])

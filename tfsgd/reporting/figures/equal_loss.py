@@ -1,89 +1,71 @@
-"""Figures at equal train loss: the networks as they were in the first epoch that reached it."""
+"""The networks at equal train loss: as they were in the first epoch that reached it."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from matplotlib.figure import Figure
-
-from tfsgd.reporting.figures.curves import (
-    LAMBDA,
-    NATURAL,
-    View,
-    batch_caption,
-    curve_of,
-    legend,
-    place,
-    regime_lines,
-    under,
-)
-from tfsgd.reporting.figures.style import (
-    WIDTH,
-    Drawing,
-    Line,
-    Made,
-    batch_axis,
-    eigenvalue_axis,
-    file_name,
-    percent_axis,
-    set_apart,
-)
+from tfsgd.reporting.figures import axes as ax
+from tfsgd.reporting.figures import curves, style
+from tfsgd.reporting.figures.curves import LAMBDA, NATURAL, Curve, Series
+from tfsgd.reporting.figures.registry import figure
+from tfsgd.reporting.figures.style import Drawing, FigureResult
 from tfsgd.reporting.paper import attack_name
-from tfsgd.reporting.table.rows import at_loss
+from tfsgd.reporting.table.columns import at_loss
 from tfsgd.reporting.table.studies import Study
 from tfsgd.text import counted
 
 
-def equal_loss_figures(study: Study) -> Made:
+@figure(10)
+def equal_loss(study: Study) -> FigureResult:
     """For each attack the regimes after equal epochs, and below at each train loss that networks were kept at."""
-    lines = regime_lines(study)
-    if not study.snapshots or not lines:
+    regimes = curves.regime_curves(study)
+    if not study.snapshots or not regimes:
         yield "The regimes at equal train loss: no network was kept there (snapshots: {train_loss: [...]})"
         return
     for attack, epsilons in study.epsilons.items():
         epsilon = study.paper_epsilon if study.paper_epsilon in epsilons else epsilons[len(epsilons) // 2]
         assert epsilon is not None
-        yield _figure(study, lines, attack, epsilon)
+        yield _figure(study, regimes, attack, epsilon)
 
 
-def _figure(study: Study, lines: Sequence[Line], attack: str, epsilon: float) -> Drawing:
+def _figure(study: Study, regimes: Sequence[Curve], attack: str, epsilon: float) -> Drawing:
     losses = study.snapshots
-    figure = Figure(figsize=(WIDTH, 1.0 + 2.7 * (1 + len(losses))), layout="constrained")
-    title = f"At the end and at equal train loss, {place(study)}: {attack_name(attack)}, ε = {epsilon:g}"
-    views = [NATURAL, under(attack, epsilon), LAMBDA]
-    caption = batch_caption(lines, views)
-    caption += (
-        " First row: at the end of the training. The others: at the end of the first epoch whose train loss is at most "
-        "the value; a trial that never got there is not in its mean."
+    title = (
+        f"At the end and at equal train loss, {curves.place(study)}: {attack_name(attack)}, ε = {epsilon:g}"
+    )
+    shown = [NATURAL, curves.under(attack, epsilon), LAMBDA]
+    caption = (
+        f"{curves.batch_caption(regimes, shown)} First row: at the end of the training. The others: at the end of the "
+        "first epoch whose train loss is at most the value; a trial that never got there is not in its mean."
     )
     never = " ".join(_never_reached(study, loss) for loss in losses)
-    drawing = Drawing(f"equal-loss-{file_name(attack)}", title, f"{caption} {never}".strip(), figure)
-    grid = figure.subplots(1 + len(losses), 2, sharex=True, sharey="col")
+    drawing = Drawing(
+        f"equal-loss-{style.file_name(attack)}",
+        title,
+        f"{caption} {never}".strip(),
+        1.0 + 2.7 * (1 + len(losses)),
+    )
+    grid = drawing.figure.subplots(1 + len(losses), 2, sharex=True, sharey="col")
+    # Whether a trial is under-trained or fails a check is said of its end alone.
+    there = [replace(curve, rows=curve.rows.assign(undertrained=False)) for curve in regimes]
     for (left, right), loss in zip(grid, [None, *losses], strict=True):
-        for line, shift in set_apart(lines):
-            for axes, view in zip((left, left, right), views, strict=True):
-                if loss is None:
-                    curve_of(drawing, axes, line, view, shift)
-                else:
-                    curve_of(drawing, axes, *_there(line, view, loss), shift)
+        series = shown if loss is None else [_at(loss, one) for one in shown]
+        panels = [*zip((left, left, right), series, strict=True)]
+        curves.draw(drawing, regimes if loss is None else there, panels)
         left.set_title("at the end" if loss is None else f"train loss {loss:g}", loc="left")
     for left, right in grid:
-        percent_axis(left, "accuracy")  # once all are drawn: a range that is set takes no more points in
-        for axes in (left, right):
-            batch_axis(axes, lines)
-            if axes not in grid[-1]:
-                axes.set_xlabel("")
-        eigenvalue_axis(right)
-        right.set_ylabel("λ1")
-    legend(figure, lines, views[:2])
+        ax.percent_axis(left, "accuracy")  # once all are drawn: a range that is set takes no more points in
+        curves.batch_axes([left, right], regimes)
+        ax.log_axis(right, label="λ1")
+    for axes in grid[:-1].ravel():
+        axes.set_xlabel("")
+    curves.curve_legend(drawing.figure, regimes, shown[:2])
     return drawing
 
 
-def _there(line: Line, view: View, loss: float) -> tuple[Line, View]:
-    """The same at a snapshot: whether a trial is under-trained or fails a check is said of its end."""
-    rows = line.rows.assign(undertrained=False)
-    shown = View(at_loss(view.column, loss), f"{view.what} at train loss {loss:g}", view.dashed)
-    return replace(line, rows=rows), shown
+def _at(loss: float, series: Series) -> Series:
+    what = f"{series.what} at train loss {loss:g}"
+    return replace(series, column=at_loss(series.column, loss), what=what, attack="")
 
 
 def _never_reached(study: Study, loss: float) -> str:

@@ -3,17 +3,18 @@
 from collections.abc import Mapping
 
 import matplotlib
-from matplotlib.figure import Figure
 
 from tfsgd.reporting.figures.curves import place
-from tfsgd.reporting.figures.heatmap import Tile, label_tiles, tile
-from tfsgd.reporting.figures.style import WIDTH, Drawing, Made
+from tfsgd.reporting.figures.heatmap import INKS, heatmap_cell, label_cells
+from tfsgd.reporting.figures.registry import figure
+from tfsgd.reporting.figures.style import Drawing, FigureResult
 from tfsgd.reporting.table.studies import Study
 
 READABLE = 16  # columns: with more there is no room for numbers
 
 
-def transfer_figures(study: Study) -> Made:
+@figure(15)
+def transfer_matrix(study: Study) -> FigureResult:
     """For each ε the accuracy of every victim on the perturbations of every source."""
     found: dict[float, dict[tuple[str, str], float]] = {}
     for record in study.records:
@@ -31,29 +32,28 @@ def _matrix(study: Study, epsilon: float, accuracies: Mapping[tuple[str, str], f
     victims = list(dict.fromkeys(victim for _, victim in accuracies))
     made_on = {source for source, _ in accuracies}
     sources = [*(v for v in victims if v in made_on), *sorted(made_on - {*victims})]  # one order on both axes
-    figure = Figure(figsize=(WIDTH, 2.2 + 0.3 * len(sources)), layout="constrained")
     title = f"Accuracy on perturbations of another network, {place(study)}, ε = {epsilon:g}"
     caption = (
         "In %. Rows: the network that the perturbations were made on; columns: the network that is attacked with "
         "them. Bold: a network's own perturbations; where another's leave less, it has not met its strongest attack."
     )
-    drawing = Drawing(f"transfer-{epsilon:g}", title, caption, figure)
-    axes = figure.subplots()
+    drawing = Drawing(f"transfer-{epsilon:g}", title, caption, 2.2 + 0.3 * len(sources))
+    axes = drawing.figure.subplots()
     numbered = len(victims) <= READABLE
     for (source, victim), accuracy in accuracies.items():
-        drawn = Tile(
-            victims.index(victim),
-            sources.index(source),
+        heatmap_cell(
+            drawing,
+            axes,
+            (victims.index(victim), sources.index(source)),
             matplotlib.colormaps["Blues"](0.05 + 0.9 * accuracy),
-            accuracy > 0.6,
             f"{100 * accuracy:.0f}" if numbered else "",
             f"{source} on {victim}: {100 * accuracy:.1f} %",
-            bold=source == victim,
+            color=INKS[accuracy > 0.6],
+            weight="bold" if source == victim else "normal",
         )
-        tile(drawing, axes, drawn)
         row = {"source": source, "victim": victim}
         drawing.values.append(row | {"accuracy": f"{100 * accuracy:.1f} %"})
-    label_tiles(axes, victims, sources, 9 if numbered else 6)
+    label_cells(axes, victims, sources, 9 if numbered else 6)
     axes.set_xlabel("victim")
     axes.set_ylabel("source")
     return drawing

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from tfsgd.reporting.claims.verdicts import Judgement
 from tfsgd.reporting.figures.style import Drawing
 from tfsgd.reporting.page.report_text import numbers_of
-from tfsgd.reporting.page.summary import telling
+from tfsgd.reporting.page.summary import most_informative
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -23,9 +23,6 @@ SPECIAL = {
     ">": "$>$",
 }
 PATTERN = re.compile("|".join(re.escape(text) for text in sorted(SPECIAL, key=len, reverse=True)))
-
-
-OF_A_CELL = {"curve", "batch size", "what", "mean", "95 % interval"}  # the keys of a cell's value
 
 
 def escaped(text: str) -> str:
@@ -60,7 +57,7 @@ def claims_table(judgements: Sequence[Judgement]) -> str:
     rows = []
     for asked in judgements:
         if asked.primary and asked.claim.is_on_the_papers_attacks:
-            j = telling(asked, judgements)
+            j = most_informative(asked, judgements)
             if j.verdict != "not testable":
                 p = "" if j.p_holm is None else f"{j.p_holm:.2g}"
                 verdict, at = f"{j.verdict} {j.evidence.range}".strip(), f"{j.epsilon:g}" if j.epsilon else ""
@@ -72,12 +69,10 @@ def claims_table(judgements: Sequence[Judgement]) -> str:
 
 def figure_table(drawing: Drawing) -> str:
     """The values of a figure against the batch size; empty if it has none: a row a cell, a column a metric."""
-    means = [row for row in drawing.values if row.keys() >= OF_A_CELL]
-    metrics = list(dict.fromkeys(row["what"] for row in means))
+    metrics = list(dict.fromkeys(value.what for value in drawing.cells))
     cells: dict[tuple[str, str], dict[str, str]] = {}
-    for row in means:
-        interval = row["95 % interval"].replace(" to ", ", ")
-        shown = f"{row['mean']} [{interval}]" if "," in interval else row["mean"]
-        cells.setdefault((row["curve"], row["batch size"]), {}).setdefault(row["what"], shown)
+    for value in drawing.cells:
+        shown = f"{value.mean} [{', '.join(value.interval)}]" if value.interval else value.mean
+        cells.setdefault((value.curve, str(value.batch_size)), {}).setdefault(value.what, shown)
     rows = [[*cell, *(found.get(metric, "") for metric in metrics)] for cell, found in cells.items()]
     return table(["Curve", "Batch size", *metrics], rows, "lr" + "l" * len(metrics)) if rows else ""

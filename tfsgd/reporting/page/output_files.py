@@ -17,11 +17,10 @@ from tfsgd.errors import RequestError
 from tfsgd.records.atomic import from_json, to_json, write_atomically
 from tfsgd.records.preflight import is_there, read_text, refuse_among_records, refuse_unwritable
 from tfsgd.reporting.claims.verdicts import Judgement
-from tfsgd.reporting.figures.style import Drawing, inline
+from tfsgd.reporting.figures.style import Drawing
 from tfsgd.reporting.page.latex import claims_table, figure_table
-from tfsgd.reporting.page.spreadsheet import without_formulas
+from tfsgd.reporting.page.spreadsheet import plain_text, without_formulas
 from tfsgd.reporting.table.columns import dictionary
-from tfsgd.reporting.table.rows import attack_column
 from tfsgd.reporting.table.studies import Study
 
 CAN_FORK = sys.platform == "linux"  # where it can elsewhere, the system's own libraries may not bear it
@@ -40,7 +39,7 @@ def report_folder(folders: Sequence[Path], out: Path | None) -> Path:
     return first / name
 
 
-class Figures:
+class FigureWriter:
     """Writes figures as SVG, PNG and PDF, and lets each go: many trials make many artists.
 
     That takes more than half of a report's time. Where a process can be forked each figure is written by one, while the
@@ -74,7 +73,7 @@ class Figures:
             self.inlined[drawing.name] = _write(path, drawing)
         drawing.figure.clear()
 
-    def __enter__(self) -> "Figures":
+    def __enter__(self) -> "FigureWriter":
         return self
 
     def __exit__(self, error: type[BaseException] | None, *rest: object) -> None:
@@ -115,7 +114,7 @@ def _write(path: Path, drawing: Drawing) -> str:
     write_atomically(path.with_name(f"{path.name}.svg"), svg)
     write_atomically(path.with_name(f"{path.name}.png"), drawing.png())
     write_atomically(path.with_name(f"{path.name}.pdf"), drawing.pdf())
-    return inline(drawing, svg)
+    return drawing.inlined(svg)
 
 
 def save_tables(
@@ -126,10 +125,11 @@ def save_tables(
 ) -> set[str]:
     """Writes records.csv with its dictionary, and for LaTeX the claims and the values of figures; gives their names."""
     table = records_table(studies, target)
-    measured = (attack for study in studies for attack in (*study.attacks, *study.softmax.values()))
-    attacks = {attack_column(*attack): attack for attack in measured}
+    known = {plain_text(name): column for study in studies for name, column in study.columns.items()}
     write_atomically(target / "records.csv", str(table.to_csv(index=False)))
-    write_atomically(target / "records-columns.csv", dictionary(table.columns, attacks))
+    write_atomically(
+        target / "records-columns.csv", dictionary({heading: known[heading] for heading in map(str, table)})
+    )
     texts: dict[str, str] = {}
     for i, (judgements, drawings) in enumerate(zip(judged, drawn, strict=True)):
         texts[f"{i + 1}-claims" if len(studies) > 1 else "claims"] = claims_table(judgements)

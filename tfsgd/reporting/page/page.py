@@ -14,14 +14,13 @@ from markupsafe import Markup
 from tfsgd.errors import RequestError
 from tfsgd.records.atomic import to_json, write_atomically
 from tfsgd.reporting import paper
-from tfsgd.reporting.claims.beyond_claims import BEYOND
-from tfsgd.reporting.claims.claims import GROUPS
-from tfsgd.reporting.claims.verdicts import VERDICTS, Judgement, judge
+from tfsgd.reporting.claims.claims import BEYOND, groups
+from tfsgd.reporting.claims.verdicts import VERDICTS, Judgement, judgements_of
 from tfsgd.reporting.figures.compare import compare
-from tfsgd.reporting.figures.figures import draw
+from tfsgd.reporting.figures.registry import draw
 from tfsgd.reporting.figures.style import Drawing, Drawn, style_variables
 from tfsgd.reporting.page.output_files import (
-    Figures,
+    FigureWriter,
     earlier_files,
     refuse_unfit_target,
     remove_stale,
@@ -32,18 +31,6 @@ from tfsgd.reporting.page.report_text import claim_rows, notes_of, provenance_of
 from tfsgd.reporting.page.summary import advice_of, lines_of
 from tfsgd.reporting.page.trial_table import trial_name, trial_table
 from tfsgd.reporting.table.studies import Study, read_studies
-
-FACTS = {  # for the template's prose
-    "alpha": paper.ALPHA,
-    "shared_batch_size": paper.SHARED_BATCH_SIZE,
-    "benchmark_momentum": paper.BASE_MOMENTUM["Benchmark"],
-    "few": f"{paper.MIN_SEEDS} seeds or {paper.MIN_BATCH_SIZES} batch sizes",
-    "least_sizes": f"{paper.MIN_BATCH_SIZES} batch sizes",
-    "floor": paper.FLOOR,
-    "constant": paper.points(paper.ACCURACY_MARGIN),
-    "constant_factor": f"{paper.EIGENVALUE_FACTOR:g}",
-    "undertrained": paper.points(paper.UNDERTRAINED_MARGIN),
-}
 
 
 def write_report(
@@ -68,11 +55,11 @@ def write_report(
     studies = read_studies(folders)
     refuse_unfit_target(target)
     observe("judging the claims")
-    judged = [judge(s.trials, s.dataset, s.model, s.attacks, s.paper_epsilon, s.chance) for s in studies]
+    judged = [judgements_of(s) for s in studies]
     try:
         stale = earlier_files(target)
         several = len(studies) > 1
-        with Figures(target) as figures:
+        with FigureWriter(target) as figures:
             drawn = [
                 _drawn(figures, f"{i + 1}-" if several else "", partial(draw, s), observe)
                 for i, s in enumerate(studies)
@@ -90,7 +77,7 @@ def write_report(
             "inlined": {name: Markup(svg) for name, svg in figures.inlined.items()},
             "colours": style_variables(everything),
             "table": trial_table(studies, target),
-            "facts": FACTS,
+            "facts": paper.FACTS,
             "provenance": [line for study in studies for line in provenance_of(study)],
         }
         write_atomically(target / "index.html", _render(context))
@@ -100,7 +87,7 @@ def write_report(
 
 
 def _drawn(
-    figures: Figures,
+    figures: FigureWriter,
     prefix: str,
     drawer: Callable[[Callable[[Drawing], None]], Drawn],
     observe: Callable[[str], None],
@@ -154,7 +141,7 @@ def _figures(drawn: Drawn) -> dict[str, Any]:
 
 
 def _study_page(number: int, study: Study, judgements: Sequence[Judgement], drawn: Drawn) -> dict[str, Any]:
-    tally: Counter[str] = Counter(j.verdict for j in judgements if j.primary and j.claim.group != BEYOND)
+    tally: Counter[str] = Counter(j.verdict for j in judgements if j.primary and j.claim.is_of_the_paper)
     bad = study.trials[study.trials["status"] != "completed"]
     return {
         "id": f"study-{number}",
@@ -168,7 +155,7 @@ def _study_page(number: int, study: Study, judgements: Sequence[Judgement], draw
         "paper_epsilon": study.paper_epsilon,
         "absent": [(f.trial, f.error) for f in study.failures] + [(name, "") for name in study.missing],
         "bad": [(trial_name(row), row["status"]) for row in bad.to_dict("records")],
-        "groups": [(group, rows) for group in GROUPS if (rows := claim_rows(judgements, group))],
+        "groups": [(group, rows) for group in groups() if (rows := claim_rows(judgements, group))],
         "beyond": claim_rows(judgements, BEYOND),
         **_figures(drawn),
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 from tfsgd.data.dataset import SEEN
 from tfsgd.measures.spec import Measurement
-from tfsgd.reporting.claims.evidence import Evidence, Impossible, Tested, effect_in_words, p_in_words
+from tfsgd.reporting.claims.evidence import Evidence, Impossible, Tested, p_in_words
 from tfsgd.reporting.claims.verdicts import Judgement
 from tfsgd.reporting.paper import (
     ENOUGH,
@@ -16,7 +16,7 @@ from tfsgd.reporting.paper import (
     attack_name,
     points,
 )
-from tfsgd.reporting.table.regime_labels import paper_regimes, regimes_of
+from tfsgd.reporting.table.regime_labels import paper_regimes
 from tfsgd.reporting.table.studies import Study
 from tfsgd.text import counted
 
@@ -28,7 +28,7 @@ def _listed(values: Any, unit: str) -> str:
 
 def summary_of(study: Study) -> str:
     t = study.trials
-    names = [regime.name for regime in regimes_of(t)]
+    names = [regime.name for regime in study.regimes]
     trials = counted(len(t), "trial")
     if study.planned is not None:
         done = study.planned - len(study.missing) - len(study.failures)
@@ -63,7 +63,7 @@ def _notes_on_settings(study: Study) -> Iterator[str]:
     seeds = study.trials["seed"].nunique()
     if seeds < MIN_SEEDS:
         yield (f"With {counted(seeds, 'seed')} there are no statistics: verdicts need at least {ENOUGH}.")
-    regimes = regimes_of(study.trials)
+    regimes = study.regimes
     for label, count in Counter(regime.label for regime in regimes).items():
         if count > 1:
             names = "; ".join(regime.name for regime in regimes if regime.label == label)
@@ -114,7 +114,7 @@ def _claim_row(found: Sequence[Judgement]) -> dict[str, Any]:
         "statement": claim.statement,
         "section": claim.section,
         "expected": claim.expected,
-        "test": claim.test,
+        "test": claim.test.prose,
         "attack": claim.metric.attack,
         "main": _shown_judgement(main),
         "others": _other_epsilons(main, found),
@@ -151,11 +151,11 @@ def _shown_judgement(j: Judgement) -> dict[str, Any]:
     }
 
 
-def numbers_of(e: Evidence, interval: bool = True) -> str:
-    """The effect, with its interval or without, and what else belongs to it; empty where there is none."""
-    if isinstance(e, Impossible):
+def numbers_of(e: Evidence, brief: bool = False) -> str:
+    """The effect and what else belongs to it; brief: without its interval, and without the pair it lies between."""
+    if isinstance(e, Impossible) or e.unit is None:
         return ""
-    effect = effect_in_words(e.effect, e.interval if interval else None, e.unit)
+    effect = e.unit.words(e.effect, None if brief else e.interval, with_pair=not brief)
     return f"{effect}; {e.detail}" if e.detail else effect
 
 

@@ -7,11 +7,11 @@ COMPUTED = ("=", "+", "-", "@", "\t", "\r", "\n")  # first characters, OWASP's l
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
     """The same table, an apostrophe before each text and each heading that a spreadsheet would compute."""
-    plain = table.rename(columns=_plain)
+    plain = table.rename(columns=plain_text)
     for column in plain.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in plain.dtypes]]:
-        plain[column] = plain[column].map(_plain)
+        plain[column] = plain[column].map(plain_text)
     return plain
 
 
-def _plain(value: object) -> object:
+def plain_text(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(COMPUTED) else value

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from tfsgd.reporting.claims.claims import GROUPS, Claim
+from tfsgd.reporting.claims.claims import Claim
 from tfsgd.reporting.claims.verdicts import Judgement
 from tfsgd.reporting.page.report_text import numbers_of
 from tfsgd.reporting.paper import MIN_SEEDS
@@ -17,7 +17,7 @@ MORE_SEEDS = 2
 
 
 @dataclass(frozen=True)
-class Found:
+class MetricSummary:
     """What was found about a claim for one metric."""
 
     metric: str
@@ -28,11 +28,11 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Line:
+class ClaimSummary:
     """A claim of the paper, for all metrics that it is about."""
 
     statement: str
-    found: list[Found]
+    found: list[MetricSummary]
 
     @property
     def n(self) -> str:
@@ -42,26 +42,23 @@ class Line:
         return "; ".join(f"{found.metric}: {found.n or 'none'}" for found in self.found)
 
 
-def lines_of(judgements: Sequence[Judgement]) -> list[Line]:
+def lines_of(judgements: Sequence[Judgement]) -> list[ClaimSummary]:
     """The paper's claims, each statement once; under attack at the paper's epsilon, or where that is a floor at another."""
-    lines: dict[str, Line] = {}
+    lines: dict[str, ClaimSummary] = {}
     for judgement in judgements:
         claim = judgement.claim
         if judgement.primary and _is_of_the_paper(claim):
-            shown = telling(judgement, judgements)
-            general = "accuracy" if claim.metric.attack is None else "accuracy under attack"
-            name = "λ1" if claim.metric.is_eigenvalue else general
-            batch = claim.group in GROUPS[:3] and not claim.metric.is_eigenvalue
-            statement = claim.statement.replace(claim.metric.name, "accuracy" if batch else name)
-            lines.setdefault(statement, Line(statement, [])).found.append(_found(shown, judgement))
+            shown = most_informative(judgement, judgements)
+            line = lines.setdefault(claim.general, ClaimSummary(claim.general, []))
+            line.found.append(_found(shown, judgement))
     return list(lines.values())
 
 
 def _is_of_the_paper(claim: Claim) -> bool:
-    return claim.group in GROUPS and claim.is_on_the_papers_attacks
+    return claim.is_of_the_paper and claim.is_on_the_papers_attacks
 
 
-def telling(asked: Judgement, judgements: Sequence[Judgement]) -> Judgement:
+def most_informative(asked: Judgement, judgements: Sequence[Judgement]) -> Judgement:
     """The judgement itself, or, where it could not be tested, the one at the epsilon with the strongest evidence."""
     if asked.epsilon is None or asked.verdict != "not testable":
         return asked
@@ -69,16 +66,16 @@ def telling(asked: Judgement, judgements: Sequence[Judgement]) -> Judgement:
     return min(others, key=lambda j: (j.p_holm is None, j.p_holm or 0.0), default=asked)
 
 
-def _found(judgement: Judgement, asked: Judgement) -> Found:
+def _found(judgement: Judgement, asked: Judgement) -> MetricSummary:
     e, claim = judgement.evidence, judgement.claim
     why = "a floor" if getattr(asked.evidence, "floor", False) else "not tested"
     where = [e.range] if e.range else []
     if judgement.epsilon is not None:
         where.append(f"ε = {judgement.epsilon:g}" + ("" if judgement.primary else f", at the paper's {why}"))
-    return Found(
+    return MetricSummary(
         claim.metric.name,
         judgement.verdict,
-        numbers_of(e, interval=False).split(" between ")[0],
+        numbers_of(e, brief=True),
         "; ".join(where),
         e.n,
     )

@@ -10,9 +10,12 @@ from urllib.parse import quote
 import pandas as pd
 
 from tfsgd.reporting.paper import attack_name
+from tfsgd.reporting.table.cell import SETTINGS
 from tfsgd.reporting.table.checks import Check
-from tfsgd.reporting.table.rows import attack_column
+from tfsgd.reporting.table.columns import attack_column
 from tfsgd.reporting.table.studies import Study
+
+SELDOM = ("halve_every_epochs", "epochs")  # settings that are shown where trials of one study differ in them
 
 
 @dataclass(frozen=True)
@@ -26,20 +29,19 @@ class TableCell:
 def trial_table(studies: Sequence[Study], target: Path) -> dict[str, list[Any]]:
     """The `headings`, and `rows`, one for every trial; links lead from the folder `target` to the trials'."""
     attacks = sorted({attack for study in studies for attack in study.attacks})
-    varied = [column for column in ("halve_every_epochs", "epochs") if _is_varied(studies, column)]
+    settings = [s for s in (*SETTINGS, "epochs") if s not in SELDOM or _is_varied(studies, s)]
     several = len(studies) > 1
-    headings = ["trial", *(["study"] if several else []), "regimes", "batch size", "momentum"]
-    headings += ["learning rate", *(column.replace("_", " ") for column in varied), "seed", "status"]
+    headings = ["trial", *(["study"] if several else []), "regimes"]
+    headings += [*(setting.replace("_", " ") for setting in settings), "seed", "status"]
     headings += ["train loss", "train", "test", *(f"{attack_name(name)} {e:g}" for name, e in attacks), "λ1"]
     headings += ["failed checks"]
-    settings = ["batch_size", "momentum", "learning_rate", *varied, "seed"]
     accuracies = ["train_accuracy", "test_accuracy", *(attack_column(*attack) for attack in attacks)]
     rows = [
         [
             TableCell(trial_name(row), link=quote(os.path.relpath(str(row["folder"]), target)) + "/"),
             *([TableCell(study.title)] if several else []),
             TableCell(", ".join(row["regimes"])),
-            *(_plain(row[key]) for key in settings),
+            *(_plain(row[key]) for key in (*settings, "seed")),
             TableCell(row["status"] + (", under-trained" if row["undertrained"] else "")),
             _plain(row["train_loss"]),
             *(_percent(row.get(key)) for key in accuracies),

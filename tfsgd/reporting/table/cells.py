@@ -1,98 +1,62 @@
-"""One study's trials by cell and seed: what can be compared, and what stands in the way."""
+"""One study's trials by cell and seed: what can be compared, and which trials cannot be counted."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from tfsgd.reporting.paper import (
-    ACCURACY_MARGIN,
-    BAD,
-    BASE_MOMENTUM,
-    DOUBTFUL,
-    EIGENVALUE_MARGIN,
-    MIN_SEEDS,
-    RESIDUAL_LIMIT,
-    attack_name,
-    is_eigenvalue,
-)
+from tfsgd.reporting.paper import BAD, DOUBTFUL, MIN_SEEDS, RESIDUAL_LIMIT
 from tfsgd.reporting.statistics import Array
-from tfsgd.reporting.table.cell_means import CellMeans, cell_means
+from tfsgd.reporting.table.cell import Cell, CellFilter, CellMeans, any_cell, cell_means
 from tfsgd.reporting.table.checks import SAID
-from tfsgd.reporting.table.regime_labels import curves, paper_regimes, regimes_of, with_first_regime
-from tfsgd.reporting.table.rows import attack_column
-
-
-class Cell(NamedTuple):
-    """One setting of SGD; its trials differ in the seed alone."""
-
-    regime: str  # of the paper, or `other: name`
-    batch_size: int
-    momentum: float
-
-
-def of_regimes(*regimes: str) -> Callable[[Cell], bool]:
-    """Whether a cell is of one of these regimes."""
-    return lambda cell: cell.regime in regimes
-
-
-def at_base_momentum(*regimes: str) -> Callable[[Cell], bool]:
-    """Whether a cell is of one of these regimes, at the momentum at which the paper compares them."""
-    return lambda cell: cell.regime in regimes and cell.momentum == BASE_MOMENTUM[cell.regime]
+from tfsgd.reporting.table.columns import at_loss
+from tfsgd.reporting.table.metrics import DESCENT, EIGENVALUE, RATIO, Metric
+from tfsgd.reporting.table.regime_labels import (
+    expand_by_regime,
+    paper_regimes,
+    regimes_of,
+    with_first_regime,
+)
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A column of the trials and the scale on which it is judged: accuracy, or log2 of the eigenvalue."""
+class FailedChecks:
+    """Names of checks -> how many of the trials fail them."""
 
-    column: str
-    name: str
-    attack: str | None = None  # its label
-    epsilon: float | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    trials: int = 0
 
     @property
-    def is_eigenvalue(self) -> bool:
-        return is_eigenvalue(self.column)
-
-    @property
-    def margin(self) -> float:
-        return EIGENVALUE_MARGIN if self.is_eigenvalue else ACCURACY_MARGIN
-
-    def scaled(self, values: pd.Series) -> pd.Series:
-        """Accuracy as it is; log2 of the eigenvalue, NaN where it is not positive."""
-        return np.log2(values.where(values > 0)) if self.is_eigenvalue else values
-
-
-NATURAL = Metric("test_accuracy", "natural accuracy")
-EIGENVALUE = Metric("eigenvalue", "λ1")
-DESCENT = ("stability_ratio", "stability_ratio_max")  # of λ1 of the loss that SGD descends
-
-
-def adversarial(attack: str) -> Metric:
-    """The accuracy under an attack, at an epsilon that is filled in later."""
-    return Metric("", f"{attack_name(attack)} accuracy", attack)
-
-
-def attacked(attack: str, epsilon: float) -> Metric:
-    return Metric(attack_column(attack, epsilon), f"{attack_name(attack)} accuracy", attack, epsilon)
+    def words(self) -> str:
+        """`trials that fail a check: 2 of 9: noise breaks more than PGD (masked gradients)`; empty: none does."""
+        counts = sorted((*SAID[name], count) for name, count in self.counts.items())
+        said = [f"{count} of {self.trials}: {what} ({sign})" for sign, what, count in counts]
+        return f"trials that fail a check: {'; '.join(said)}" if said else ""
 
 
 class Cells:
-    """One study's trials by cell and seed, for the paper's three regimes and all others."""
+    """One study's trials by cell and seed, for the paper's three regimes and all others.
 
-    def __init__(self, trials: pd.DataFrame, chance: float) -> None:
+    Args:
+        trials: one row a trial, with the columns of `Study.trials`.
+        chance: the accuracy of guessing.
+        snapshots: the train losses at which networks were kept and measured.
+    """
+
+    def __init__(self, trials: pd.DataFrame, chance: float, snapshots: Sequence[float] = ()) -> None:
         self.chance = chance
+        self.snapshots = snapshots
+        self._at: float | None = None
         regimes = regimes_of(trials)
         names = {regime.name: kind for kind, regime in paper_regimes(regimes).items()}
         self.trials = with_first_regime(trials, regimes)
-        rows = curves(trials, regimes)
+        rows = expand_by_regime(trials, regimes)
         rows["regime"] = [names.get(name, f"other: {name}") for name in rows["regime"]]
         self.all_seeds = sorted(set(rows["seed"]))
         self._hold(rows)
@@ -111,7 +75,7 @@ class Cells:
         self._completed = (rows["status"] == "completed").to_numpy()
         self._fates = list(zip(self.all_cells, list(rows["folder"]), list(rows["status"]), strict=True))
         self._any_bad = not self._completed.all()
-        self._troubles = list(self._find_troubles())
+        self._invalid = list(self._find_invalid())
         self._points: dict[str, CellMeans] = {}
         self._values: dict[str, dict[Cell, dict[int, float]]] = {}
         self._views: dict[tuple[int, ...], Cells] = {}
@@ -126,7 +90,18 @@ class Cells:
             self._views[wanted] = view
         return self._views[wanted]
 
-    def bad_trials(self, concerns: Callable[[Cell], bool]) -> dict[int, Counter[str]]:
+    def at_snapshot(self, train_loss: float) -> Cells:
+        """The same trials with the numbers of their snapshots; the ends of their trainings are not looked at."""
+        view = copy.copy(self)
+        view._at = train_loss
+        view._hold(self.rows)
+        return view
+
+    def column(self, metric: Metric) -> str:
+        """Where a metric's numbers are, at the end or at the snapshot."""
+        return metric.column if self._at is None else at_loss(metric.column, self._at)
+
+    def bad_trials(self, concerns: CellFilter) -> dict[int, Counter[str]]:
         """Batch size -> status -> number of trials, where any of the cells' trials diverged or collapsed."""
         if not self._any_bad:
             return {}
@@ -140,17 +115,18 @@ class Cells:
 
     def values(self, metric: Metric) -> dict[Cell, dict[int, float]]:
         """Cell -> seed -> value on the metric's scale, of completed trials only."""
-        if metric.column not in self._values:
+        column = self.column(metric)
+        if column not in self._values:
             result: dict[Cell, dict[int, float]] = {}
-            if metric.column in self.rows:
-                scaled = metric.scaled(self.rows[metric.column]).to_numpy()
+            if column in self.rows:
+                scaled = metric.scaled(self.rows[column]).to_numpy()
                 for key, seed, value, completed in zip(
                     self.all_cells, self._seeds, scaled, self._completed, strict=True
                 ):
                     if completed and math.isfinite(value):
                         result.setdefault(key, {})[seed] = float(value)
-            self._values[metric.column] = result
-        return self._values[metric.column]
+            self._values[column] = result
+        return self._values[column]
 
     def batch_sizes(self, regime: str, momentum: float) -> list[int]:
         """All that were trained, whatever became of them."""
@@ -180,53 +156,47 @@ class Cells:
             len(seeds), len(cells)
         )
 
-    def spoilt(self, metric: Metric, wanted: Callable[[Cell], bool] = lambda _: True) -> str:
-        """What in a claim's range forbids a definite verdict, in words; empty if nothing does."""
-        of = DESCENT if metric.column in DESCENT else (EIGENVALUE.column,)
+    def invalid_trials(self, metric: Metric, wanted: CellFilter = any_cell) -> dict[str, int]:
+        """What in a claim's range forbids a definite verdict -> in how many trials."""
+        of = RATIO if metric in DESCENT else EIGENVALUE
         found = {
             (folder, what): what
-            for key, folder, what, column in self._troubles
-            if wanted(key) and (column is None or column in of)
+            for key, folder, what, concerned in self._invalid
+            if wanted(key) and concerned in (None, of)
         }
         counts = Counter(found.values())
-        kinds = (*BAD, *(DOUBTFUL if metric.is_eigenvalue else ()))
-        return ", ".join(f"{counts[what]} {what}" for what in kinds if counts[what])
+        kinds = (*BAD, *(DOUBTFUL if metric.is_log else ()))
+        return {what: counts[what] for what in kinds if counts[what]}
 
-    def doubts(self, metric: Metric, wanted: Callable[[Cell], bool] = lambda _: True) -> str:
-        """Which completed trials of the cells fail a check that concerns the metric, in words; empty if none does."""
+    def failed_checks(self, metric: Metric, wanted: CellFilter = any_cell) -> FailedChecks:
+        """How many completed trials of the cells fail each check that concerns the metric."""
         if metric.attack is None:
-            return ""
+            return FailedChecks()
         columns = zip(
             self.all_cells, self.rows["folder"], self.rows["failed_checks"], self._completed, strict=True
         )
         trials = {folder: failed for key, folder, failed, completed in columns if completed and wanted(key)}
-        counts: Counter[tuple[str, str]] = Counter()
-        for failed in trials.values():
-            counts.update({(c.sign, SAID[c.name][1]) for c in failed if c.concerns(metric.attack)})
-        said = [
-            f"{count} of {len(trials)}: {what} ({sign})" for (sign, what), count in sorted(counts.items())
-        ]
-        return f"trials that fail a check: {'; '.join(said)}" if said else ""
+        concerned = ({c.name for c in failed if c.concerns(metric.attack)} for failed in trials.values())
+        counts = Counter(name for names in concerned for name in names)
+        return FailedChecks(counts, len(trials)) if counts else FailedChecks()
 
-    def _find_troubles(self) -> Iterator[tuple[Cell, str, str, str | None]]:
-        """Cell, trial, what is wrong with it, and the column that alone is concerned; `None`: all are."""
+    def _find_invalid(self) -> Iterator[tuple[Cell, str, str, Metric | None]]:
+        """Cell, trial, what is wrong with it, and the metric that alone is concerned; `None`: all are."""
         rows = self.rows
+        eigenvalue = rows.get(self.column(EIGENVALUE), pd.Series(math.nan, rows.index))
         residual = rows["residual"].where(~rows["converged"].astype(bool), 0.0).fillna(math.inf)
-        known = {
-            EIGENVALUE.column: (rows["eigenvalue"], residual),
-            DESCENT[0]: (
-                rows.get("descent_eigenvalue", rows["eigenvalue"]),
-                rows.get("descent_residual", residual),
-            ),
-        }
-        for column, (values, errors) in known.items():
-            for (key, folder, status), value, error in zip(self._fates, values, errors, strict=True):
+        descent = rows.get("descent_eigenvalue", rows["eigenvalue"])
+        errors = {EIGENVALUE: residual, RATIO: rows.get("descent_residual", residual)}
+        if self._at is not None:
+            errors[EIGENVALUE] = pd.Series(0.0, rows.index)  # a snapshot has no λ1 that is hardly known
+        for metric, values in {EIGENVALUE: eigenvalue, RATIO: descent}.items():
+            for (key, folder, status), value, error in zip(self._fates, values, errors[metric], strict=True):
                 if status != "completed":
                     yield key, folder, status, None
                 elif error > RESIDUAL_LIMIT:
-                    yield key, folder, DOUBTFUL[0], column
+                    yield key, folder, DOUBTFUL[0], metric
                 elif value <= 0:
-                    yield key, folder, DOUBTFUL[1], column
+                    yield key, folder, DOUBTFUL[1], metric
 
     def points(self, metric: Metric) -> CellMeans:
         """`x`, log2 of the eigenvalue, and `y`, a metric, of completed trials of all regimes."""

@@ -91,7 +91,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Comparison:
     """One figure of a check, and its limit."""
 
     figure: float
@@ -150,7 +150,7 @@ def standard_error(accuracy: float, images: int) -> float:
     return math.sqrt(max(accuracy * (1 - accuracy), 1 / images) / images)
 
 
-def _worst(name: str, found: Iterable[_Found]) -> Check:
+def _worst(name: str, found: Iterable[_Comparison]) -> Check:
     """The worst figure of a check, and every attack that fails it."""
     figures = list(found)
     worst = max(figures, key=lambda f: f.figure - f.limit, default=None)
@@ -160,13 +160,13 @@ def _worst(name: str, found: Iterable[_Found]) -> Check:
     return Check(name, worst.figure <= worst.limit, worst.figure, worst.limit, worst.where, tuple(failed))
 
 
-def _against(attacks: list[Measurement], name: str) -> Iterator[_Found]:
+def _against(attacks: list[Measurement], name: str) -> Iterator[_Comparison]:
     for weaker in attacks:
         for pgd in attacks:
             if (pgd.name, weaker.name) == ("pgd", name) and _on(pgd) == _on(weaker):
                 limit = _may_differ(pgd, weaker)
                 where = f"{_said(pgd)}, {_said(weaker)}"
-                yield _Found(_accuracy(pgd) - _accuracy(weaker), limit, where, pgd.label)
+                yield _Comparison(_accuracy(pgd) - _accuracy(weaker), limit, where, pgd.label)
 
 
 def _may_differ(pgd: Measurement, weaker: Measurement) -> float:
@@ -177,55 +177,55 @@ def _may_differ(pgd: Measurement, weaker: Measurement) -> float:
     return 3 * math.hypot(error, standard_error(_accuracy(pgd), pgd.examples))
 
 
-def _rises(attacks: list[Measurement]) -> Iterator[_Found]:
+def _rises(attacks: list[Measurement]) -> Iterator[_Comparison]:
     for alike in _groups((m for m in attacks if m.name in SEARCH), "epsilon", "step_size"):
         by_epsilon = sorted(alike, key=lambda m: m.epsilon or 0.0)
         for small, large in combinations(by_epsilon, 2):
             limit = standard_error(_accuracy(small), small.examples)
-            yield _Found(_accuracy(large) - _accuracy(small), limit, f"{_said(small)}, {_said(large)}")
+            yield _Comparison(_accuracy(large) - _accuracy(small), limit, f"{_said(small)}, {_said(large)}")
 
 
-def _at_large_epsilon(attacks: list[Measurement], classes: int) -> Iterator[_Found]:
+def _at_large_epsilon(attacks: list[Measurement], classes: int) -> Iterator[_Comparison]:
     for alike in _groups((m for m in attacks if m.name in GRADIENT), "epsilon", "step_size"):
         largest = max(alike, key=lambda m: m.epsilon or 0.0)
         if (largest.epsilon or 0.0) >= LARGE:
             limit = 1 / classes + standard_error(1 / classes, largest.examples)
-            yield _Found(_accuracy(largest), limit, _said(largest))
+            yield _Comparison(_accuracy(largest), limit, _said(largest))
 
 
-def _with_more_steps(attacks: list[Measurement]) -> Iterator[_Found]:
+def _with_more_steps(attacks: list[Measurement]) -> Iterator[_Comparison]:
     for alike in _groups((m for m in attacks if m.name == "pgd"), "steps"):
         for few, many in combinations(sorted(alike, key=lambda m: int(m.settings["steps"])), 2):
             if many.settings["steps"] >= 2 * few.settings["steps"]:
                 where = f"{_said(few)}, {few.settings['steps']} and {many.settings['steps']} steps"
-                yield _Found(_accuracy(few) - _accuracy(many), MORE_STEPS, where, few.label)
+                yield _Comparison(_accuracy(few) - _accuracy(many), MORE_STEPS, where, few.label)
 
 
-def _rising_at_the_end(attacks: list[Measurement]) -> Iterator[_Found]:
+def _rising_at_the_end(attacks: list[Measurement]) -> Iterator[_Comparison]:
     for m in attacks:
         plain = m.settings.get("loss") in ("cross_entropy", SOFTMAX) and _temperature(m) == 1
         rise = m.values.get("last_rise")
         if m.name == "pgd" and plain and rise is not None:
-            yield _Found(rise, LAST_RISE, _said(m), m.label)
+            yield _Comparison(rise, LAST_RISE, _said(m), m.label)
 
 
-def _at_temperatures(attacks: list[Measurement]) -> Iterator[_Found]:
+def _at_temperatures(attacks: list[Measurement]) -> Iterator[_Comparison]:
     for alike in _groups((m for m in attacks if m.name == "pgd"), "temperature"):
         for plain in (m for m in alike if _temperature(m) == 1):
             for m in alike:
                 if _temperature(m) != 1:
                     limit = standard_error(_accuracy(m), m.examples)
-                    yield _Found(_accuracy(plain) - _accuracy(m), limit, f"{_said(plain)}, {_said(m)}")
+                    yield _Comparison(_accuracy(plain) - _accuracy(m), limit, f"{_said(plain)}, {_said(m)}")
 
 
 def _temperature(attack: Measurement) -> float:
     return float(attack.settings.get("temperature", 1))
 
 
-def _of_gradients(record: Record, share: str, limit: float, attack: str = "") -> Iterator[_Found]:
+def _of_gradients(record: Record, share: str, limit: float, attack: str = "") -> Iterator[_Comparison]:
     for m in record.measurements:
         if m.name == "zero_gradients" and m.values.get(share) is not None:
-            yield _Found(m.values[share], limit, m.label, attack)
+            yield _Comparison(m.values[share], limit, m.label, attack)
 
 
 def _groups(attacks: Iterable[Measurement], *free: str) -> Iterable[list[Measurement]]:

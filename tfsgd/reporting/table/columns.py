@@ -1,109 +1,359 @@
-"""What the columns of records.csv mean: a dictionary that is written beside it."""
+"""The columns of records.csv: name, unit, meaning, and where each value comes from. A new column is a line here.
+
+The tidy form is a trial, a column and a value: a `Column` tells what was measured, under which attack and epsilon,
+and whether at the end of the training or at a snapshot.
+"""
+
+from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter as get
+from typing import Any
 
+import pandas as pd
+
+from tfsgd.measures.norms import NAMES
+from tfsgd.measures.spec import Measurement, Split
+from tfsgd.plan.requests import HESSIAN
+from tfsgd.records.upgrade import BY_SOFTMAX
 from tfsgd.reporting.paper import UNDERTRAINED_MARGIN, attack_name, points
+from tfsgd.reporting.table.cell import SETTINGS
+from tfsgd.reporting.table.checks import failed
+from tfsgd.reporting.table.rows import TrialRow
 
-# column -> unit, meaning
-MEANINGS: Mapping[str, tuple[str, str]] = {
-    "folder": ("path", "the trial's folder, relative to this file"),
-    "name": ("", "name of the sweep"),
-    "dataset": ("", "data set"),
-    "model": ("", "network"),
-    "regime": ("", "label of the regime under which the trial is stored, or the first that it has now"),
-    "regimes": ("", "labels of all regimes that the trial belongs to, separated by semicolons"),
-    "seed": ("", "seed of initialisation, order of the batches, dropout and random starts"),
-    "epochs": ("epochs", "length of the training"),
-    "profile": ("", "full, or quick: the config's quick block"),
-    "status": (
-        "",
-        "completed; diverged: the loss was not finite; collapsed: one predicted class or no better than guessing",
-    ),
-    "train_examples": ("images", "trained on in each epoch"),
-    "batch_size": ("images", "of one step of SGD"),
-    "momentum": ("", "coefficient gamma of v <- gamma v - gradient"),
-    "learning_rate": ("", "eta of theta <- theta + eta v, in the first epoch"),
-    "halve_every_epochs": ("epochs", "after which the learning rate is halved; empty: never"),
-    "train_loss": ("nats", "mean cross-entropy after training, in inference mode"),
-    "validation_loss": ("nats", "the same on the validation split"),
-    "test_loss": ("nats", "the same on the test split"),
-    "train_accuracy": ("0 to 1", "share of training images that are classified rightly, in inference mode"),
-    "validation_accuracy": ("0 to 1", "the same on the validation split"),
-    "test_accuracy": ("0 to 1", "the same on the test split: natural accuracy"),
-    "eigenvalue": ("", "lambda1, the top eigenvalue of the Hessian of the mean cross-entropy"),
-    "residual": ("", "|Hv - lambda v| / |lambda| of that eigenvalue"),
-    "eigenvalue_standard_error": ("", "of that eigenvalue over images, its eigenvector held fixed"),
-    "iterations": ("products", "Hessian-vector products that it took"),
-    "converged": ("", "whether the residual reached its tolerance"),
-    "budget": ("steps", "of SGD that were asked for in place of epochs; empty: whole epochs"),
-    "updates": ("steps", "of SGD in all, as asked for: a trial that diverged was stopped before"),
-    "descent_eigenvalue": ("", "lambda1 of the loss that SGD descends: with BatchNorm that of training mode"),
-    "descent_residual": ("", "of that eigenvalue; 0 where it has converged"),
-    "effective_learning_rate": ("", "eta / (1 - gamma)"),
-    "noise_scale": ("", "eta N / (b (1 - gamma))"),
-    "stability_ratio": ("", "lambda1 eta / (2 (1 + gamma)) at the end; 1 is the edge of stability"),
-    "stability_ratio_max": (
-        "",
-        "the largest over the epochs in which lambda1 was recorded; empty where eta decays and that was at the end alone",
-    ),
-    "confidence": ("0 to 1", "mean probability of the predicted class"),
-    "margin": ("logits", "mean of the true class's logit minus the largest other"),
-    "calibration_error": ("0 to 1", "expected calibration error"),
-    "zero_gradients": ("0 to 1", "share of test images whose loss has an input gradient of exactly zero"),
-    "saturated": (
-        "0 to 1",
-        "share of test images of which the network is so sure that float32's softmax gradient lacks the true class's term",
-    ),
-    "misdirected": (
-        "0 to 1",
-        "share of test images where that gradient points elsewhere: its cosine with the exact one is below 0.9",
-    ),
-    "hessian_examples": ("images", "on which lambda1 was measured"),
-    "hessian_split": ("", "of the data, on which lambda1 was measured"),
-    "seconds_train": ("s", "training"),
-    "seconds_attacks": ("s", "all attacks"),
-    "seconds_hessian": ("s", "all measures of curvature"),
-    "device": ("", "on which the trial ran"),
-    "threads": ("", "of the processor that it used"),
-    "onednn": ("", "whether oneDNN was on"),
-    "replicas": ("", "on which each batch was split"),
-    "git_commit": ("", "of the code"),
-    "data_sha256": ("", "hash of the data"),
-    "training_hash": ("", "hash of all that determines the network"),
-    "failed_checks": ("", "signs that an accuracy under attack is too high, separated by semicolons"),
-    "undertrained": (
-        "",
-        f"whether the cell's train accuracy is {points(UNDERTRAINED_MARGIN)} or more below that of the best cell of its "
-        "study",
-    ),
-}
+Attack = tuple[str, float]  # label, epsilon
+ABSENT = object()  # a value that a trial has no place for
+
+CURVATURE_RANK, SMALLEST_RANK, UNRANKED = 2, 99, math.inf
 
 
-def dictionary(columns: Iterable[str], attacks: Mapping[str, tuple[str, float]]) -> str:
-    """A CSV with a row for every column: its name, unit and meaning.
+@dataclass(frozen=True)
+class Column:
+    """A column of the table of trials.
 
-    Args:
-        attacks: the columns that hold accuracies under attack -> attack and epsilon.
+    Attributes:
+        name: its heading.
+        unit, meaning: for the dictionary of the columns.
+        value: takes it from a row; `None`: it is of no single row, or of a measurement.
+        title: as a measure in the matrix of correlations; empty: it is not there.
+        rank: its place there.
+        is_number: a missing value is NaN.
+        is_log: it is compared on its logarithm.
+        at_snapshots: it is taken there too.
+        attack: of whose accuracy it is.
+        at: the train loss of its snapshot; `None`: the end of the training.
     """
+
+    name: str
+    unit: str = ""
+    meaning: str = ""
+    value: Callable[[TrialRow], Any] | None = None
+    title: str = ""
+    rank: float = UNRANKED
+    is_number: bool = False
+    is_log: bool = False
+    at_snapshots: bool = False
+    attack: Attack | None = None
+    at: float | None = None
+
+    def at_loss(self, train_loss: float) -> Column:
+        """The column of the same number at a snapshot."""
+        meaning = f"{self.meaning}; at the end of the first epoch with a train loss of at most {train_loss:g}"
+        return replace(self, name=at_loss(self.name, train_loss), meaning=meaning, at=train_loss, title="")
+
+
+def _regime(row: TrialRow) -> str:
+    record = row.record
+    return record.regime if record.regime in record.regimes else record.regimes[0]
+
+
+def _natural(split: Split, name: str) -> Callable[[TrialRow], Any]:
+    return lambda row: found.values.get(name) if (found := row.natural(split)) else None
+
+
+def _top(name: str, otherwise: Any = None) -> Callable[[TrialRow], Any]:
+    """A value of λ1's measurement."""
+    return lambda row: row.top_eigenvalue.values.get(name, otherwise) if row.top_eigenvalue else otherwise
+
+
+def _derived(name: str) -> Callable[[TrialRow], Any]:
+    return lambda row: row.derived[name]
+
+
+def _certainty(name: str) -> Callable[[TrialRow], Any]:
+    return lambda row: row.confidence.get(name, ABSENT)
+
+
+def _smallest(name: str) -> Callable[[TrialRow], Any]:
+    """Of smallest epsilons, where their outcomes are kept."""
+
+    def value(row: TrialRow) -> Any:
+        found = row.smallest_epsilons.get(name)
+        return ABSENT if found is None else None if math.isinf(found) else found
+
+    return value
+
+
+# fmt: off
+COLUMNS = (
+    Column("folder", "path", "the trial's folder, relative to this file",
+           lambda r: str(r.path / "trials" / r.record.folder)),
+    Column("name", "", "name of the sweep", get("record.name")),
+    Column("dataset", "", "data set", get("record.dataset")),
+    Column("model", "", "network", get("record.model")),
+    Column("regime", "", "label of the regime under which the trial is stored, or the first that it has now",
+           _regime),
+    Column("regimes", "", "labels of all regimes that the trial belongs to, separated by semicolons",
+           get("record.regimes")),
+    Column("seed", "", "seed of initialisation, order of the batches, dropout and random starts",
+           get("record.seed")),
+    Column("epochs", "epochs", "length of the training", get("record.epochs")),
+    Column("profile", "", "full, or quick: the config's quick block", get("record.profile")),
+    Column("status", "",
+           "completed; diverged: the loss was not finite; collapsed: one predicted class or no "
+           "better than guessing", get("record.status")),
+    Column("train_examples", "images", "trained on in each epoch", get("record.train_examples")),
+    Column("budget", "steps", "of SGD that were asked for in place of epochs; empty: whole epochs",
+           get("record.updates")),
+    Column("batch_size", "images", "of one step of SGD", get("record.sgd.batch_size")),
+    Column("momentum", "", "coefficient gamma of v <- gamma v - gradient", get("record.sgd.momentum")),
+    Column("learning_rate", "", "eta of theta <- theta + eta v, in the first epoch",
+           get("record.sgd.learning_rate")),
+    Column("halve_every_epochs", "epochs", "after which the learning rate is halved; empty: never",
+           get("record.sgd.halve_every_epochs")),
+    Column("train_loss", "nats", "mean cross-entropy after training, in inference mode",
+           _natural("train", "loss"), title="train loss", rank=9, is_number=True, at_snapshots=True),
+    Column("train_accuracy", "0 to 1",
+           "share of training images that are classified rightly, in inference "
+           "mode", _natural("train", "accuracy"), is_number=True, at_snapshots=True),
+    Column("validation_loss", "nats", "the same on the validation split",
+           _natural("validation", "loss"), at_snapshots=True),
+    Column("validation_accuracy", "0 to 1", "the same on the validation split",
+           _natural("validation", "accuracy"), is_number=True, at_snapshots=True),
+    Column("test_loss", "nats", "the same on the test split",
+           _natural("test", "loss"), is_number=True, at_snapshots=True),
+    Column("test_accuracy", "0 to 1", "the same on the test split: natural accuracy",
+           _natural("test", "accuracy"), title="natural accuracy", rank=10, is_number=True, at_snapshots=True),
+    Column("eigenvalue", "", "lambda1, the top eigenvalue of the Hessian of the mean cross-entropy",
+           _top("value"), title="λ1", rank=0, is_number=True, is_log=True, at_snapshots=True),
+    Column("residual", "", "|Hv - lambda v| / |lambda| of that eigenvalue", _top("error"), is_number=True),
+    Column("eigenvalue_standard_error", "", "of that eigenvalue over images, its eigenvector held fixed",
+           _top("standard_error"), is_number=True),
+    Column("iterations", "products", "Hessian-vector products that it took", _top("products", 0)),
+    Column("converged", "", "whether the residual reached its tolerance", _top("converged", False)),
+    Column("updates", "steps", "of SGD in all, as asked for: a trial that diverged was stopped before",
+           _derived("updates"), title="updates", rank=13),
+    Column("effective_learning_rate", "", "eta / (1 - gamma)",
+           _derived("effective_learning_rate"), title="rate η/(1−γ)", rank=11),
+    Column("noise_scale", "", "eta N / (b (1 - gamma))",
+           _derived("noise_scale"), title="noise scale", rank=12),
+    Column("descent_eigenvalue", "",
+           "lambda1 of the loss that SGD descends: with BatchNorm that of training "
+           "mode", _derived("descent_eigenvalue"), is_number=True, is_log=True),
+    Column("descent_residual", "", "of that eigenvalue; 0 where it has converged",
+           _derived("descent_residual")),
+    Column("stability_ratio", "", "lambda1 eta / (2 (1 + gamma)) at the end; 1 is the edge of stability",
+           _derived("stability_ratio"), title="λ1 / ceiling", rank=1, is_log=True),
+    Column("stability_ratio_max", "",
+           "the largest over the epochs in which lambda1 was recorded; empty where eta decays and "
+           "that was at the end alone", _derived("stability_ratio_max"), is_log=True),
+    Column("confidence", "0 to 1", "mean probability of the predicted class",
+           _certainty("confidence"), title="confidence", rank=3, at_snapshots=True),
+    Column("margin", "logits", "mean of the true class's logit minus the largest other",
+           _certainty("margin"), title="logit margin", rank=4, at_snapshots=True),
+    Column("calibration_error", "0 to 1", "expected calibration error",
+           _certainty("calibration_error"), title="calibration error", rank=5, at_snapshots=True),
+    Column("hessian_examples", "images", "on which lambda1 was measured",
+           lambda r: r.top_eigenvalue and r.top_eigenvalue.examples),
+    Column("hessian_split", "", "of the data, on which lambda1 was measured",
+           lambda r: r.top_eigenvalue and r.top_eigenvalue.split),
+    Column("seconds_train", "s", "training", lambda r: r.seconds["train"]),
+    Column("seconds_attacks", "s", "all attacks", lambda r: r.seconds["attacks"]),
+    Column("seconds_hessian", "s", "all measures of curvature", lambda r: r.seconds["hessian"]),
+    Column("device", "", "on which the trial ran", get("record.provenance.device")),
+    Column("threads", "", "of the processor that it used", get("record.provenance.threads")),
+    Column("onednn", "", "whether oneDNN was on", get("record.provenance.onednn")),
+    Column("replicas", "", "on which each batch was split", get("record.provenance.replicas")),
+    Column("git_commit", "", "of the code", get("record.provenance.git_commit")),
+    Column("data_sha256", "", "hash of the data", get("record.data_sha256")),
+    Column("training_hash", "", "hash of all that determines the network", get("record.training_hash")),
+    Column("failed_checks", "", "signs that an accuracy under attack is too high, separated by semicolons",
+           lambda r: tuple(failed(r.shown))),
+    Column("undertrained", "",
+           f"whether the cell's train accuracy is {points(UNDERTRAINED_MARGIN)} or more below that "
+           "of the best cell of its study"),
+    Column("smallest_epsilon", "pixels in [0, 1]",
+           "median over the images of the least epsilon at which anything broke it: a search, or any attack "
+           "in the L-infinity ball; empty where half of them hold out", _smallest("median"),
+           title="smallest ε", rank=SMALLEST_RANK, is_number=True, is_log=True),
+    Column("smallest_epsilon_low", "pixels in [0, 1]", "lower end of its 95 % interval, a bootstrap over the images",
+           _smallest("low"), is_number=True, is_log=True),
+    Column("smallest_epsilon_high", "pixels in [0, 1]", "upper end of that interval",
+           _smallest("high"), is_number=True, is_log=True),
+    Column("zero_gradients", "0 to 1",
+           "share of test images whose loss has an input gradient of exactly "
+           "zero", title="zero gradients", rank=8),
+    Column("saturated", "0 to 1",
+           "share of test images of which the network is so sure that float32's softmax gradient "
+           "lacks the true class's term"),
+    Column("misdirected", "0 to 1",
+           "share of test images where that gradient points elsewhere: its cosine with the exact "
+           "one is below 0.9"),
+    Column("input_gradient", "", "value of the measure input_gradient, as the record names it",
+           title="input gradient", rank=6),
+    Column("input_gradient_radius", "", "value of the measure input_gradient_radius, as the record names it",
+           title="first-order radius", rank=7),
+)
+# fmt: on
+KNOWN: Mapping[str, Column] = {column.name: column for column in COLUMNS}
+
+# Labels of curvature measures that are other columns', such as pgd_0.1 or pgd_1e-05_median.
+TAKEN = re.compile(rf".*_radius|.*_(\d+\.\d+|[\d.]+e-\d+)(_.*)?|{'|'.join(KNOWN)}")
+
+
+# Names
+
+
+def attack_column(attack: str, epsilon: float) -> str:
+    """The column of the accuracy under an attack, such as `fgsm_0.3`."""
+    return f"{attack}_{float(epsilon)}"
+
+
+def smallest_column(attack: Attack, quartile: str = "median") -> str:
+    """The column of a quartile of the smallest epsilons that an attack searches."""
+    return f"{attack_column(*attack)}_{quartile}"
+
+
+def curvature_column(label: str) -> str:
+    """The column of a measure of curvature: its label, with `curvature:` before one that is another column's."""
+    return f"curvature:{label}" if TAKEN.fullmatch(label) else label  # no label holds a colon
+
+
+def at_loss(column: str, train_loss: float) -> str:
+    """The column of the same number at a snapshot, such as `eigenvalue@0.5`."""
+    return f"{column}@{train_loss:g}"
+
+
+# Values
+
+
+Value = tuple[Column, Any]
+
+
+def values_of(row: TrialRow) -> Iterator[Value]:
+    """All values of a trial, in the order of the columns."""
+    for column in COLUMNS:
+        if column.value and column.name != "failed_checks":
+            yield column, column.value(row)
+    yield from _attack_values(row)
+    yield from _other_values(row)
+    for loss, there in row.snapshots.items():
+        for column, value in _snapshot_values(there):
+            yield column.at_loss(loss), value
+    yield KNOWN["failed_checks"], tuple(failed(row.shown))
+
+
+def _snapshot_values(there: TrialRow) -> Iterator[Value]:
+    """Of a snapshot what figures and claims need; a λ1 that is hardly known is left out."""
+    for column in COLUMNS:
+        if column.at_snapshots and column.value:
+            is_doubtful = column.name == "eigenvalue" and not there.is_well_known
+            yield column, None if is_doubtful else column.value(there)
+    yield from _attack_values(there)
+
+
+def _attack_values(row: TrialRow) -> Iterator[Value]:
+    """Accuracies, and what an attack found besides, such as the median of the smallest epsilons."""
+    for key, found in row.attacks.items():
+        name = attack_column(*key)
+        meaning = (
+            f"share of attacked images that keep their true label under {attack_name(key[0])} with epsilon = "
+            f"{key[1]:g} ({NAMES[found.settings.get('norm', 'Linf')]}, images in [0, 1])"
+        )
+        yield Column(name, "0 to 1", meaning, is_number=True, attack=key), found.accuracy
+        for of, value in found.values.items():
+            if of not in ("accuracy", "clean_accuracy", "outcomes_sha256") and not isinstance(
+                value, list | tuple
+            ):
+                title = {"title": f"median ε ({key[0]})", "rank": SMALLEST_RANK} if of == "median" else {}
+                yield _unknown(f"{name}_{of}", **title), value
+
+
+def _other_values(row: TrialRow) -> Iterator[Value]:
+    """Measures of gradient and curvature besides λ1, under their labels."""
+    for m in row.shown.measurements:
+        if m.kind == "gradient":
+            yield from _measure_values(m, KNOWN.get(m.label) or _unknown(m.label))
+        elif m.kind == "curvature" and m.label != HESSIAN:
+            title = m.label.replace("_", " ")
+            yield from _measure_values(
+                m, _unknown(curvature_column(m.label), title=title, rank=CURVATURE_RANK)
+            )
+
+
+def _measure_values(m: Measurement, column: Column) -> Iterator[Value]:
+    yield column, m.values.get("value", m.values.get("fraction"))
+    if "radius" in m.values:
+        name = f"{column.name}_radius"
+        yield KNOWN.get(name) or _unknown(name), m.values["radius"]
+    for name in ("saturated", "misdirected"):
+        if m.name == "zero_gradients" and name in m.values:
+            yield KNOWN[name], m.values[name]
+
+
+def _unknown(name: str, **more: Any) -> Column:
+    return Column(name, "", f"value of the measure {name}, as the record names it", **more)
+
+
+# Tables
+
+
+def table_of(rows: Sequence[TrialRow]) -> tuple[pd.DataFrame, dict[str, Column]]:
+    """One row a trial, and its columns by name."""
+    values = [[(c, v) for c, v in values_of(row) if v is not ABSENT] for row in rows]
+    columns = {column.name: column for of_row in values for column, _ in of_row}
+    table = pd.DataFrame([{c.name: v for c, v in of_row} for of_row in values])
+    numbers = [c.name for c in columns.values() if c.is_number]
+    table = table.astype(dict.fromkeys(numbers, float)).copy()
+    table["undertrained"] = undertrained(table)
+    return table, columns | {"undertrained": KNOWN["undertrained"]}
+
+
+def undertrained(trials: pd.DataFrame) -> pd.Series:
+    """Trials of cells whose mean train accuracy is 2 points or more below the best cell's.
+
+    A cell is one setting of SGD over its seeds; only completed trials count for the mean.
+    """
+    completed = trials["train_accuracy"].where(trials["status"] == "completed")
+    cell = completed.groupby([trials[setting].fillna(0) for setting in SETTINGS]).transform("mean")
+    return (cell <= cell.max() - UNDERTRAINED_MARGIN) & completed.notna()
+
+
+def attacks_of(rows: Sequence[TrialRow]) -> list[Attack]:
+    """Every (attack, epsilon) that was measured in some trial, in order."""
+    return sorted({key for row in rows for key in row.attacks})
+
+
+def by_softmax(attacks: Iterable[Attack]) -> dict[Attack, Attack]:
+    """(attack, epsilon) -> the same attack by float32's softmax, where both were measured, see `tfsgd.records.upgrade`."""
+    known = {*attacks}
+    return {key: twin for key in attacks if (twin := (f"{key[0]}{BY_SOFTMAX}", key[1])) in known}
+
+
+def snapshots_of(rows: Sequence[TrialRow]) -> list[float]:
+    """The train losses at which networks were kept and measured, from large to small."""
+    return sorted({s.train_loss for row in rows for s in row.record.snapshots}, reverse=True)
+
+
+def dictionary(columns: Mapping[str, Column]) -> str:
+    """A CSV with a row for every column, by its heading: unit and meaning."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["column", "unit", "meaning"])
-    for column in columns:
-        writer.writerow([column, *_meaning(column, attacks)])
+    writer.writerows([heading, c.unit, c.meaning] for heading, c in columns.items())
     return file.getvalue()
-
-
-def _meaning(column: str, attacks: Mapping[str, tuple[str, float]]) -> tuple[str, str]:
-    if column in attacks:
-        attack, epsilon = attacks[column]
-        return "0 to 1", (
-            f"share of attacked images that keep their true label under {attack_name(attack)} with epsilon = "
-            f"{epsilon:g} (L-infinity, images in [0, 1])"
-        )
-    at_the_end, at, train_loss = column.partition("@")
-    if at:
-        unit, meaning = _meaning(at_the_end, attacks)
-        return unit, f"{meaning}; at the end of the first epoch with a train loss of at most {train_loss}"
-    return MEANINGS.get(column, ("", f"value of the measure {column}, as the record names it"))

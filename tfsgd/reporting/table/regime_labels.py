@@ -41,7 +41,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Regime:
+class LabelledRegime:
     """A label with one rule; `kind` is the regime of the paper that has such a rule, or "other"."""
 
     label: str
@@ -72,7 +72,7 @@ def _same(a: float, b: float) -> bool:
 # Regimes
 
 
-def regimes_of(trials: pd.DataFrame) -> list[Regime]:
+def regimes_of(trials: pd.DataFrame) -> list[LabelledRegime]:
     """The regimes of a study's trials (see `Study.trials`), in the order in which their labels appear."""
     by_label: dict[str, set[_Settings]] = {}
     for labels, settings in zip(trials["regimes"], _settings(trials), strict=True):
@@ -81,7 +81,7 @@ def regimes_of(trials: pd.DataFrame) -> list[Regime]:
     return [regime for label, found in by_label.items() for regime in _regimes(label, found)]
 
 
-def paper_regimes(regimes: Sequence[Regime]) -> dict[str, Regime]:
+def paper_regimes(regimes: Sequence[LabelledRegime]) -> dict[str, LabelledRegime]:
     """The regimes that stand for the paper's LR, LR/BS and Benchmark, by what they do.
 
     All train equally long: as the paper does, or the longest, in epochs where some do. Where several do the same at different
@@ -91,7 +91,7 @@ def paper_regimes(regimes: Sequence[Regime]) -> dict[str, Regime]:
     lengths = {regime.rule.length for regime in of_kind}
     length = PAPER_LENGTH if PAPER_LENGTH in lengths else max(lengths, key=_longer, default=PAPER_LENGTH)
 
-    def strangeness(regime: Regime) -> tuple[bool, bool, bool]:
+    def strangeness(regime: LabelledRegime) -> tuple[bool, bool, bool]:
         rule = regime.rule
         other_decay = regime.kind == "Benchmark" and rule.halve_every_epochs != HALVE_EVERY_EPOCHS
         return not _same(rule.value, PAPER_VALUE[regime.kind]), other_decay, regime.label != regime.kind
@@ -104,7 +104,7 @@ def paper_regimes(regimes: Sequence[Regime]) -> dict[str, Regime]:
     return chosen
 
 
-def curves(trials: pd.DataFrame, regimes: Sequence[Regime]) -> pd.DataFrame:
+def expand_by_regime(trials: pd.DataFrame, regimes: Sequence[LabelledRegime]) -> pd.DataFrame:
     """The trials, once for every regime that they belong to: `regime` is then that regime's name."""
     rows, names = [], []
     for i, found in enumerate(_memberships(trials, regimes)):
@@ -114,7 +114,7 @@ def curves(trials: pd.DataFrame, regimes: Sequence[Regime]) -> pd.DataFrame:
     return trials.drop(columns="regimes").iloc[rows].reset_index(drop=True).assign(regime=names)
 
 
-def with_first_regime(trials: pd.DataFrame, regimes: Sequence[Regime]) -> pd.DataFrame:
+def with_first_regime(trials: pd.DataFrame, regimes: Sequence[LabelledRegime]) -> pd.DataFrame:
     """The trials, each once: `regime` is the name of the first regime that it belongs to."""
     first = []
     for label, found in zip(trials["regime"], _memberships(trials, regimes), strict=True):
@@ -123,11 +123,11 @@ def with_first_regime(trials: pd.DataFrame, regimes: Sequence[Regime]) -> pd.Dat
     return trials.assign(regime=first)
 
 
-def _memberships(trials: pd.DataFrame, regimes: Sequence[Regime]) -> Iterator[list[Regime]]:
+def _memberships(trials: pd.DataFrame, regimes: Sequence[LabelledRegime]) -> Iterator[list[LabelledRegime]]:
     """For each trial the regimes that it belongs to, in the order of its labels."""
-    known: dict[tuple[str, _Settings], list[Regime]] = {}
+    known: dict[tuple[str, _Settings], list[LabelledRegime]] = {}
     for labels, settings in zip(trials["regimes"], _settings(trials), strict=True):
-        found: list[Regime] = []
+        found: list[LabelledRegime] = []
         for label in labels:
             if (label, settings) not in known:
                 fitting = [r for r in regimes if r.label == label and r.rule.fits(settings)]
@@ -146,7 +146,7 @@ def _settings(trials: pd.DataFrame) -> Iterator[_Settings]:
 # Rules
 
 
-def _regimes(label: str, settings: Iterable[_Settings]) -> list[Regime]:
+def _regimes(label: str, settings: Iterable[_Settings]) -> list[LabelledRegime]:
     """One label's regimes, by value, decay and length."""
     groups: dict[tuple[int | None, Length], set[Point]] = {}
     for s in settings:
@@ -158,7 +158,7 @@ def _regimes(label: str, settings: Iterable[_Settings]) -> list[Regime]:
             found.append((rule, _kind(label, rule, sizes)))
     found.sort(key=lambda item: (item[0].value, item[0].halve_every_epochs or 0, _longer(item[0].length)))
     rules = [rule for rule, _ in found]
-    return [Regime(label, rule, kind, _name(label, rule, rules)) for rule, kind in found]
+    return [LabelledRegime(label, rule, kind, _name(label, rule, rules)) for rule, kind in found]
 
 
 def _longer(length: Length) -> tuple[bool, int]:

@@ -10,6 +10,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,17 @@ from tfsgd.records.folder import LogFolder
 from tfsgd.records.preflight import folders_in, is_there, read_text
 from tfsgd.records.record import Record
 from tfsgd.records.resume import labelled_now
-from tfsgd.reporting.table.rows import (
-    Row,
-    alike,
-    attack_column,
+from tfsgd.reporting.table.columns import (
+    Attack,
+    Column,
     attacks_of,
     by_softmax,
+    smallest_column,
     snapshots_of,
     table_of,
 )
+from tfsgd.reporting.table.regime_labels import LabelledRegime, expand_by_regime, regimes_of
+from tfsgd.reporting.table.rows import TrialRow, consistent
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,11 @@ class Study:
         profile: `full` or `quick`.
         length: of each training.
         trials: one row a trial, with the columns of `records-columns.csv`; a trial of two regimes is one row.
+        columns: what each of its columns means, by name.
         attacks: every (attack, epsilon) that was measured in some trial, in order; but not those of `softmax`.
         softmax: (attack, epsilon) -> the label and epsilon of the same by float32's softmax, where both were measured.
         snapshots: the train losses at which networks were kept and measured, from large to small.
-        records: one a trial, with the measurements that make the columns, see `Row.shown`.
+        records: one a trial, with the measurements that make the columns, see `TrialRow.shown`.
         planned: trials; `None`: there is no experiment.yaml.
         missing: trials that are planned, neither recorded nor failed.
         failures: trials that are planned, and whose last try failed.
@@ -81,14 +85,25 @@ class Study:
     profile: str
     length: Length
     trials: pd.DataFrame
-    attacks: list[tuple[str, float]]
-    softmax: dict[tuple[str, float], tuple[str, float]]
+    columns: dict[str, Column]
+    attacks: list[Attack]
+    softmax: dict[Attack, Attack]
     snapshots: list[float]
     records: tuple[Record, ...]
     planned: int | None
     missing: tuple[str, ...]
     failures: tuple[Failure, ...]
     repeated: int
+
+    @cached_property
+    def regimes(self) -> list[LabelledRegime]:
+        """The regimes that its trials hold."""
+        return regimes_of(self.trials)
+
+    @cached_property
+    def by_regime(self) -> pd.DataFrame:
+        """The trials, once for every regime that they belong to."""
+        return expand_by_regime(self.trials, self.regimes)
 
     @property
     def title(self) -> str:
@@ -126,12 +141,12 @@ class Study:
         return found
 
     @property
-    def searched(self) -> list[tuple[str, float]]:
+    def searched(self) -> list[Attack]:
         """The attacks that search each image's smallest epsilon, with the largest that they try.
 
         They are told by what they find: quartiles, and how many images hold out at the largest.
         """
-        return [key for key in self.attacks if f"{attack_column(*key)}_censored" in self.trials]
+        return [key for key in self.attacks if smallest_column(key, "censored") in self.trials]
 
 
 # Reading
@@ -266,6 +281,7 @@ def _study(folders: list[_Folder]) -> Study:
     expected = {*planned.values()} - recorded
     failures = {f.trial: f for folder in folders for f in folder.failures if f.trial in expected}
     found = {record.training_hash for record in records}
+    trials, columns = table_of(rows)
     attacks = attacks_of(rows)
     softmax = by_softmax(attacks)
     missing = [name for key, name in planned.items() if key not in found and name not in failures]
@@ -276,7 +292,8 @@ def _study(folders: list[_Folder]) -> Study:
         model=first.model,
         profile=first.profile,
         length=first.length,
-        trials=table_of(rows),
+        trials=trials,
+        columns=columns,
         attacks=[attack for attack in attacks if attack not in softmax.values()],
         softmax=softmax,
         snapshots=snapshots_of(rows),
@@ -288,20 +305,20 @@ def _study(folders: list[_Folder]) -> Study:
     )
 
 
-def _rows(folders: Sequence[_Folder]) -> list[Row]:
+def _rows(folders: Sequence[_Folder]) -> list[TrialRow]:
     """One a trial, in the order of the settings; the order of the folders does not matter."""
     folders = sorted(folders, key=lambda folder: folder.path)
     experiments = tuple(folder.experiment for folder in folders if folder.experiment)
-    found: dict[str, Row] = {}
+    found: dict[str, TrialRow] = {}
     for folder in folders:
         for record in folder.records:
             known = found.get(record.training_hash)
             found[record.training_hash] = (
                 replace(known, record=known.record.united(record))
                 if known
-                else Row(record, folder.path, experiments)
+                else TrialRow(record, folder.path, experiments)
             )
     rows = sorted(
         found.values(), key=lambda row: (row.record.regime, *astuple(row.record.sgd)[:2], row.record.seed)
     )
-    return alike(rows)
+    return consistent(rows)

@@ -1,0 +1,174 @@
+"""SVGs for the page: in fewer bytes, with colours as CSS variables, values on hover, and views of their parts."""
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.transforms import Bbox
+
+SVG = "{http://www.w3.org/2000/svg}"
+PLACES = ("d", "x", "y", "transform", "points")  # attributes that hold places, in points of 1/72 inch
+TEXTS = (f"{SVG}text", f"{SVG}title", f"{SVG}style")
+FONTS = re.compile(r"font-family: '([^']+)'[^;]*")
+COLOURED = ("style", "fill", "stroke")  # attributes that hold colours
+POINTS = 72.0  # an inch
+PANEL_SCALE, KEY_SCALE = 1.45, 1.2  # CSS pixels a point, at most: text of 10.5 points is 15 pixels high
+ROOM = 4.0  # points around a part
+
+ET.register_namespace("", SVG[1:-1])
+ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+
+
+# In fewer bytes
+
+
+def minify(root: ET.Element) -> None:
+    """Leaves out what nobody sees: places below 1/100 point, indents, fonts after the first, a style said twice."""
+    for element in root.iter():
+        element.tail = None
+        if element.tag not in TEXTS:
+            element.text = None
+        for name in PLACES:
+            if not re.search("scale|matrix", element.get(name, "scale")):  # a factor is no place
+                element.set(name, _rounded(element.attrib[name]))
+        if "style" in element.attrib:
+            element.set("style", FONTS.sub(r"font-family: '\1', sans-serif", element.attrib["style"]))
+    for group in root.iter(f"{SVG}g"):
+        _say_once(group, group.findall(f"{SVG}use"))
+
+
+def _rounded(places: str) -> str:
+    return re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), places)
+
+
+def _say_once(group: ET.Element, markers: Iterable[ET.Element]) -> None:
+    """The style that all markers of a group have is the group's."""
+    styles = {marker.get("style") for marker in markers}
+    if len(styles) == 1 and "style" not in group.attrib and (style := styles.pop()):
+        group.set("style", style)
+        for marker in markers:
+            del marker.attrib["style"]
+
+
+# Parts: panels and the items of the legend, which the page stacks where it is narrow
+
+
+@dataclass(frozen=True)
+class View:
+    """A rectangle of a figure, in points from its upper left corner as in an SVG, and its width on the page."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    pixels: float
+
+    @property
+    def view_box(self) -> str:
+        return f"{self.left:.1f} {self.top:.1f} {self.width:.1f} {self.height:.1f}"
+
+
+def views_of(figure: Figure) -> list[View]:
+    """The panels from left to right and top to bottom, then the key. The figure must have been laid out."""
+    panels: dict[tuple[float, ...], list[Bbox]] = {}
+    for axes in figure.axes:
+        box = axes.get_tightbbox()  # None: it is not visible
+        if box is not None:
+            panels.setdefault(_place(axes), []).append(box)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for legend in figure.legends:
+        legend.draw(renderer)  # its items have no place before
+    FigureCanvasBase(figure)  # one that keeps no picture of the figure
+    boxes = [Bbox.union(found) for found in panels.values()]
+    key = [box for legend in figure.legends for box in _items(legend)]
+    return [_view(figure, box, PANEL_SCALE) for box in boxes] + [_view(figure, box, KEY_SCALE) for box in key]
+
+
+def _place(axes: Axes) -> tuple[float, ...]:
+    """Equal for axes that lie upon each other."""
+    return tuple(round(float(x), 3) for x in axes.get_position().bounds)
+
+
+def _items(legend: Legend) -> Iterator[Bbox]:
+    """The title of a key, and each handle with its text."""
+    if legend.get_title().get_text():
+        yield legend.get_title().get_window_extent()
+    for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
+        shown = [text.get_window_extent()] + ([handle.get_window_extent()] if handle else [])
+        yield Bbox.union(shown)
+
+
+def _view(figure: Figure, box: Bbox, scale: float) -> View:
+    """From pixels, counted from the lower left corner."""
+    share = POINTS / figure.dpi
+    left, right = box.x0 * share - ROOM, box.x1 * share + ROOM
+    height = figure.get_figheight() * POINTS
+    top, bottom = height - box.y1 * share - ROOM, height - box.y0 * share + ROOM
+    return View(left, top, right - left, bottom - top, scale * (right - left))
+
+
+# In the page
+
+
+def inline(
+    text: str,
+    name: str,
+    title: str,
+    hover: Mapping[str, Sequence[str]],
+    views: Iterable[View],
+    dark: Mapping[str, str],
+) -> str:
+    """An SVG for the page: colours as CSS variables, values on hover, a name for screen readers."""
+    root = ET.fromstring(text)
+    for metadata in root.findall(f"{SVG}metadata"):
+        root.remove(metadata)
+    for element in root.iter():
+        for attribute in COLOURED:
+            if attribute in element.attrib:
+                element.set(attribute, _with_variables(element.attrib[attribute], dark))
+    minify(root)
+    groups = {group.get("id"): group for group in root.iter(f"{SVG}g")}
+    for key, texts in hover.items():
+        if key in groups:  # an artist without a visible part is not in the SVG
+            _give_titles(groups[key], texts)
+    root.set("role", "img")
+    root.set("aria-label", title)
+    root.set("class", "whole")
+    return _with_views(root, name.replace("%", "_x") + "-all", views)
+
+
+def _with_views(root: ET.Element, key: str, parts: Iterable[View]) -> str:
+    """The SVG, and beside it views of its parts, which the page shows instead where it is narrow."""
+    everything = ET.Element(f"{SVG}g", {"id": key})
+    for element in list(root):
+        if element.tag == f"{SVG}g":
+            root.remove(element)
+            everything.append(element)
+    root.append(everything)
+    views = "".join(
+        f'<svg viewBox="{part.view_box}" style="width:{part.pixels:.0f}px"><use href="#{key}"/></svg>'
+        for part in parts
+    )
+    return f'{ET.tostring(root, encoding="unicode")}<div class="parts" aria-hidden="true">{views}</div>'
+
+
+def _with_variables(style: str, dark: Mapping[str, str]) -> str:
+    return re.sub(r"#[0-9a-f]{6}\b", lambda m: f"var(--c{m[0][1:]})" if m[0] in dark else m[0], style)
+
+
+def _give_titles(group: ET.Element, texts: Sequence[str]) -> None:
+    """A title for each marker of a group of the SVG, or one for the group if it has no markers."""
+    markers = list(group.iter(f"{SVG}use"))
+    if not markers:
+        title = ET.Element(f"{SVG}title")
+        title.text = texts[0]
+        group.insert(0, title)
+    for marker, text in zip(markers, texts, strict=False):
+        marker.set("class", "point")
+        ET.SubElement(marker, f"{SVG}title").text = text
