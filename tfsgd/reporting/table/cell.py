@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import pandas as pd
 
-from tfsgd.plan.regimes import SGDSettings
+from tfsgd.plan.regimes import settings
 from tfsgd.reporting.paper import BASE_MOMENTUM, MIN_CELLS, MIN_SEEDS
 
-SETTINGS = [
-    setting.name for setting in fields(SGDSettings)
-]  # columns; with the length of the training a cell
+SETTINGS = [s.name for s in settings() if s.parts_cells]  # columns; with the length of the training a cell
 
 
 class Cell(NamedTuple):
