@@ -20,8 +20,8 @@ test: setup
 	@sh scripts/get-browser
 	$(RUN)/python -m pytest -n 3
 
-# Each without a network that is trained.
-FAST := checks claims cli config dialect identities models own_data paper ranges regimes results statistics structure
+# Two minutes of processor time with the lint; none trains a network. `ranges` and `regimes` take another one and a half.
+FAST := bounds checks claims cli config dialect identities labels models own_data paper results statistics structure
 
 check: lint
 	$(RUN)/python -m pytest -n 2 $(FAST:%=tests/test_%.py)

@@ -12,8 +12,8 @@ from tfsgd.measures.spec import Request
 from tfsgd.networks.compiled_victim import CompiledVictim
 from tfsgd.networks.hessian import HessianVectorProduct
 from tfsgd.networks.load_network import load_network
-from tfsgd.networks.measuring import Subject, measure
-from tfsgd.plan.requests import wanted
+from tfsgd.networks.measured_network import MeasuredNetwork
+from tfsgd.plan.requests import requests_of
 from tfsgd.plan.specs import attack as attack_of
 from tfsgd.plan.specs import curvature_measure
 
@@ -73,10 +73,10 @@ def shares(folder: Path) -> Run:
         began = cpu_seconds()
         epoch()
         seconds, found = cpu_seconds() - began, []
-        subject = Subject(network, splits, BATCH_SIZE)
-        for request in wanted(plan, 0):
+        subject = MeasuredNetwork(network, splits, BATCH_SIZE)
+        for request in requests_of(plan, 0):
             began = cpu_seconds()
-            one = measure(subject, request)
+            one = request.measure_on(subject)
             found.append([*_said(request), cpu_seconds() - began, _value(one.values)])
         return {"epoch": seconds, "epochs": plan.epochs, "measures": found}
 

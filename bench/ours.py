@@ -31,7 +31,7 @@ from tfsgd.records.folder import LogFolder
 from tfsgd.training import model as training
 from tfsgd.training.batches import EpochBatches
 from tfsgd.training.devices import configure_tensorflow, mirrored_strategy
-from tfsgd.trials.trial import Job, run_trial
+from tfsgd.trials.trial import SweepContext, run_trial
 
 CONFIGS = {"stdcnn": "fmnist_stdcnn", "m1": "fmnist_m1", "c1": "cifar10_c1", "resnet18": "cifar10_resnet18"}
 LEARNING_RATE, MOMENTUM = 0.01, 0.9
@@ -199,7 +199,7 @@ def trial(folder: Path, overrides: list[str], model: str = "stdcnn") -> Run:
     def run() -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as logs:
             for point in trials:
-                record = run_trial(point, Job(plan, splits, LogFolder(Path(logs)), _Silence()))
+                record = run_trial(point, SweepContext(plan, splits, LogFolder(Path(logs)), _Silence()))
         seconds = dict(record.seconds)
         for found in record.measurements:
             seconds[found.kind] = seconds.get(found.kind, 0.0) + (found.seconds or 0.0)

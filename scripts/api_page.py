@@ -21,7 +21,7 @@ MODULES = (
     "tfsgd.data.load",
     "tfsgd.measures.attack",
     "tfsgd.measures.curvature_spec",
-    "tfsgd.networks.compiled_victim",
+    "tfsgd.measures.victim",
     "tfsgd.reporting.claims.claims",
     "tfsgd.reporting.table.studies",
 )

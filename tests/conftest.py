@@ -14,10 +14,10 @@ from typing import Any
 import keras
 import pytest
 
-from tfsgd import interrupts
+from tfsgd import interrupts, text
 from tfsgd.data.dataset import Splits
 from tfsgd.data.load import load_splits
-from tfsgd.measures.spec import Measurement
+from tfsgd.measures.spec import Measurement, Request
 from tfsgd.plan.yaml_io import to_yaml
 from tfsgd.reporting.figures import style
 from tfsgd.training.devices import configure_tensorflow
@@ -30,7 +30,7 @@ Run = Callable[..., tuple[int, str, str]]
 Config = Callable[..., Path]
 
 PICTURES = {"DPI": style.DPI, "PDF_FONTS": style.PDF_FONTS}
-WAITING = [f"tests/test_{name}.py" for name in ("workers", "machines", "engine", "ends")]
+WAITING = [f"tests/test_{name}.py" for name in ("workers", "machines", "worker_pool", "ends")]
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -174,9 +174,14 @@ class Work:
 
 
 @pytest.fixture
+def tests_are_tfsgd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is raised here would be taken for code of one's own, whose every exception is a failure."""
+    monkeypatch.setattr(text, "_INSTALLED", (*text._INSTALLED, str(Path(__file__).parent)))
+
+
+@pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     """Notes every training and every measurement of a sweep in this process."""
-    from tfsgd.networks.measuring import measure
     from tfsgd.training.train import train
     from tfsgd.trials import trial
 
@@ -188,13 +193,15 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
         done.trained.append(f"{folder.parent.name}/{folder.name}")
         return trained
 
-    def counted_measure(*arguments: Any) -> Measurement:
-        found = measure(*arguments)
+    measure_on = Request.measure_on
+
+    def counted_measure(request: Request, subject: Any) -> Measurement:
+        found = measure_on(request, subject)
         done.measured.append((found.label, found.epsilon))
         return found
 
     monkeypatch.setattr(trial, "train", counted_train)
-    monkeypatch.setattr(trial, "measure", counted_measure)
+    monkeypatch.setattr(Request, "measure_on", counted_measure)
     return done
 
 

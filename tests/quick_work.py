@@ -1,4 +1,4 @@
-"""What workers do in the tests of the engine, instead of training: quickly, and as a file beside says."""
+"""What workers do in the tests of the worker pool, instead of training: quickly, and as a file beside says."""
 
 import json
 import os
@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from tfsgd.plan.trials import Trial
-from tfsgd.sweeping.worker import ABOUT, Speaker
-from tfsgd.trials.outcome import Ended
+from tfsgd.sweeping.worker import WORKER_SPEC, ProgressReporter
+from tfsgd.trials.outcome import TrialOutcome
 
 
 def dask_setup(worker: Any) -> None:
     """Where it is a worker's hook: it cannot start once a trial has spoilt it."""
-    if (Path(json.loads(os.environ[ABOUT])["logs"]) / "spoilt").exists():
+    if (Path(json.loads(os.environ[WORKER_SPEC])["logs"]) / "spoilt").exists():
         os._exit(1)
 
 
-def work(trial: Trial) -> Ended | None:
+def work(trial: Trial) -> TrialOutcome | None:
     """Does what `LOGS/script.json` says for this seed and try; without a word there, ends the trial."""
-    about = json.loads(os.environ[ABOUT])
-    logs = Path(about["logs"])
+    worker_spec = json.loads(os.environ[WORKER_SPEC])
+    logs = Path(worker_spec["logs"])
     with (logs / f"ran-{trial.seed}").open("a") as file:
-        file.write(f"{os.getpid()} {about['name']}\n")
+        file.write(f"{os.getpid()} {worker_spec['name']}\n")
     tries = len((logs / f"ran-{trial.seed}").read_text().splitlines())
     script = json.loads((logs / "script.json").read_text()) if (logs / "script.json").exists() else {}
     for step in script.get(str(trial.seed), {}).get(
@@ -36,7 +36,7 @@ def work(trial: Trial) -> Ended | None:
         elif step == "freeze":
             os.kill(os.getpid(), signal.SIGSTOP)
         elif step == "epoch":
-            Speaker(about["name"]).progress(trial, tries, "an epoch")
+            ProgressReporter(worker_spec["name"]).progress(trial, tries, "an epoch")
             time.sleep(0.5)  # it is on its way before the worker dies
         elif step == "raise":
             raise OSError("no such card")
@@ -45,4 +45,4 @@ def work(trial: Trial) -> Ended | None:
         elif step == "sleep":
             time.sleep(600)
     time.sleep(0.1)
-    return Ended(0.5, f"done by {os.getpid()}")
+    return TrialOutcome(0.5, f"done by {os.getpid()}")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tfsgd.measures.spec import Measurement, Provenance, Request
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.requests import HESSIAN, wanted
+from tfsgd.plan.requests import HESSIAN, requests_of
 from tfsgd.plan.trials import Trial, grid, training_of
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record, Snapshot
@@ -152,7 +152,7 @@ def _snapshots(of: Experiment, trial: Trial, numbers: dict[str, Any]) -> Iterato
 
 
 def _measurements(of: Experiment, trial: Trial, numbers: dict[str, Any]) -> Iterator[Measurement]:
-    for request in wanted(of, trial.seed):
+    for request in requests_of(of, trial.seed):
         if request.free:
             if isinstance(numbers.get(request.label), dict):
                 yield request.measured(numbers[request.label], 1.0)

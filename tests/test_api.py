@@ -15,8 +15,9 @@ import tfsgd
 from tests.foreign import SHAPE, dense_hessian, fitted, foolbox, letters, network
 from tfsgd import api
 from tfsgd.errors import RequestError
+from tfsgd.measures.attack import run_checked
 from tfsgd.measures.attacks.fgsm import FGSM
-from tfsgd.networks.compiled_victim import CompiledVictim, run_checked
+from tfsgd.networks.compiled_victim import CompiledVictim
 
 
 @pytest.fixture(scope="module")

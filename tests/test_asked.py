@@ -16,7 +16,7 @@ from tests.synthetic import experiment, realistic, record, write_sweep
 from tfsgd.measure import _once, _stored_result
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.requests import top_eigenvalue, wanted
+from tfsgd.plan.requests import requests_of, top_eigenvalue
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.manifest import renew_manifests
@@ -28,7 +28,7 @@ from tfsgd.reporting.table.rows import TrialRow, consistent
 from tfsgd.reporting.table.studies import read_studies
 from tfsgd.terminal.tables import results_table
 from tfsgd.trials.tensorboard import write_summary
-from tfsgd.trials.trial import outcome
+from tfsgd.trials.trial import summary
 
 SMALL: dict[str, Any] = {
     "batch_sizes": [64], "regimes": {"LR": {"learning_rate": 0.01, "momentum": [0.0]}}, "epochs": 2,
@@ -84,7 +84,7 @@ def test_the_terminal_the_progress_and_the_manifest(one: tuple[Trial, Record]) -
     assert "0.111" not in shown([one], NOW)
     assert "1110" not in shown([one], NOW)
     assert "1110" in shown([one], BEFORE)
-    assert outcome(both, NOW) == outcome(plain, NOW)
+    assert summary(both, NOW) == summary(plain, NOW)
 
 
 def test_the_manifest_follows_a_config_for_which_nothing_is_measured(
@@ -116,7 +116,7 @@ def test_a_number_that_is_known_under_another_label_has_the_configs(one: tuple[T
     after = experiment(**SMALL | {"hessian": {"examples": 400}, "curvature": {}})
     assert made.is_complete([top_eigenvalue(after)])
     assert " 400 " in shown([(trial, made)], after)
-    assert "top eigenvalue 400" in outcome(made, after)
+    assert "top eigenvalue 400" in summary(made, after)
     [row] = consistent([TrialRow(made, Path("x"), (after,))])
     assert table_of([row])[0]["eigenvalue"][0] == 400.0
     assert [m.values["value"] for m in row.shown.measurements if m.label == "hessian"] == [400.0]
@@ -308,7 +308,7 @@ def test_numbers_of_ones_own_code_are_of_the_code_that_most_trials_were_measured
     of = Experiment.model_validate(raw)
     write_sweep(tmp_path / "s", of, now)
     logs = LogFolder(tmp_path / "s")
-    request = next(r for r in wanted(of, 0) if r.label == "mine")
+    request = next(r for r in requests_of(of, 0) if r.label == "mine")
 
     def by(code: str, accuracy: float, seed: int, depth: int = 3) -> Measurement:
         found = replace(request, seed=seed).measured({"accuracy": accuracy, "clean_accuracy": 0.9}, 1.0)

@@ -11,16 +11,16 @@ from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient
 
 from tfsgd.data.dataset import Splits, to_unit
 from tfsgd.errors import RequestError
-from tfsgd.measures.attack import Outcome
+from tfsgd.measures.attack import Outcome, assert_in_ball
 from tfsgd.measures.attacks.bim import BIM
 from tfsgd.measures.attacks.fgsm import FGSM
 from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.victim import Victim
+from tfsgd.measures.zero_gradients import direction
 from tfsgd.models.paper import build_model
-from tfsgd.networks.compiled_victim import CompiledVictim, assert_in_ball
-from tfsgd.networks.direction import direction
+from tfsgd.networks.compiled_victim import CompiledVictim
 from tfsgd.networks.losses import LOSSES, UPHILL
-from tfsgd.networks.measuring import Subject, measure
+from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.plan.requests import attacks as requests
 
 
@@ -291,8 +291,9 @@ def test_every_graph_is_traced_once_whatever_the_steps_and_images(
             victim.gradient(few, their_labels, loss)
         victim.logits(few)
     assert set(victim._graphs) == {
-        ("step", "cross_entropy", 1.0),
-        *((what, loss, 1.0) for what in ("ascend", "gradient") for loss in LOSSES),
+        ("step", "cross_entropy", 1.0, "Linf", False),
+        *(("ascend", loss, 1.0, "Linf", False) for loss in LOSSES),
+        *(("gradient", loss, 1.0, False) for loss in LOSSES),
     }
     graphs = [victim._logits, victim._predict, *victim._graphs.values()]
     assert [graph.experimental_get_tracing_count() for graph in graphs] == [1] * (3 + 2 * len(LOSSES))
@@ -304,13 +305,13 @@ def test_results_carry_what_was_done(network: Any, victim: Victim, splits: Split
         "fgsm": FGSM(attack="fgsm", epsilon=(0.1,)),
         "short": PGD(attack="pgd", epsilon=(0.1,), steps=3, examples=40),
     }
-    subject = Subject(network, used)
-    one, other = (measure(subject, request) for request in requests(specs, 100, seed=0))
+    subject = MeasuredNetwork(network, used)
+    one, other = (request.measure_on(subject) for request in requests(specs, 100, seed=0))
     assert [(m.kind, m.name, m.label, m.examples) for m in (one, other)] == [
         ("attack", "fgsm", "fgsm", 100),
         ("attack", "pgd", "short", 40),
     ]
-    exact = {"loss": "cross_entropy", "revision": 2}
+    exact = {"norm": "Linf", "loss": "cross_entropy", "revision": 2}
     assert one.settings == {"epsilon": 0.1, "steps": 1, "step_size": 0.1, **exact}
     assert other.settings == {
         "epsilon": 0.1, "steps": 3, "relative_step_size": 0.0333, "step_size": pytest.approx(0.00333),

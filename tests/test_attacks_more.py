@@ -14,19 +14,19 @@ import tensorflow as tf
 from tests.synthetic import experiment, realistic, record
 from tfsgd.data.dataset import Split, Splits, to_unit
 from tfsgd.measures import attacks
-from tfsgd.measures.always import InputGradient, ZeroGradients
-from tfsgd.measures.attack import AttackSpec, Outcome
+from tfsgd.measures.attack import AttackSpec, Outcome, assert_in_ball
 from tfsgd.measures.attacks.apgd import APGD, checkpoints
 from tfsgd.measures.attacks.minimal import Minimal, summary
 from tfsgd.measures.attacks.noise import Noise
 from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.attacks.square import Square
+from tfsgd.measures.input_gradient import InputGradient, Steepness, steepness
 from tfsgd.measures.spec import Request
 from tfsgd.measures.victim import Victim
-from tfsgd.networks.compiled_victim import CompiledVictim, assert_in_ball
-from tfsgd.networks.input_gradient import Steepness, steepness
+from tfsgd.measures.zero_gradients import ZeroGradients
+from tfsgd.networks.compiled_victim import CompiledVictim
 from tfsgd.networks.losses import LOSSES
-from tfsgd.networks.measuring import Subject, measure
+from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.networks.surrogate import Sources
 from tfsgd.plan.requests import attacks as attacks_wanted
 from tfsgd.plan.specs import attack as attack_of
@@ -517,7 +517,7 @@ def test_input_gradient_is_measured_as_a_record_keeps_it(network: Any) -> None:
     pixels = np.round(255 * patterns(40, 2)[0]).astype(np.uint8)
     split = Split(pixels, patterns(40, 2)[1])
     request = Request("input_gradient", "input_gradient", InputGradient(), "test", 40, free=True)
-    found = measure(Subject(network, Splits(split, split, split, "", "")), request)
+    found = request.measure_on(MeasuredNetwork(network, Splits(split, split, split, "", "")))
     expected = steepness(CompiledVictim.of(network), to_unit(pixels), split.labels)
     assert (found.kind, found.values) == ("gradient", {"value": expected.value, "radius": expected.radius})
     assert expected.radius is not None
@@ -542,8 +542,8 @@ def test_what_float32_destroys_is_caught_and_all_else_passes(network: Any, scale
         *attacks_wanted(specs, 150, 0),
         Request("zero_gradients", "zero_gradients", ZeroGradients(), "test", 150),
     ]
-    subject = Subject(judged, Splits(split, split, split, "", ""))
-    found = tuple(measure(subject, request) for request in requests)
+    subject = MeasuredNetwork(judged, Splits(split, split, split, "", ""))
+    found = tuple(request.measure_on(subject) for request in requests)
     of = experiment(attacks={"fgsm": {"epsilon": [0.1]}})
     blank = record(grid(of)[0], of, lambda trial: {**realistic(trial), "status": "diverged"})
     trial = blank.model_copy(update={"measurements": found, "classes": CLASSES})

@@ -13,7 +13,7 @@ from tfsgd.data.dataset import Split, Splits
 from tfsgd.measures.curvature.batch_sharpness import BatchSharpness
 from tfsgd.measures.spec import Request
 from tfsgd.networks.batch_hessian import BatchProduct
-from tfsgd.networks.measuring import Subject, measure
+from tfsgd.networks.measured_network import MeasuredNetwork
 
 RNG = np.random.default_rng(1)
 IMAGES, LABELS = RNG.random((23, 6, 6, 1)), RNG.integers(0, 4, 23)
@@ -80,14 +80,14 @@ def test_the_batch_size_is_the_trials_own_unless_the_config_says_one() -> None:
     splits = Splits(split, split, split, "0" * 64, "drawn")
     network: Any = small_network(hidden=2)
 
-    def value(subject: Subject, spec: BatchSharpness) -> Any:
+    def value(subject: MeasuredNetwork, spec: BatchSharpness) -> Any:
         request = Request("batch_sharpness", "mine", spec, "train", 23)
-        return measure(subject, request).values["value"]
+        return request.measure_on(subject).values["value"]
 
     own, said, other = BatchSharpness(), BatchSharpness(batch_size=5), BatchSharpness(batch_size=9)
-    trained = Subject(network, splits, batch_size=5)
+    trained = MeasuredNetwork(network, splits, batch_size=5)
     assert value(trained, own) == value(trained, said) != value(trained, other)
-    unknown = Subject(network, splits)
+    unknown = MeasuredNetwork(network, splits)
     assert value(unknown, said) == value(trained, said)
     assert "batch_sharpness.batch_size: expected a number" in refusal(lambda: value(unknown, own))
     few = BatchSharpness(batch_size=24)

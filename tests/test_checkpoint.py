@@ -14,9 +14,9 @@ from tfsgd.data.dataset import Split, Splits
 from tfsgd.models.paper import MODELS, Architecture
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings
+from tfsgd.records.archive import DamagedError, read_arrays, write_arrays
 from tfsgd.records.record import EIGENVALUE_COLUMNS
 from tfsgd.training import model as train_module
-from tfsgd.training.archive import DamagedError, read_arrays, write_arrays
 from tfsgd.training.checkpoint import _newest_first
 from tfsgd.training.devices import mirrored_strategy
 from tfsgd.training.train import Trained, train

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfsgd.errors import RequestError
-from tfsgd.plan.yaml_io import LONGEST_FILE, DialectError, cut, parse_yaml, read_yaml, to_yaml
+from tfsgd.plan.yaml_io import LONGEST_FILE, DialectError, parse_yaml, read_yaml, to_yaml
+from tfsgd.text import cut
 
 VALUES: list[tuple[str, Any]] = [
     ("1e-2", 0.01),

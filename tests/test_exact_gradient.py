@@ -11,9 +11,9 @@ import tensorflow as tf
 from tfsgd.data.dataset import Splits, to_unit
 from tfsgd.measures.attacks.fgsm import FGSM
 from tfsgd.measures.attacks.pgd import PGD
+from tfsgd.measures.zero_gradients import direction
 from tfsgd.models.paper import MODELS, build_model
 from tfsgd.networks.compiled_victim import CompiledVictim
-from tfsgd.networks.direction import direction
 from tfsgd.networks.losses import LOSSES, UPHILL
 
 SURE = Path(

@@ -10,7 +10,7 @@ import tfsgd
 from tests.test_hessian import shrunk
 from tfsgd.networks.frozen import left_out, of_left_out
 from tfsgd.networks.input_hessian import InputProduct
-from tfsgd.networks.operators import curvature_of, product_of
+from tfsgd.networks.operators import product_of
 from tfsgd.networks.training_mode import TrainingMode
 from tfsgd.plan.specs import curvature_measure
 
@@ -49,7 +49,7 @@ def test_a_frozen_layer_is_left_out_and_said() -> None:
     assert any(one.startswith(line) for one in said)
     assert left_out(TrainingMode(model)) == 95
     spec = curvature_measure("input_eigenvalue", {"max_products": 2}, None)
-    of_pixels = curvature_of(spec, product_of(spec, model, IMAGES, LABELS))
+    of_pixels = spec.of(product_of(spec, model, IMAGES, LABELS))
     assert isinstance(product_of(spec, model, IMAGES, LABELS), InputProduct)
     assert "of" not in of_pixels.more
 

@@ -17,7 +17,7 @@ from tfsgd.measures.curvature_spec import CurvatureSpec
 from tfsgd.measures.spec import Request
 from tfsgd.networks.gauss_newton_product import GaussNewtonProduct
 from tfsgd.networks.hessian import HessianVectorProduct, Product
-from tfsgd.networks.measuring import Subject, measure
+from tfsgd.networks.measured_network import MeasuredNetwork
 
 CLASSES = 4
 
@@ -96,10 +96,10 @@ def test_of_a_linear_model_it_is_the_hessian(small: Small) -> None:
 def test_a_measure_gets_the_products_that_its_class_asks_for(small: Small) -> None:
     pixels = np.random.default_rng(2).integers(0, 256, (9, 6, 6, 1)).astype(np.uint8)
     split = Split(pixels, np.arange(9) % CLASSES)
-    subject = Subject(small.model, Splits(split, split, split, "0" * 64, "drawn"))
+    subject = MeasuredNetwork(small.model, Splits(split, split, split, "0" * 64, "drawn"))
     specs: list[CurvatureSpec] = [GaussNewton(), TopEigenvalue()]
     requests = [Request("kind", "label", spec, "train", 7) for spec in specs]
-    of_part, of_whole = (measure(subject, request).values["value"] for request in requests)
+    of_part, of_whole = (request.measure_on(subject).values["value"] for request in requests)
     images, labels = subject.images("train", 7)
     part = dense_gauss_newton(Small(small.model, images, labels))
     assert of_part == pytest.approx(np.linalg.eigvalsh(part)[-1], rel=1e-3)

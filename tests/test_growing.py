@@ -15,9 +15,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import TINY, Config, Run, Work
-from tfsgd import source_hash
-from tfsgd.measures.spec import Measurement
-from tfsgd.networks.measuring import measure
+from tfsgd.measures.spec import Measurement, Request
 from tfsgd.reporting.table.studies import read_studies
 from tfsgd.training.train import train
 from tfsgd.trials import trial as trial_module
@@ -28,12 +26,6 @@ TRIAL = "lr/b0064-m0.9-s0"
 
 class Killed(BaseException):
     """Stands for a signal that nothing catches."""
-
-
-@pytest.fixture
-def tests_are_tfsgd(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is raised here would be taken for code of one's own, whose every exception is a failure."""
-    monkeypatch.setattr(source_hash, "_INSTALLED", (*source_hash._INSTALLED, str(Path(__file__).parent)))
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +80,8 @@ def test_what_is_added_is_measured_and_what_was_measured_keeps_its_bytes(
     before, network = measurements_as_written(folder), (folder / "model.keras").read_bytes()
     grown = ["--set", "attacks.bim={epsilon: [0.1], steps: 2, relative_step_size: 0.5}", "--set", "attacks.pgd.epsilon=[0.1, 0.2]",
              "--set", "curvature.trace={examples: 64, probes: 6}"]  # fmt: skip
-    source_hash, out, err = run_sweep(one(), *grown)
-    assert (source_hash, err) == (0, "")
+    code, out, err = run_sweep(one(), *grown)
+    assert (code, err) == (0, "")
     assert work.trained == []
     assert work.measured == [("pgd", 0.2), ("bim", 0.1), ("trace", None)]
     assert "tiny: 1 trial, 0 complete, 0 to train, 1 to measure\n" in out
@@ -106,8 +98,8 @@ def test_what_is_added_is_measured_and_what_was_measured_keeps_its_bytes(
     assert {"pgd_0.2", "bim_0.1", "trace"} <= set(row.index)
 
     work.measured.clear()
-    source_hash, out, _ = run_sweep(one(), "--set", "attacks.fgsm=null")  # less is asked for
-    assert (source_hash, work.trained, work.measured) == (0, [], [])
+    code, out, _ = run_sweep(one(), "--set", "attacks.fgsm=null")  # less is asked for
+    assert (code, work.trained, work.measured) == (0, [], [])
     assert "1 trial, 1 complete, 0 to train, 1 to show anew in TensorBoard\n" in out
     assert (folder / "record.json").read_bytes() == grown_record
 
@@ -137,8 +129,8 @@ def test_without_the_network_it_says_so_and_trains_nothing(
         (folder / "model.keras").unlink()
         path.unlink(missing_ok=True)
     before = (folder / "record.json").read_bytes()
-    source_hash, _, err = run_sweep(one(), "--set", "attacks.fgsm.epsilon=[0.1, 0.2]")
-    assert source_hash == 1
+    code, _, err = run_sweep(one(), "--set", "attacks.fgsm.epsilon=[0.1, 0.2]")
+    assert code == 1
     [line] = err.strip().splitlines()
     assert line.startswith(f"failed: {TRIAL}: {path}: ")
     assert {"removed": "not there", "one byte": "not the network that was trained", "manifest": "no valid manifest",
@@ -189,14 +181,16 @@ def test_a_kill_between_two_measurements_costs_the_one_at_hand(
     tmp_path: Path,
     tests_are_tfsgd: None,
 ) -> None:
-    def killed(*arguments: Any) -> Measurement:
-        found = measure(*arguments)
+    measure_on = Request.measure_on
+
+    def killed(request: Request, subject: Any) -> Measurement:
+        found = measure_on(request, subject)
         if found.label == "pgd":
             raise Killed
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(trial_module, "measure", killed)
+        patch.setattr(Request, "measure_on", killed)
         with pytest.raises(Killed):
             run_sweep(one())
     folder = tmp_path / "logs/tiny/trials" / TRIAL
@@ -269,14 +263,14 @@ def test_tensorboard_follows_the_config_back(one: Callable[[], Path], folder: Pa
     assert run_sweep(one(), *other)[0] == 0
     assert [*numbers().items()][2:] == [("pictures", 1)]
     assert [*numbers()][:2] == ["pgd_0.05_accuracy", "pgd_0.2_accuracy"] != [*before][:2]
-    source_hash, out, _ = run_sweep(one())
-    assert (source_hash, numbers()) == (0, before)
+    code, out, _ = run_sweep(one())
+    assert (code, numbers()) == (0, before)
     assert "1 complete, 0 to train, 1 to show anew in TensorBoard\n" in out
     assert "1 complete, 0 to train\n" in run_sweep(one())[1]
 
     (folder / "model.keras").unlink()
-    source_hash, _, err = run_sweep(one(), *other)
-    assert (source_hash, numbers()["pictures"], [*numbers()][:2]) == (
+    code, _, err = run_sweep(one(), *other)
+    assert (code, numbers()["pictures"], [*numbers()][:2]) == (
         0,
         0,
         ["pgd_0.05_accuracy", "pgd_0.2_accuracy"],
@@ -297,8 +291,8 @@ def test_another_file_in_the_place_of_a_source_is_refused(
     network.set_weights([-weights for weights in network.get_weights()])
     network.save(source)
     for more in ((), ("--dry-run",), ("--set", "epochs=1")):
-        source_hash, _, err = run_sweep(one(), *transfer, *more)
-        assert (source_hash, err.count("\n")) == (2, 1)
+        code, _, err = run_sweep(one(), *transfer, *more)
+        assert (code, err.count("\n")) == (2, 1)
         assert "attacks.there.source: source.keras is another network than the one" in err
     source.unlink()  # what is measured is measured
     assert run_sweep(one(), *transfer)[0] == 0

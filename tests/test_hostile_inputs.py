@@ -19,9 +19,9 @@ from tfsgd.data.idx import _parse_idx
 from tfsgd.plan.reading import load_experiment, load_measuring, regrown
 from tfsgd.plan.trials import grid
 from tfsgd.plan.yaml_io import to_yaml
+from tfsgd.records.archive import Arrays, DamagedError, read_arrays, write_arrays
 from tfsgd.records.folder import LogFolder, read_record
 from tfsgd.reporting.table.studies import read_studies
-from tfsgd.training.archive import Arrays, DamagedError, read_arrays, write_arrays
 
 FAST = settings(
     max_examples=150,

@@ -16,7 +16,7 @@ from tfsgd.measures.spec import Request
 from tfsgd.models.structure import PAPER_STRUCTURES
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.regimes import SGDSettings
-from tfsgd.plan.requests import wanted
+from tfsgd.plan.requests import requests_of
 from tfsgd.plan.trials import Training, grid, training_of
 from tfsgd.records.folder import LogFolder, read_record
 from tfsgd.records.record import Record
@@ -51,7 +51,7 @@ def test_hashes_of_trainings_are_frozen(config: str, trial: str) -> None:
 @pytest.mark.parametrize(("config", "label", "epsilon"), REQUESTS)
 def test_identities_of_measurements_are_frozen(config: str, label: str, epsilon: float | None) -> None:
     experiment = load_experiment(Path("configs") / f"{config}.yaml")
-    [found] = [r for r in wanted(experiment, 1) if (r.label, r.epsilon) == (label, epsilon)]
+    [found] = [r for r in requests_of(experiment, 1) if (r.label, r.epsilon) == (label, epsilon)]
     assert found.identity == REQUESTS[config, label, epsilon]
 
 
@@ -65,7 +65,7 @@ BEFORE = {  # the cross-entropy was exact: identities of what is asked for now b
 def test_what_was_recorded_keeps_its_identity_as_one_by_softmax(label: str, epsilon: float) -> None:
     asked = f"attacks.{label}.loss=softmax_cross_entropy"
     experiment = load_experiment(Path("configs/fmnist_stdcnn.yaml"), (asked,))
-    [found] = [r for r in wanted(experiment, 1) if (r.label, r.epsilon) == (label, epsilon)]
+    [found] = [r for r in requests_of(experiment, 1) if (r.label, r.epsilon) == (label, epsilon)]
     assert found.identity == BEFORE[label, epsilon]
 
 
@@ -135,7 +135,7 @@ def test_the_training_hash_covers_the_training_and_nothing_else(config: Config) 
 
 def test_a_measurement_is_known_by_what_determines_it_and_nothing_else(config: Config) -> None:
     def identities(*overrides: str, seed: int = 0) -> dict[tuple[str, float | None], str]:
-        requests = wanted(load_experiment(config(), overrides), seed)
+        requests = requests_of(load_experiment(config(), overrides), seed)
         return {(r.label, r.epsilon): r.identity for r in requests if not r.free}
 
     before = identities()
@@ -158,10 +158,18 @@ def test_a_measurement_is_known_by_what_determines_it_and_nothing_else(config: C
     assert renamed["other", 0.1] == before["pgd", 0.1]
 
 
+def test_requests_are_derived_once_and_anew_for_a_copy() -> None:
+    of = experiment(attacks={"fgsm": {"epsilon": [0.1]}})
+    assert requests_of(of, 1) is requests_of(of, 1) is not requests_of(of, 2)
+    more = of.model_copy(update={"attacks": experiment(attacks={"fgsm": {"epsilon": [0.1, 0.2]}}).attacks})
+    assert len(requests_of(more, 1)) == len(requests_of(of, 1)) + 1
+    assert of == experiment(attacks={"fgsm": {"epsilon": [0.1]}})  # one with requests, and one without
+
+
 def test_what_two_labels_ask_for_is_measured_once_and_found_under_both() -> None:
     same = {"attack": "pgd", "epsilon": [0.1, 0.3]}
     of = experiment(attacks={"pgd": {"epsilon": [0.1]}, "again": same})
-    requests = wanted(of, 0)
+    requests = requests_of(of, 0)
     bare = record(grid(of)[0], of).model_copy(update={"measurements": ()})
     missing = bare.missing(requests)
     assert [(r.label, r.epsilon) for r in missing if r.epsilon is not None] == [("pgd", 0.1), ("again", 0.3)]
@@ -194,7 +202,7 @@ def test_a_stored_record_is_read_and_needs_nothing_anew(path: Path) -> None:
     experiment = logs.read_experiment()
     [record] = [r for r in logs.records() if r.folder == "/".join(path.parts[-3:-1])]
     mended = {"fgsm", "pgd", "zero_gradients"}
-    asked = [request for request in wanted(experiment, record.seed) if not request.free]
+    asked = [request for request in requests_of(experiment, record.seed) if not request.free]
     assert {request.name for request in record.missing(asked)} <= mended
     by_softmax = [
         m.settings["loss"] for m in record.attacks if m.name in mended and "revision" not in m.settings
@@ -253,7 +261,7 @@ def _old_attack(new: dict[str, Any]) -> dict[str, Any]:
 def before_it_was_exact(found: dict[str, Any], name: str, epsilon: float | None, train_loss: float) -> Record:
     """A record whose measurement of a name is as it was made before the cross-entropy was exact."""
     of = experiment(attacks={"fgsm": {"epsilon": [0.1]}, "pgd": {"epsilon": [0.1]}})
-    requests = {(r.name, r.epsilon): r for r in wanted(of, 0)}
+    requests = {(r.name, r.epsilon): r for r in requests_of(of, 0)}
     raw = record(grid(of)[0], of).model_dump(mode="json", by_alias=True)
     for m in raw["measurements"]:
         if m["label"] == "train":
@@ -272,11 +280,11 @@ def test_an_attack_of_before_is_one_by_softmax_and_the_exact_one_is_asked_for(
     """The old number keeps its identity, under that loss, and stands beside the new one."""
     of = experiment(attacks={"fgsm": {"epsilon": [0.1]}, "pgd": {"epsilon": [0.1]}})
     old = before_it_was_exact(told, name, 0.1, 0.1)
-    assert [r.name for r in old.missing(wanted(of, 0)) if not r.free] == [name]
+    assert [r.name for r in old.missing(requests_of(of, 0)) if not r.free] == [name]
     [softmax] = [m for m in old.attacks if m.label == f"{name}-softmax"]
     assert softmax.settings["loss"] == "softmax_cross_entropy"
     asked = experiment(attacks={name: {"epsilon": [0.1], "loss": "softmax_cross_entropy"}})
-    [request] = [r for r in wanted(asked, 0) if r.name == name]
+    [request] = [r for r in requests_of(asked, 0) if r.name == name]
     assert old.find(request) == softmax
     again = Record.model_validate(upgraded(old.model_dump(mode="json", by_alias=True), {}))
     assert again == old
@@ -288,7 +296,7 @@ def test_curvature_of_before_is_taken_over_where_the_network_is_not_sure_of_ever
 ) -> None:
     of = experiment(attacks={"fgsm": {"epsilon": [0.1]}, "pgd": {"epsilon": [0.1]}})
     old = before_it_was_exact({}, "top_eigenvalue", None, train_loss)
-    assert [r.name for r in old.missing(wanted(of, 0)) if not r.free] == missing
+    assert [r.name for r in old.missing(requests_of(of, 0)) if not r.free] == missing
 
 
 def test_an_old_record_of_a_diverged_training_has_no_measurements() -> None:
@@ -332,6 +340,6 @@ def test_curvature_of_the_first_revision_keeps_its_identity() -> None:
         revision = 1
 
     experiment = load_experiment(Path("configs/cifar10_c1.yaml"))
-    [now] = [r for r in wanted(experiment, 1) if r.label == "hessian"]
+    [now] = [r for r in requests_of(experiment, 1) if r.label == "hessian"]
     before = replace(now, spec=Before(**now.spec.model_dump()))
     assert before.identity == "44c533825c44a457dd7114def67afdebce90fa11a6afaa1ffdc668881ba1758a"

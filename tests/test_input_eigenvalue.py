@@ -14,7 +14,7 @@ from tfsgd.measures.curvature.input_eigenvalue import InputEigenvalue
 from tfsgd.measures.spec import Request
 from tfsgd.models.paper import build_model
 from tfsgd.networks.input_hessian import InputProduct
-from tfsgd.networks.measuring import Subject, measure
+from tfsgd.networks.measured_network import MeasuredNetwork
 
 RNG = np.random.default_rng(6)
 IMAGES, LABELS = RNG.random((7, 6, 6, 1)), RNG.integers(0, 4, 7)
@@ -121,7 +121,7 @@ def test_of_a_piecewise_linear_network_few_products_suffice(splits: Splits) -> N
     tops = [np.linalg.eigvalsh(j.T @ m @ j)[-1] for j, m in zip(jacobians, middle, strict=True)]
 
     spec = InputEigenvalue(examples=9, tolerance=1e-4)
-    found = measure(Subject(model, few), Request("input_eigenvalue", "curved", spec, "train", 9))
+    found = Request("input_eigenvalue", "curved", spec, "train", 9).measure_on(MeasuredNetwork(model, few))
     assert found.values["value"] == pytest.approx(np.mean(tops), rel=1e-3)
     assert found.values["median"] == pytest.approx(np.median(tops), rel=1e-3)
     assert found.values["converged"]

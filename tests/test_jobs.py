@@ -148,17 +148,17 @@ def test_a_batch_system_is_asked_again_once_it_has_taken_a_job(
             if answer != "t":
                 raise RuntimeError("busy")
             started.append(self.name)
-            roster.known.add(f"{self.name}-0")
+            registry.known.add(f"{self.name}-0")
 
         async def close(self) -> None: ...
 
-    roster = SimpleNamespace(known=set(), names={})
+    registry = SimpleNamespace(known=set(), names={})
     for name in ("LOOK_SECONDS", "GONE_SECONDS", "AGAIN_SECONDS"):
         monkeypatch.setattr(f"tfsgd.sweeping.jobs.{name}", 0.001)
     monkeypatch.setattr("tfsgd.sweeping.jobs.MOST_REFUSALS", 3)
 
     async def watch() -> bool:
-        made = Jobs(Job, "tls://127.0.0.1:1", 1, roster)  # type: ignore[arg-type]
+        made = Jobs(Job, "tls://127.0.0.1:1", 1, registry)  # type: ignore[arg-type]
         until = time.monotonic() + 1
         while not made.have_ended and time.monotonic() < until:
             await asyncio.sleep(0.005)

@@ -8,8 +8,8 @@ import pytest
 from tests.synthetic import experiment, realistic, record
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.labels import BUILT_IN
-from tfsgd.plan.requests import wanted
+from tfsgd.plan.requests import requests_of
+from tfsgd.plan.specs import BUILT_IN
 from tfsgd.plan.trials import grid
 from tfsgd.records.tensorboard_tags import tag
 from tfsgd.reporting.table.columns import table_of
@@ -27,7 +27,7 @@ def recorded(**keys: Any) -> Experiment:
 
 
 def test_every_measurement_without_a_block_is_known() -> None:
-    asked = wanted(experiment(attacks={}), 0)
+    asked = requests_of(experiment(attacks={}), 0)
     assert {request.label for request in asked} == {*BUILT_IN}
 
 

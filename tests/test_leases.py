@@ -16,7 +16,7 @@ from tfsgd.sweeping import tuner
 from tfsgd.sweeping.tuner import GridOracle
 from tfsgd.trials import attempt as attempts
 from tfsgd.trials import trial as trials
-from tfsgd.trials.trial import Job, run_trial
+from tfsgd.trials.trial import SweepContext, run_trial
 
 
 class Listener:
@@ -46,9 +46,11 @@ def logs(tmp_path: Path, of: Experiment) -> LogFolder:
     return made
 
 
-def job(of: Experiment, logs: LogFolder, holder: str, splits: Any = None) -> tuple[Job, Listener]:
+def context(
+    of: Experiment, logs: LogFolder, holder: str, splits: Any = None
+) -> tuple[SweepContext, Listener]:
     listener = Listener()
-    return Job(of, splits, logs, listener, logs.lease(holder)), listener
+    return SweepContext(of, splits, logs, listener, logs.lease(holder)), listener
 
 
 def test_a_trial_that_another_worker_has_taken_is_left_alone(of: Experiment, logs: LogFolder) -> None:
@@ -69,12 +71,12 @@ def test_a_trial_that_another_worker_has_taken_is_left_alone(of: Experiment, log
 def test_a_superseded_worker_says_nothing_more_and_notes_no_failure(
     of: Experiment, logs: LogFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours, listener = job(of, logs, "first")
+    ours, listener = context(of, logs, "first")
 
-    def run(trial: Trial, job: Job) -> Record:
-        job.progress(trial, 1, "before")
+    def run(trial: Trial, context: SweepContext) -> Record:
+        context.progress(trial, 1, "before")
         logs.lease("second").take(trial)
-        job.progress(trial, 2, "after")
+        context.progress(trial, 2, "after")
         raise AssertionError
 
     monkeypatch.setattr(attempts, "run_trial", run)
@@ -86,7 +88,7 @@ def test_a_superseded_worker_says_nothing_more_and_notes_no_failure(
 
 
 def test_what_a_superseded_worker_has_measured_changes_no_record(of: Experiment, logs: LogFolder) -> None:
-    ours, _ = job(of, logs, "first")
+    ours, _ = context(of, logs, "first")
     trial = grid(of)[0]
     assert ours.lease is not None
     ours.lease.take(trial)
@@ -102,9 +104,9 @@ def test_what_a_superseded_worker_has_measured_changes_no_record(of: Experiment,
 def test_in_one_process_nobody_is_superseded_and_all_is_told(
     of: Experiment, logs: LogFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "run_trial", lambda trial, job: record(trial, of))
+    monkeypatch.setattr(attempts, "run_trial", lambda trial, context: record(trial, of))
     listener = Listener()
-    assert tuner.search(grid(of), Job(of, None, logs, listener)) == {}  # type: ignore[arg-type]
+    assert tuner.search(grid(of), SweepContext(of, None, logs, listener)) == {}  # type: ignore[arg-type]
     assert list(listener.outcomes) == [trial.name for trial in grid(of)]
 
 
@@ -131,6 +133,7 @@ def test_the_axes_are_the_grids(of: Experiment) -> None:
         ("regime", ("LR",)),
         ("batch_size", (64,)),
         ("momentum", (0.0,)),
+        ("learning_rate", (0.01,)),
         ("seed", (0, 1, 2, 3, 4)),
     ]
 
@@ -150,5 +153,5 @@ def test_the_commit_is_that_of_before_the_training(
     monkeypatch.setattr(trials, "train", train)
     images = SimpleNamespace(sha256="0" * 64)
     with pytest.raises(InterruptedError):
-        run_trial(grid(of)[0], job(of, logs, "worker", images)[0])
+        run_trial(grid(of)[0], context(of, logs, "worker", images)[0])
     assert asked == ["provenance", "training"]

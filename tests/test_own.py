@@ -14,7 +14,7 @@ from tests.own import Config, Write, arrays, refusal
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.import_string import resolve
 from tfsgd.plan.reading import load_experiment
-from tfsgd.plan.requests import wanted
+from tfsgd.plan.requests import requests_of
 from tfsgd.plan.trials import grid, training_of
 from tfsgd.reporting.table.studies import read_studies
 
@@ -188,7 +188,7 @@ def test_where_code_lies_does_not_count_for_what_a_trial_is(module: Write, own_c
     experiment = load_experiment(own_config(dataset=f"{name}:letters", model=f"{name}:nothing"))
     elsewhere = experiment.model_copy(update={"code_dir": "/elsewhere"})
     hashes = {training_of(grid(e)[0], e, "a" * 64, "b" * 64).hash for e in (experiment, elsewhere)}
-    identities = [[request.identity for request in wanted(e, 0)] for e in (experiment, elsewhere)]
+    identities = [[request.identity for request in requests_of(e, 0)] for e in (experiment, elsewhere)]
     assert len(hashes) == 1
     assert identities[0] == identities[1]
 

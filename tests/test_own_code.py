@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Run, Work
 from tests.own import Config, Write, arrays, refusal
-from tfsgd.plan.user_model import OwnModel
+from tfsgd.plan.user_model import UserModel
 from tfsgd.source_hash import code_sha256
 from tfsgd.trials import trial
 
@@ -66,7 +66,7 @@ def test_code_behind_a_condition_counts(code: Any) -> None:
 
 
 def test_what_came_with_the_libraries_has_no_code_of_ones_own() -> None:
-    assert {code_sha256(thing) for thing in (keras.layers.Dense, OwnModel, len, int)} == {""}
+    assert {code_sha256(thing) for thing in (keras.layers.Dense, UserModel, len, int)} == {""}
 
 
 LAYERS = """
@@ -174,13 +174,13 @@ def test_what_a_file_would_not_give_back_is_refused_before_it_is_trained(
     function: str, by: str, message: str, module: Write, tmp_path: Path
 ) -> None:
     name = module(NO_CONFIG.replace("BY", by))
-    told = refusal(lambda: OwnModel(f"{name}:{function}", tmp_path).check((8, 8, 1), 3))
+    told = refusal(lambda: UserModel(f"{name}:{function}", tmp_path).check((8, 8, 1), 3))
     assert message in told
 
 
 def test_a_layer_that_was_adapted_is_given_back(module: Write, tmp_path: Path) -> None:
     """Its mean and variance are in the file, and not among its weights."""
-    OwnModel(f"{module(NO_CONFIG)}:normal", tmp_path).check((8, 8, 1), 3)
+    UserModel(f"{module(NO_CONFIG)}:normal", tmp_path).check((8, 8, 1), 3)
 
 
 NOISE = """

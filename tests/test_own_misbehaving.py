@@ -16,12 +16,12 @@ import tfsgd
 from tests.conftest import TINY
 from tfsgd.data.dataset import Split, Splits
 from tfsgd.errors import RequestError
-from tfsgd.measures.attack import AttackSpec, Outcome
+from tfsgd.measures.attack import AttackSpec, Outcome, run_checked
 from tfsgd.measures.attacks.fgsm import FGSM
 from tfsgd.measures.curvature_spec import Curvature, CurvatureSpec
 from tfsgd.measures.spec import Measurement, Request
-from tfsgd.networks.compiled_victim import CompiledVictim, run_checked
-from tfsgd.networks.measuring import Subject, measure
+from tfsgd.networks.compiled_victim import CompiledVictim
+from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.plan.config import Measuring
 from tfsgd.plan.yaml_io import to_yaml
 from tfsgd.records.atomic import from_json, to_json
@@ -119,10 +119,10 @@ class Says(CurvatureSpec):
 )
 def test_a_measure_is_told_what_it_gave_wrong(size: int, message: str) -> None:
     split = Split((255 * IMAGES).astype(np.uint8), LABELS)
-    subject = Subject(network(), Splits(split, split, split, "", ""))
+    subject = MeasuredNetwork(network(), Splits(split, split, split, "", ""))
     request = Request("m:Says", "says", Says(size=size), "train", 12)
     with pytest.raises((TypeError, ValueError), match=f"^{message}"):
-        measure(subject, request)
+        request.measure_on(subject)
 
 
 class Centred(keras.layers.Layer):
@@ -358,14 +358,14 @@ class Unlocks(Changes):
 
 def test_an_attack_that_unlocks_its_images_changes_no_number_after_it() -> None:
     given = Split((IMAGES * 255).astype(np.uint8), LABELS)
-    subject = Subject(network(), Splits(given, given, given, "", ""))
+    subject = MeasuredNetwork(network(), Splits(given, given, given, "", ""))
     plain = Request("fgsm", "fgsm", FGSM(epsilon=(0.1,)), "test", 12, epsilon=0.1)
-    before = measure(subject, plain).values
+    before = plain.measure_on(subject).values
     unlocks = Unlocks(what="nothing", epsilon=(0.1,))
-    measure(subject, Request("my:Unlocks", "mine", unlocks, "test", 12, epsilon=0.1))
-    assert measure(Subject(subject.network, subject.splits), plain).values == before
+    Request("my:Unlocks", "mine", unlocks, "test", 12, epsilon=0.1).measure_on(subject)
+    assert plain.measure_on(MeasuredNetwork(subject.network, subject.splits)).values == before
     subject._clean.clear()
-    assert measure(subject, plain).values == before
+    assert plain.measure_on(subject).values == before
     subject._clean.clear()
     subject.network.layers[-1].bias.assign([9.0, 0.0, 0.0])  # what code of one's own might do
     subject.evaluate.logits = lambda split: np.eye(3)[LABELS]  # type: ignore[method-assign]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.own import Config, Write, arrays, refusal
-from tfsgd.plan.user_model import OwnModel
+from tfsgd.plan.user_model import UserModel
 
 NETS = """
 import itertools
@@ -107,7 +107,7 @@ def test_a_function_that_gives_no_network_is_named_with_its_file(
     function: str, message: str, module: Write, tmp_path: Path
 ) -> None:
     name = module(NETS)
-    told = refusal(lambda: OwnModel(f"{name}:{function}", tmp_path).check((8, 8, 1), 3))
+    told = refusal(lambda: UserModel(f"{name}:{function}", tmp_path).check((8, 8, 1), 3))
     assert told.startswith(f"model: {name}:{function}")
     file = str(tmp_path / f"{name}.py")
     assert file in told
@@ -129,7 +129,7 @@ def test_a_mistyped_function_is_refused_before_anything_is_written(
 
 @pytest.mark.parametrize("function", ["functional", "sequential", "turned"])
 def test_a_network_that_fits_passes(function: str, module: Write, tmp_path: Path) -> None:
-    own = OwnModel(f"{module(NETS)}:{function}", tmp_path)
+    own = UserModel(f"{module(NETS)}:{function}", tmp_path)
     own.check((8, 8, 1), 3)
     network = own.build((8, 8, 1), 3)
     assert isinstance(network, keras.Model)

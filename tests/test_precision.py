@@ -12,17 +12,18 @@ import tensorflow as tf
 from tests.test_train import experiment, small
 from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
+from tfsgd.measures.attack import run_checked
 from tfsgd.measures.attacks.minimal import Minimal
 from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.attacks.square import Square
 from tfsgd.models.paper import MODELS, Architecture
 from tfsgd.models.structure import refuse_unfit
-from tfsgd.networks.compiled_victim import CompiledVictim, run_checked
+from tfsgd.networks.compiled_victim import CompiledVictim
 from tfsgd.networks.hessian import HessianVectorProduct
 from tfsgd.networks.input_hessian import InputProduct
 from tfsgd.networks.load_network import load_network
 from tfsgd.networks.training_mode import TrainingMode
-from tfsgd.plan.regimes import constant_rate
+from tfsgd.plan.regimes import SGDSettings
 from tfsgd.training import model as train_module
 from tfsgd.training.train import Trained, train
 from tfsgd.trials.outcome import in_a_line
@@ -57,7 +58,7 @@ def test_under_a_policy_of_16_bits_a_batch_in_parts_takes_the_step_of_the_whole_
     """And a rate that is halved finds the momentum that it rescales: no optimizer is wrapped in another."""
     keras.config.set_dtype_policy("mixed_float16")  # as a function of one's own, or its module, may
     monkeypatch.setitem(MODELS, "plain", Architecture(plain, (28, 28, 1)))
-    settings = constant_rate(0.1, 64, 0.9, halve_every_epochs=1)
+    settings = SGDSettings(64, 0.9, 0.1, halve_every_epochs=1)
 
     def trained(part_size: int, epochs: int) -> Trained:
         monkeypatch.setattr(train_module, "PART_SIZE", part_size)

@@ -9,23 +9,29 @@ import pytest
 from tfsgd.data.dataset import Splits
 from tfsgd.models.paper import MODELS, Architecture
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
+from tfsgd.plan.regimes import Regime, SGDSettings
 from tfsgd.training.batches import EpochBatches
 from tfsgd.training.callbacks import LearningRateRule
 from tfsgd.training.train import train
 
 
+def only(batch_size: int, momentum: float, **keys: Any) -> SGDSettings:
+    """The settings of a regime with one momentum."""
+    [found] = Regime(momentum=(momentum,), **keys).settings(batch_size)
+    return found
+
+
 def test_lr_keeps_the_rate_and_lr_bs_the_ratio() -> None:
-    assert constant_rate(0.01, 4096, 0.5) == SGDSettings(4096, 0.5, 0.01)
-    assert constant_ratio(0.00015625, 4096, 0.5) == SGDSettings(4096, 0.5, 0.64)
+    assert only(4096, 0.5, learning_rate=0.01) == SGDSettings(4096, 0.5, 0.01)
+    assert only(4096, 0.5, ratio=0.00015625) == SGDSettings(4096, 0.5, 0.64)
 
 
 def test_lr_and_lr_bs_are_the_same_at_batch_size_64() -> None:
-    assert constant_ratio(0.00015625, 64, 0.9) == constant_rate(0.01, 64, 0.9)
+    assert only(64, 0.9, ratio=0.00015625) == only(64, 0.9, learning_rate=0.01)
 
 
 def test_benchmark_halves_after_every_five_epochs() -> None:
-    benchmark = constant_rate(0.01, 64, 0.9, halve_every_epochs=5)
+    benchmark = only(64, 0.9, learning_rate=0.01, halve_every_epochs=5)
     rates = [benchmark.learning_rate_at(epoch) for epoch in (0, 4, 5, 9, 10, 99)]
     assert rates == [0.01, 0.01, 0.005, 0.005, 0.0025, 0.01 / 2**19]
 

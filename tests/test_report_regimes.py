@@ -11,7 +11,7 @@ from scipy import stats
 from tests.synthetic import Table, experiment, natural, write_sweep
 from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.claims.verdicts import Judgement, judge
-from tfsgd.reporting.figures.regimes import regimes
+from tfsgd.reporting.figures.by_regime import regimes
 from tfsgd.reporting.page.page import write_report
 from tfsgd.reporting.table.regime_labels import expand_by_regime, paper_regimes, regimes_of, with_first_regime
 from tfsgd.reporting.table.studies import Study, read_studies

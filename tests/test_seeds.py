@@ -15,7 +15,7 @@ import pytest
 from tests.test_train import experiment, weights
 from tfsgd.data.dataset import Splits
 from tfsgd.models.paper import build_model
-from tfsgd.plan.regimes import constant_rate
+from tfsgd.plan.regimes import SGDSettings
 from tfsgd.training.seeds import seeded
 from tfsgd.training.train import train
 
@@ -91,7 +91,7 @@ def test_outside_keras_draws_as_it_did() -> None:
 
 
 def test_a_training_has_the_same_bits_while_somebody_draws(splits: Splits, tmp_path: Path) -> None:
-    settings = constant_rate(0.01, 64, 0.9)
+    settings = SGDSettings(64, 0.9, 0.01)
     alone = weights(settings, splits, tmp_path / "alone")
     with somebody_draws():
         np.testing.assert_array_equal(weights(settings, splits, tmp_path / "beside"), alone)
@@ -102,5 +102,5 @@ def test_a_committed_record_is_still_what_is_found(splits: Splits, tmp_path: Pat
     path = Path("docs/results/fmnist_stdcnn-seeds/trials/lr/b1024-m0.9-s0/record.json")
     recorded = json.loads(path.read_text())["history"]["loss"][0]
     changes = {"epochs": 1, "batch_sizes": [1024], "train_examples": None}
-    trained = train(constant_rate(0.01, 1024, 0.9), 0, experiment(**changes), splits, tmp_path)
+    trained = train(SGDSettings(1024, 0.9, 0.01), 0, experiment(**changes), splits, tmp_path)
     assert trained.history["loss"][0] == pytest.approx(recorded, rel=1e-4)

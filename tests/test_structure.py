@@ -26,6 +26,7 @@ FLOORS = (
     ("data", "models"),
     ("source_hash", "environment"),
     ("errors", "fields"),
+    ("text",),
     ("",),  # the package itself: its version, what must be in the environment, how a command's start is ended
     ("interrupts", "imports"),
 )
@@ -172,3 +173,37 @@ def test_files_functions_and_parameter_lists_are_short(path: Path) -> None:
             names = [a.arg for a in node.args.args + node.args.kwonlyargs if a.arg not in ("self", "cls")]
             assert (node.end_lineno or 0) - node.lineno < LINES_OF_A_FUNCTION, node.name
             assert len(names) <= PARAMETERS, node.name
+
+
+# Names that stand twice, each with its reason.
+CLASSES_TWICE = {
+    "Regime": "the config's block, and what the report makes of a label",
+    "Line": "of a figure, and of a summary",
+    "Part": "of a file, and of a figure",
+    "_Found": "private to files of the report",
+}
+FILES_TWICE = {
+    "paper": "the paper's networks, and its numbers",
+    "spectrum": "a measure, and its figure",
+    "confidence": "a measure, and its figure",
+    "__init__": "of every folder",
+}  # fmt: skip
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """Who reads a name, or searches for it, finds one thing."""
+    places: dict[str, set[str]] = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, set()).add(f"{path}:{node.lineno}")
+    assert {
+        name: where for name, where in places.items() if len(where) > 1 and name not in CLASSES_TWICE
+    } == {}
+
+
+def test_no_two_files_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        places.setdefault(path.stem, []).append(str(path))
+    assert {name: where for name, where in places.items() if len(where) > 1 and name not in FILES_TWICE} == {}

@@ -22,7 +22,7 @@ from tfsgd.plan.yaml_io import to_yaml
 from tfsgd.records.folder import LogFolder, read_record
 from tfsgd.sweeping import tuner
 from tfsgd.trials import attempt
-from tfsgd.trials.trial import Job, run_trial
+from tfsgd.trials.trial import SweepContext, run_trial
 
 
 @pytest.fixture
@@ -57,8 +57,8 @@ def test_a_trial_handed_out_again_after_its_record_is_not_trained_again(
             told.append((trial.name, outcome))
 
     work.measured.clear()
-    job = Job(experiment, experiment.cut(splits), LogFolder(tmp_path / "logs/tiny"), Listener())
-    assert tuner.search(grid(experiment), job) == {}
+    context = SweepContext(experiment, experiment.cut(splits), LogFolder(tmp_path / "logs/tiny"), Listener())
+    assert tuner.search(grid(experiment), context) == {}
     assert len(trained) == 2
     assert work.measured == []
     assert [name for name, _ in told] == trained

@@ -10,11 +10,11 @@ from rich.console import Console
 from tests.synthetic import experiment, record
 from tfsgd import sweep
 from tfsgd.plan.trials import grid
-from tfsgd.plan.yaml_io import counted
 from tfsgd.sweeping import allocation
 from tfsgd.sweeping.allocation import described, unseen_gpu
 from tfsgd.terminal.progress import console
 from tfsgd.terminal.tables import measurements_table, plan_lines, results_table
+from tfsgd.text import counted
 
 TWO = [{"logs": "x", "threads": 1}] * 2
 

@@ -18,7 +18,7 @@ from tfsgd.errors import RequestError
 from tfsgd.models.paper import MODELS, Architecture, build_model
 from tfsgd.networks.hessian import HessianVectorProduct
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
+from tfsgd.plan.regimes import Regime, SGDSettings
 from tfsgd.plan.trials import grid, training_of
 from tfsgd.records.record import EIGENVALUE_COLUMNS
 from tfsgd.training import model as train_module
@@ -54,27 +54,27 @@ def weights(settings: SGDSettings, splits: Splits, folder: Path, seed: int = 1, 
 
 
 def test_lr_and_lr_bs_at_64_give_the_same_weights_bit_for_bit(splits: Splits, tmp_path: Path) -> None:
-    lr = weights(constant_rate(0.01, 64, 0.9), splits, tmp_path / "a")
-    lr_bs = weights(constant_ratio(0.00015625, 64, 0.9), splits, tmp_path / "b")
+    lr = weights(SGDSettings(64, 0.9, 0.01), splits, tmp_path / "a")
+    lr_bs = weights(next(Regime(ratio=0.00015625, momentum=(0.9,)).settings(64)), splits, tmp_path / "b")
     np.testing.assert_array_equal(lr, lr_bs)
-    assert not np.array_equal(lr, weights(constant_rate(0.01, 64, 0.9), splits, tmp_path / "c", seed=2))
+    assert not np.array_equal(lr, weights(SGDSettings(64, 0.9, 0.01), splits, tmp_path / "c", seed=2))
 
 
 def test_curvature_is_measured_in_fit_as_often_as_asked(splits: Splits, tmp_path: Path) -> None:
     every = experiment(epochs=3, hessian={"examples": 40, "max_iterations": 2, "every_epochs": 1})
-    trained = train(constant_rate(0.05, 64, 0.9), 0, every, small(splits), tmp_path)
+    trained = train(SGDSettings(64, 0.9, 0.05), 0, every, small(splits), tmp_path)
     assert len(trained.history[EIGENVALUE]) == 3
     assert len(set(trained.history[EIGENVALUE])) == 3
     assert trained.hessian is not None
     assert trained.history[EIGENVALUE][-1] == trained.hessian.value
     assert trained.hessian_seconds > 0
     second = experiment(epochs=3, hessian={"examples": 40, "max_iterations": 2, "every_epochs": 2})
-    history = train(constant_rate(0.05, 64, 0.9), 0, second, small(splits), tmp_path).history[EIGENVALUE]
+    history = train(SGDSettings(64, 0.9, 0.05), 0, second, small(splits), tmp_path).history[EIGENVALUE]
     assert history == (None, trained.history[EIGENVALUE][1], trained.history[EIGENVALUE][2])
 
 
 def test_measuring_does_not_change_the_training(splits: Splits, tmp_path: Path) -> None:
-    settings = constant_rate(0.01, 64, 0.9)
+    settings = SGDSettings(64, 0.9, 0.01)
     without = weights(settings, splits, tmp_path)
     measured = weights(
         settings, splits, tmp_path, hessian={"examples": 40, "max_iterations": 2, "every_epochs": 1}
@@ -84,7 +84,7 @@ def test_measuring_does_not_change_the_training(splits: Splits, tmp_path: Path) 
 
 def test_history_has_every_epoch(splits: Splits, tmp_path: Path) -> None:
     history = train(
-        constant_rate(0.01, 64, 0.9, halve_every_epochs=1), 0, experiment(epochs=3), small(splits), tmp_path
+        SGDSettings(64, 0.9, 0.01, halve_every_epochs=1), 0, experiment(epochs=3), small(splits), tmp_path
     ).history
     assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", EIGENVALUE}
     assert {len(column) for column in history.values()} == {3}
@@ -92,7 +92,7 @@ def test_history_has_every_epoch(splits: Splits, tmp_path: Path) -> None:
 
 
 def test_divergence_ends_the_training(splits: Splits, tmp_path: Path) -> None:
-    trained = train(constant_rate(1e30, 64, 0.9), 0, experiment(epochs=5), small(splits), tmp_path)
+    trained = train(SGDSettings(64, 0.9, 1e30), 0, experiment(epochs=5), small(splits), tmp_path)
     assert trained.hessian is None
     assert len(trained.history["loss"]) < 5
 
@@ -129,7 +129,7 @@ def test_nothing_is_traced_again_with_more_steps(
     for epochs, batch_size in ((1, 64), (4, 64), (2, 16)):
         calls.clear()
         every = experiment(epochs=epochs, hessian={"examples": 40, "max_iterations": 2, "every_epochs": 1})
-        train(constant_rate(0.01, batch_size, 0.9), 0, every, small(splits), tmp_path)
+        train(SGDSettings(batch_size, 0.9, 0.01), 0, every, small(splits), tmp_path)
         counts.append(len(calls))
         assert products[-1]._product.experimental_get_tracing_count() == 1
     assert counts[0] == counts[1] == counts[2] > 0
@@ -144,7 +144,7 @@ def test_a_training_leaves_no_graph_behind(splits: Splits, tmp_path: Path) -> No
 
     before = alive()
     with custom_gradients_forgotten():  # as around each trial in a process that trains many
-        train(constant_rate(0.01, 64, 0.9), 0, experiment(), small(splits), tmp_path)
+        train(SGDSettings(64, 0.9, 0.01), 0, experiment(), small(splits), tmp_path)
     assert alive() == before
 
 
@@ -162,7 +162,7 @@ def test_a_batch_in_parts_takes_the_step_of_the_whole_batch(
     found = []
     for part_size in (64, 20):  # one part; four, or two
         monkeypatch.setattr(train_module, "PART_SIZE", part_size)
-        trained = train(constant_rate(0.05, 64, 0.9), 1, experiment(), images, tmp_path)
+        trained = train(SGDSettings(64, 0.9, 0.05), 1, experiment(), images, tmp_path)
         found.append((np.concatenate([w.ravel() for w in trained.network.get_weights()]), trained.history))
     (whole, whole_history), (parts, parts_history) = found
     np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-6)
@@ -280,7 +280,7 @@ def test_each_replica_draws_dropout_masks_of_its_own(of_replicas: dict[int, Any]
 )  # of 5 an epoch: inside the first, at its end, inside the second
 def test_a_budget_of_updates_is_kept_to_the_step(splits: Splits, tmp_path: Path, updates: int) -> None:
     """As many steps as asked for, and the weights of an independent loop over the same batches."""
-    settings = constant_rate(0.05, 64, 0.9)
+    settings = SGDSettings(64, 0.9, 0.05)
     budget = experiment(epochs=None, budget={"updates": updates})
     trained = train(settings, 1, budget, small(splits), tmp_path)
     assert {len(column) for column in trained.history.values()} == {-(-updates // 5)}

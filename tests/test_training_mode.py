@@ -20,7 +20,7 @@ from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.curvature.trace import Trace
 from tfsgd.measures.spec import Request
 from tfsgd.networks.batch_hessian import BatchProduct
-from tfsgd.networks.measuring import Subject, measure
+from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.networks.operators import product_of
 from tfsgd.plan.trials import grid
 from tfsgd.records.record import EIGENVALUE_COLUMNS
@@ -145,11 +145,11 @@ def test_every_curvature_measure_has_a_training_mode(spec: Any) -> None:
     """Of the same network the two modes give two numbers, in one table of measurements."""
     model = shrunk("c1")
     split = Split(RNG.integers(0, 256, (12, 8, 8, 3)).astype(np.uint8), RNG.integers(0, 10, 12))
-    subject = Subject(model, Splits(split, split, split, "", "drawn"), batch_size=4)
+    subject = MeasuredNetwork(model, Splits(split, split, split, "", "drawn"), batch_size=4)
     requests = [
         Request("m", "m", each, "train", 12) for each in (spec, spec.model_copy(update={"mode": "inference"}))
     ]
-    one, other = (measure(subject, request) for request in requests)
+    one, other = (request.measure_on(subject) for request in requests)
     assert one.identity != other.identity
     assert one.settings["mode"] == "training"
     assert abs(one.values["value"] - other.values["value"]) > 0.1 * abs(other.values["value"])

@@ -78,13 +78,13 @@ def test_a_source_is_loaded_and_attacked_once_for_all_victims(
     networks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     climbed = []
-    real = Victim.climb
+    real = CompiledVictim.climb
 
     def counted(*arguments: Any) -> Any:
         climbed.append(arguments)
         return real(*arguments)
 
-    monkeypatch.setattr(Victim, "climb", counted)
+    monkeypatch.setattr(CompiledVictim, "climb", counted)
     sources = Sources()
     spec = Transfer(epsilon=(0.05, 0.06), source="other.keras")
     for on in ("one", "other"):

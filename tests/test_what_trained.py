@@ -21,7 +21,7 @@ from tfsgd.data.dataset import Splits
 from tfsgd.models.paper import MODELS
 from tfsgd.models.structure import PAPER_STRUCTURES, structure_sha256
 from tfsgd.plan.regimes import SGDSettings
-from tfsgd.plan.user_model import OwnModel
+from tfsgd.plan.user_model import UserModel
 from tfsgd.training import checkpoint
 from tfsgd.training.provenance import provenance
 from tfsgd.training.train import train
@@ -79,7 +79,7 @@ def moody(image_shape, classes):
 def test_a_function_that_builds_another_network_at_a_later_call_is_refused(
     turn: int, module: Write, tmp_path: Path
 ) -> None:
-    model = OwnModel(f"{module(MOODY.replace('TURN', str(turn)))}:moody", tmp_path)
+    model = UserModel(f"{module(MOODY.replace('TURN', str(turn)))}:moody", tmp_path)
     for _ in range(turn - 1):
         model.build((4, 4, 1), 3)
     assert "built again, it has another structure" in refusal(lambda: model.build((4, 4, 1), 3))

@@ -22,11 +22,21 @@ if sys.argv and (sys.argv[0] == "-m" or Path(sys.argv[0]).name == "tfsgd"):
     interrupts.listen()
     sys.excepthook = interrupts.end
 
-__all__ = ["attack", "load_network", "read_records", "top_eigenvalue"]
+__all__ = [
+    "AttackSpec",
+    "Curvature",
+    "CurvatureSpec",
+    "Outcome",
+    "attack",
+    "load_network",
+    "outcomes",
+    "read_records",
+    "top_eigenvalue",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """The functions of `tfsgd.api`, imported when they are first asked for."""
+    """The names of `tfsgd.api`, imported when they are first asked for."""
     if name in __all__:
         from tfsgd import api
 

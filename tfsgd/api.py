@@ -9,7 +9,7 @@ import numpy as np
 from tfsgd.data.dataset import CHANNELS_FIRST, is_channels_first
 from tfsgd.errors import RequestError
 from tfsgd.measures.attack import SOFTMAX, AttackSpec, Outcome
-from tfsgd.measures.curvature_spec import Curvature
+from tfsgd.measures.curvature_spec import Curvature, CurvatureSpec
 from tfsgd.plan.specs import attack as attack_spec
 from tfsgd.plan.specs import curvature_measure
 
@@ -18,6 +18,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tfsgd.networks.compiled_victim import CompiledVictim
+
+__all__ = [
+    "AttackSpec",
+    "Curvature",
+    "CurvatureSpec",
+    "Outcome",
+    "attack",
+    "load_network",
+    "outcomes",
+    "read_records",
+    "top_eigenvalue",
+]
 
 _last: list[Any] = []  # the network of the last attack, and its victim
 
@@ -32,20 +44,20 @@ def attack(
     seed: int = 0,
     **settings: Any,
 ) -> Outcome:
-    """Attacks images in the L-infinity ball; the formula and source of each kind are in `docs/measures.md`.
+    """Attacks images in the L-infinity ball, or with `norm="L2"` in that of L2; the formula and source of each kind are in `docs/measures.md`.
 
     Args:
         model: a Keras model, images to logits `(N, classes)`; or what `load_network` returns.
         images: `(N, height, width, channels)`, floats in [0, 1].
         labels: `(N,)`, the true classes as integers from 0.
-        kind: `fgsm`, `pgd`, `bim`, `apgd`, `minimal`, `square`, `noise`, `transfer`, or `module:Class`.
-        epsilon: radius of the ball around each image, in [0, 1].
+        kind: `fgsm`, `pgd`, `bim`, `apgd`, `minimal`, `robust`, `square`, `noise`, `transfer`, or `module:Class`.
+        epsilon: radius of the ball around each image; of L-infinity in [0, 1].
         seed: of random starts.
         settings: of the attack, such as `steps=100`, as in a config's block.
 
     Returns:
         `images`: the perturbed images; `correct`: which of them get their true label, `(N,)` of bool. The mean
-        of `correct` is the adversarial accuracy.
+        of `correct` is the adversarial accuracy. `distance`, of `minimal`: the smallest epsilon of each image.
 
     Warns:
         UserWarning: the steps are too few or too short to reach most of the ball: the accuracy would be too high; or
@@ -63,8 +75,8 @@ def attack(
     pixels, classes = checked(model, images, labels)
     if doubt := spec.doubt():
         warnings.warn(f"{kind}: {doubt}", stacklevel=2)
-    from tfsgd.networks.compiled_victim import run_checked
-    from tfsgd.networks.direction import float32_warning
+    from tfsgd.measures.attack import run_checked
+    from tfsgd.measures.zero_gradients import float32_warning
     from tfsgd.networks.surrogate import Sources
 
     victim = _victim_of(model, pixels, classes)
@@ -122,14 +134,13 @@ def top_eigenvalue(
         raise RequestError(f"{model.name}: it has no trainable variables, so there is no Hessian to take")
     from tfsgd.networks.frozen import of_left_out
     from tfsgd.networks.hessian import HessianVectorProduct
-    from tfsgd.networks.operators import curvature_of
 
     answers = [np.asarray(model(pixels[i : i + 256], training=False)) for i in range(0, len(pixels), 256)]
     _warn_of_answers(model, np.concatenate(answers), classes)
     if doubt := of_left_out(model):
         warnings.warn(f"top_eigenvalue: {doubt}", stacklevel=2)
     product = HessianVectorProduct(model, pixels, classes)
-    return curvature_of(spec, product, seed)
+    return spec.of(product, seed)
 
 
 def read_records(folder: str | Path) -> "pd.DataFrame":
@@ -149,6 +160,51 @@ def read_records(folder: str | Path) -> "pd.DataFrame":
 
     [study] = read_studies([Path(folder)])
     return study.trials.copy()
+
+
+def outcomes(folder: str | Path, label: str | None = None) -> "pd.DataFrame":
+    """What became of every image under every attack of a sweep, image by image.
+
+    Args:
+        folder: of a sweep, finished or in progress.
+        label: of one attack; by default all.
+
+    Returns:
+        A table with a row for each trial, attack, epsilon and image: `trial`, `label`, `norm`, `epsilon`, `image` (its
+        number in the test set, from 0), `correct` (whether it keeps its label), and `distance` (of an attack that searches
+        it the smallest epsilon, infinite where there is none; else NaN).
+
+    Warns:
+        UserWarning: outcomes are gone, or not what was recorded.
+
+    Raises:
+        RequestError: there is no such folder, or something in it is no record.
+    """
+    import pandas as pd
+
+    from tfsgd.records.folder import LogFolder
+    from tfsgd.records.outcomes import lost_outcomes, outcomes_of
+
+    logs, tables = LogFolder(Path(folder)), []
+    for record in logs.records():
+        place = logs.path / "trials" / record.folder
+        found = outcomes_of(place, record)
+        if lost := lost_outcomes(place, record):
+            names = ", ".join(f"{m.label} {m.epsilon:g}" for m in lost)
+            warnings.warn(f"{place}/outcomes.npz: gone or changed: {names}", stacklevel=2)
+        for m in record.measurements:
+            if m.identity in found and label in (None, m.label):
+                searched = found[m.identity].dtype == np.float32
+                tables.append(
+                    pd.DataFrame({
+                        "trial": record.folder, "label": m.label, "norm": m.settings.get("norm", "Linf"),
+                        "epsilon": m.epsilon, "image": np.arange(m.examples),
+                        "correct": np.isinf(found[m.identity]) if searched else found[m.identity],
+                        "distance": found[m.identity] if searched else np.nan,
+                    })
+                )  # fmt: skip
+    columns = ["trial", "label", "norm", "epsilon", "image", "correct", "distance"]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
 
 def load_network(path: str | Path) -> Any:

@@ -15,9 +15,8 @@ import typer
 
 from tfsgd import interrupts
 from tfsgd.environment import refuse_other_keras
-from tfsgd.errors import OutputLost, RequestError, printable
-from tfsgd.plan.yaml_io import shown_path
-from tfsgd.source_hash import came_from_own, one_line
+from tfsgd.errors import OutputLost, RequestError
+from tfsgd.text import came_from_own, one_line, printable, shown_path
 
 OK, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 IN_OTHER_WORDS = {"λ": "lambda", "ε": "epsilon", "γ": "gamma", "η": "eta", "×": "x", "≤": "<=", "−": "-", "…": "..."}  # fmt: skip

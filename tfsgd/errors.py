@@ -1,11 +1,6 @@
 """What ends a command in one line: a request that is wrong, or nowhere to say anything any more."""
 
 
-def printable(text: str) -> str:
-    """A text as a terminal may have it: control characters, which could move its cursor, are written out."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 class RequestError(Exception):
     """What the user asked for cannot be done as asked.
 

@@ -5,11 +5,13 @@ Learning rates and momenta are those that single precision tells from 0, 1 and i
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
+
+from tfsgd.text import cut, shown
 
 
 def _without_sign(value: float) -> float:
@@ -40,9 +42,7 @@ Rate = Annotated[float, Field(strict=True, ge=1e-30, le=1e30)]
 Temperature = Annotated[float, Field(strict=True, ge=1e-6, le=1e6)]  # what float32's logits can be divided by
 Fraction = Annotated[float, Field(strict=True, gt=0, le=1)]
 Tolerance = Fraction  # on a residual relative to the value: beyond 1 any vector passes
-Epsilon = Annotated[
-    float, Field(strict=True, ge=0, le=1), AfterValidator(_without_sign)
-]  # images are in [0, 1]
+Epsilon = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), AfterValidator(_without_sign)]
 Momentum = Annotated[
     float,
     Field(strict=True, ge=0, lt=1),
@@ -70,22 +70,20 @@ class Block(BaseModel):
         return self
 
 
+UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")  # pydantic's words for a key that is unknown
 _SAYS = {
     "string_pattern_mismatch": "expected letters, digits, '.', '_' or '-', beginning with a letter or digit",
     "too_short": "expected at least one entry",
     "tuple_type": "expected a list",
-    "dict_type": "expected a mapping",
-    "model_type": "expected a mapping",
-    "model_attributes_type": "expected a mapping",
-    "dataclass_type": "expected a mapping",
-    "int_type": "expected a whole number",
-    "int_from_float": "expected a whole number",
+    **dict.fromkeys(
+        ("dict_type", "model_type", "model_attributes_type", "dataclass_type"), "expected a mapping"
+    ),
+    **dict.fromkeys(("int_type", "int_from_float"), "expected a whole number"),
     "float_type": "expected a number",
     "bool_type": "expected true or false",
     "string_type": "expected a text",
     "missing": "missing",
-    "extra_forbidden": "unknown key",
-    "unexpected_keyword_argument": "unknown key",
+    **dict.fromkeys(UNKNOWN, "unknown key"),
 }
 
 
@@ -103,3 +101,36 @@ def expectation(item: Mapping[str, Any]) -> str:
         if isinstance(bound, float):  # pydantic writes out all zeros
             said = re.sub(r"(?<= )\d[\d.]*$", f"{bound:g}", said)
     return said[:1].lower() + said[1:]
+
+
+def problems(
+    error: ValidationError,
+    hint: Callable[[tuple[int | str, ...]], str] = lambda location: "",
+    found: str = "received",
+    in_lists: bool = False,
+) -> list[str]:
+    """What is wrong with a block, a line each: the key, what was expected, what came instead. Unknown keys come first.
+
+    Args:
+        error: pydantic's.
+        hint: ends the line of an unknown key, by its location.
+        found: the word before what came instead.
+        in_lists: say which entry of a list it is; else its value tells.
+    """
+    items = sorted(error.errors(), key=lambda item: item["type"] not in UNKNOWN)
+    # A list is "too short" for pydantic where its entries are wrong.
+    wrong_lists = {item["loc"][:-1] for item in items if item["loc"] and item["type"] != "too_short"}
+    said = []
+    for item in items:
+        location = [str(p) for p in item["loc"] if p != "[key]" and (in_lists or not isinstance(p, int))]
+        key = ".".join(cut(part) if part == part.strip() else shown(part) for part in location)
+        problem = expectation(dict(item))
+        if item["type"] == "too_short" and item["loc"] in wrong_lists:
+            continue
+        if item["type"] in UNKNOWN:
+            problem += hint(item["loc"])
+        elif item["type"] not in ("missing", "value_error"):
+            problem += f", {found} {shown(item['input'])}"
+        begins_with_key = item["type"] == "value_error" and re.match(r"[\w./-]+: ", problem)
+        said.append(f"{key}{'.' if begins_with_key else ': '}{problem}" if key else problem)
+    return list(dict.fromkeys(said))

@@ -19,9 +19,8 @@ from tfsgd.imports import quickly
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_measuring, regrown
-from tfsgd.plan.requests import doubts, wanted
+from tfsgd.plan.requests import doubts, requests_of
 from tfsgd.plan.trials import Trial, grid
-from tfsgd.plan.yaml_io import shown_path
 from tfsgd.records.atomic import from_json, to_json, write_atomically
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
@@ -33,9 +32,10 @@ from tfsgd.records.preflight import (
     refuse_unwritable,
 )
 from tfsgd.records.resume import Done, is_complete, refuse_changed_sources, refuse_other_data, trained
-from tfsgd.sweeping.run import Crew, prepared, run_trials
+from tfsgd.sweeping.run import WorkerOptions, prepared, run_trials
 from tfsgd.terminal.progress import console, send_native_logs_to, warn
 from tfsgd.terminal.tables import measurements_table, results_table, transfer_tables
+from tfsgd.text import shown_path
 
 CURVES = 8  # networks in one picture, at most
 
@@ -49,6 +49,7 @@ class _Asked:
     overrides: tuple[str, ...]
     data: Path | None
     transfer: bool = False
+    outcomes: bool = False
 
 
 def measure(
@@ -89,6 +90,13 @@ def measure(
             "--transfer", help="Of LOGS/NAME: try each network's perturbations on each other, one a cell."
         ),
     ] = False,
+    outcomes: Annotated[
+        bool,
+        typer.Option(
+            "--outcomes",
+            help="Of LOGS/NAME: attack again where the outcome of every image is gone or was not kept.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="JSON file for the numbers with their evidence; a picture goes beside it as PNG."),
@@ -103,7 +111,7 @@ def measure(
 
     Exit code: 0 everything was measured, 1 some network was not, 2 the request is wrong, 130 interrupted.
     """
-    asked = _Asked(config, dataset, tuple(overrides or ()), data, transfer)
+    asked = _Asked(config, dataset, tuple(overrides or ()), data, transfer, outcomes)
     if out:
         _refuse_unfit_out(out)
     command.refuse_no_folder(data)
@@ -120,6 +128,10 @@ def measure(
         raise RequestError(
             f"--transfer: expected LOGS/NAME, received {', '.join(map(str, targets))}; for other networks give "
             "--set 'attacks.transfer={source: FILE.keras, epsilon: [...]}'"
+        )
+    if outcomes and (others or transfer):
+        raise RequestError(
+            "--outcomes: expected LOGS/NAME or the folder of a trial, and no --transfer; networks from elsewhere have no record"
         )
     results, code = [], OK
     for target in stored:
@@ -234,18 +246,21 @@ def _sweep_of(trial: Path) -> Path:
 def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[int, _Result]:
     folder = LogFolder(_sweep_of(target))
     experiment = regrown(folder.experiment_path, asked.config, asked.overrides, asked.data, warn)
-    crew = Crew(workers, data_folder=asked.data)
+    options = WorkerOptions(workers, data_folder=asked.data)
     with locked(folder.path):
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
         if not done:
             raise RequestError(f"{target}: no trained network of its experiment.yaml below trials/")
         refuse_changed_sources(done, experiment, folder)
         if asked.transfer:
-            return OK, _measure_transfer(done, experiment, folder, crew)
+            return OK, _measure_transfer(done, experiment, folder, options)
+        if asked.outcomes:
+            _measure_outcomes(done, experiment, folder, options)
+            done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
         waiting = [trial for trial, record in done if not is_complete(record, experiment, also_free=True)]
         refuse_unusable_trials(map(folder.trial_path, waiting))
         console().print(f"{experiment.name}: {len(done)} trained, {len(waiting)} to measure")
-        failures = _run(waiting, experiment, folder, crew) if waiting else {}
+        failures = _run(waiting, experiment, folder, options) if waiting else {}
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
     output = console()
     output.print(results_table(done, experiment, output.width), crop=False)
@@ -258,7 +273,7 @@ def _stored_result(
     """What is asked for now, by the sweep's config and this command, of each network; `sources`: of other networks."""
     evidence, measured = list[Any](), {}
     for trial, record in done:
-        asked = wanted(experiment, record.seed)
+        asked = requests_of(experiment, record.seed)
         more = [replace(request, seed=record.seed) for request in sources]
         shown = record.only((*asked, *more)).model_dump(mode="json", by_alias=True)
         evidence.append({"target": str(folder.trial_path(trial)), **shown})
@@ -266,14 +281,33 @@ def _stored_result(
     return _Result(evidence, measured, experiment.data.title)
 
 
-def _run(waiting: list[Trial], experiment: Experiment, folder: LogFolder, crew: Crew) -> dict[str, str]:
-    with prepared(waiting, experiment, folder, crew) as plan:
-        return run_trials(plan)
+def _run(
+    waiting: list[Trial], experiment: Experiment, folder: LogFolder, options: WorkerOptions
+) -> dict[str, str]:
+    with prepared(waiting, experiment, folder, options) as run:
+        return run_trials(run)
 
 
-def _measure_transfer(done: Done, experiment: Experiment, folder: LogFolder, crew: Crew) -> _Result:
+def _measure_outcomes(done: Done, experiment: Experiment, folder: LogFolder, options: WorkerOptions) -> None:
+    """Attacks again, in this process, where outcomes are missing."""
+    splits = experiment.splits(options.data_folder)
+    refuse_other_data(splits.sha256, splits.source, folder)
+    send_native_logs_to(Path(os.devnull))
+    with quickly():
+        from tfsgd.training.devices import configure_tensorflow
+        from tfsgd.trials.outcomes_again import measure_outcomes
+
+    configure_tensorflow()
+    output = console()
+    count = measure_outcomes(done, experiment, splits, folder, output.print)
+    output.print(f"{experiment.name}: {count} attacks measured again for their outcomes")
+
+
+def _measure_transfer(
+    done: Done, experiment: Experiment, folder: LogFolder, options: WorkerOptions
+) -> _Result:
     """Tries each network's perturbations on each other, and shows a table for each epsilon."""
-    splits = experiment.splits(crew.data_folder)
+    splits = experiment.splits(options.data_folder)
     refuse_other_data(splits.sha256, splits.source, folder)
     send_native_logs_to(Path(os.devnull))
     with quickly():

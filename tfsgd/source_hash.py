@@ -1,28 +1,17 @@
-"""Code of one's own: a hash that tells whether it still computes what it did, and what it raises in one line."""
+"""What code is: a hash that tells whether it still computes what it did."""
 
 import ast
 import functools
 import hashlib
 import platform
-import site
 import sys
-import sysconfig
-import traceback
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tfsgd import __version__
-from tfsgd.errors import printable
 
 NOT_ONES_OWN = ("keras", "tensorflow", "tfsgd", "builtins")
-_INSTALLED = tuple(
-    {
-        str(Path(__file__).parent),
-        *(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")),
-        *site.getsitepackages(),
-    }
-)
 
 
 @functools.cache
@@ -40,44 +29,6 @@ def running() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: version(name) for name in libraries},
     }
-
-
-# What it raises
-
-
-def one_line(error: BaseException) -> str:
-    """What an exception in code of one's own says, and where in that code, in one line of printable characters."""
-    kind = type(error).__name__
-    message = said(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if is_own_file(frame.filename)] or frames
-    file, line = (error.filename, error.lineno) if isinstance(error, SyntaxError) else (None, None)
-    if file is None and own:
-        file, line = own[-1].filename, own[-1].lineno
-    place = f" ({file}, line {line})" if file else ""
-    return printable(f"{kind}{': ' if message else ''}{message}{place}")
-
-
-def said(error: BaseException) -> str:
-    """What an exception says, at most 300 characters; its `__str__` may be one's own, and fail."""
-    try:
-        text = str(getattr(error, "msg", None) or error)
-    except BaseException as second:
-        text = f"its __str__ raised {type(second).__name__}"
-    return printable(" ".join(text.split())[:300])
-
-
-def is_own_file(file: str) -> bool:
-    """Whether a traceback's file is a person's own, no part of Python, of a library, or of tfsgd."""
-    return Path(file).is_absolute() and not file.startswith(_INSTALLED)
-
-
-def came_from_own(error: BaseException) -> bool:
-    """Whether code of one's own raised it, or called what did."""
-    return any(is_own_file(frame.filename) for frame in traceback.extract_tb(error.__traceback__))
-
-
-# What it is
 
 
 @functools.cache

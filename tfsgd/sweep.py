@@ -12,22 +12,19 @@ from tfsgd.command import OK
 from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_experiment
-from tfsgd.plan.trials import Trial, grid
-from tfsgd.plan.yaml_io import counted
+from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
 from tfsgd.records.manifest import renew_manifests
 from tfsgd.records.preflight import refuse_unusable, refuse_unusable_trials, refuse_unwritable
 from tfsgd.records.resume import (
-    as_recorded,
-    is_complete,
+    SweepState,
     name_regimes,
     not_to_be_had,
+    read_state,
     refuse_changed_sources,
-    trained,
 )
-from tfsgd.records.tensorboard_tags import is_shown
-from tfsgd.sweeping.run import Crew, bring_workers, prepared, run_trials
+from tfsgd.sweeping.run import WorkerOptions, bring_workers, prepared, run_trials
 from tfsgd.terminal.progress import Display, console, warn
 from tfsgd.terminal.tables import MANY, plan_lines, plan_table, results_table, what_is_left
 
@@ -103,82 +100,70 @@ def sweep(
     """
     experiment = load_experiment(config, tuple(overrides or ()), quick, data)
     command.refuse_no_folder(data)
-    crew = Crew(workers, workers_per_gpu, listen, join, jobqueue, dashboard, data)
+    options = WorkerOptions(workers, workers_per_gpu, listen, join, jobqueue, dashboard, data)
     folder = LogFolder(logs / (experiment.name + ("-quick" if experiment.profile == "quick" else "")))
-    crew.check(folder)
+    options.check(folder)
     if dry_run:
         _show_plan(experiment, folder)
         return OK
     if join:
-        return _join(experiment, folder, crew)
+        return _join(experiment, folder, options)
     refuse_unwritable(folder.path)
     folder.path.mkdir(parents=True, exist_ok=True)
     with locked(folder.path):
-        return _sweep(experiment, folder, crew, _in_full() if quick else "")
+        return _sweep(experiment, folder, options, _in_full() if quick else "")
 
 
-def _sweep(experiment: Experiment, folder: LogFolder, crew: Crew, in_full: str) -> int:
+def _sweep(experiment: Experiment, folder: LogFolder, options: WorkerOptions, in_full: str) -> int:
     """Trains and measures what is missing, then shows all."""
     refuse_unusable(folder.path)
-    done = trained(grid(experiment), experiment, folder)
-    refuse_changed_sources(done, experiment, folder)
-    trials = as_recorded(grid(experiment), done)
-    complete = {trial for trial, record in done if is_complete(record, experiment)}
-    shown = {trial for trial, record in done if is_shown(record, experiment, folder.trial_path(trial))}
-    waiting = [trial for trial in trials if trial not in complete & shown]
-    refuse_unusable_trials(map(folder.trial_path, waiting))
-    to_measure, to_show = len(done) - len(complete), len(complete - shown)
-    also = f", {to_measure} to measure" if to_measure else ""
-    also += f", {to_show} to show anew in TensorBoard" if to_show else ""
+    state = read_state(experiment, folder)
+    refuse_changed_sources(state.done, experiment, folder)
+    refuse_unusable_trials(map(folder.trial_path, state.waiting))
     output = console()
-    output.print(
-        f"{experiment.name}: {counted(len(trials), 'trial')}, {len(complete)} complete, "
-        f"{len(trials) - len(done)} to train{also}",
-    )
+    output.print(f"{experiment.name}: {state}")
     failures: dict[str, str] = {}
-    if waiting:
-        with prepared(waiting, experiment, folder, crew) as plan:
-            output.print(f"images: {experiment.dataset} from {plan.splits.source}")
-            if plan.engine and crew.listen:
-                _say_how_to_join(plan.engine.address)
-            if plan.engine and plan.engine.dashboard:
-                output.print(f"Watch:   {plan.engine.dashboard}")
-            name_regimes(done, folder)
-            folder.write_experiment(experiment)
-            failures = run_trials(plan)
-        done = trained(trials, experiment, folder)
+    if state.waiting:
+        with prepared(state.waiting, experiment, folder, options) as run:
+            output.print(f"images: {experiment.dataset} from {run.splits.source}")
+            if run.pool and options.listen:
+                _say_how_to_join(run.pool.address)
+            if run.pool and run.pool.dashboard:
+                output.print(f"Watch:   {run.pool.dashboard}")
+            _note(experiment, state, folder)
+            failures = run_trials(run)
+        state = read_state(experiment, folder)
     else:
-        name_regimes(done, folder)
-        folder.write_experiment(experiment)
-    renew_manifests(
-        [(t, record) for t, record in done if is_complete(record, experiment)], experiment, folder
-    )
-    if done:
-        output.print(results_table(done, experiment, output.width), crop=False)
+        _note(experiment, state, folder)
+    renew_manifests(state.complete, experiment, folder)
+    if state.done:
+        output.print(results_table(state.done, experiment, output.width), crop=False)
     _say_what_is_next(folder, in_full)
-    complete = {trial for trial, record in done if is_complete(record, experiment)}
-    for line in not_to_be_had([pair for pair in done if pair[0] in complete], experiment, folder):
+    for line in not_to_be_had(state.complete, experiment, folder):
         warn(line)
-    incomplete = [trial for trial in trials if trial not in complete]
-    return command.say_failures({trial.name: _reason(trial, failures, folder) for trial in incomplete})
+    return command.say_failures({trial.name: _reason(trial, failures, folder) for trial in state.incomplete})
+
+
+def _note(experiment: Experiment, state: SweepState, folder: LogFolder) -> None:
+    """Writes the labels that trained trials have now, and the config."""
+    name_regimes(state.done, folder)
+    folder.write_experiment(experiment)
 
 
 def _show_plan(experiment: Experiment, folder: LogFolder) -> None:
-    trials = grid(experiment)
     refuse_unwritable(folder.path)
-    pairs = trained(trials, experiment, folder)
-    refuse_changed_sources(pairs, experiment, folder)
-    done = [record for _, record in pairs]
-    if len(trials) <= MANY:
-        console().print(plan_table(trials, experiment))
+    state = read_state(experiment, folder)
+    refuse_changed_sources(state.done, experiment, folder)
+    if len(state.trials) <= MANY:
+        console().print(plan_table(state.trials, experiment))
     else:
-        print("\n".join(plan_lines(trials, experiment)))
-    print(what_is_left(trials, done, experiment, str(folder.path)))
+        print("\n".join(plan_lines(state.trials, experiment)))
+    print(what_is_left(state.trials, [record for _, record in state.done], experiment, str(folder.path)))
 
 
-def _join(experiment: Experiment, folder: LogFolder, crew: Crew) -> int:
+def _join(experiment: Experiment, folder: LogFolder, options: WorkerOptions) -> int:
     """Brings workers to a sweep that runs on another machine."""
-    assert crew.join is not None
+    assert options.join is not None
     where = {"data_dir", "code_dir", "export"}  # may differ
     if not folder.experiment_path.exists():
         raise RequestError(
@@ -190,9 +175,9 @@ def _join(experiment: Experiment, folder: LogFolder, crew: Crew) -> int:
             f"{folder.path}: the sweep there has another config; join it with the same CONFIG, --quick and --set"
         )
     folder.refuse_other_code(experiment)
-    trials = as_recorded(grid(experiment), trained(grid(experiment), experiment, folder))
+    trials = read_state(experiment, folder).trials
     with Display(trials, experiment, folder, console()) as display:
-        failures = bring_workers(trials, folder, crew, display)
+        failures = bring_workers(trials, folder, options, display)
     return command.say_failures(failures)
 
 

@@ -1,14 +1,19 @@
 """What every curvature measure has: images that define the Hessian, and a `run` over its products."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tfsgd.fields import Count
-from tfsgd.measures.spec import Kind, Spec
+from tfsgd.measures.spec import Kind, Request, Spec
+
+if TYPE_CHECKING:
+    from tfsgd.measures.subject import Subject
 
 Vector = NDArray[np.floating[Any]]  # (number of trainable parameters,)
 Matvec = Callable[[Vector], Vector]  # v -> Hv, H symmetric
@@ -118,6 +123,26 @@ class CurvatureSpec(Spec):
             The number, its error, and the products that it took.
         """
         raise NotImplementedError
+
+    def values_on(self, subject: Subject, request: Request) -> Mapping[str, Any]:
+        """As `Spec.values_on`."""
+        return self.of(subject.product(self, request.split, request.examples), request.seed).values()
+
+    def of(self, product: Any, seed: int = 0) -> Curvature:
+        """Runs the measure on a product that `tfsgd.networks.operators.product_of` has made.
+
+        Returns:
+            What the measure found; its `more` holds the product's own evidence, too: how far it is from first
+            derivatives, and of how many weights it is.
+
+        Raises:
+            RequestError: the product is wrong, or what the measure raises.
+        """
+        evidence = product.evidence
+        found = self.run(product, product.dimension, seed)
+        if not isinstance(found, Curvature):
+            raise TypeError(f"the measure returned {type(found).__name__}, expected a Curvature")
+        return replace(found, more={**evidence, **found.more})
 
     def unfit(self, dimension: int, batch_size: int | None) -> str:
         """What these settings ask for that is not there, in one line that begins with their key; empty: nothing.

@@ -8,15 +8,23 @@ number with its evidence, as a record keeps it. Nothing here knows TensorFlow.
 import hashlib
 import json
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from tfsgd.fields import Block, Count, Finite, Flag, Seconds, Seed, Text, expectation
+from tfsgd.measures.norms import LARGEST
 from tfsgd.source_hash import code_sha256
+
+if TYPE_CHECKING:
+    from tfsgd.measures.subject import Subject
 
 Kind = Literal["accuracy", "confidence", "attack", "gradient", "curvature"]
 Split = Literal["train", "validation", "test"]
@@ -107,6 +115,15 @@ class Spec(Block):
     revision: ClassVar[int] = 1
     is_recorded: ClassVar[bool] = False
 
+    def values_on(self, subject: "Subject", request: "Request") -> Mapping[str, Any]:
+        """What is found on a network, by name: numbers, words, or lists of them.
+
+        Args:
+            subject: the network and its images.
+            request: on which of them, at which epsilon, by which seed.
+        """
+        raise NotImplementedError
+
     def settings(self) -> dict[str, Any]:
         """The settings that determine the number; images and labels of the config are told elsewhere."""
         return self.model_dump(mode="json", exclude={"attack", "measure", "epsilon", "examples", "split"})
@@ -158,7 +175,7 @@ class Request:
         """What is measured, for readers: `pgd 0.1`."""
         return self.label if self.epsilon is None else f"{self.label} {self.epsilon:g}"
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """SHA-256 of what determines the number on a given network; not of the label."""
         return self.identity_at(self.spec.revised)
@@ -182,6 +199,16 @@ class Request:
         code = code_sha256(type(self.spec)) if ":" in self.name else ""
         return ({"revision": revision} if revision > 1 else {}) | ({"code_sha256": code} if code else {})
 
+    def measure_on(self, subject: "Subject") -> "Measurement":
+        """Measures it on a network.
+
+        Raises:
+            RequestError: the network cannot be measured so.
+        """
+        began = time.perf_counter()
+        values = self.spec.values_on(subject, self)
+        return self.measured(values, time.perf_counter() - began)
+
     def measured(self, values: Mapping[str, Any], seconds: float | None) -> "Measurement":
         """The result, as a record keeps it."""
         at = {} if self.epsilon is None else {"epsilon": self.epsilon}
@@ -197,6 +224,11 @@ class Request:
             first = error.errors(include_url=False)[0]
             where = "".join(f"{part}: " for part in first["loc"][-1:])
             raise TypeError(f"{self.name} returned {where}{expectation(first)}") from None
+
+
+def digest(array: NDArray[np.generic]) -> str:
+    """SHA-256 of an array's bytes, as a record has it."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -258,8 +290,11 @@ class Measurement(Part):
                 )
             if problem := _problem(key, value):
                 raise ValueError(f"values.{key}: {problem}, found {value!r:.60}")
-        if self.kind == "attack" and not _is_number(self.epsilon, 0, 1):
-            raise ValueError(f"settings.epsilon: expected a number in [0, 1], found {self.epsilon!r:.60}")
+        most = LARGEST.get(self.settings.get("norm", "Linf"), 0.0)
+        if self.kind == "attack" and not _is_number(self.epsilon, 0, most):
+            raise ValueError(
+                f"settings.epsilon: expected a number in [0, {most:g}], found {self.epsilon!r:.60}"
+            )
         return self
 
     @property
@@ -269,7 +304,7 @@ class Measurement(Part):
 
     @property
     def epsilon(self) -> float | None:
-        """Radius of an attack's ball, images in [0, 1]."""
+        """Radius of an attack's ball, in its norm, images in [0, 1]."""
         return self.settings.get("epsilon") if self.kind == "attack" else None
 
     @property

@@ -42,16 +42,24 @@ class Victim(Protocol):
         """The way up each image's loss, shaped as the images: see `value_and_gradient`."""
 
     def value_and_gradient(
-        self, images: Images, labels: Labels, loss: str = "cross_entropy"
+        self, images: Images, labels: Labels, loss: str = "cross_entropy", targets: Labels | None = None
     ) -> tuple[Labels, NDArray[np.float32], Images]:
         """Predicted classes `(N,)`, each image's loss `(N,)`, and the way up it, in one pass.
 
         The way up is the loss's gradient with respect to the pixels; of the cross-entropy that of `log_odds`, which has
-        its direction and never vanishes with confidence. Times `1 - exp(-loss)` it is the cross-entropy's own.
+        its direction and never vanishes with confidence. Times `1 - exp(-loss)` it is the cross-entropy's own. With
+        targets, classes `(N,)`, the loss is one that rises towards them, see `tfsgd.networks.losses.TARGETED`.
         """
 
-    def step(self, images: Images, labels: Labels, step_size: float, loss: str = "cross_entropy") -> Images:
-        """The images after one step of L-infinity length `step_size` up the loss, clipped to [0, 1]."""
+    def step(
+        self,
+        images: Images,
+        labels: Labels,
+        step_size: float,
+        loss: str = "cross_entropy",
+        norm: str = "Linf",
+    ) -> Images:
+        """The images after one step of length `step_size` up the loss, clipped to [0, 1]."""
 
     def ascend(self, images: Images, labels: Labels, start: Images, how: Ascent) -> tuple[Images, Mask]:
         """Many steps up the loss, each followed by a projection into the ball.

@@ -9,14 +9,13 @@ from cleverhans.tf2.utils import clip_eta, optimize_linear
 from numpy.typing import NDArray
 
 from tfsgd.errors import RequestError
-from tfsgd.measures.attack import Ascent, AttackSpec, Outcome
-from tfsgd.measures.victim import Images, Labels, Mask, Victim
+from tfsgd.measures.attack import Ascent
+from tfsgd.measures.victim import Images, Labels, Mask
 from tfsgd.models.structure import input_shape
 from tfsgd.networks.finite import FINITE, ODD_LOGITS, faults_of, predicted_classes, refuse, refuse_infinite
-from tfsgd.networks.losses import LOSSES, UPHILL
+from tfsgd.networks.losses import LOSSES, TARGETED, UPHILL
 
 CHUNK_SIZE = 256  # images in one pass: memory and speed, not mathematics
-BALL_TOLERANCE = 1e-6  # float32 rounding of x + epsilon
 
 # What graphs are traced for
 NUMBER, NUMBERS = tf.TensorSpec((), tf.float32), tf.TensorSpec((None,), tf.float32)
@@ -54,7 +53,7 @@ class CompiledVictim:
         self._logits = tf.function(logits, [self._images])
         self._predict = tf.function(lambda images: predicted_classes(logits(images)), [self._images])
         self.beside: Callable[[str], Any] = _nobody
-        self._graphs: dict[tuple[str, str, float], Any] = {}  # by what they do, the loss and its temperature
+        self._graphs: dict[tuple[Any, ...], Any] = {}  # by what they do, up which loss, and how
         check_logits(self.logits, np.random.default_rng(0).random((8, *image_shape), np.float32), name)
 
     @classmethod
@@ -88,18 +87,26 @@ class CompiledVictim:
         return self.value_and_gradient(images, labels, loss)[2]
 
     def value_and_gradient(
-        self, images: Images, labels: Labels, loss: str = "cross_entropy"
+        self, images: Images, labels: Labels, loss: str = "cross_entropy", targets: Labels | None = None
     ) -> tuple[Labels, NDArray[np.float32], Images]:
         """Predictions, losses and the way up them; see `Victim`."""
-        graph = self._gradient(loss)
-        found = [[t.numpy() for t in graph(images[c], labels[c])] for c in self._chunks(images)]
+        graph, towards = self._gradient(loss, targeted=targets is not None), _or(targets, labels)
+        found = [[t.numpy() for t in graph(images[c], labels[c], towards[c])] for c in self._chunks(images)]
         predicted, gradient, losses = (np.concatenate(parts) for parts in zip(*found, strict=True))
         refuse(self._name, faults_of(predicted, gradient).numpy())
         return predicted, losses, gradient
 
-    def step(self, images: Images, labels: Labels, step_size: float, loss: str = "cross_entropy") -> Images:
-        """The images after one step of L-infinity length `step_size` up the loss, clipped to [0, 1]."""
-        graph = self._graph("step", loss, self._step_in_graph, [self._images, self._labels, NUMBER])
+    def step(
+        self,
+        images: Images,
+        labels: Labels,
+        step_size: float,
+        loss: str = "cross_entropy",
+        norm: str = "Linf",
+    ) -> Images:
+        """The images after one step of length `step_size` up the loss, clipped to [0, 1]."""
+        how = Ascent(0, 0, 1, False, loss, norm=norm)
+        graph = self._graph("step", how, self._step_in_graph, [self._images, self._labels, NUMBER])
         moved, faults = np.empty_like(images), np.zeros(len(images), np.int32)
         for c in self._chunks(images):
             moved[c], faults[c] = (tensor.numpy() for tensor in graph(images[c], labels[c], step_size))
@@ -115,12 +122,13 @@ class CompiledVictim:
         self, images: Images, labels: Labels, start: Images, how: Ascent
     ) -> tuple[Images, Mask, NDArray[np.float32]]:
         """As `ascend`; and how much the last step raised each image's loss, NaN where it ended before, `(N,)`."""
-        kinds = [self._images, self._labels, self._images, NUMBERS, NUMBERS, COUNT, FLAG]
-        graph = self._graph("ascend", how.loss, self._ascend_in_graph, kinds, how.temperature)
+        kinds = [self._images, self._labels, self._labels, self._images, NUMBERS, NUMBERS, COUNT, FLAG]
+        graph = self._graph("ascend", how, self._ascend_in_graph, kinds)
+        towards = _or(how.targets, labels)
         epsilon, step_size = (
             np.broadcast_to(np.float32(x), len(images)) for x in (how.epsilon, how.step_size)
         )
-        found = graph(images, labels, start, epsilon, step_size, how.steps, how.early_stop)
+        found = graph(images, labels, towards, start, epsilon, step_size, how.steps, how.early_stop)
         reached, correct, rise, faults = (tensor.numpy() for tensor in found)
         refuse(self._name, faults)
         return reached, correct, rise
@@ -134,68 +142,71 @@ class CompiledVictim:
         pairs = [(self._ask(images), self._logits(images))]
         for (what, *_), graph in self._graphs.items():
             if what == "gradient":
-                pairs += zip(graph.python_function(images, labels), graph(images, labels), strict=True)
+                three = images, labels, labels
+                pairs += zip(graph.python_function(*three), graph(*three), strict=True)
         return all(_about_equal(now.numpy(), traced.numpy()) for now, traced in pairs)
 
     def _chunks(self, images: Images) -> Iterator[slice]:
         return (slice(i, i + self._chunk_size) for i in range(0, len(images), self._chunk_size))
 
-    def _graph(
-        self,
-        what: str,
-        loss: str,
-        python: Callable[..., Any],
-        kinds: list[tf.TensorSpec],
-        temperature: float = 1.0,
-    ) -> Any:
-        key = (what, loss, temperature)
+    def _graph(self, what: str, how: Ascent, python: Callable[..., Any], kinds: list[tf.TensorSpec]) -> Any:
+        targeted = how.targets is not None
+        key = (what, how.loss, how.temperature, how.norm, targeted)
         if key not in self._graphs:
-            gradient = self._gradient(loss, temperature)
-            self._graphs[key] = tf.function(lambda *tensors: python(gradient, *tensors), kinds)
+            gradient = self._gradient(how.loss, how.temperature, targeted)
+            self._graphs[key] = tf.function(lambda *tensors: python(gradient, how.norm, *tensors), kinds)
         return self._graphs[key]
 
-    def _gradient(self, loss: str, temperature: float = 1.0) -> Any:
-        """`(images, labels)` -> predicted classes, the way up each image's loss, and the losses.
+    def _gradient(self, loss: str, temperature: float = 1.0, targeted: bool = False) -> Any:
+        """`(images, labels, targets)` -> predicted classes, the way up each image's loss, and the losses.
 
         Not inlined: in the graph of a loop TensorFlow leaves MaxPool's gradient to a kernel of its own, which
         is more than ten times slower than oneDNN's.
         """
 
-        def gradient(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        def gradient(
+            images: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
                 tape.watch(images)
                 logits = self._ask(images)
                 divided = logits if temperature == 1 else logits / temperature
-                height = UPHILL[loss](labels, divided)
+                height = (
+                    TARGETED[loss](labels, divided, targets) if targeted else UPHILL[loss](labels, divided)
+                )
             uphill = tape.gradient(height, images)
             if uphill is None:  # it does not reach the pixels
                 uphill = tf.fill(tf.shape(images), np.float32(np.nan))
-            return predicted_classes(logits), uphill, LOSSES[loss](labels, divided)
+            value = height if targeted else LOSSES[loss](labels, divided)
+            return predicted_classes(logits), uphill, value
 
-        key = ("gradient", loss, temperature)
+        key = ("gradient", loss, temperature, targeted)
         if key not in self._graphs:
-            self._graphs[key] = tf.function(
-                gradient, [self._images, self._labels], experimental_attributes={"_noinline": True}
-            )
+            kinds = [self._images, self._labels, self._labels]
+            self._graphs[key] = tf.function(gradient, kinds, experimental_attributes={"_noinline": True})
         return self._graphs[key]
 
     @staticmethod
     def _step_in_graph(
-        gradient_of: Callable[..., Any], images: tf.Tensor, labels: tf.Tensor, step_size: tf.Tensor
+        gradient_of: Callable[..., Any],
+        norm: str,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        step_size: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        predicted, gradient, _ = gradient_of(images, labels)
-        moved = tf.clip_by_value(images + optimize_linear(gradient, step_size), 0.0, 1.0)
+        predicted, gradient, _ = gradient_of(images, labels, labels)
+        moved = tf.clip_by_value(images + _steepest(gradient, step_size, norm), 0.0, 1.0)
         return moved, faults_of(predicted, gradient)
 
     def _ascend_in_graph(
-        self, gradient_of: Callable[..., Any], *tensors: tf.Tensor
+        self, gradient_of: Callable[..., Any], norm: str, *tensors: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Steps on all images, with a chunk of them under way at a time.
 
         An image that is done leaves the chunk and the next one takes its place, each with its own
         count of steps. So the passes stay full while early stopping takes images out at once.
         """
-        images, labels, start, epsilon, step_size, steps, early_stop = tensors
+        images, labels, targets, start, epsilon, step_size, steps, early_stop = tensors
         count = tf.shape(images)[0]
         epsilon, step_size = (
             tf.reshape(x, [-1, *[1] * (images.shape.rank - 1)]) for x in (epsilon, step_size)
@@ -221,7 +232,7 @@ class CompiledVictim:
             entering = tf.range(waiting, tf.minimum(count, waiting + self._chunk_size - tf.size(index)))
             waiting += tf.size(entering)
             first = _into_ball(
-                tf.gather(images, entering), tf.gather(start, entering), tf.gather(epsilon, entering)
+                tf.gather(images, entering), tf.gather(start, entering), tf.gather(epsilon, entering), norm
             )
             index = tf.concat([index, entering], 0)
             done_steps = tf.concat([done_steps, tf.zeros_like(entering)], 0)
@@ -229,7 +240,7 @@ class CompiledVictim:
             current = tf.concat([current, first], 0)
 
             label = tf.gather(labels, index)
-            predicted, gradient, losses = gradient_of(current, label)
+            predicted, gradient, losses = gradient_of(current, label, tf.gather(targets, index))
             losses = tf.cast(losses, tf.float32)
             right = predicted == label
             leaving = (done_steps == steps) | (early_stop & ~right)
@@ -242,10 +253,10 @@ class CompiledVictim:
             fault = tf.where(leaving & (predicted >= 0), FINITE, faults_of(predicted, gradient))
             faults = tf.tensor_scatter_nd_max(faults, index[:, None], fault)
             index, done_steps, before = index[staying], done_steps[staying] + 1, losses[staying]
-            current = current[staying] + optimize_linear(gradient[staying], tf.gather(step_size, index))
+            current = current[staying] + _steepest(gradient[staying], tf.gather(step_size, index), norm)
             current = tf.clip_by_value(current, 0.0, 1.0)
             clean = tf.gather(images, index)
-            current = _into_ball(clean, current - clean, tf.gather(epsilon, index))
+            current = _into_ball(clean, current - clean, tf.gather(epsilon, index), norm)
         return result, correct, rise, faults
 
 
@@ -259,8 +270,23 @@ def _nobody(name: str) -> Any:
     raise RequestError(f"source: {name}: no other network is known here")
 
 
-def _into_ball(clean: tf.Tensor, perturbation: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
-    return tf.clip_by_value(clean + clip_eta(perturbation, np.inf, epsilon), 0.0, 1.0)
+ORDERS = {"Linf": np.inf, "L2": 2}  # as CleverHans has them
+
+
+def _into_ball(clean: tf.Tensor, perturbation: tf.Tensor, epsilon: tf.Tensor, norm: str) -> tf.Tensor:
+    return tf.clip_by_value(clean + clip_eta(perturbation, ORDERS[norm], epsilon), 0.0, 1.0)
+
+
+def _steepest(gradient: tf.Tensor, step_size: tf.Tensor, norm: str) -> tf.Tensor:
+    """CleverHans's step. It divides by no L2 norm below 1e-6, so a gradient is first divided by its largest entry."""
+    if norm == "L2":
+        largest = tf.reduce_max(tf.abs(gradient), list(range(1, len(gradient.shape))), keepdims=True)
+        gradient = tf.math.divide_no_nan(gradient, largest)
+    return optimize_linear(gradient, step_size, ORDERS[norm])
+
+
+def _or(targets: Labels | None, labels: Labels) -> Labels:
+    return labels if targets is None else targets
 
 
 def check_logits(logits: Callable[[Images], NDArray[np.float32]], images: Images, name: str) -> None:
@@ -291,65 +317,3 @@ def check_logits(logits: Callable[[Images], NDArray[np.float32]], images: Images
     rounding = 1e-4 + float(np.spacing(first.dtype.type(1))) * first.shape[1]  # of a sum, with 16 bits too
     if (first >= 0).all() and np.allclose(first.sum(1), 1, atol=rounding):
         raise RequestError(f"{name}: expected logits, received probabilities; leave the softmax out")
-
-
-def run_checked(
-    spec: AttackSpec, victim: Victim, images: Images, labels: Labels, epsilon: float, seed: int
-) -> Outcome:
-    """Runs an attack on images and labels that it cannot change, and holds it to what it promises.
-
-    Raises:
-        ValueError: it writes into its images or labels.
-        TypeError: it returns something else than perturbed images, and which of them keep their label.
-        ArithmeticError: a perturbed image is outside the ball, or outside [0, 1]; or an attack of one's own says
-            of images that they keep their label, or lose it, and the network says otherwise.
-    """
-    is_own = not type(spec).__module__.startswith("tfsgd.")
-    given = [array.copy() if is_own else array.view() for array in (images, labels)]  # a view can be unlocked
-    for array in given:
-        array.flags.writeable = False
-    outcome = spec.run(victim, given[0], given[1], epsilon, seed)
-    if not isinstance(outcome, Outcome) or outcome.images.shape != images.shape:
-        raise TypeError("the attack returned no Outcome with images of the shape that it was given")
-    if outcome.correct.shape != labels.shape or outcome.correct.dtype != np.bool_:
-        raise TypeError(
-            f"the attack returned `correct` of {outcome.correct.dtype}, shape {outcome.correct.shape}; expected bool, "
-            f"shape {labels.shape}"
-        )
-    taken = {"accuracy", "clean_accuracy"} & outcome.values.keys()
-    if taken:
-        raise TypeError(f"the attack returned a value called {min(taken)}, which is not its to say")
-    assert_in_ball(outcome.images, images, epsilon)
-    if is_own:
-        _assert_witnessed(outcome, victim, labels)
-    return outcome
-
-
-def _assert_witnessed(outcome: Outcome, victim: Victim, labels: Labels) -> None:
-    """Holds an attack to `correct`: the network itself says of each perturbed image whether it keeps its label."""
-    logits = victim.finite_logits(outcome.images)
-    true = np.take_along_axis(logits, labels[:, None], 1)[:, 0]
-    others = logits.copy()
-    np.put_along_axis(others, labels[:, None], -np.inf, 1)
-    margin = true - others.max(1)
-    clear = np.abs(margin) > 1e-3 * np.abs(logits).max(1)  # at the boundary rounding decides
-    wrong = int((clear & ((margin > 0) != outcome.correct)).sum())
-    if wrong:
-        raise ArithmeticError(
-            f"`correct` of {wrong:,} of {len(labels):,} images is not what the network says of the perturbed images that "
-            "the attack returned; return of each broken image the one that breaks it"
-        )
-
-
-def assert_in_ball(perturbed: Images, images: Images, epsilon: float) -> None:
-    """Holds every attack to its promise: |x' - x| <= epsilon, and x' in [0, 1].
-
-    Raises:
-        ArithmeticError: a perturbed image is outside.
-    """
-    difference = perturbed - images
-    distance = float(np.abs(difference, out=difference).max(initial=0))
-    if not distance <= epsilon + BALL_TOLERANCE:
-        raise ArithmeticError(f"perturbation of {distance:.7g}, expected at most epsilon = {epsilon:g}")
-    if not (perturbed.min(initial=0) >= 0 and perturbed.max(initial=1) <= 1):
-        raise ArithmeticError("perturbed pixels outside [0, 1]")

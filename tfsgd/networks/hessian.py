@@ -19,6 +19,7 @@ from tfsgd.errors import RequestError
 from tfsgd.measures.curvature_spec import Vector
 from tfsgd.networks.derivatives import exact_derivatives
 from tfsgd.networks.float64 import graph_of, with_values
+from tfsgd.networks.frozen import left_out
 from tfsgd.networks.guard import guarded
 from tfsgd.networks.losses import Loss, cross_entropy
 
@@ -142,12 +143,13 @@ class Product(ABC):
 
     @cached_property
     def evidence(self) -> dict[str, float]:
-        """What is off in the product, see `tfsgd.networks.guard.guarded`.
+        """What is off in the product, see `tfsgd.networks.guard.guarded`; of frozen or quantized weights how many it leaves out.
 
         Raises:
             RequestError: as there.
         """
-        return guarded(self)
+        fixed = left_out(self.network)
+        return guarded(self) | ({"parameters": self.dimension, "of": self.dimension + fixed} if fixed else {})
 
     def some(self, count: int) -> tuple[tf.Tensor, tf.Tensor]:
         """So many of its images, or a chunk where that has fewer, and their labels."""

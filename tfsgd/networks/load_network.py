@@ -15,7 +15,7 @@ from tfsgd.models.structure import input_shape, refuse_integers, refuse_probabil
 
 
 class SavedNetwork:
-    """A SavedModel that looks like a Keras model in inference mode, see `tfsgd.networks.measuring.Subject`.
+    """A SavedModel that looks like a Keras model in inference mode, see `tfsgd.networks.measured_network.MeasuredNetwork`.
 
     Attributes:
         input_shape: `(None, height, width, channels)`.
@@ -40,7 +40,7 @@ def load_network(path: Path) -> Any:
     """Loads a network from a `.keras` file or the folder of a SavedModel.
 
     Returns:
-        What `Subject` takes.
+        What `MeasuredNetwork` takes.
 
     Raises:
         RequestError: there is no such file, or it is no network; one line.

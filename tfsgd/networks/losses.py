@@ -79,6 +79,30 @@ LOSSES: dict[str, Loss] = {
 UPHILL: dict[str, Loss] = LOSSES | {"cross_entropy": log_odds}  # whose gradient leads up each loss
 
 
+def _lead(labels: tf.Tensor, logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """The target's logit minus the true one, `(N,)`."""
+    return tf.gather(logits, targets, batch_dims=1) - tf.gather(logits, labels, batch_dims=1)
+
+
+def _targeted_dlr(labels: tf.Tensor, logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """-(z_y - z_t) / (z_1 - (z_3 + z_4) / 2), `(N,)` (Croce and Hein 2020, equation 7); of fewer than 4 classes the last."""
+    classes = tf.shape(logits)[1]
+    largest = tf.math.top_k(logits, tf.minimum(4, classes)).values
+    spread = largest[:, 0] - (largest[:, tf.minimum(2, classes - 1)] + largest[:, -1]) / 2
+    return _lead(labels, logits, targets) / tf.where(
+        (classes > 2) & (spread > 0), spread, tf.ones_like(spread)
+    )
+
+
+# What rises towards targets `(N,)`: labels, logits, targets -> (N,).
+TARGETED: dict[str, Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "cross_entropy": lambda labels, logits, targets: -log_odds(targets, logits),
+    "softmax_cross_entropy": lambda labels, logits, targets: -softmax_cross_entropy(targets, logits),
+    "margin": _lead,
+    "dlr": _targeted_dlr,
+}
+
+
 def _single(logits: tf.Tensor) -> tf.Tensor:
     """In single precision at least: 16 bits hold neither the logits' differences nor their exponentials."""
     return tf.cast(logits, tf.float32) if logits.dtype.size < 4 else logits

@@ -1,16 +1,14 @@
 """Which product a curvature measure sees."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
 
 from tfsgd.errors import RequestError
-from tfsgd.measures.curvature_spec import Curvature, CurvatureSpec, Operator
+from tfsgd.measures.curvature_spec import CurvatureSpec, Operator
 from tfsgd.measures.victim import Labels
 from tfsgd.networks.batch_hessian import BatchProduct
-from tfsgd.networks.frozen import left_out
 from tfsgd.networks.gauss_newton_product import GaussNewtonProduct
 from tfsgd.networks.hessian import HessianVectorProduct
 from tfsgd.networks.input_hessian import InputProduct
@@ -50,26 +48,6 @@ def product_of(
             images, labels = images[:full], labels[:full]
         network, settings["chunk_size"] = TrainingMode(network), size
     return _PRODUCTS[spec.operator](network, images, labels, **settings)
-
-
-def curvature_of(spec: CurvatureSpec, product: Any, seed: int = 0) -> Curvature:
-    """Runs a measure on a product as `product_of` makes it, once that has been held to first derivatives.
-
-    Returns:
-        What the measure found; its `more` holds what is off in the product, see `tfsgd.networks.guard.guarded`, and
-        where weights are frozen or quantized, that the Hessian is that of so many `parameters`, `of` so many.
-
-    Raises:
-        RequestError: the product is wrong, or what the measure raises.
-    """
-    evidence = dict(product.evidence)
-    fixed = left_out(product.network) if spec.operator != "inputs" else 0
-    if fixed:
-        evidence |= {"parameters": product.dimension, "of": product.dimension + fixed}
-    found = spec.run(product, product.dimension, seed)
-    if not isinstance(found, Curvature):
-        raise TypeError(f"the measure returned {type(found).__name__}, expected a Curvature")
-    return replace(found, more={**evidence, **found.more})
 
 
 def check_mode(spec: CurvatureSpec, network: Any, batch_size: int | None) -> None:

@@ -4,6 +4,7 @@ The file is read once, strictly: unknown keys, wrong types and values out of ran
 one line that names the key. From here on everything is typed and valid.
 """
 
+import functools
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -14,42 +15,20 @@ from typing_extensions import Self
 from tfsgd.data.dataset import Dataset, Splits
 from tfsgd.data.load import DATASETS, load_splits
 from tfsgd.errors import RequestError
-from tfsgd.fields import MOST_EPOCHS, Block, Count, Epochs, Flag, Label, Momentum, Name, Positive, Rate, Seed
+from tfsgd.fields import MOST_EPOCHS, Block, Count, Epochs, Flag, Label, Name, Positive, Seed
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.curvature_spec import CurvatureSpec
 from tfsgd.models.paper import MODELS, Architecture
-from tfsgd.plan.import_string import is_own_name, nearest
-from tfsgd.plan.labels import label_problem
+from tfsgd.plan.import_string import is_own_name
 from tfsgd.plan.length import Length, steps_per_epoch
-from tfsgd.plan.regimes import SGDSettings, constant_rate, constant_ratio
-from tfsgd.plan.specs import ATTACKS, MEASURES, attack, curvature_measure
-from tfsgd.plan.user_model import OwnModel, is_own_dataset, load_own_splits, with_own
+from tfsgd.plan.regimes import Regime
+from tfsgd.plan.specs import KINDS
+from tfsgd.plan.user_model import UserModel, is_own_dataset, load_own_splits, with_own
+from tfsgd.text import nearest
 
 LARGEST_GRID = 100_000  # trials
 SLOWEST, FASTEST = 1e-30, 1e30  # learning rates: single precision has them
-
-
-class Regime(Block):
-    """Either a constant `learning_rate` or a constant `ratio` of it to the batch size."""
-
-    learning_rate: Rate | None = None
-    ratio: Rate | None = None
-    halve_every_epochs: Epochs | None = None
-    momentum: Annotated[tuple[Momentum, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _one_rule(self) -> Self:
-        if (self.learning_rate is None) == (self.ratio is None):
-            raise ValueError("expected either learning_rate or ratio")
-        return self
-
-    def settings(self, batch_size: int, momentum: float) -> SGDSettings:
-        """The SGD settings of this regime at a batch size and a momentum."""
-        if self.ratio is not None:
-            return constant_ratio(self.ratio, batch_size, momentum, self.halve_every_epochs)
-        assert self.learning_rate is not None
-        return constant_rate(self.learning_rate, batch_size, momentum, self.halve_every_epochs)
 
 
 class Budget(Block):
@@ -111,13 +90,14 @@ class Measuring(Block):
         """Each block becomes the spec that it describes; one that is null is switched off."""
         if not isinstance(blocks, dict):
             return blocks
-        spec = attack if info.field_name == "attacks" else curvature_measure
         code_dir = Path(info.data["code_dir"]) if info.data.get("code_dir") else None
         typed = {}
         for label, block in blocks.items():
             try:
                 if block is not None:
-                    typed[label] = spec(label, block, code_dir, info.data.get("own_code", ()))
+                    typed[label] = KINDS[str(info.field_name)].spec(
+                        label, block, code_dir, info.data.get("own_code", ())
+                    )
             except ValueError as error:
                 raise ValueError(f"{label}{'.' if ': ' in str(error) else ': '}{error}") from None
         return typed
@@ -128,9 +108,8 @@ class Measuring(Block):
         """Each names one column; what was recorded under other rules can still be read."""
         if (info.context or {}).get("recorded"):
             return blocks
-        key, shipped = ("attack", ATTACKS) if info.field_name == "attacks" else ("measure", MEASURES)
         for label, spec in blocks.items():
-            if problem := label_problem(label, getattr(spec, key), shipped):
+            if problem := KINDS[str(info.field_name)].label_problem(label, spec):
                 raise ValueError(problem)
             epsilons = getattr(spec, "epsilon", ())
             if len({f"{epsilon:g}" for epsilon in epsilons}) < len(epsilons):
@@ -155,7 +134,20 @@ class Measuring(Block):
             self._has(f"curvature.{label}.examples", measure.examples, measure.split)
         for label, planned in self.attacks.items():
             self._has(f"attacks.{label}.examples", planned.examples or 0, "test")
+            if unfit := planned.unfit(self.data.classes):
+                raise ValueError(f"attacks.{label}.{unfit}")
         return self
+
+    @functools.cached_property
+    def requests(self) -> dict[int, list[Any]]:
+        """What it asks for, by seed; filled by `tfsgd.plan.requests.requests_of`."""
+        return {}
+
+    def model_copy(self, **changes: Any) -> Self:
+        """Pydantic's; what a copy asks for is derived anew."""
+        copy = super().model_copy(**changes)
+        copy.__dict__.pop("requests", None)
+        return copy
 
     @property
     def data(self) -> Dataset:
@@ -267,8 +259,8 @@ class Experiment(Measuring):
         return self
 
     def _is_of_a_size(self) -> None:
-        momenta = sum(len(regime.momentum) for regime in self.regimes.values())
-        trials = len(self.seeds) * len(self.batch_sizes) * momenta
+        per_size = sum(regime.size for regime in self.regimes.values())
+        trials = len(self.seeds) * len(self.batch_sizes) * per_size
         if trials > LARGEST_GRID:
             raise ValueError(
                 f"seeds x batch_sizes x momenta: expected a grid of at most {LARGEST_GRID:,} trials, found {trials:,}"
@@ -282,11 +274,11 @@ class Experiment(Measuring):
                 )
 
     @property
-    def architecture(self) -> Architecture | OwnModel:
+    def architecture(self) -> Architecture | UserModel:
         """What builds the network, whether it is shipped or one's own; nothing is imported before `build`."""
         if is_own_name(self.model):
             code_dir = Path(self.code_dir) if self.code_dir else None
-            return OwnModel(self.model, code_dir, self.has_code)
+            return UserModel(self.model, code_dir, self.has_code)
         if self.model not in MODELS:  # recorded by an installation that has it
             raise RequestError(
                 f"model: this installation has no '{self.model}'; expected the tfsgd that trained it"

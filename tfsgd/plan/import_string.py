@@ -1,13 +1,12 @@
 """`module:name` in a config -> the function or class of one's own that it stands for."""
 
 import contextlib
-import difflib
 import importlib
 import importlib.util
 import re
 import symtable
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -15,28 +14,14 @@ from typing import Any
 
 from tfsgd import interrupts
 from tfsgd.errors import RequestError
-from tfsgd.source_hash import one_line
+from tfsgd.text import nearest, one_line
 
-FEW = 12  # keys that a line can list
 OWN_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def is_own_name(value: Any) -> bool:
     """Whether a config's value has the form `module:name`."""
     return isinstance(value, str) and OWN_NAME.fullmatch(value) is not None
-
-
-def nearest(word: str, allowed: Iterable[str]) -> str:
-    """A question to end a refusal with; empty where no allowed word is near."""
-    near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else ""
-
-
-def known_keys(word: str, allowed: Iterable[str]) -> str:
-    """What to end the refusal of an unknown key with: the one that is near, or all where they are few."""
-    keys = list(allowed)
-    few = f"; expected one of {', '.join(keys)}" if 0 < len(keys) <= FEW else ""
-    return nearest(word, keys) or few
 
 
 def resolve(name: str, code_dir: Path | None, key: str) -> Any:
@@ -134,6 +119,20 @@ def own_code(code_dir: Path | None) -> Iterator[None]:
                 sys.path.remove(entry)
 
 
+def call_own(function: Any, code_dir: Path | None, what: str, *arguments: Any) -> Any:
+    """What a function of one's own returns.
+
+    Raises:
+        RequestError: it raised something, whatever that is; the line begins with `what`.
+    """
+    try:
+        with own_code(code_dir):
+            return function(*arguments)
+    except BaseException as error:
+        interrupts.check()
+        raise RequestError(f"{what}: it raised {one_line(error)}") from None
+
+
 def file_of(thing: Any) -> str:
     """The file of a module, function or class, for refusals."""
     module = thing if isinstance(thing, ModuleType) else sys.modules.get(getattr(thing, "__module__", ""))
@@ -144,12 +143,11 @@ def _imported(module: str, code_dir: Path | None, what: str) -> ModuleType:
     try:
         with own_code(code_dir):
             return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name and (module == error.name or module.startswith(f"{error.name}.")):
-            raise RequestError(f"{what}: no module '{error.name}'") from None
-        raise RequestError(f"{what}: cannot be imported: {one_line(error)}") from None
     except BaseException as error:  # whatever it raises, it is the user's to mend
         interrupts.check()
+        gone = error.name if isinstance(error, ModuleNotFoundError) else None
+        if gone and (module == gone or module.startswith(f"{gone}.")):
+            raise RequestError(f"{what}: no module '{gone}'") from None
         raise RequestError(f"{what}: cannot be imported: {one_line(error)}") from None
 
 

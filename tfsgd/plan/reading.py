@@ -1,25 +1,33 @@
 """A YAML file, its quick block and the overrides of a command line -> a valid `Experiment`."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from tfsgd.errors import RequestError
-from tfsgd.fields import expectation
-from tfsgd.plan.config import Experiment, Measuring
-from tfsgd.plan.import_string import known_keys, nearest
+from tfsgd.fields import problems
+from tfsgd.measures.attack import AttackSpec
+from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
+from tfsgd.plan.config import Budget, Experiment, Measuring, Snapshots
 from tfsgd.plan.presets import full_blocks, usual_epsilons, with_full
+from tfsgd.plan.regimes import Regime
 from tfsgd.plan.shipped import find_config
 from tfsgd.plan.user_model import NOT_NAMED, SET_BY_THE_TOOL, own_names
-from tfsgd.plan.yaml_io import DialectError, cut, parse_yaml, read_yaml, shown
+from tfsgd.plan.yaml_io import DialectError, parse_yaml, read_yaml
+from tfsgd.text import cut, known_keys, nearest, shown
 
 M = TypeVar("M", bound=Measuring)
 
 LABELLED = ("regimes", "attacks", "curvature")  # blocks whose entries have labels; null switches one off
+BLOCKS: dict[str, tuple[str, type[BaseModel]]] = {  # how a key in one is spelled, and what keys there are
+    "regimes": ("regimes.NAME", Regime),
+    "attacks": ("attacks.NAME", AttackSpec),
+    "hessian": ("hessian", TopEigenvalue),
+    "budget": ("budget", Budget),
+    "snapshots": ("snapshots", Snapshots),
+}
 LONGEST_KEY = 250  # characters of a dotted key; a label in it has at most 60
 
 
@@ -50,7 +58,7 @@ def load_experiment(
     assignments = [_parse_override(text) for text in overrides]
     for_quick = [pair for pair in assignments if pair[0].partition(".")[0] == "quick"]
     for key, value in for_quick:
-        _override(raw, Experiment, key, value)
+        _override(raw, key, value)
     block = _quick_block(path, raw)
     if quick and block is None:
         raise RequestError(f"{path}: quick: --quick needs this block, and the config has none")
@@ -65,7 +73,7 @@ def load_experiment(
     for key, value in (pair for pair in assignments if pair not in for_quick):
         if key == "profile":
             raise RequestError(f"--set {cut(key)}: it is set by --quick, not by hand")
-        _override(chosen, Experiment, key, value, block)
+        _override(chosen, key, value, block)
     return _validated(path, chosen, data_folder)
 
 
@@ -96,23 +104,17 @@ def _parse_override(text: str) -> tuple[str, Any]:
         raise RequestError(f"--set {cut(text)}: expected a YAML value: {error}") from None
 
 
-def _override(
-    raw: dict[str, Any], kind: Any, dotted: str, value: Any, block: dict[str, Any] | None = None
-) -> None:
+def _override(raw: dict[str, Any], dotted: str, value: Any, block: dict[str, Any] | None = None) -> None:
     """Sets a dotted key; what null switches off must be there, or in the quick block that was taken out."""
     _refuse_nothing_to_switch_off({"quick": block} | raw, dotted, value)
-    _assign(raw, kind, dotted, value)
-
-
-def _assign(raw: dict[str, Any], kind: Any, dotted: str, value: Any) -> None:
-    """Sets a dotted key of a block of a kind. Labels may hold dots: the longest that is there wins."""
-    key, rest = _first_key(raw, kind, dotted, value)
-    if not rest:
-        raw[key] = value
-        return
-    block = raw[key] = raw[key] if isinstance(raw.get(key), dict) else {}
-    inner = kind if key == "quick" else next(iter(_below(kind, key)), None)
-    _assign(block, inner, rest, value)
+    above = ""
+    while True:
+        key, rest = _first_key(raw, above, dotted, value)
+        if not rest:
+            raw[key] = value
+            return
+        raw[key] = raw[key] if isinstance(raw.get(key), dict) else {}
+        raw, above, dotted = raw[key], key, rest
 
 
 def _refuse_nothing_to_switch_off(raw: dict[str, Any], dotted: str, value: Any) -> None:
@@ -130,9 +132,9 @@ def _refuse_nothing_to_switch_off(raw: dict[str, Any], dotted: str, value: Any) 
         )
 
 
-def _first_key(raw: dict[str, Any], kind: Any, dotted: str, value: Any) -> tuple[str, str]:
-    """A dotted key's first key, and the rest: a field up to the first dot, a label with its dots."""
-    if get_origin(kind) is not dict:
+def _first_key(raw: dict[str, Any], above: str, dotted: str, value: Any) -> tuple[str, str]:
+    """A dotted key's first key, and the rest: a field up to the first dot, a label with its dots, the longest known."""
+    if above not in LABELLED:
         first, dot, rest = dotted.partition(".")
         if dot and not (first and rest):
             raise RequestError(f"--set {cut(dotted)}: expected keys on both sides of each dot")
@@ -174,75 +176,20 @@ def _model(path: Path, raw: dict[str, Any], data_folder: Path | None, what: type
     try:
         return what.model_validate(raw, context=context)
     except ValidationError as error:
-        items = error.errors()
-        wrong_items = {item["loc"][:-1] for item in items if item["loc"] and item["type"] != "too_short"}
-        problems = [
-            _problem(dict(item))
-            for item in items
-            if item["type"] != "too_short" or item["loc"] not in wrong_items
-        ]
-        raise RequestError(f"{path}: {'; '.join(dict.fromkeys(problems))}") from None
+        raise RequestError(f"{path}: {'; '.join(problems(error, _hint))}") from None
 
 
-def _problem(item: dict[str, Any]) -> str:
-    # The entry of a list is told by its value.
-    location = [str(part) for part in item["loc"] if not isinstance(part, int) and part != "[key]"]
-    key = ".".join(cut(part) if part == part.strip() else shown(part) for part in location)
-    problem = expectation(item)
-    if item["type"] == "extra_forbidden":
-        others = [allowed for allowed in _allowed_keys(item["loc"][:-1]) if allowed != location[-1]]
-        return f"{key}: {problem}{_below_a_block(location) or known_keys(location[-1], others)}"
-    if item["type"] == "missing":
-        return f"{key}: {problem}"
-    if item["type"] == "value_error":
-        separator = "." if re.match(r"[\w./-]+: ", problem) else ": "
-        return f"{key}{separator if key else ''}{problem}"
-    return f"{key}: {problem}, received {shown(item['input'])}"
-
-
-def _below_a_block(location: list[str]) -> str:
-    """Where a key belongs that was given at the top, such as `momentum`."""
-    if len(location) > 1 or location[0] in ("attack", "measure"):  # which are near to blocks of the top
-        return ""
-    for block in (("regimes", "NAME"), ("attacks", "NAME"), ("hessian",), ("budget",), ("snapshots",)):
-        if location[0] in _allowed_keys(block):
-            return f"; did you mean '{'.'.join((*block, location[0]))}'?"
-    return ""
-
-
-def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
-    """The keys of the block at a location of the config."""
-    kinds: list[Any] = [Experiment]
-    for part in location:
-        kinds = [inner for kind in kinds for inner in _below(kind, part)]
-    fields = [field for kind in kinds if _is_block(kind) for field in kind.model_fields]
-    return [field for field in fields if field not in SET_BY_THE_TOOL] + (
-        [] if location else ["quick", "measures"]
-    )
-
-
-def _below(kind: Any, part: int | str) -> list[Any]:
-    """The kinds of value that may stand under a key, label or index inside a value of a kind."""
-    if _is_block(kind):
-        # A part that is no field is pydantic's name for one of several kinds of block.
-        return _alternatives(kind.model_fields[part].annotation) if part in kind.model_fields else [kind]
-    inner = get_args(kind)
-    if get_origin(kind) is dict:
-        return _alternatives(inner[1])
-    return [found for item in inner for found in _alternatives(item)]
-
-
-def _alternatives(annotation: Any) -> list[Any]:
-    """An annotation without its metadata; each member of a union on its own."""
-    if get_origin(annotation) is Annotated:
-        return _alternatives(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return [found for member in get_args(annotation) for found in _alternatives(member)]
-    return [annotation]
-
-
-def _is_block(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
+def _hint(location: tuple[int | str, ...]) -> str:
+    """Where an unknown key belongs that was given at the top, such as `momentum`; or the nearest, or all there are."""
+    key, block = str(location[-1]), str(location[0])
+    if len(location) > 1:
+        return known_keys(key, BLOCKS[block][1].model_fields if block in BLOCKS else ())
+    if key not in ("attack", "measure"):  # which are near to blocks of the top
+        for prefix, kind in BLOCKS.values():
+            if key in kind.model_fields:
+                return f"; did you mean '{prefix}.{key}'?"
+    known = [field for field in Experiment.model_fields if field not in SET_BY_THE_TOOL]
+    return known_keys(key, [*known, "quick", "measures"])
 
 
 # What is measured without a sweep
@@ -272,7 +219,7 @@ def load_measuring(
         "attacks": {"fgsm": {"epsilon": epsilon}, "pgd": {"epsilon": epsilon}},
     }
     for key, value in _of_no_config(overrides):
-        _override(raw, Measuring, key, value)
+        _override(raw, key, value)
     return _validated(Path("--dataset"), raw, data_folder, Measuring)
 
 
@@ -343,7 +290,7 @@ def _with_overrides(
 ) -> Experiment:
     """A resolved config with overrides; code of one's own that they name is a person's."""
     for key, value in _of_no_config(overrides):
-        _override(raw, Experiment, key, value)
+        _override(raw, key, value)
         if named := own_names(value):
             here = raw["code_dir"] if raw["own_code"] else str(Path.cwd())
             raw |= {"code_dir": here, "own_code": sorted({*raw["own_code"], *named})}

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 
-from tfsgd.measures.always import Confidence, InputGradient, NaturalAccuracy, ZeroGradients
 from tfsgd.measures.attack import AttackSpec
+from tfsgd.measures.confidence import Confidence
 from tfsgd.measures.curvature_spec import CurvatureSpec
+from tfsgd.measures.input_gradient import InputGradient
+from tfsgd.measures.natural_accuracy import NaturalAccuracy
 from tfsgd.measures.spec import Request, Split
+from tfsgd.measures.zero_gradients import ZeroGradients
 from tfsgd.plan.config import Measuring
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -18,13 +21,20 @@ def titled(label: str) -> str:
     return "λ1 (hessian)" if label == HESSIAN else label
 
 
-def wanted(experiment: Measuring, seed: int) -> list[Request]:
-    """Everything that is to be measured on one network, in the order in which it is measured.
+def requests_of(experiment: Measuring, seed: int) -> list[Request]:
+    """Everything that is to be measured on one network, in the order in which it is measured; derived once a seed.
 
     Args:
         experiment: what it asks for.
         seed: of the trial; random starts derive from it.
     """
+    known: dict[int, list[Request]] = experiment.requests
+    if seed not in known:
+        known[seed] = _derived(experiment, seed)
+    return known[seed]
+
+
+def _derived(experiment: Measuring, seed: int) -> list[Request]:
     sizes = {split: experiment.examples(split) for split in SPLITS}
     return [
         *natural(sizes),

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import tfsgd
 from tfsgd.errors import RequestError
-from tfsgd.plan.import_string import nearest
-from tfsgd.plan.yaml_io import cut
+from tfsgd.text import cut, nearest
 
 FOLDER = Path(tfsgd.__file__).parent / "configs"
 

@@ -4,20 +4,22 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
 from tfsgd.errors import RequestError
-from tfsgd.fields import expectation
+from tfsgd.fields import problems
 from tfsgd.measures import attacks, curvature
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.curvature_spec import CurvatureSpec
 from tfsgd.measures.recorded import RecordedAttack, RecordedMeasure
 from tfsgd.measures.spec import Spec
-from tfsgd.plan.import_string import is_own_name, known_keys, nearest, resolve
+from tfsgd.plan.import_string import is_own_name, resolve
+from tfsgd.text import known_keys, nearest, shown
 
 S = TypeVar("S", bound=Spec)
 
@@ -30,74 +32,85 @@ Named = Collection[str] | None  # names of one's own whose code is run; `None`: 
 ATTACKS, MEASURES = _names(attacks), _names(curvature)  # the kinds that come with tfsgd
 
 
-def attack(label: str, block: Any, code_dir: Path | None, named: Named = None) -> AttackSpec:
-    """The attack of a config's block; its kind is `attack:`, or else its label.
+@dataclass(frozen=True)
+class _Kinds(Generic[S]):
+    """The kinds of a block: shipped ones, one file each, and classes of one's own.
 
-    Raises:
-        ValueError: the kind is unknown, or a setting does not fit; one line that begins with the key.
+    Attributes:
+        key: that names the kind; where it is missing, the block's label does.
+        package: with the shipped ones.
+        base: of all of them.
+        recorded: what stands for one whose code is not run.
     """
-    if _is_recorded(label, block, "attack", named):
-        return _validated(RecordedAttack, label, block, "attack")
-    return _spec(label, block, "attack", attacks, AttackSpec, code_dir)
 
+    key: str
+    package: ModuleType
+    base: type[S]
+    recorded: type[S]
 
-def curvature_measure(label: str, block: Any, code_dir: Path | None, named: Named = None) -> CurvatureSpec:
-    """The curvature measure of a config's block; its kind is `measure:`, or else its label.
+    def spec(self, label: str, block: Any, code_dir: Path | None, named: Named = None) -> S:
+        """The spec of a config's block.
 
-    Raises:
-        ValueError: as for `attack`.
-    """
-    if _is_recorded(label, block, "measure", named):
-        return _validated(RecordedMeasure, label, block, "measure")
-    return _spec(label, block, "measure", curvature, CurvatureSpec, code_dir)
-
-
-def _is_recorded(label: str, block: Any, key: str, named: Named) -> bool:
-    kind = block.get(key) if isinstance(block, dict) else None
-    return named is not None and is_own_name(kind) and kind not in named
-
-
-def _validated(cls: type[S], label: str, block: dict[str, Any], key: str) -> S:
-    try:
-        return cls.model_validate({**block, key: block.get(key) or label})
-    except ValidationError as error:
-        raise ValueError(said(error, cls)) from None
-
-
-def _spec(label: str, block: Any, key: str, package: ModuleType, base: type[S], code_dir: Path | None) -> S:
-    if isinstance(block, base):
-        return block
-    if not isinstance(block, dict | None):
-        raise ValueError(f"expected a mapping, received {block!r:.60}")
-    kind = (block or {}).get(key) or label
-    if not isinstance(kind, str):
-        raise ValueError(f"{key}: expected a word, received {kind!r:.60}")
-    return _validated(_class(kind, key, package, base, code_dir), kind, block or {}, key)
-
-
-def _class(kind: str, key: str, package: ModuleType, base: type[S], code_dir: Path | None) -> type[S]:
-    if ":" in kind:
+        Raises:
+            ValueError: the kind is unknown, or a setting does not fit; one line that begins with the key.
+        """
+        if isinstance(block, self.base):
+            return block
+        if not isinstance(block, dict | None):
+            raise ValueError(f"expected a mapping, received {shown(block)}")
+        kind = (block or {}).get(self.key) or label
+        if not isinstance(kind, str):
+            raise ValueError(f"{self.key}: expected a word, received {shown(kind)}")
+        is_recorded = named is not None and is_own_name(kind) and kind not in named
+        cls = self.recorded if is_recorded else self.found(kind, code_dir)
         try:
-            found = resolve(kind, code_dir, key)
+            return cls.model_validate({**(block or {}), self.key: kind})
+        except ValidationError as error:
+            first = problems(error, lambda location: known_keys(str(location[-1]), cls.model_fields))[0]
+            raise ValueError(first) from None
+
+    def label_problem(self, label: str, spec: S) -> str:
+        """Why a block may not have its label, which is a column of tables and reports; empty: it may."""
+        if label == "hessian":
+            return "hessian: expected another label: λ1 has this one, and a block of its own"
+        if label in BUILT_IN:
+            return f"{label}: expected another label: what is measured on every network has this one"
+        kind = getattr(spec, self.key)
+        if label.lower() in _names(self.package) and label.lower() != kind:
+            return f"{label}: expected another label: it is the name of another kind than {kind}"
+        return ""
+
+    def found(self, kind: str, code_dir: Path | None = None) -> type[S]:
+        """The class of a kind."""
+        if ":" in kind:
+            return self._own(kind, code_dir)
+        names = _names(self.package)
+        if kind not in names:
+            raise ValueError(
+                f"{self.key}: expected one of {', '.join(names)}, or module:Class; received '{kind}'{nearest(kind, names)}"
+            )
+        module = importlib.import_module(f"{self.package.__name__}.{kind}")
+        classes = (value for value in vars(module).values() if isinstance(value, type))
+        [cls] = [c for c in classes if issubclass(c, self.base) and c.__module__ == module.__name__]
+        return cls
+
+    def _own(self, kind: str, code_dir: Path | None) -> type[S]:
+        try:
+            found = resolve(kind, code_dir, self.key)
         except RequestError as error:
             raise ValueError(str(error)) from None
-        if not (isinstance(found, type) and issubclass(found, base)):
-            raise ValueError(f"{key}: expected {kind} to be a subclass of {base.__name__}")
-        if getattr(found, "run", None) is getattr(base, "run", None):
-            raise ValueError(f"{key}: expected {kind} to have a `run` of its own")
+        if not (isinstance(found, type) and issubclass(found, self.base)):
+            raise ValueError(f"{self.key}: expected {kind} to be a subclass of {self.base.__name__}")
+        if getattr(found, "run", None) is getattr(self.base, "run", None):
+            raise ValueError(f"{self.key}: expected {kind} to have a `run` of its own")
         return found
-    names = _names(package)
-    if kind not in names:
-        raise ValueError(
-            f"{key}: expected one of {', '.join(names)}, or module:Class; received '{kind}'{nearest(kind, names)}"
-        )
-    module = importlib.import_module(f"{package.__name__}.{kind}")
-    [cls] = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
-    ]
-    return cls
+
+
+BUILT_IN = ("train", "validation", "test", "confidence", "input_gradient", "hessian", "zero_gradients")
+_ATTACKS = _Kinds[AttackSpec]("attack", attacks, AttackSpec, RecordedAttack)
+_MEASURES = _Kinds[CurvatureSpec]("measure", curvature, CurvatureSpec, RecordedMeasure)
+KINDS: dict[str, _Kinds[Any]] = {"attacks": _ATTACKS, "curvature": _MEASURES}  # by the config's key
+attack, curvature_measure = _ATTACKS.spec, _MEASURES.spec
 
 
 @functools.cache
@@ -108,22 +121,7 @@ def defaults(kind: str, name: str) -> Mapping[str, Any]:
     """
     cls: type[Spec] | None = None
     if kind == "attack" and name in ATTACKS:
-        cls = _class(name, "attack", attacks, AttackSpec, None)
+        cls = _ATTACKS.found(name)
     elif kind == "curvature" and name in MEASURES:
-        cls = _class(name, "measure", curvature, CurvatureSpec, None)
+        cls = _MEASURES.found(name)
     return {key: field.default for key, field in cls.model_fields.items()} if cls else {}
-
-
-def said(error: ValidationError, block: type[Spec]) -> str:
-    """The first thing that is wrong with a block: key, what was expected, what was received."""
-    # A key that is unknown says more than the one that is missing because of it.
-    item = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-    key = ".".join(str(part) for part in item["loc"] if not isinstance(part, int))
-    if item["type"] == "extra_forbidden":
-        return f"{key}: unknown key{known_keys(key, block.model_fields)}"
-    problem = expectation(item)
-    if item["type"] == "missing":
-        return f"{key}: {problem}"
-    if item["type"] == "value_error":
-        return f"{key}{'.' if key else ''}{problem}"
-    return f"{key}: {problem}, received {item['input']!r:.60}"

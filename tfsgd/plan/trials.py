@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from tfsgd.plan.config import Experiment, slug
-from tfsgd.plan.regimes import SGDSettings
+from tfsgd.plan.regimes import SGDSettings, settings
 
 BATCH_ORDER = (
     1  # rises when seed and epoch begin to mean another order of the batches, or another augmentation
@@ -25,8 +25,10 @@ class Trial:
     @property
     def name(self) -> str:
         """Its folder below `trials/`, such as `lr-bs/b0064-m0.9-s0`."""
-        s = self.settings
-        return f"{slug(self.regime)}/b{s.batch_size:04d}-m{s.momentum}-s{self.seed}"
+        kind: Any = type(self.settings)
+        values = ((s, getattr(self.settings, s.name)) for s in settings(kind))
+        told = (s.folder.format(name=s.name, value=value) for s, value in values if value != s.default)
+        return f"{slug(self.regime)}/{'-'.join(filter(None, told))}-s{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,11 @@ def grid(experiment: Experiment) -> list[Trial]:
     for seed in experiment.seeds:
         for label, regime in experiment.regimes.items():
             for batch_size in experiment.batch_sizes:
-                for momentum in regime.momentum:
-                    settings = regime.settings(batch_size, momentum)
-                    known = trials.get((settings, seed), Trial(label, (), settings, seed))
-                    trials[settings, seed] = replace(known, regimes=(*known.regimes, label))
+                for sgd in regime.settings(batch_size):
+                    known = trials.get((sgd, seed), Trial(label, (), sgd, seed))
+                    trials[sgd, seed] = replace(known, regimes=(*known.regimes, label))
     return list(trials.values())
 
 
-def _unusual(settings: SGDSettings) -> dict[str, Any]:
-    return {f.name: value for f in fields(settings) if (value := getattr(settings, f.name)) != f.default}
+def _unusual(sgd: SGDSettings) -> dict[str, Any]:
+    return {f.name: value for f in fields(sgd) if (value := getattr(sgd, f.name)) != f.default}

@@ -10,12 +10,11 @@ the same arrays as a dict; `tfsgd/data/user_data.py` says which.
 import contextlib
 import functools
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfsgd import interrupts
 from tfsgd.data.dataset import Dataset, Splits
 from tfsgd.data.load import data_folders
 from tfsgd.data.raw_files import is_file
@@ -28,9 +27,8 @@ from tfsgd.models.structure import (
     refuse_unstorable,
     structure_sha256,
 )
-from tfsgd.plan.import_string import file_of, is_own_name, locate, own_code, resolve
-from tfsgd.plan.yaml_io import shown_path
-from tfsgd.source_hash import one_line
+from tfsgd.plan.import_string import call_own, file_of, is_own_name, locate, resolve
+from tfsgd.text import one_line, shown_path
 
 # Fields of an `Experiment` that no config has.
 SET_BY_THE_TOOL = ("profile", "code_dir", "own_data", "own_code")
@@ -121,31 +119,29 @@ def load_own_splits(
 
 
 @dataclass(frozen=True)
-class _Npz:
-    name: str
-    path: Path
-    stamp: tuple[int, int]  # size and time: a file that was written anew is another source
+class _Source:
+    """A file, or a function; a file that was written anew is another one."""
 
-
-@dataclass(frozen=True)
-class _Function:
     name: str
-    code_dir: Path | None
-    function: Any = field(compare=False)  # its module is imported once
+    what: str  # to begin a refusal with
+    stamp: tuple[Any, ...]
+    arrays: Callable[[], Any] = field(compare=False)
 
 
 def _source(
     name: str, code_dir: Path | None, data_dirs: tuple[Path | None, ...], named: Collection[str]
-) -> _Npz | _Function:
+) -> _Source:
     if not name.endswith(".npz"):
         if name not in named:
             raise RequestError(f"dataset: {shown_path(name)}: {NOT_NAMED}")
-        return _Function(name, code_dir, resolve(name, code_dir, "dataset"))
+        function = resolve(name, code_dir, "dataset")
+        what = f"{name} ({file_of(function)})"
+        return _Source(name, what, (code_dir,), functools.partial(call_own, function, code_dir, what))
     folders = [*([code_dir] if code_dir else []), *data_folders(data_dirs)] or [Path()]
-    for folder in folders:
-        path = folder / name
+    for path in (folder / name for folder in folders):
         if is_file(path):
-            return _Npz(name, path, (path.stat().st_size, path.stat().st_mtime_ns))
+            stamp = (path.stat().st_size, path.stat().st_mtime_ns)
+            return _Source(name, str(path), stamp, functools.partial(read_npz, path))
     raise RequestError(
         f"dataset: {name}: no such file in {', '.join(map(str, dict.fromkeys(folders)))}; put it beside the "
         "config, or give its folder by --data DIR, the config's data_dir or the environment's TFSGD_DATA"
@@ -153,33 +149,20 @@ def _source(
 
 
 @functools.lru_cache(maxsize=8)
-def _known(source: _Npz | _Function) -> Dataset:
+def _known(source: _Source) -> Dataset:
     return _read(source)[0]
 
 
-def _read(source: _Npz | _Function) -> tuple[Dataset, Splits]:
+def _read(source: _Source) -> tuple[Dataset, Splits]:
     try:
-        if isinstance(source, _Npz):
-            return own_data(source.name, read_npz(source.path), str(source.path))
-        what = f"{source.name} ({file_of(source.function)})"
-        return own_data(source.name, _called(source, what), what)
+        arrays = source.arrays()
+        if not isinstance(arrays, Mapping):
+            raise RequestError(
+                f"{source.what}: expected to return a dict with train_images and train_labels, returned {type(arrays).__name__}"
+            )
+        return own_data(source.name, arrays, source.what)
     except RequestError as error:
         raise RequestError(f"dataset: {error}") from None
-
-
-def _called(source: _Function, what: str) -> Mapping[str, Any]:
-    try:
-        with own_code(source.code_dir):
-            arrays = source.function()
-    except BaseException as error:  # whatever it raises, it is the user's to mend
-        interrupts.check()
-        raise RequestError(f"{what}: it raised {one_line(error)}") from None
-    if not isinstance(arrays, Mapping):
-        raise RequestError(
-            f"{what}: expected to return a dict with train_images and train_labels, "
-            f"returned {type(arrays).__name__}"
-        )
-    return arrays
 
 
 # Models
@@ -189,7 +172,7 @@ _BUILT: dict[Any, str] = {}  # what each function built first: `structure_sha256
 
 
 @dataclass(frozen=True)
-class OwnModel:
+class UserModel:
     """A function of one's own that builds a network; it may take images of any shape."""
 
     name: str  # `module:function`
@@ -217,17 +200,10 @@ class OwnModel:
         """
         function = self._resolve()
         what = self._what(function)
-        try:
-            with own_code(self.code_dir):
-                model = function(image_shape, classes)
-        except BaseException as error:  # whatever it raises, it is the user's to mend
-            interrupts.check()
-            raise RequestError(f"{what}: it raised {one_line(error)}") from None
+        model = call_own(function, self.code_dir, what, image_shape, classes)
         refuse_unfit(model, image_shape, classes, what)
-        if (
-            _BUILT.setdefault((function, image_shape, classes), structure := structure_sha256(model))
-            != structure
-        ):
+        structure = structure_sha256(model)
+        if _BUILT.setdefault((function, image_shape, classes), structure) != structure:
             raise RequestError(
                 f"{what}: built again, it has another structure; layers and settings must be the same each time"
             )

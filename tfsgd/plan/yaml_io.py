@@ -8,7 +8,6 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,13 @@ from ruamel.yaml.events import (
     CollectionStartEvent,
     DocumentStartEvent,
     Event,
-    MappingStartEvent,
     ScalarEvent,
 )
-from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.nodes import CollectionNode, MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.representer import SafeRepresenter
 
 from tfsgd.errors import RequestError
+from tfsgd.text import cut, shown
 
 LONGEST_FILE = 1_000_000  # bytes
 DEEPEST = 20  # mappings and lists inside each other
@@ -127,38 +126,30 @@ def parse_yaml(text: str) -> Any:
 
 
 def _refuse_what_is_not_plain(text: str) -> None:
-    """Walks over the text's events: no value is built before all of them are plain."""
+    """Walks over the text's events, then over its keys: no value is built before all of them are plain."""
     yaml = YAML(typ="safe", pure=True)
     depth = values = 0
-    for event, is_key in _with_role(yaml.parse(text)):
+    for event in yaml.parse(text):
         values += isinstance(event, ScalarEvent)
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         problem = _problem_of(event, yaml)
-        if problem is None and is_key:
-            problem = _problem_of_key(event, yaml)
         if depth > DEEPEST:
             problem = f"found more than {DEEPEST} mappings and lists inside each other"
         if values > MOST_VALUES:
             problem = f"found more than {MOST_VALUES:,} values"
         if problem:
             raise _at(event.start_mark, problem)
+    _refuse_odd_keys(yaml.compose(text))
 
 
-def _with_role(events: Iterator[Event]) -> Iterator[tuple[Event, bool]]:
-    """Each event, and whether it begins a key of a mapping."""
-    inside: list[list[int]] = []  # of each open mapping how many keys and values began; of a list -1
-    for event in events:
-        if isinstance(event, CollectionEndEvent):
-            inside.pop()
-            yield event, False
-            continue
-        begins_value = isinstance(event, ScalarEvent | AliasEvent | CollectionStartEvent)
-        is_key = begins_value and bool(inside) and inside[-1][0] % 2 == 0 and inside[-1][0] >= 0
-        yield event, is_key
-        if begins_value and inside and inside[-1][0] >= 0:
-            inside[-1][0] += 1
-        if isinstance(event, CollectionStartEvent):
-            inside.append([0 if isinstance(event, MappingStartEvent) else -1])
+def _refuse_odd_keys(node: Any) -> None:
+    for child in node.value if isinstance(node, MappingNode | SequenceNode) else ():
+        key, value = child if isinstance(node, MappingNode) else (None, child)
+        if isinstance(key, CollectionNode):
+            raise _at(key.start_mark, "expected a word as key, found a list or mapping")
+        if key and not str(key.tag).endswith(":str"):
+            raise _at(key.start_mark, f"expected a word as key, found {cut(key.value) or 'nothing'}")
+        _refuse_odd_keys(value)
 
 
 def _problem_of(event: Event, yaml: YAML) -> str | None:
@@ -183,14 +174,6 @@ def _problem_of(event: Event, yaml: YAML) -> str | None:
     return None
 
 
-def _problem_of_key(event: Event, yaml: YAML) -> str | None:
-    if not isinstance(event, ScalarEvent):
-        return "expected a word as key, found a list or mapping"
-    if _kind(event, yaml) != "str":
-        return f"expected a word as key, found {cut(event.value) or 'nothing'}"
-    return None
-
-
 def _kind(event: ScalarEvent, yaml: YAML) -> str:
     """What the library takes a scalar for: str, int, float, bool, null, timestamp ..."""
     tag = yaml.resolver.resolve(ScalarNode, event.value, event.implicit)
@@ -200,24 +183,3 @@ def _kind(event: ScalarEvent, yaml: YAML) -> str:
 def _at(mark: Any, problem: str) -> DialectError:
     line = f" (line {mark.line + 1})" if mark else ""
     return DialectError(f"{' '.join(problem.split())[:200]}{line}")
-
-
-def cut(text: str, longest: int = 60) -> str:
-    """A text as part of a one-line message: printable, and not long."""
-    text = text if text.isprintable() else repr(text)[1:-1]
-    return text if len(text) <= longest else text[: longest - 3] + "..."
-
-
-def shown_path(path: Path | str) -> str:
-    """A path as part of a one-line message: whole, unless nobody means it."""
-    return cut(str(path), 300)
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 trial`, `2,000 trials`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def shown(value: Any) -> str:
-    """A value as part of a one-line message."""
-    return cut(repr(value))

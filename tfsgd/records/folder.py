@@ -10,16 +10,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from tfsgd.errors import RequestError
-from tfsgd.fields import expectation
+from tfsgd.fields import problems
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial
-from tfsgd.plan.yaml_io import cut, read_yaml, shown, to_yaml
+from tfsgd.plan.yaml_io import read_yaml, to_yaml
 from tfsgd.records.atomic import from_json, to_json, write_atomically
 from tfsgd.records.lease import Lease
 from tfsgd.records.preflight import LARGEST_TEXT, folders_in, is_there, read_text, refuse_irregular
 from tfsgd.records.record import Record
 from tfsgd.records.upgrade import upgraded
 from tfsgd.source_hash import running
+from tfsgd.text import cut, shown
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ def _experiment(path: Path, raw: dict[str, Any]) -> Experiment:
         return Experiment.model_validate(raw, context={"recorded": True})
     except ValidationError as error:
         raise RequestError(
-            f"{path}: no valid config: {first_problem(error)}; the next sweep writes it anew"
+            f"{path}: no valid config: {_first_problem(error)}; the next sweep writes it anew"
         ) from None
 
 
@@ -223,7 +224,7 @@ def read_record(path: Path, hessian: Mapping[str, Any]) -> Record:
     except OSError as error:
         raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
-        raise RequestError(f"{path}: no valid record: {first_problem(error)}; {advice}") from None
+        raise RequestError(f"{path}: no valid record: {_first_problem(error)}; {advice}") from None
     except RecursionError:
         raise RequestError(f"{path}: no valid JSON (found too much nesting); {advice}") from None
     except ValueError as error:
@@ -242,16 +243,9 @@ def read_record(path: Path, hessian: Mapping[str, Any]) -> Record:
     return record
 
 
-def first_problem(error: ValidationError) -> str:
-    """The first thing that is wrong with what was read: where, what was expected, what was found."""
-    item = error.errors()[0]
-    key = cut(".".join(str(part) for part in item["loc"])) or "the whole file"
-    said = expectation(dict(item))
-    return (
-        f"{key}: {said}"
-        if item["type"] in ("value_error", "missing")
-        else f"{key}: {said}, found {shown(item['input'])}"
-    )
+def _first_problem(error: ValidationError) -> str:
+    first = problems(error, found="found", in_lists=True)[0]
+    return first if error.errors()[0]["loc"] else f"the whole file: {first}"
 
 
 def stored_network(folder: Path, name: str = "model.keras") -> Path:

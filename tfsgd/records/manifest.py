@@ -9,7 +9,7 @@ from typing import Any
 
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.requests import wanted
+from tfsgd.plan.requests import requests_of
 from tfsgd.records.atomic import to_json, write_atomically
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.preflight import is_there
@@ -22,7 +22,7 @@ def write_manifest(record: Record, experiment: Experiment, folder: Path) -> None
     path = folder / "manifest.json"
     text = path.read_text(encoding="utf-8")
     before = json.loads(text)
-    found = record.asked(wanted(experiment, record.seed))
+    found = record.asked(requests_of(experiment, record.seed))
     now = to_json(manifest(record, found, before["input"]["shape"], before["sha256"]))
     if now != text:
         write_atomically(path, now)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tfsgd.errors import RequestError
-from tfsgd.plan.yaml_io import shown_path
+from tfsgd.text import shown_path
 
 LARGEST_TEXT = 50_000_000  # bytes of a record or another file of the tool: 10,000 epochs are 2 MB
 

@@ -227,6 +227,18 @@ class Record(Part, Measured):
             return self.model_copy(update={"snapshots": tuple(grown)})
         return _grown(self, found)
 
+    def renewed(self, found: Measurement, of: "Record | Snapshot") -> "Record":
+        """The record with a measurement in the place of that of the same identity on one of `networks`."""
+
+        def placed(network: R) -> R:
+            ms = tuple(found if m.identity == found.identity else m for m in network.measurements)
+            return network.model_copy(update={"measurements": ms})
+
+        if isinstance(of, Snapshot):
+            same = (placed(s) if s.train_loss == of.train_loss else s for s in self.snapshots)
+            return self.model_copy(update={"snapshots": tuple(same)})
+        return placed(self)
+
     def only(self, requests: Sequence[Request]) -> "Record":
         """With what was measured as requested alone, under the labels of the requests."""
         snapshots = tuple(_only(snapshot, requests) for snapshot in self.snapshots)

@@ -2,20 +2,77 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 
 from tfsgd.errors import RequestError
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.requests import wanted
+from tfsgd.plan.requests import requests_of
 from tfsgd.plan.trials import Trial, grid, training_of
-from tfsgd.plan.yaml_io import counted
 from tfsgd.records.folder import LogFolder, another_name
 from tfsgd.records.preflight import is_there, refuse_irregular
 from tfsgd.records.record import EIGENVALUE_COLUMNS, Record
+from tfsgd.records.tensorboard_tags import is_current
+from tfsgd.text import counted
 
 Done = list[tuple[Trial, Record]]
+
+
+@dataclass(frozen=True)
+class SweepState:
+    """What a folder of logs has of a grid.
+
+    Attributes:
+        trials: of the grid; those that are trained are called what their records are.
+        done: those that are trained, each with its record.
+        complete: those of them on which everything is measured.
+        current: those of them that TensorBoard shows as the config asks.
+    """
+
+    trials: list[Trial]
+    done: Done
+    complete: Done
+    current: set[Trial]
+
+    @property
+    def incomplete(self) -> list[Trial]:
+        """The trials that are to be trained or to be measured."""
+        complete = {trial for trial, _ in self.complete}
+        return [trial for trial in self.trials if trial not in complete]
+
+    @property
+    def waiting(self) -> list[Trial]:
+        """The trials that are to be trained, to be measured, or to be shown anew in TensorBoard."""
+        incomplete = set(self.incomplete)
+        return [trial for trial in self.trials if trial in incomplete or trial not in self.current]
+
+    def __str__(self) -> str:
+        to_measure = len(self.done) - len(self.complete)
+        to_show = len(self.waiting) - len(self.incomplete)
+        return (
+            f"{counted(len(self.trials), 'trial')}, {len(self.complete)} complete, "
+            f"{len(self.trials) - len(self.done)} to train"
+            + (f", {to_measure} to measure" if to_measure else "")
+            + (f", {to_show} to show anew in TensorBoard" if to_show else "")
+        )
+
+
+def read_state(experiment: Experiment, logs: LogFolder) -> SweepState:
+    """Reads all records of a folder, and compares them with a config.
+
+    Raises:
+        RequestError: as for `trained`.
+    """
+    trials = grid(experiment)
+    done = trained(trials, experiment, logs)
+    named = {(trial.settings, trial.seed): trial for trial, _ in done}
+    return SweepState(
+        trials=[named.get((trial.settings, trial.seed), trial) for trial in trials],
+        done=done,
+        complete=[pair for pair in done if is_complete(pair[1], experiment)],
+        current={trial for trial, record in done if is_current(record, experiment, logs.trial_path(trial))},
+    )
 
 
 def trained(trials: list[Trial], experiment: Experiment, logs: LogFolder) -> Done:
@@ -51,12 +108,6 @@ def trained(trials: list[Trial], experiment: Experiment, logs: LogFolder) -> Don
     return [(replace(trial, regime=record.regime), record) for trial, record in pairs if record is not None]
 
 
-def as_recorded(trials: list[Trial], done: Done) -> list[Trial]:
-    """The trials, those that are trained by the names of their records."""
-    named = {(trial.settings, trial.seed): trial for trial, _ in done}
-    return [named.get((trial.settings, trial.seed), trial) for trial in trials]
-
-
 def is_complete(record: Record, experiment: Experiment, also_free: bool = False) -> bool:
     """Whether everything that a config asks for is measured on a trained network.
 
@@ -65,7 +116,7 @@ def is_complete(record: Record, experiment: Experiment, also_free: bool = False)
         experiment: the config.
         also_free: count also what is no reason to load a stored network.
     """
-    requests = [r for r in wanted(experiment, record.seed) if also_free or not r.free]
+    requests = [r for r in requests_of(experiment, record.seed) if also_free or not r.free]
     return record.is_complete(requests)
 
 
@@ -77,7 +128,7 @@ def refuse_changed_sources(done: Done, experiment: Experiment, logs: LogFolder) 
     """
     now = dict[str, str | None]()
     for trial, record in done:
-        for found in record.asked(wanted(experiment, record.seed)):
+        for found in record.asked(requests_of(experiment, record.seed)):
             if "source_sha256" not in found.values:
                 continue
             name = str(found.settings["source"])
@@ -153,24 +204,16 @@ def refuse_other_data(sha256: str, source: str, logs: LogFolder) -> None:
     """
     for record in islice(logs.records(), 1):
         if record.data_sha256 != sha256:
-            raise RequestError(
-                f"{source}: its images are not those of the records in {logs.path}; "
-                f"use the same files, or {another_name(record)}"
-            )
+            said = f"{source}: its images are not those of the records in {logs.path}; use the same files"
+            raise RequestError(f"{said}, or {another_name(record)}")
 
 
 def refuse_other_structure(sha256: str, logs: LogFolder) -> None:
-    """Refuses to mix records of networks that are built differently under the same name; see `refuse_other_data`.
-
-    Raises:
-        RequestError: the records' `model_sha256` is another one.
-    """
+    """Refuses to mix records of networks that are built differently under the same name; see `refuse_other_data`."""
     for record in islice(logs.records(), 1):
         if record.model_sha256 != sha256:
-            raise RequestError(
-                f"model: {record.model} is now built otherwise than the networks of the records in {logs.path}; "
-                f"restore it, or {another_name(record)}"
-            )
+            said = f"model: {record.model} is now built otherwise than the networks of the records in {logs.path}"
+            raise RequestError(f"{said}; restore it, or {another_name(record)}")
 
 
 def _refuse_mixed(records: list[Record], logs: LogFolder) -> None:

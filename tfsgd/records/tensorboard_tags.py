@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.requests import HESSIAN, wanted
+from tfsgd.plan.requests import HESSIAN, requests_of
 from tfsgd.records.atomic import to_json
 from tfsgd.records.record import Record
 
@@ -19,7 +19,7 @@ NAMED = re.compile(r"events\.out\.tfevents\..*\.([0-9a-f]{16})\.v2")
 def scalars(record: Record, experiment: Experiment) -> dict[str, float]:
     """Tag -> number, of everything that was measured as the config asks."""
     shown = dict[str, float]()
-    for found in record.asked(wanted(experiment, record.seed)):
+    for found in record.asked(requests_of(experiment, record.seed)):
         value = found.values.get("value", found.accuracy)
         if value is not None:
             shown[tag(found.kind, found.label, found.split, found.epsilon)] = value
@@ -33,7 +33,7 @@ def fingerprint(record: Record, experiment: Experiment) -> str:
     return hashlib.sha256(to_json(scalars(record, experiment)).encode()).hexdigest()[:16]
 
 
-def is_shown(record: Record, experiment: Experiment, folder: Path) -> bool:
+def is_current(record: Record, experiment: Experiment, folder: Path) -> bool:
     """Whether TensorBoard shows what the config of the day asks for, and not what was asked for before.
 
     Files that do not say what they show, or none at all, are taken as they are.

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tfsgd.data.load import DATASETS
-from tfsgd.measures.always import InputGradient, ZeroGradients
 from tfsgd.measures.attack import SOFTMAX
 from tfsgd.measures.attacks.fgsm import FGSM
 from tfsgd.measures.attacks.pgd import PGD
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
+from tfsgd.measures.input_gradient import InputGradient
 from tfsgd.measures.spec import Request, Spec, Split
+from tfsgd.measures.zero_gradients import ZeroGradients
 from tfsgd.models.structure import PAPER_STRUCTURES
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.requests import HESSIAN, SPLITS, TOP_EIGENVALUE, natural

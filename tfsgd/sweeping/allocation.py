@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tfsgd.plan.yaml_io import counted
+from tfsgd.text import counted
 
 DEVICES, DRIVER = Path("/dev"), Path("/proc/driver/nvidia")
 
@@ -34,7 +34,7 @@ def described(workers: list[dict[str, Any]], gpus: list[str], alone: bool) -> st
     """On what it is trained and by how many: `CPU, 2 workers with 1 thread each`.
 
     Args:
-        workers: as `shares` gives them; none: they are jobs of a batch system.
+        workers: as `allocate` gives them; none: they are jobs of a batch system.
         gpus: as `visible_gpus` gives them.
         alone: one process, without a cluster, which takes all there is.
     """
@@ -52,7 +52,7 @@ def default_size(trials: int, gpus: list[str], per_gpu: int = 1) -> int:
     return max(1, min(trials, len(gpus) * per_gpu or len(os.sched_getaffinity(0))))
 
 
-def shares(size: int, gpus: list[str], logs: Path) -> list[dict[str, Any]]:
+def allocate(size: int, gpus: list[str], logs: Path) -> list[dict[str, Any]]:
     """What each of a machine's workers must know, see `tfsgd.sweeping.worker`."""
     logs = logs.resolve()
     if not gpus:

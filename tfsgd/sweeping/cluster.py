@@ -26,7 +26,7 @@ from distributed.utils import get_mp_context
 from tfsgd.errors import RequestError
 from tfsgd.sweeping.address import Address
 from tfsgd.sweeping.forkserver import import_ahead
-from tfsgd.sweeping.worker import ABOUT
+from tfsgd.sweeping.worker import WORKER_SPEC
 
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 0,  # a worker's death is counted here, not by Dask
@@ -89,7 +89,7 @@ class QuietWorker(Worker):
         """Dask's method, which knows no way to have none."""
 
 
-class KeptNanny(Nanny):
+class WorkerNanny(Nanny):
     """Dask's nanny, which starts a worker, and starts it again when it ends, but gives up one that dies as it starts.
 
     Attributes:
@@ -122,7 +122,7 @@ class KeptNanny(Nanny):
         return await super().close(*arguments, **options)
 
 
-class Nannies:
+class WorkerSupervisor:
     """This machine's workers, each in a process that a nanny of Dask's starts, and starts again when it ends.
 
     Made in a running event loop; the workers come while others have the processor.
@@ -131,8 +131,8 @@ class Nannies:
         scheduler: its address.
         host: where the workers listen for the scheduler.
         security: the certificate.
-        abouts: what each worker must know, see `tfsgd.sweeping.worker`; its `environment` is the process's besides.
-        leave: whether they do when they are told to, as visitors; else another one comes.
+        worker_specs: what each worker must know, see `tfsgd.sweeping.worker`; its `environment` is the process's besides.
+        leave: whether a worker that is told to leave does so for good; else another one comes.
         machine: with which their names begin, unlike any other's.
 
     Attributes:
@@ -144,22 +144,22 @@ class Nannies:
         scheduler: str,
         host: str,
         security: Security,
-        abouts: list[dict[str, Any]],
+        worker_specs: list[dict[str, Any]],
         leave: bool = False,
         machine: str = "",
     ) -> None:
         machine = machine or f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
-        self.names = [f"{machine}-{i}" for i in range(len(abouts))]
+        self.names = [f"{machine}-{i}" for i in range(len(worker_specs))]
         self._scheduler, self._host, self._security = scheduler, host, security
         self._leave = leave
-        dask.config.set({"distributed.worker.multiprocessing-method": import_ahead(abouts)})
+        dask.config.set({"distributed.worker.multiprocessing-method": import_ahead(worker_specs)})
         get_mp_context()  # at its first call Dask says what is to be imported ahead, so this goes before our word
-        import_ahead(abouts)
+        import_ahead(worker_specs)
         self._is_over = False
-        self._nannies: dict[str, KeptNanny] = {}
+        self._nannies: dict[str, WorkerNanny] = {}
         self._kept = [
-            asyncio.ensure_future(self._keep(name, about))
-            for name, about in zip(self.names, abouts, strict=True)
+            asyncio.ensure_future(self._keep(name, worker_spec))
+            for name, worker_spec in zip(self.names, worker_specs, strict=True)
         ]
 
     @property
@@ -180,11 +180,11 @@ class Nannies:
         for kept in self._kept:
             kept.cancel()
 
-    async def _keep(self, name: str, about: dict[str, Any]) -> None:
+    async def _keep(self, name: str, worker_spec: dict[str, Any]) -> None:
         """A nanny, and another one where that gives up: it does if its worker dies as it starts."""
         in_vain = 0
         while not self._is_over and in_vain < STARTS_IN_VAIN:
-            nanny = self._nannies[name] = self._nanny(name, about)
+            nanny = self._nannies[name] = self._nanny(name, worker_spec)
             with contextlib.suppress(Exception):  # Dask's log and the worker's own have it
                 await nanny
                 in_vain = 0
@@ -194,12 +194,12 @@ class Nannies:
             in_vain += 1 if nanny.was_killed else STARTS_IN_VAIN // 4
             await nanny.close()
 
-    def _nanny(self, name: str, about: dict[str, Any]) -> KeptNanny:
-        return KeptNanny(
+    def _nanny(self, name: str, worker_spec: dict[str, Any]) -> WorkerNanny:
+        return WorkerNanny(
             self._scheduler, nthreads=1, name=name, host=self._host, security=self._security,
             worker_class=QuietWorker, preload=PRELOAD,
             memory_limit=0,  # else Dask kills a worker at 95 % of its share
-            env={ABOUT: json.dumps(about | {"name": name})} | about.get("environment", {}),
+            env={WORKER_SPEC: json.dumps(worker_spec | {"name": name})} | worker_spec.get("environment", {}),
         )  # fmt: skip
 
 

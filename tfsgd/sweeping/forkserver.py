@@ -21,7 +21,7 @@ def import_ahead(workers: list[dict[str, Any]]) -> str:
     Returns:
         How Python's `multiprocessing` is to start them: `forkserver` or `spawn`.
     """
-    if not workers or any("environment" in about for about in workers):
+    if not workers or any("environment" in worker_spec for worker_spec in workers):
         return "spawn"
     multiprocessing.get_context("forkserver").set_forkserver_preload(["tfsgd.sweeping.forkserver_imports"])
     forkserver.ensure_running()

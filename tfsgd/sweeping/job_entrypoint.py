@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tfsgd.records.folder import LogFolder
 from tfsgd.sweeping.address import Address
-from tfsgd.sweeping.allocation import shares, visible_gpus
-from tfsgd.sweeping.cluster import Nannies, address_towards, log_to, read_certificate, security_of
+from tfsgd.sweeping.allocation import allocate, visible_gpus
+from tfsgd.sweeping.cluster import WorkerSupervisor, address_towards, log_to, read_certificate, security_of
 
 
 def main() -> None:
@@ -30,9 +30,9 @@ def main() -> None:
 async def _work(scheduler: str, name: str, folder: LogFolder, workers: int) -> None:
     security = security_of(read_certificate(folder.certificate_path, scheduler))
     host = address_towards(Address.parse(scheduler.removeprefix("tls://"), "scheduler"))
-    abouts = shares(workers, visible_gpus(), folder.path)
-    nannies = Nannies(scheduler, host, security, abouts, leave=True, machine=name)
-    while not nannies.have_left:
+    worker_specs = allocate(workers, visible_gpus(), folder.path)
+    supervisor = WorkerSupervisor(scheduler, host, security, worker_specs, leave=True, machine=name)
+    while not supervisor.have_left:
         await asyncio.sleep(0.5)
 
 

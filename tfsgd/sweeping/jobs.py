@@ -19,7 +19,7 @@ from distributed.utils import get_ip, get_ip_interface
 
 from tfsgd.errors import RequestError
 from tfsgd.sweeping.address import Address
-from tfsgd.sweeping.worker_registry import Roster
+from tfsgd.sweeping.worker_registry import WorkerRegistry
 from tfsgd.terminal.progress import warn
 
 JobMaker = Callable[[str, str], Any]
@@ -86,15 +86,15 @@ class Jobs:
         make: see `job_maker`.
         scheduler: its address.
         count: of jobs.
-        roster: which workers are there.
+        registry: which workers are there.
 
     Attributes:
         refusal: why the batch system took no job, in one line.
     """
 
-    def __init__(self, make: JobMaker, scheduler: str, count: int, roster: Roster) -> None:
+    def __init__(self, make: JobMaker, scheduler: str, count: int, registry: WorkerRegistry) -> None:
         self._make, self._scheduler = make, scheduler
-        self._roster = roster
+        self._registry = registry
         self._jobs: dict[int, Any] = {}
         self.refusal: str | None = None
         self._refusals = [0] * count  # in a row
@@ -127,7 +127,7 @@ class Jobs:
                 continue
             self._any_taken, self._refusals[number] = True, 0
             waited = 0.0
-            while not any(worker.startswith(f"{name}-") for worker in self._roster.known):
+            while not any(worker.startswith(f"{name}-") for worker in self._registry.known):
                 await asyncio.sleep(LOOK_SECONDS)  # as long as it waits in the queue
                 waited += LOOK_SECONDS
                 if waited - LOOK_SECONDS < SILENT_SECONDS <= waited:
@@ -155,7 +155,7 @@ class Jobs:
     async def _is_here(self, name: str) -> bool:
         """Whether any of a job's workers is here, or comes again soon."""
         for _ in range(int(GONE_SECONDS / LOOK_SECONDS)):
-            if any(worker.startswith(f"{name}-") for worker in self._roster.names.values()):
+            if any(worker.startswith(f"{name}-") for worker in self._registry.names.values()):
                 return True
             await asyncio.sleep(LOOK_SECONDS)
         return False

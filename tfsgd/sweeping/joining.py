@@ -13,15 +13,22 @@ from tfsgd.errors import RequestError
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.sweeping.address import Address
-from tfsgd.sweeping.cluster import LoopThread, Nannies, address_towards, closed, read_certificate, security_of
+from tfsgd.sweeping.cluster import (
+    LoopThread,
+    WorkerSupervisor,
+    address_towards,
+    closed,
+    read_certificate,
+    security_of,
+)
 from tfsgd.sweeping.worker import TOPIC
-from tfsgd.trials.outcome import Observer
+from tfsgd.trials.outcome import Callbacks
 
 CONNECT_SECONDS = 10
 LOOK_SECONDS = 0.2
 
 
-class Visit:
+class RemoteWorkers:
     """This machine's workers at another machine's sweep; used as a context manager.
 
     Args:
@@ -29,7 +36,7 @@ class Visit:
         trials: of the sweep.
         folder: where it writes, as this machine sees it.
         workers: what each must know; see `tfsgd.sweeping.allocation`.
-        observe: told how the trials go on that are run here.
+        callbacks: told how the trials go on that are run here.
 
     Attributes:
         failures: of the trials that were run here, an error in one line each.
@@ -37,14 +44,14 @@ class Visit:
 
     def __init__(
         self, address: Address, trials: list[Trial], folder: LogFolder, workers: list[dict[str, Any]],
-        observe: Observer,
+        callbacks: Callbacks,
     ) -> None:  # fmt: skip
         self._address = address
         self._trials = {trial.name: trial for trial in trials}
         self._folder = folder
         self._workers = workers
-        self._observe = observe
-        self._nannies: Nannies | None = None
+        self._callbacks = callbacks
+        self._supervisor: WorkerSupervisor | None = None
         self.failures: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -70,8 +77,8 @@ class Visit:
         Raises:
             RequestError: it is gone, and not all trials have ended.
         """
-        assert self._nannies is not None
-        while not self._nannies.have_left:
+        assert self._supervisor is not None
+        while not self._supervisor.have_left:
             time.sleep(LOOK_SECONDS)
             interrupts.check()
         if not all(self._folder.has_ended(trial) for trial in self._trials.values()):
@@ -87,24 +94,24 @@ class Visit:
             CONNECT_SECONDS + 1,
         )
         self._client.subscribe_topic(TOPIC, self._hear)
-        self._nannies = Nannies(
+        self._supervisor = WorkerSupervisor(
             scheduler, address_towards(self._address), security, self._workers, leave=True
         )
 
     async def _close(self) -> None:
-        if self._nannies is not None:
-            await self._nannies.close()
+        if self._supervisor is not None:
+            await self._supervisor.close()
         await closed(self._client.close(timeout=1))
 
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         """A worker, perhaps one of these, says how its trial goes on."""
         said = event[1]
-        if self._nannies is None or said["name"] not in self._nannies.names:
+        if self._supervisor is None or said["name"] not in self._supervisor.names:
             return
         trial = self._trials[said["trial"]]
         if "outcome" not in said:
-            self._observe.progress(trial, said["epochs_done"], said["doing"])
+            self._callbacks.progress(trial, said["epochs_done"], said["doing"])
             return
         if said["outcome"].startswith("failed: "):
             self.failures[trial.name] = said["outcome"].removeprefix("failed: ")
-        self._observe.ended(trial, said["outcome"])
+        self._callbacks.ended(trial, said["outcome"])

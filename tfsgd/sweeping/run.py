@@ -22,16 +22,16 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.resume import refuse_other_data, refuse_other_structure
 from tfsgd.sweeping.address import Address
-from tfsgd.sweeping.allocation import default_size, described, shares, unseen_gpu, visible_gpus
+from tfsgd.sweeping.allocation import allocate, default_size, described, unseen_gpu, visible_gpus
 from tfsgd.sweeping.forkserver import import_ahead
 from tfsgd.terminal.progress import Display, console, send_native_logs_to, warn
 
 if TYPE_CHECKING:
-    from tfsgd.sweeping.worker_pool import Engine
+    from tfsgd.sweeping.worker_pool import WorkerPool
 
 
 @dataclass(frozen=True)
-class Crew:
+class WorkerOptions:
     """Who trains and measures, as asked for on the command line.
 
     Attributes:
@@ -51,11 +51,6 @@ class Crew:
     jobqueue: str | None = None
     dashboard: int | None = None
     data_folder: Path | None = None
-
-    @property
-    def needs_cluster(self) -> bool:
-        """Whether one worker is not enough to work alone, in this process."""
-        return bool(self.listen or self.jobqueue) or self.dashboard is not None
 
     def check(self, folder: LogFolder) -> None:
         """Refuses what cannot be, before anything is read or written.
@@ -78,16 +73,16 @@ class Crew:
 
             job_maker(self.jobqueue, folder.path.resolve())
 
-    def shares(self, trials: int, folder: LogFolder) -> list[dict[str, Any]]:
+    def worker_specs(self, trials: int, folder: LogFolder) -> list[dict[str, Any]]:
         """What this machine's workers must know, for so many trials."""
         if self.jobqueue:
             return []
         gpus = visible_gpus()
-        return shares(self.workers or default_size(trials, gpus, self.per_gpu), gpus, folder.path)
+        return allocate(self.workers or default_size(trials, gpus, self.per_gpu), gpus, folder.path)
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepRun:
     """What is to be done, on what, where and by whom.
 
     Attributes:
@@ -95,25 +90,27 @@ class Plan:
         experiment: how to train, and what to measure.
         splits: the images.
         folder: where everything is written.
-        engine: the workers; `None`: this process works alone.
+        pool: the workers; `None`: this process works alone.
     """
 
     waiting: list[Trial]
     experiment: Experiment
     splits: Splits
     folder: LogFolder
-    engine: "Engine | None"
+    pool: "WorkerPool | None"
 
 
 @contextlib.contextmanager
-def prepared(waiting: list[Trial], experiment: Experiment, folder: LogFolder, crew: Crew) -> Iterator[Plan]:
+def prepared(
+    waiting: list[Trial], experiment: Experiment, folder: LogFolder, options: WorkerOptions
+) -> Iterator[SweepRun]:
     """Workers come while the images are read; they leave at the end.
 
     Args:
         waiting: the trials that are not complete.
         experiment: how to train, and what to measure.
         folder: where everything is written.
-        crew: who works.
+        options: who works.
 
     Raises:
         RequestError: there are no images, others than the records', or nobody can work.
@@ -122,16 +119,17 @@ def prepared(waiting: list[Trial], experiment: Experiment, folder: LogFolder, cr
     folder.empty_scratch()
     folder.write_plan(experiment)
     send_native_logs_to(folder.tuner_path / "tensorflow.log")
-    with _workers(len(waiting), folder, crew) as engine:
-        splits = experiment.splits(crew.data_folder)
+    with _workers(len(waiting), folder, options) as pool:
+        splits = experiment.splits(options.data_folder)
         refuse_other_data(splits.sha256, splits.source, folder)
-        yield Plan(waiting, experiment, splits, folder, engine)
+        yield SweepRun(waiting, experiment, splits, folder, pool)
 
 
 @contextlib.contextmanager
-def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["Engine | None"]:
-    workers = crew.shares(trials, folder)
-    alone = len(workers) == 1 and not crew.needs_cluster
+def _workers(trials: int, folder: LogFolder, options: WorkerOptions) -> Iterator["WorkerPool | None"]:
+    workers = options.worker_specs(trials, folder)
+    needs_cluster = options.listen or options.jobqueue or options.dashboard is not None
+    alone = len(workers) == 1 and not needs_cluster
     _say_device(workers, alone)
     if alone:
         yield None
@@ -141,19 +139,19 @@ def _workers(trials: int, folder: LogFolder, crew: Crew) -> Iterator["Engine | N
         from tfsgd.sweeping.cluster import log_to
     except ValueError as error:  # Dask reads its files when it is imported, before it can be told not to
         raise RequestError(" ".join(str(error).split())) from None
-    from tfsgd.sweeping.worker_pool import Engine
+    from tfsgd.sweeping.worker_pool import WorkerPool
 
     log_to(folder.tuner_path / "dask.log")
-    listen = Address.parse(crew.listen, "--listen") if crew.listen else None
+    listen = Address.parse(options.listen, "--listen") if options.listen else None
     jobs = None
-    if crew.jobqueue:
+    if options.jobqueue:
         from tfsgd.sweeping.jobs import job_maker, own_address
 
-        jobs = (crew.workers or 1, job_maker(crew.jobqueue, folder.path.resolve()))
-        listen = listen or own_address(crew.jobqueue)
+        jobs = (options.workers or 1, job_maker(options.jobqueue, folder.path.resolve()))
+        listen = listen or own_address(options.jobqueue)
     try:
-        with Engine(folder, workers, listen, crew.dashboard, jobs) as engine:
-            yield engine
+        with WorkerPool(folder, workers, listen, options.dashboard, jobs) as pool:
+            yield pool
     finally:
         for path in (folder.images_path, folder.temporary_path):
             shutil.rmtree(path, ignore_errors=True)
@@ -181,7 +179,7 @@ def _refuse_missing_sources(experiment: Experiment, folder: LogFolder) -> None:
                 ) from None
 
 
-def run_trials(plan: Plan) -> dict[str, str]:
+def run_trials(run: SweepRun) -> dict[str, str]:
     """Trains and measures what is missing. TensorFlow is first imported here.
 
     Returns:
@@ -191,32 +189,30 @@ def run_trials(plan: Plan) -> dict[str, str]:
         RequestError: the network is built otherwise than those of the records, a batch size does not fit the
             replicas, or workers cannot start.
     """
-    experiment, folder, engine = plan.experiment, plan.folder, plan.engine
+    experiment, folder, pool = run.experiment, run.folder, run.pool
     for doubt in doubts(experiment):
         warn(doubt)
-    if engine:
-        _share(plan.splits, folder)
+    if pool:
+        _share(run.splits, folder)
     with quickly():
-        from tfsgd.sweeping.tuner import search
+        from tfsgd.sweeping.tuner import search, search_on_workers
         from tfsgd.training.devices import check_replicas, configure_tensorflow, mirrored_strategy
         from tfsgd.trials.tensorboard import write_hparams_config
-        from tfsgd.trials.trial import Job, structure_of
+        from tfsgd.trials.trial import SweepContext, structure_of
 
     configure_tensorflow()
     if experiment.has_code:
         experiment.architecture.check(experiment.data.image_shape, experiment.data.classes)
         refuse_other_structure(structure_of(experiment), folder)
-        _refuse_unfit(experiment, engine.size if engine else 1)
+        _refuse_unfit(experiment, pool.size if pool else 1)
     write_hparams_config(experiment, grid(experiment), folder.path)
-    with Display(plan.waiting, experiment, folder, console()) as display:
-        if engine:
-            from tfsgd.sweeping.search_on_workers import search_by_hands
-
-            engine.observe = display
-            return search_by_hands(plan.waiting, engine, folder)
+    with Display(run.waiting, experiment, folder, console()) as display:
+        if pool:
+            pool.callbacks = display
+            return search_on_workers(run.waiting, pool, folder)
         replicas = mirrored_strategy().num_replicas_in_sync
-        check_replicas(experiment.batch_sizes, len(plan.splits.train), replicas)
-        return search(plan.waiting, Job(experiment, plan.splits, folder, display))
+        check_replicas(experiment.batch_sizes, len(run.splits.train), replicas)
+        return search(run.waiting, SweepContext(experiment, run.splits, folder, display))
 
 
 def _refuse_unfit(experiment: Experiment, workers: int) -> None:
@@ -248,13 +244,15 @@ def _share(splits: Splits, folder: LogFolder) -> None:
         ) from None
 
 
-def bring_workers(trials: list[Trial], folder: LogFolder, crew: Crew, display: Display) -> dict[str, str]:
+def bring_workers(
+    trials: list[Trial], folder: LogFolder, options: WorkerOptions, display: Display
+) -> dict[str, str]:
     """Works for a sweep on another machine, until that is over.
 
     Args:
         trials: of the sweep.
         folder: where it writes, as this machine sees it.
-        crew: who works.
+        options: who works.
         display: told how the trials go on that are run here.
 
     Returns:
@@ -263,8 +261,8 @@ def bring_workers(trials: list[Trial], folder: LogFolder, crew: Crew, display: D
     Raises:
         RequestError: the other sweep is not there, or no longer.
     """
-    assert crew.join is not None
-    address = Address.parse(crew.join, "--join")
+    assert options.join is not None
+    address = Address.parse(options.join, "--join")
     if not folder.certificate_path.exists():
         raise RequestError(
             f"--join {address}: no sweep listens in {folder.path}; start it there with --listen first, with the same --logs"
@@ -272,9 +270,9 @@ def bring_workers(trials: list[Trial], folder: LogFolder, crew: Crew, display: D
     name = f"joined-{socket.gethostname()}-{os.getpid()}"
     send_native_logs_to(folder.tuner_path / f"{name}.log")
     from tfsgd.sweeping.cluster import log_to
-    from tfsgd.sweeping.joining import Visit
+    from tfsgd.sweeping.joining import RemoteWorkers
 
     log_to(folder.tuner_path / f"{name}-dask.log")
-    with Visit(address, trials, folder, crew.shares(len(trials), folder), display) as visit:
-        visit.wait()
-    return visit.failures
+    with RemoteWorkers(address, trials, folder, options.worker_specs(len(trials), folder), display) as remote:
+        remote.wait()
+    return remote.failures

@@ -5,21 +5,31 @@ it drops failed ones without a word. Which trials there are to run is decided by
 of each is told by whoever ran it.
 """
 
+import contextlib
+import threading
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras_tuner
 
+from tfsgd import interrupts
+from tfsgd.plan.regimes import settings_in_use
 from tfsgd.plan.trials import Trial
+from tfsgd.records.folder import LogFolder
 from tfsgd.records.preflight import is_gone, refuse_gone
 from tfsgd.trials.attempt import attempt
-from tfsgd.trials.outcome import Ended
-from tfsgd.trials.trial import Job
+from tfsgd.trials.outcome import TrialOutcome
+from tfsgd.trials.trial import SweepContext
+
+if TYPE_CHECKING:
+    from tfsgd.sweeping.worker_pool import WorkerPool
 
 OBJECTIVE = keras_tuner.Objective("validation_accuracy", "max")
-AXES = ("regime", "batch_size", "momentum", "seed")
 
-Runner = Callable[[Trial], Ended]  # trains and measures a trial, wherever that is
+LOOK_SECONDS = 0.05  # between two looks at the threads
+
+Runner = Callable[[Trial], TrialOutcome]  # trains and measures a trial, wherever that is
 
 
 class GridOracle(keras_tuner.Oracle):
@@ -33,12 +43,11 @@ class GridOracle(keras_tuner.Oracle):
     """
 
     def __init__(self, trials: list[Trial]) -> None:
-        self._waiting = list(trials)
-        self._of = {_key(_values(trial)): trial for trial in trials}
+        self._waiting = _places(trials)
+        self._of = dict(zip(map(_key, self._waiting), trials, strict=True))
         space = keras_tuner.HyperParameters()
-        values = [_values(trial) for trial in trials]
-        for axis in AXES:
-            space.Choice(axis, list(dict.fromkeys(value[axis] for value in values)))
+        for axis in dict.fromkeys(axis for place in self._waiting for axis in place):
+            space.Choice(axis, list(dict.fromkeys(place[axis] for place in self._waiting)))
         # A failed trial must not end the search, however many follow it.
         super().__init__(OBJECTIVE, hyperparameters=space, max_consecutive_failed_trials=len(trials) + 1)
 
@@ -51,7 +60,7 @@ class GridOracle(keras_tuner.Oracle):
         """keras-tuner's hook: the next trial's place on the axes."""
         if not self._waiting:
             return {"status": "STOPPED"}
-        return {"status": "RUNNING", "values": _values(self._waiting.pop(0))}
+        return {"status": "RUNNING", "values": self._waiting.pop(0)}
 
     def stop(self) -> None:
         """Deals out no more."""
@@ -86,10 +95,10 @@ class GridTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
     def run_trial(self, trial: Any, *fit_args: Any, **fit_kwargs: Any) -> dict[str, float]:
         """keras-tuner's hook: runs one point and returns its final validation accuracy."""
-        ended = self._run(self.oracle.trial_at(trial.hyperparameters))
-        self._has_failed = ended.error is not None
+        outcome = self._run(self.oracle.trial_at(trial.hyperparameters))
+        self._has_failed = outcome.error is not None
         # The objective must be a number: a diverged network is a result, and the worst one.
-        return {OBJECTIVE.name: ended.accuracy}
+        return {OBJECTIVE.name: outcome.accuracy}
 
     def on_trial_end(self, trial: Any) -> None:
         """keras-tuner's hook: tells it what it did not see, that a trial has failed."""
@@ -101,7 +110,7 @@ class GridTuner(keras_tuner.engine.base_tuner.BaseTuner):
         """keras-tuner's hook: nothing to keep."""
 
 
-def search(trials: list[Trial], job: Job) -> dict[str, str]:
+def search(trials: list[Trial], context: SweepContext) -> dict[str, str]:
     """Trains and measures the given trials in this process, one after the other.
 
     Returns:
@@ -112,25 +121,58 @@ def search(trials: list[Trial], job: Job) -> dict[str, str]:
     """
     failures: dict[str, str] = {}
 
-    def run(trial: Trial) -> Ended:
-        ended = attempt(trial, job)
-        if is_gone(job.logs.path):  # keras-tuner would swallow what is raised here
+    def run(trial: Trial) -> TrialOutcome:
+        outcome = attempt(trial, context)
+        if is_gone(context.logs.path):  # keras-tuner would swallow what is raised here
             oracle.stop()
-        if ended.error is not None:
-            failures[trial.name] = ended.error
-        job.observe.ended(trial, ended.said)
-        return ended
+        if outcome.error is not None:
+            failures[trial.name] = outcome.error
+        context.callbacks.ended(trial, outcome.said)
+        return outcome
 
     oracle = GridOracle(trials)
-    GridTuner(oracle, run, str(job.logs.tuner_path)).search(verbose=0)
-    refuse_gone(job.logs.path)
+    GridTuner(oracle, run, str(context.logs.tuner_path)).search(verbose=0)
+    refuse_gone(context.logs.path)
     return failures
 
 
-def _values(trial: Trial) -> dict[str, Any]:
-    s = trial.settings
-    return dict(zip(AXES, (trial.regime, s.batch_size, float(s.momentum), trial.seed), strict=True))
+def search_on_workers(trials: list[Trial], pool: "WorkerPool", logs: LogFolder) -> dict[str, str]:
+    """Has the given trials trained and measured by workers, one in each of as many threads.
+
+    Returns:
+        The trials that failed, with an error of one line each.
+
+    Raises:
+        RequestError: no worker can start.
+    """
+    oracle, threads = GridOracle(trials), list[threading.Thread]()
+    while oracle.waiting or any(thread.is_alive() for thread in threads):
+        at_work = sum(thread.is_alive() for thread in threads)
+        for _ in range(min(pool.size - at_work, oracle.waiting)):
+            tuner = GridTuner(oracle, pool.run, str(logs.tuner_path), f"thread {len(threads)}")
+            threads.append(threading.Thread(target=_search, args=(tuner,), name=tuner.tuner_id, daemon=True))
+            threads[-1].start()
+        time.sleep(LOOK_SECONDS)  # and not in a join, which would not hear Ctrl-C
+        interrupts.check()
+        pool.check()
+    return pool.failures
 
 
-def _key(values: dict[str, Any]) -> tuple[str, int, float, int]:
-    return values["regime"], int(values["batch_size"]), float(values["momentum"]), int(values["seed"])
+def _search(tuner: GridTuner) -> None:
+    with contextlib.suppress(SystemExit):  # the pool is over
+        tuner.search(verbose=0)
+
+
+def _places(trials: list[Trial]) -> list[dict[str, Any]]:
+    """Each trial's place on the axes. keras-tuner knows no `None`: 0 stands for it."""
+    axes = [s.name for s in settings_in_use([trial.settings for trial in trials])]
+    places = []
+    for trial in trials:
+        values = {axis: getattr(trial.settings, axis) for axis in axes}
+        known = {axis: 0 if value is None else value for axis, value in values.items()}
+        places.append({"regime": trial.regime, **known, "seed": trial.seed})
+    return places
+
+
+def _key(place: dict[str, Any]) -> frozenset[tuple[str, Any]]:
+    return frozenset(place.items())

@@ -21,15 +21,15 @@ from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import Superseded
 
-ABOUT = "TFSGD_WORKER"
+WORKER_SPEC = "TFSGD_WORKER"
 TOPIC = "tfsgd"  # under which it says how trials go on
 
 
 def dask_setup(worker: Any) -> None:
     """Dask's hook, before a worker registers: TensorFlow is there and set up when the first trial comes."""
-    about = json.loads(os.environ[ABOUT])
-    folder = LogFolder(Path(about["logs"]))
-    _speak_into(log_of(folder, about["name"]))
+    worker_spec = json.loads(os.environ[WORKER_SPEC])
+    folder = LogFolder(Path(worker_spec["logs"]))
+    _send_output_to(log_of(folder, worker_spec["name"]))
     folder.temporary_path.mkdir(exist_ok=True)
     tempfile.tempdir = str(folder.temporary_path)
     interrupts.ignore()  # the sweep ends its workers
@@ -38,7 +38,7 @@ def dask_setup(worker: Any) -> None:
         from tfsgd.training.devices import configure_tensorflow
         from tfsgd.trials import attempt  # noqa: F401  # TensorFlow
 
-    configure_tensorflow(about["threads"] or None)
+    configure_tensorflow(worker_spec["threads"] or None)
     folder.refuse_other_code(folder.read_plan())
 
 
@@ -47,7 +47,7 @@ def log_of(logs: LogFolder, name: str) -> Path:
     return logs.tuner_path / f"worker-{name}.log"
 
 
-def _speak_into(path: Path) -> None:
+def _send_output_to(path: Path) -> None:
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for descriptor in (1, 2):
         os.dup2(file, descriptor)
@@ -58,31 +58,37 @@ def work(trial: Trial) -> Any:
     """The task: runs one trial.
 
     Returns:
-        An `Ended`; `None`: another worker has the trial now.
+        A `TrialOutcome`; `None`: another worker has the trial now.
     """
     from tfsgd.trials.attempt import attempt
-    from tfsgd.trials.trial import Job
+    from tfsgd.trials.trial import SweepContext
 
     folder, experiment, splits = _shared()
-    name = json.loads(os.environ[ABOUT])["name"]
-    job = Job(experiment, splits, folder, Speaker(name), folder.lease(f"{name} {os.getpid()} {uuid.uuid4()}"))
+    name = json.loads(os.environ[WORKER_SPEC])["name"]
+    context = SweepContext(
+        experiment,
+        splits,
+        folder,
+        ProgressReporter(name),
+        folder.lease(f"{name} {os.getpid()} {uuid.uuid4()}"),
+    )
     try:
-        ended = attempt(trial, job)
+        outcome = attempt(trial, context)
     except Superseded:
         return None
-    job.observe.ended(trial, ended.said)
-    return ended
+    context.callbacks.ended(trial, outcome.said)
+    return outcome
 
 
 @functools.cache
 def _shared() -> tuple[LogFolder, Experiment, Any]:
     """What all trials have in common, read once in the life of a worker."""
-    folder = LogFolder(Path(json.loads(os.environ[ABOUT])["logs"]))
+    folder = LogFolder(Path(json.loads(os.environ[WORKER_SPEC])["logs"]))
     return folder, folder.read_plan(), read_shared(folder.images_path)
 
 
-class Speaker:
-    """Tells whoever listens how trials go on.
+class ProgressReporter:
+    """Reports how trials go on, to whoever listens.
 
     Args:
         name: of this worker.

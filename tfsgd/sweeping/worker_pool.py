@@ -24,8 +24,8 @@ from tfsgd.records.preflight import refuse_gone
 from tfsgd.sweeping.address import LOOPBACK, Address
 from tfsgd.sweeping.cluster import (
     LoopThread,
-    Nannies,
     QuietScheduler,
+    WorkerSupervisor,
     closed,
     fresh_certificate,
     security_of,
@@ -33,15 +33,15 @@ from tfsgd.sweeping.cluster import (
 )
 from tfsgd.sweeping.jobs import JobMaker, Jobs
 from tfsgd.sweeping.worker import TOPIC, log_of, work
-from tfsgd.sweeping.worker_registry import Roster
-from tfsgd.trials.outcome import Ended, Observer, in_a_line
+from tfsgd.sweeping.worker_registry import WorkerRegistry
+from tfsgd.trials.outcome import Callbacks, TrialOutcome, in_a_line
 
 DEATHS_OF_A_TRIAL = 3  # without a new epoch: then the trial is a failure
 TAIL = 10_000  # characters of a dead worker's log
 
 
 @dataclass
-class _UnderWay:
+class _Submitted:
     """A trial that was handed in and has not ended."""
 
     trial: Trial
@@ -49,7 +49,7 @@ class _UnderWay:
     deaths: int = 0  # of its workers since then
 
 
-class Engine:
+class WorkerPool:
     """A scheduler, this machine's workers, and whoever joins; used as a context manager.
 
     Args:
@@ -60,11 +60,11 @@ class Engine:
         jobs: of a batch system, how many and how each is made; `None`: none.
 
     Attributes:
-        observe: told how the trials go on; to be set before the first is handed in.
+        callbacks: told how the trials go on; to be set before the first is handed in.
         failures: of the trials, an error in one line each.
     """
 
-    observe: Observer
+    callbacks: Callbacks
 
     def __init__(
         self,
@@ -80,9 +80,9 @@ class Engine:
         self._dashboard = dashboard
         self._asked_jobs = jobs
         self._jobs: Jobs | None = None
-        self._roster = Roster()
-        self._under_way: dict[str, _UnderWay] = {}
-        self._runs: set[asyncio.Task[Ended]] = set()
+        self._registry = WorkerRegistry()
+        self._under_way: dict[str, _Submitted] = {}
+        self._runs: set[asyncio.Task[TrialOutcome]] = set()
         self._is_over = False
         self._lost: OutputLost | None = None
         self.failures: dict[str, str] = {}
@@ -122,13 +122,13 @@ class Engine:
     @property
     def size(self) -> int:
         """How many workers there are at most, of those that have come so far."""
-        return max(1, len(self._workers), self._roster.most)
+        return max(1, len(self._workers), self._registry.most)
 
-    def run(self, trial: Trial) -> Ended:
+    def run(self, trial: Trial) -> TrialOutcome:
         """Has a trial run by a worker, and returns when it has ended; may be called by many threads.
 
         Raises:
-            SystemExit: the engine is over, and with it the thread that waits.
+            SystemExit: the pool is over, and with it the thread that waits.
         """
         try:
             return self._loop.call(self._run(trial))
@@ -146,24 +146,24 @@ class Engine:
         if self._lost:
             raise self._lost
         refuse_gone(self._folder.path)
-        if self._jobs and self._jobs.refusal and self._jobs.have_ended and not self._roster.names:
+        if self._jobs and self._jobs.refusal and self._jobs.have_ended and not self._registry.names:
             raise RequestError(self._jobs.refusal)
-        if self._workers and not self._roster.names and self._listen is None and self._nannies.have_left:
-            log = log_of(self._folder, self._nannies.names[0])
+        if self._workers and not self._registry.names and self._listen is None and self._supervisor.have_left:
+            log = log_of(self._folder, self._supervisor.names[0])
             raise RequestError(f"{log}: workers cannot start: {_last_line(log)}")
 
     async def _open(self) -> None:
         certificate = fresh_certificate()
         security = security_of(certificate)
         self._scheduler = await QuietScheduler(self._listen or LOOPBACK, security, self._dashboard)
-        self._scheduler.add_plugin(self._roster)
+        self._scheduler.add_plugin(self._registry)
         if self._listen:
             write_certificate(self._folder.certificate_path, certificate)
         address = self._scheduler.address
-        self._nannies = Nannies(address, "127.0.0.1", security, self._workers)
+        self._supervisor = WorkerSupervisor(address, "127.0.0.1", security, self._workers)
         if self._asked_jobs:
             count, make = self._asked_jobs
-            self._jobs = Jobs(make, address, count, self._roster)
+            self._jobs = Jobs(make, address, count, self._registry)
         self._client = await Client(address, security=security, asynchronous=True, set_as_default=False)
         self._client.subscribe_topic(TOPIC, self._hear)
 
@@ -172,44 +172,46 @@ class Engine:
             run.cancel()
         if self._jobs:
             await self._jobs.close()
-        await self._nannies.close()
+        await self._supervisor.close()
         await closed(self._client.close(timeout=1))
         await closed(self._scheduler.close())
 
-    async def _run(self, trial: Trial) -> Ended:
+    async def _run(self, trial: Trial) -> TrialOutcome:
         this = asyncio.current_task()
         assert this is not None
         self._runs.add(this)
-        under_way = self._under_way[trial.name] = _UnderWay(trial)
+        under_way = self._under_way[trial.name] = _Submitted(trial)
         try:
-            while (ended := await self._tried(under_way)) is None:
+            while (outcome := await self._tried(under_way)) is None:
                 pass
         finally:
             del self._under_way[trial.name]
             self._runs.discard(this)
-        if ended.error is not None:
-            self.failures[trial.name] = ended.error
-        self._tell(lambda: self.observe.ended(trial, ended.said))
-        return ended
+        if outcome.error is not None:
+            self.failures[trial.name] = outcome.error
+        self._tell(lambda: self.callbacks.ended(trial, outcome.said))
+        return outcome
 
-    async def _tried(self, under_way: _UnderWay) -> Ended | None:
+    async def _tried(self, under_way: _Submitted) -> TrialOutcome | None:
         """Sends a trial to a free worker; `None`: it must be sent again."""
-        worker, gone = await self._roster.borrow()
-        log = log_of(self._folder, self._roster.names[worker])
+        worker, gone = await self._registry.acquire()
+        log = log_of(self._folder, self._registry.names[worker])
         try:
-            ended = await self._sent(under_way.trial, worker, gone)
+            outcome = await self._sent(under_way.trial, worker, gone)
         except Exception as error:  # the worker could not even begin
-            return Ended.failed(under_way.trial, in_a_line(error), traceback.format_exc(), self._folder)
+            return TrialOutcome.failed(
+                under_way.trial, in_a_line(error), traceback.format_exc(), self._folder
+            )
         finally:
-            self._roster.give_back(worker)
-        if ended is None and gone.is_set():
+            self._registry.release(worker)
+        if outcome is None and gone.is_set():
             under_way.deaths += 1
             if under_way.deaths == DEATHS_OF_A_TRIAL:
                 reason = f"its worker died {DEATHS_OF_A_TRIAL} times without a new epoch; {log} ends: {_last_line(log)}"
-                return Ended.failed(under_way.trial, reason, _tail(log), self._folder)
-        return ended
+                return TrialOutcome.failed(under_way.trial, reason, _tail(log), self._folder)
+        return outcome
 
-    async def _sent(self, trial: Trial, worker: str, gone: asyncio.Event) -> Ended | None:
+    async def _sent(self, trial: Trial, worker: str, gone: asyncio.Event) -> TrialOutcome | None:
         """Waits for what a worker makes of a trial; `None`: the worker has gone, or is no longer at it."""
         future = self._client.submit(
             work, trial, key=f"{trial.name} {uuid.uuid4()}", workers=[worker], pure=False
@@ -220,8 +222,8 @@ class Engine:
             await asyncio.wait((answer, absence), return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
                 return None
-            ended: Ended | None = answer.result()
-            return ended
+            outcome: TrialOutcome | None = answer.result()
+            return outcome
         except KilledWorker:
             await asyncio.wait_for(gone.wait(), 10)
             return None
@@ -238,7 +240,7 @@ class Engine:
             return
         if said["epochs_done"] > under_way.epochs_done:
             under_way.epochs_done, under_way.deaths = said["epochs_done"], 0
-        self._tell(lambda: self.observe.progress(under_way.trial, said["epochs_done"], said["doing"]))
+        self._tell(lambda: self.callbacks.progress(under_way.trial, said["epochs_done"], said["doing"]))
 
     def _tell(self, said: Callable[[], None]) -> None:
         """What is raised in Dask's event loop would end its client, and nobody would hear it: `check` raises it."""

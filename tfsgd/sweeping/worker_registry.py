@@ -6,7 +6,7 @@ from typing import Any
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 
-class Roster(SchedulerPlugin):
+class WorkerRegistry(SchedulerPlugin):
     """Hears from Dask's scheduler who comes and who goes; lives in its event loop.
 
     A trial is sent to one worker that is free, and waits nowhere else: what waits at a worker would be lost,
@@ -18,7 +18,7 @@ class Roster(SchedulerPlugin):
         most: how many there have been at a time.
     """
 
-    name = "roster"
+    name = "worker registry"
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
@@ -41,13 +41,13 @@ class Roster(SchedulerPlugin):
         if worker in self._left:
             self._left.pop(worker).set()
 
-    async def borrow(self) -> tuple[str, asyncio.Event]:
+    async def acquire(self) -> tuple[str, asyncio.Event]:
         """Waits for a free worker; the event is set when that has gone."""
         while (worker := await self._free.get()) not in self._left:
             pass
         return worker, self._left[worker]
 
-    def give_back(self, worker: str) -> None:
+    def release(self, worker: str) -> None:
         """A worker has run a trial, and may have another, if it is still here."""
         if worker in self._left:
             self._free.put_nowait(worker)

@@ -9,7 +9,7 @@ from tfsgd.plan.trials import Trial
 
 
 @dataclass
-class _UnderWay:
+class _TrialProgress:
     """A trial that somebody works on.
 
     Attributes:
@@ -26,7 +26,7 @@ class _UnderWay:
     measured: float = 0.0
 
 
-class _Mean:
+class _Pace:
     """Seconds for one of what was counted."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class _Mean:
         return self.seconds / self.count if self.count else None
 
 
-class Remaining:
+class Eta:
     """Seconds until all trials have ended.
 
     A trial costs its epochs, at the pace of those of its batch size, or of all while there are none; and then as long
@@ -69,10 +69,10 @@ class Remaining:
         for trial in trials:
             self._waiting[trial.name] = trial
             self._count(trial, 1)
-        self._under_way: dict[str, _UnderWay] = {}
-        self._of_size: dict[int, _Mean] = defaultdict(_Mean)  # an epoch
-        self._of_any = _Mean()
-        self._measured = {True: _Mean(), False: _Mean()}
+        self._under_way: dict[str, _TrialProgress] = {}
+        self._of_size: dict[int, _Pace] = defaultdict(_Pace)  # an epoch
+        self._of_any = _Pace()
+        self._measured = {True: _Pace(), False: _Pace()}
         self._last_end = now()
         self._at_once = 1
 
@@ -121,18 +121,18 @@ class Remaining:
         alike = (one.measured for one in self._under_way.values() if one.is_recorded == is_recorded)
         return self._measured[is_recorded].value or max(alike, default=0.0)
 
-    def _begin(self, trial: Trial, epochs_done: int) -> _UnderWay:
+    def _begin(self, trial: Trial, epochs_done: int) -> _TrialProgress:
         """It is first heard of after its first epoch here, or when it is measured, if it is trained."""
         if self._waiting.pop(trial.name, None):
             self._count(trial, -1)
         is_recorded, epochs = trial.name in self._recorded, self._epochs(trial)
         done = epochs if is_recorded else epochs_done - 1
-        one = _UnderWay(trial.settings.batch_size, epochs, is_recorded, self._last_end, done)
+        one = _TrialProgress(trial.settings.batch_size, epochs, is_recorded, self._last_end, done)
         self._under_way[trial.name] = one
         self._at_once = max(self._at_once, len(self._under_way))
         return one
 
-    def _charge(self, one: _UnderWay, epochs: int = 0) -> None:
+    def _charge(self, one: _TrialProgress, epochs: int = 0) -> None:
         """What has passed since it was last heard of goes to its training, of so many epochs, or to its measuring."""
         seconds = self._now() - one.since
         one.since += seconds

@@ -19,12 +19,12 @@ from rich.progress import (
 )
 from typing_extensions import Self
 
-from tfsgd.errors import OutputLost, printable
+from tfsgd.errors import OutputLost
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial
-from tfsgd.plan.yaml_io import counted
 from tfsgd.records.folder import LogFolder
-from tfsgd.terminal.eta import Remaining
+from tfsgd.terminal.eta import Eta
+from tfsgd.text import counted, printable
 
 WIDE = 150  # columns of a log file, where nothing tells how wide a reader's window is
 QUIET_SECONDS = 30  # between two lines about the same trial in a log file
@@ -103,7 +103,7 @@ class Display:
 
     def __enter__(self) -> Self:
         recorded = {trial.name for trial in self._trials if self._logs.has_record(trial)}
-        self._remaining = Remaining(self._trials, self._epochs_of, recorded)
+        self._eta = Eta(self._trials, self._epochs_of, recorded)
         self._bars.start()
         return self
 
@@ -117,19 +117,19 @@ class Display:
         if name not in self._rows:
             self._rows[name] = self._bars.add_task(name, total=epochs, doing="", left="")
         self._under_way[name] = epochs_done
-        self._remaining.reached(trial, epochs_done)
+        self._eta.reached(trial, epochs_done)
         self._bars.update(
-            self._rows[name], completed=epochs_done, doing=doing, left=self._left(self._remaining.of(name))
+            self._rows[name], completed=epochs_done, doing=doing, left=self._left(self._eta.of(name))
         )
         self._count()
         if not self._output.is_terminal and time.monotonic() - self._last_line.get(name, 0) > QUIET_SECONDS:
             self._last_line[name] = time.monotonic()
-            left = self._left(self._remaining.seconds())
+            left = self._left(self._eta.seconds())
             self._line(f"{name} epoch {epochs_done} of {epochs}, {doing}{left and ', '}{left}")
 
     def ended(self, trial: Trial, outcome: str) -> None:
         self._ended += 1
-        self._remaining.ended(trial)
+        self._eta.ended(trial)
         self._epochs_ended += self._epochs_of(trial)
         self._under_way.pop(trial.name, None)
         if trial.name in self._rows:
@@ -139,7 +139,7 @@ class Display:
         count = len(self._trials)
         if self._ended == 1 and count > 1:
             size = sum(f.stat().st_size for f in self._logs.trial_path(trial).rglob("*") if f.is_file())
-            left = duration(self._remaining.seconds())
+            left = duration(self._eta.seconds())
             self._line(
                 f"expect about {left} and {size * count / 1e6:.0f} MB for the {counted(count, 'trial')}"
             )
@@ -152,12 +152,12 @@ class Display:
             self._all,
             completed=self._epochs_ended + sum(self._under_way.values()),
             doing=f"{self._ended} of {counted(len(self._trials), 'trial')}",
-            left=self._left(self._remaining.seconds()),
+            left=self._left(self._eta.seconds()),
         )
 
     def _left(self, seconds: float) -> str:
         """Nothing as long as nothing can be told."""
-        if self._remaining.is_known:
+        if self._eta.is_known:
             return f"about {duration(seconds)} left"
         return f"at least {duration(seconds)} left" if seconds >= 1 else ""
 

@@ -11,11 +11,12 @@ from rich.table import Table
 
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.requests import attacks, curvature, natural, titled, top_eigenvalue, wanted
+from tfsgd.plan.regimes import settings_in_use
+from tfsgd.plan.requests import attacks, curvature, natural, requests_of, titled, top_eigenvalue
 from tfsgd.plan.trials import Trial
-from tfsgd.plan.yaml_io import counted
 from tfsgd.records.record import Record
 from tfsgd.terminal.progress import duration
+from tfsgd.text import counted
 
 MANY = 1_000  # rows: a table's columns take a millisecond a row to fit
 
@@ -23,13 +24,10 @@ MANY = 1_000  # rows: a table's columns take a millisecond a row to fit
 def plan_lines(trials: list[Trial], experiment: Experiment) -> Iterator[str]:
     """The trials with their SGD settings, a line each: as `plan_table`, for many."""
     yield f"{experiment.name}: {counted(len(trials), 'trial')} of {experiment.length}"
+    shown = settings_in_use([trial.settings for trial in trials])
     for trial in trials:
-        s = trial.settings
-        halving = f", halved every {counted(s.halve_every_epochs, 'epoch')}" if s.halve_every_epochs else ""
-        yield (
-            f"{trial.name}  {' = '.join(trial.regimes)}  batch_size {s.batch_size}, momentum {s.momentum}, "
-            f"learning_rate {s.learning_rate:g}{halving}, seed {trial.seed}"
-        )
+        settings = ", ".join(f"{s.name} {s.text(trial.settings)}" for s in shown)
+        yield f"{trial.name}  {' = '.join(trial.regimes)}  {settings}, seed {trial.seed}"
 
 
 def plan_table(trials: list[Trial], experiment: Experiment) -> Table:
@@ -38,17 +36,12 @@ def plan_table(trials: list[Trial], experiment: Experiment) -> Table:
         title=f"{experiment.name}: {counted(len(trials), 'trial')} of {experiment.length}",
         title_justify="left",
     )
-    for heading in ("trial", "regimes"):
-        table.add_column(heading)
-    for heading in ("batch_size", "momentum", "learning_rate", "halved every", "seed"):
-        table.add_column(heading, justify="right")
+    shown = settings_in_use([trial.settings for trial in trials])
+    for heading in ("trial", "regimes", *(s.name for s in shown), "seed"):
+        table.add_column(heading, justify="left" if heading in ("trial", "regimes") else "right")
     for trial in trials:
-        s = trial.settings
-        halving = counted(s.halve_every_epochs, "epoch") if s.halve_every_epochs else "never"
-        table.add_row(
-            trial.name, " = ".join(trial.regimes), str(s.batch_size), str(s.momentum),
-            f"{s.learning_rate:g}", halving, str(trial.seed),
-        )  # fmt: skip
+        settings = (s.text(trial.settings) for s in shown)
+        table.add_row(trial.name, " = ".join(trial.regimes), *settings, str(trial.seed))
     return table
 
 
@@ -64,7 +57,7 @@ def what_is_left(trials: Sequence[Trial], done: Sequence[Record], experiment: Ex
 
 
 def _to_measure(done: Sequence[Record], experiment: Experiment) -> str:
-    missing = [record.missing(wanted(experiment, record.seed)) for record in done]
+    missing = [record.missing(requests_of(experiment, record.seed)) for record in done]
     count = sum(map(bool, missing))
     if not count:
         return ""
@@ -103,18 +96,19 @@ def _results(
     )  # fmt: skip
     table.add_column("regimes")
     headings = [r.label if r.epsilon is None else f"{r.label}\n{r.epsilon:g}" for r in shown]
-    for heading in ("batch", "momentum", "rate", "seed", "train", "test", *headings, "λ1", "time"):
+    settings = settings_in_use([trial.settings for trial, _ in results])
+    told = [s.heading or s.title for s in settings]
+    for heading in (*told, "seed", "train", "test", *headings, "λ1", "time"):
         table.add_column(heading, justify="right")
     table.add_column("status")
     columns = [*natural({split: experiment.examples(split) for split in ("train", "test")}), *shown]
     columns.append(top_eigenvalue(experiment))
     unsure = False
     for trial, record in results:
-        s = trial.settings
         found = [record.find(replace(r, seed=trial.seed) if r.epsilon is not None else r) for r in columns]
         unsure |= any(m.kind == "curvature" and not m.values["converged"] for m in found if m)
         table.add_row(
-            " = ".join(trial.regimes), str(s.batch_size), str(s.momentum), f"{s.learning_rate:g}", str(trial.seed),
+            " = ".join(trial.regimes), *(s.text(trial.settings) for s in settings), str(trial.seed),
             *map(_shown, found), duration(record.cost), record.status,
         )  # fmt: skip
     said = []

@@ -16,7 +16,7 @@ from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.curvature_spec import Curvature
 from tfsgd.networks.accuracy import Evaluator
 from tfsgd.networks.hessian import Product
-from tfsgd.networks.operators import curvature_of, product_of
+from tfsgd.networks.operators import product_of
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.records.record import EIGENVALUE_COLUMNS
 
@@ -125,7 +125,7 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
         if not due or self.model.stop_training:
             return
         began = time.perf_counter()
-        self.result = curvature_of(self.spec, self._product)
+        self.result = self.spec.of(self._product)
         logs[EIGENVALUE_COLUMNS[self.spec.mode]] = self.result.value
         self.seconds += time.perf_counter() - began
 

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfsgd.measures.curvature_spec import Curvature
+from tfsgd.records.archive import Arrays, DamagedError, read_arrays, write_arrays
 from tfsgd.records.record import EIGENVALUE_COLUMNS, Stretch
-from tfsgd.training.archive import Arrays, DamagedError, read_arrays, write_arrays
 from tfsgd.training.callbacks import EpochLog, TopHessianEigenvalue
 from tfsgd.training.provenance import provenance
 from tfsgd.training.snapshots import KeepSnapshots

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tfsgd import interrupts
-from tfsgd.errors import OutputLost, RequestError, printable
+from tfsgd.errors import OutputLost, RequestError
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import Superseded
-from tfsgd.source_hash import came_from_own, one_line
+from tfsgd.text import came_from_own, one_line, printable
 
 IN_A_GRAPH = (
     "in user code:"  # so begins TensorFlow's error while it traces; a traceback follows, and the error last
 )
 
 
-class Observer(Protocol):
+class Callbacks(Protocol):
     """Whoever is told how a trial goes on."""
 
     def progress(self, trial: Trial, epochs_done: int, doing: str) -> None:
@@ -28,7 +28,7 @@ class Observer(Protocol):
 
 
 @dataclass(frozen=True)
-class Ended:
+class TrialOutcome:
     """What became of a trial.
 
     Attributes:
@@ -42,13 +42,13 @@ class Ended:
     error: str | None = None
 
     @staticmethod
-    def failed(trial: Trial, error: str, details: str, logs: LogFolder) -> "Ended":
+    def failed(trial: Trial, error: str, details: str, logs: LogFolder) -> "TrialOutcome":
         """Of a trial that failed, with an error of one line; it is kept beside the trial with its details."""
         try:
             logs.write_failure(trial, error, details)
         except OSError as second:  # a full disk, most likely
             error += f" (and failure.json could not be written: {second})"
-        return Ended(0.0, f"failed: {error}", error)
+        return TrialOutcome(0.0, f"failed: {error}", error)
 
 
 def in_a_line(error: BaseException) -> str:

@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from tfsgd.measures.attack import run_checked
+from tfsgd.measures.norms import NAMES
 from tfsgd.measures.spec import Measurement
 from tfsgd.measures.victim import Images, Labels
-from tfsgd.networks.compiled_victim import run_checked
-from tfsgd.networks.measuring import Subject
+from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.plan.config import Experiment
 
 COLUMNS = 8
@@ -22,7 +24,7 @@ TOP = 0.5  # of the title
 
 
 @dataclass(frozen=True)
-class Row:
+class PictureRow:
     """Images in a row, and the class that each is taken for (`None`: no network was asked)."""
 
     title: str
@@ -30,7 +32,7 @@ class Row:
     predicted: NDArray[np.int64] | None
 
 
-def attacks_picture(subject: Subject, experiment: Experiment, seed: int) -> bytes | None:
+def attacks_picture(subject: MeasuredNetwork, experiment: Experiment, seed: int) -> bytes | None:
     """The first test images: clean, then under each attack at its middle epsilon, and 10 x the change; a PNG.
 
     `None`: there are no attacks, or images of so many channels have no colours.
@@ -40,17 +42,23 @@ def attacks_picture(subject: Subject, experiment: Experiment, seed: int) -> byte
         return None
     images, labels = subject.images("test", COLUMNS)
     victim = subject.victim
-    rows = [Row("clean", images, victim.predict(images))]
+    rows = [PictureRow("clean", images, victim.predict(images))]
     for label, spec in attacks.items():
         epsilon = sorted(spec.epsilon)[len(spec.epsilon) // 2]
         moved = run_checked(spec, victim, images, labels, epsilon, seed).images
-        rows.append(Row(f"{label}\nε = {epsilon:g}", moved, victim.predict(moved)))
-        rows.append(Row("change\n× 10", np.clip(0.5 + 10 * (moved - images), 0, 1), None))
+        rows.append(
+            PictureRow(
+                f"{label}\n{'' if spec.norm == 'Linf' else spec.norm + ' '}ε = {epsilon:g}",
+                moved,
+                victim.predict(moved),
+            )
+        )
+        rows.append(PictureRow("change\n× 10", np.clip(0.5 + 10 * (moved - images), 0, 1), None))
     names = experiment.data.class_names or tuple(map(str, range(experiment.data.classes)))
     return _rows_picture(rows, labels, names)
 
 
-def _rows_picture(rows: list[Row], labels: Labels, names: Sequence[str]) -> bytes:
+def _rows_picture(rows: list[PictureRow], labels: Labels, names: Sequence[str]) -> bytes:
     """The rows as a PNG; a predicted class is green where it is the true one, else red with the true one below.
 
     Args:
@@ -98,10 +106,35 @@ def epsilon_picture(found: Mapping[str, Sequence[Measurement]], title: str) -> b
         found: what was measured, by the network's name.
         title: over the picture.
     """
-    figure = Figure((4.6, 3.6), layout="constrained")
-    axes = figure.subplots()
+    norms = sorted({_norm(m) for ms in found.values() for m in ms if m.kind == "attack"}, reverse=True)
+    figure = Figure((4.6 * max(len(norms), 1), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(norms) or 1, squeeze=False)[0]
+    for norm, axes in zip(norms or ["Linf"], panels, strict=True):
+        _draw_curves(axes, found, norm)
+        axes.set_xlabel(f"ε ({NAMES[norm]}, pixels in [0, 1])")
+        axes.set_ylim(0, 100)
+        axes.set_xlim(left=0)
+        axes.grid(color="#dde1e6")
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    panels[0].set_ylabel("accuracy (%)")
+    figure.suptitle(title, fontsize=11)
+    longest = max((len(t) for axes in panels for t in axes.get_legend_handles_labels()[1]), default=0)
+    columns = 2 if longest < 25 else 1
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9, handlelength=3)
+    return _png(figure, dpi=200)
+
+
+def _norm(m: Measurement) -> str:
+    return str(m.settings.get("norm", "Linf"))
+
+
+def _draw_curves(axes: Axes, found: Mapping[str, Sequence[Measurement]], norm: str) -> None:
+    """The curves of the attacks in one norm."""
     for i, (name, measurements) in enumerate(found.items()):
-        attacks = [m for m in measurements if m.kind == "attack" and m.accuracy is not None]
+        attacks = [
+            m for m in measurements if m.kind == "attack" and m.accuracy is not None and _norm(m) == norm
+        ]
         broader = min(len(found) - 1 - i, 3)
         for j, label in enumerate(dict.fromkeys(m.label for m in attacks)):
             points = {m.epsilon: m for m in attacks if m.label == label}
@@ -113,18 +146,6 @@ def epsilon_picture(found: Mapping[str, Sequence[Measurement]], title: str) -> b
                 linewidth=1.5 + 1.5 * broader, markersize=5 + 2 * broader, clip_on=False,
                 label=label if len(found) == 1 else f"{name}: {label}",
             )  # fmt: skip
-    axes.set_xlabel("ε (L-infinity, pixels in [0, 1])")
-    axes.set_ylabel("accuracy (%)")
-    axes.set_ylim(0, 100)
-    axes.set_xlim(left=0)
-    axes.set_title(title, fontsize=11)
-    axes.grid(color="#dde1e6")
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    longest = max(map(len, axes.get_legend_handles_labels()[1]), default=0)
-    columns = 2 if longest < 25 else 1
-    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9, handlelength=3)
-    return _png(figure, dpi=200)
 
 
 def _png(figure: Figure, dpi: int) -> bytes:

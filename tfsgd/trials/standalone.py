@@ -9,18 +9,17 @@ from typing import Any
 
 from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
-from tfsgd.measures.always import MISDIRECTED
 from tfsgd.measures.curvature_spec import CurvatureSpec
 from tfsgd.measures.failed_checks import of_guessing, of_outputs
 from tfsgd.measures.spec import Measurement, Request
-from tfsgd.networks.direction import float32_warning
+from tfsgd.measures.zero_gradients import MISDIRECTED, float32_warning
 from tfsgd.networks.frozen import of_left_out
 from tfsgd.networks.load_network import load_network, network_sha256
-from tfsgd.networks.measuring import Subject, measure
+from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.networks.operators import check_mode
 from tfsgd.plan.config import Experiment, Measuring
-from tfsgd.plan.requests import titled, wanted
-from tfsgd.plan.user_model import OwnModel
+from tfsgd.plan.requests import requests_of, titled
+from tfsgd.plan.user_model import UserModel
 from tfsgd.training.provenance import provenance
 from tfsgd.trials.outcome import in_a_line as in_one_line
 from tfsgd.trials.outcome import only_own_failures
@@ -40,12 +39,12 @@ class Opened:
     """
 
     target: str
-    subject: Subject
+    subject: MeasuredNetwork
     facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Found:
+class NetworkResult:
     """What was measured on one network.
 
     Attributes:
@@ -84,7 +83,7 @@ def opened(path: Path, plan: Measuring, splits: Splits) -> Opened:
     Raises:
         RequestError: it is no network that can be measured on these images; one line.
     """
-    if isinstance(plan, Experiment) and isinstance(plan.architecture, OwnModel):
+    if isinstance(plan, Experiment) and isinstance(plan.architecture, UserModel):
         plan.architecture.import_if_there()  # the network may be one of this config's
     sha256 = network_sha256(path) if path.exists() else ""
     network = load_network(path)
@@ -96,7 +95,7 @@ def opened(path: Path, plan: Measuring, splits: Splits) -> Opened:
             f"{path}: it takes images of shape {shape}, {plan.dataset} has {plan.data.image_shape}; "
             "choose the data set that it was trained on"
         )
-    subject = Subject(network, splits)
+    subject = MeasuredNetwork(network, splits)
     try:
         classes = subject.victim.logits(subject.images("test", 1)[0]).shape[1]
     except RequestError:
@@ -117,7 +116,7 @@ def opened(path: Path, plan: Measuring, splits: Splits) -> Opened:
     )
 
 
-def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
+def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> NetworkResult:
     """Measures a network.
 
     Args:
@@ -126,7 +125,7 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
         say: told each result as it comes.
         warn: told what makes the numbers doubtful, as soon as it is known.
     """
-    requests = [r for r in wanted(plan, 0) if r.spec.kind != "accuracy" or r.split == "test"]
+    requests = [r for r in requests_of(plan, 0) if r.spec.kind != "accuracy" or r.split == "test"]
     reasons = [(r, _why_not(r, network)) for r in requests]
     possible = [r for r, why in reasons if not why]
     warnings: list[str] = []
@@ -142,7 +141,7 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
     for request in possible:
         try:
             with only_own_failures():
-                measurement = measure(network.subject, request)
+                measurement = request.measure_on(network.subject)
         except Exception as error:  # of one's own code: the others are measured
             failed[request.title] = in_one_line(error)
             warn(f"{network.target}: {request.title} failed: {in_one_line(error)}")
@@ -152,7 +151,7 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Found:
             doubt(_warnings(measurement, plan))
         doubt(_of_float32(network.subject, measurement, possible))
         _say(measurement, len(found), len(possible), time.monotonic() - began, say)
-    return Found(
+    return NetworkResult(
         of=network,
         measurements=tuple(found),
         not_measured={r.label: why for r, why in reasons if why} | failed,
@@ -207,7 +206,7 @@ def _warnings(clean: Measurement, plan: Measuring) -> list[str]:
     return [doubt] if doubt else []
 
 
-def _of_float32(subject: Subject, found: Measurement, requests: list[Request]) -> list[str]:
+def _of_float32(subject: MeasuredNetwork, found: Measurement, requests: list[Request]) -> list[str]:
     """What FGSM would have left by the gradient that other libraries take, where that is another number."""
     epsilons = [r.epsilon for r in requests if r.name == "fgsm" and r.epsilon is not None]
     if not epsilons or found.values.get("misdirected", 0.0) <= MISDIRECTED:
@@ -216,7 +215,7 @@ def _of_float32(subject: Subject, found: Measurement, requests: list[Request]) -
     return [warning] if warning else []
 
 
-def evidence(found: list[Found], plan: Measuring, splits: Splits) -> dict[str, Any]:
+def evidence(found: list[NetworkResult], plan: Measuring, splits: Splits) -> dict[str, Any]:
     """Everything as JSON: on which images, with which versions."""
     return {
         "dataset": plan.dataset,

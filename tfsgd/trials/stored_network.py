@@ -7,7 +7,7 @@ from tfsgd.errors import RequestError
 from tfsgd.models.structure import structure_sha256
 from tfsgd.networks.load_network import load_network
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.user_model import OwnModel
+from tfsgd.plan.user_model import UserModel
 from tfsgd.records.folder import stored_network
 from tfsgd.records.record import Record
 
@@ -25,7 +25,7 @@ def load_stored(record: Record, experiment: Experiment, folder: Path, name: str 
         RequestError: it is gone, is another one, or its code is not what it was; one line.
     """
     path, architecture = stored_network(folder, name), experiment.architecture
-    if isinstance(architecture, OwnModel):
+    if isinstance(architecture, UserModel):
         architecture.import_if_there()
     network = load_network(path)
     if structure_sha256(network) != record.model_sha256:

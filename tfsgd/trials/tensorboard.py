@@ -1,6 +1,7 @@
 """TensorBoard's view of a sweep: one run a trial, and HParams. The records are the truth."""
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import tensorflow as tf
@@ -9,13 +10,12 @@ from tensorboard.plugins.hparams import api as hp
 from tfsgd.errors import RequestError
 from tfsgd.measures.attacks.minimal import Minimal
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.requests import wanted
+from tfsgd.plan.regimes import settings_in_use
+from tfsgd.plan.requests import requests_of
 from tfsgd.plan.trials import Trial
 from tfsgd.records.record import EIGENVALUE_COLUMNS, Record
 from tfsgd.records.tensorboard_tags import fingerprint, median_tag, scalars, tag
 from tfsgd.training.scalars import remove_events, write_epoch
-
-SETTINGS = ("regime", "batch_size", "momentum", "learning_rate", "seed")
 
 
 def write_hparams_config(experiment: Experiment, trials: list[Trial], folder: Path) -> None:
@@ -26,9 +26,13 @@ def write_hparams_config(experiment: Experiment, trials: list[Trial], folder: Pa
     """
     remove_events(folder)
     values = [_settings(trial) for trial in trials]
-    hparams = [hp.HParam(key, hp.Discrete(sorted({v[key] for v in values}))) for key in SETTINGS]
+    names = [s.name for s in settings_in_use([trial.settings for trial in trials])]
+    hparams = [
+        hp.HParam(key, hp.Discrete(sorted({v[key] for v in values if key in v})))
+        for key in ("regime", "seed", *names)
+    ]
     # The largest epsilon, the paper's, comes first: the view shows five metrics until it is told otherwise.
-    asked = sorted(wanted(experiment, 0), key=lambda request: -(request.epsilon or 0))
+    asked = sorted(requests_of(experiment, 0), key=lambda request: -(request.epsilon or 0))
     first = [request for request in asked if request.split == "test" and request.spec.kind == "accuracy"]
     first += [request for request in asked if request.spec.kind in ("attack", "curvature")]
     metrics = [hp.Metric(tag(r.spec.kind, r.label, r.split, r.epsilon)) for r in first]
@@ -71,7 +75,5 @@ def _as_code(experiment: Experiment) -> str:
 
 
 def _settings(trial: Trial) -> dict[str, str | float | int]:
-    s = trial.settings
-    return dict(
-        zip(SETTINGS, (trial.regime, s.batch_size, s.momentum, s.learning_rate, trial.seed), strict=True)
-    )
+    known = {key: value for key, value in asdict(trial.settings).items() if value is not None}
+    return {"regime": trial.regime, "seed": trial.seed, **known}

@@ -6,13 +6,14 @@ from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
 from tfsgd.measures.attacks.transfer import Transfer
 from tfsgd.measures.spec import Request
-from tfsgd.networks.measuring import Subject, measure
+from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.networks.surrogate import Sources
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.presets import usual_epsilons
 from tfsgd.plan.requests import attacks
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder, stored_network
+from tfsgd.records.outcomes import keep_outcomes
 from tfsgd.records.resume import Done
 from tfsgd.training.provenance import provenance
 from tfsgd.trials.stored_network import load_stored
@@ -77,14 +78,15 @@ def measure_transfer(
         missing = record.missing(transfer_requests(experiment, trials, trial.seed))
         if missing:
             say(f"[{number} of {len(done)}] {trial.name}: {len(missing)} perturbations to try")
-            subject = Subject(
+            subject = MeasuredNetwork(
                 load_stored(record, experiment, logs.trial_path(trial)),
                 splits,
                 trial.settings.batch_size,
                 sources,
             )
             for request in missing:
-                one = measure(subject, request)
+                one = request.measure_on(subject)
+                keep_outcomes(logs.trial_path(trial), subject.outcomes, record)
                 elsewhere = None if here == record.provenance else here
                 record = record.with_measurements(one.model_copy(update={"provenance": elsewhere}))
                 logs.write_record(record)

@@ -12,45 +12,46 @@ from tfsgd.errors import RequestError
 from tfsgd.measures.spec import Measurement
 from tfsgd.models.paper import Architecture
 from tfsgd.models.structure import structure_sha256
-from tfsgd.networks.measuring import Subject, measure
+from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.networks.surrogate import Sources
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.requests import SPLITS, natural, top_eigenvalue, wanted
+from tfsgd.plan.requests import SPLITS, natural, requests_of, top_eigenvalue
 from tfsgd.plan.trials import Trial, training_of
-from tfsgd.plan.user_model import OwnModel
+from tfsgd.plan.user_model import UserModel
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import Lease
 from tfsgd.records.manifest import write_manifest
+from tfsgd.records.outcomes import keep_outcomes
 from tfsgd.records.record import Record, Snapshot
-from tfsgd.records.tensorboard_tags import is_shown
+from tfsgd.records.tensorboard_tags import is_current
 from tfsgd.terminal.progress import warn
 from tfsgd.training.checkpoint import remove_checkpoints
 from tfsgd.training.provenance import provenance
 from tfsgd.training.scalars import remove_events
 from tfsgd.training.train import Trained, train
 from tfsgd.trials.export import forget_network, keep_network
-from tfsgd.trials.outcome import Observer, in_a_line, only_own_failures
+from tfsgd.trials.outcome import Callbacks, in_a_line, only_own_failures
 from tfsgd.trials.pictures import attacks_picture
 from tfsgd.trials.stored_network import load_stored
 from tfsgd.trials.tensorboard import write_summary
 
 
 @dataclass(frozen=True)
-class Job:
+class SweepContext:
     """What every trial of a sweep has in common.
 
     Attributes:
         experiment: how to train, and what to measure.
         splits: the images, already cut to the number that the experiment asks for.
         logs: where everything is written.
-        observe: told how the trials go on.
+        callbacks: told how the trials go on.
         lease: of this process on the trial at hand; `None`: it works alone.
     """
 
     experiment: Experiment
     splits: Splits
     logs: LogFolder
-    observe: Observer
+    callbacks: Callbacks
     lease: Lease | None = None
 
     def progress(self, trial: Trial, epochs_done: int, doing: str) -> None:
@@ -63,7 +64,7 @@ class Job:
         interrupts.check()
         if self.lease:
             self.lease.hold(trial)
-        self.observe.progress(trial, epochs_done, doing)
+        self.callbacks.progress(trial, epochs_done, doing)
 
     def keep(self, trial: Trial, record: Record) -> None:
         """Writes a record, if the trial is still this process's.
@@ -76,7 +77,7 @@ class Job:
         self.logs.write_record(record)
 
 
-def run_trial(trial: Trial, job: Job) -> Record:
+def run_trial(trial: Trial, context: SweepContext) -> Record:
     """Trains one network, unless it is trained, and measures on it what is not measured yet.
 
     The network is kept before there is a record, and the record is written again after each measurement: an
@@ -85,58 +86,59 @@ def run_trial(trial: Trial, job: Job) -> Record:
     Raises:
         RequestError: something is missing in a record whose network is gone, or is another one.
     """
-    folder, requests = job.logs.trial_path(trial), wanted(job.experiment, trial.seed)
-    known = job.logs.record(trial)
+    folder, requests = context.logs.trial_path(trial), requests_of(context.experiment, trial.seed)
+    known = context.logs.record(trial)
     if known and known.is_complete(requests):
-        _show_anew(known, trial, job)
+        _show_anew(known, trial, context)
         return known  # handed out again after its record was written, or only TensorBoard's view is missing
     provenance()  # kept from now on: the checkout may change while a network is trained, the code that runs does not
     record, network = (
-        (known, load_stored(known, job.experiment, folder)) if known else train_trial(trial, job)
+        (known, load_stored(known, context.experiment, folder)) if known else train_trial(trial, context)
     )
-    sources, failures = Sources(job.logs.network), list[tuple[str, BaseException]]()
-    subject = Subject(network, job.splits, trial.settings.batch_size, sources)
+    sources, failures = Sources(context.logs.network), list[tuple[str, BaseException]]()
+    subject = MeasuredNetwork(network, context.splits, trial.settings.batch_size, sources)
     for part in record.networks:
         on = subject
         if isinstance(part, Snapshot) and part.missing(requests):
-            network = load_stored(record, job.experiment, folder, part.file)
-            on = Subject(network, job.splits, trial.settings.batch_size, sources)
+            network = load_stored(record, context.experiment, folder, part.file)
+            on = MeasuredNetwork(network, context.splits, trial.settings.batch_size, sources)
         for request in part.missing(requests):
             try:
-                job.progress(trial, record.epochs, request.title)
+                context.progress(trial, record.epochs, request.title)
                 with only_own_failures():
-                    found = measure(on, request)
+                    found = request.measure_on(on)
             except Exception as error:  # what comes after it is measured all the same
                 failures.append((request.title, error))
                 continue
+            keep_outcomes(folder, on.outcomes, part)
             record = record.with_measurements(_marked(found, record), of=part)
             if not record.is_complete(requests):
-                job.keep(trial, record)
-    job.progress(trial, record.epochs, "record")
-    write_summary(record, job.experiment, _picture(subject, record, trial, job), folder)
-    write_manifest(record, job.experiment, folder)
-    job.keep(trial, record)
+                context.keep(trial, record)
+    context.progress(trial, record.epochs, "record")
+    write_summary(record, context.experiment, _picture(subject, record, trial, context), folder)
+    write_manifest(record, context.experiment, folder)
+    context.keep(trial, record)
     if failures:
         _raise(failures)
     remove_checkpoints(folder / "checkpoint")
-    if not known and not job.experiment.export:
+    if not known and not context.experiment.export:
         forget_network(folder)
     return record
 
 
-def train_trial(trial: Trial, job: Job) -> tuple[Record, Any]:
+def train_trial(trial: Trial, context: SweepContext) -> tuple[Record, Any]:
     """Trains one network, from the start or from its last checkpoint, and keeps it, with a first record.
 
     Returns:
         The record, with natural accuracies and λ1, and the network.
     """
-    experiment, folder = job.experiment, _prepared_folder(job.logs.trial_path(trial))
-    training = training_of(trial, experiment, job.splits.sha256, structure_of(experiment))
+    experiment, folder = context.experiment, _prepared_folder(context.logs.trial_path(trial))
+    training = training_of(trial, experiment, context.splits.sha256, structure_of(experiment))
     trained = train(
-        trial.settings, trial.seed, experiment, job.splits, folder, training.hash,
-        lambda done, figures: job.progress(trial, done, f"loss {figures['loss']:.3f}"),
+        trial.settings, trial.seed, experiment, context.splits, folder, training.hash,
+        lambda done, figures: context.progress(trial, done, f"loss {figures['loss']:.3f}"),
     )  # fmt: skip
-    found = _first_measurements(trained, job)
+    found = _first_measurements(trained, context)
     record = Record(
         schema=2,
         name=experiment.name,
@@ -150,7 +152,7 @@ def train_trial(trial: Trial, job: Job) -> tuple[Record, Any]:
         updates=experiment.budget.updates if experiment.budget else None,
         profile=experiment.profile,
         status=_status(found, experiment.data.classes),
-        train_examples=len(job.splits.train),
+        train_examples=len(context.splits.train),
         classes=experiment.data.classes,
         batch_norm=bool(trained.network.non_trainable_weights),
         measurements=found,
@@ -158,7 +160,7 @@ def train_trial(trial: Trial, job: Job) -> tuple[Record, Any]:
         seconds={"train": trained.train_seconds},
         provenance=provenance(),
         data_sha256=training.data_sha256,
-        data_note=job.splits.note,
+        data_note=context.splits.note,
         model_sha256=training.model_sha256,
         cut=training.train_examples is not None,
         batch_order=training.batch_order,
@@ -166,16 +168,18 @@ def train_trial(trial: Trial, job: Job) -> tuple[Record, Any]:
         made_by=trained.made_by if len(trained.made_by) > 1 else (),
         snapshots=trained.snapshots,
     )
-    job.progress(trial, training.epochs, "network")
-    keep_network(trained.network, record, folder, job.experiment.export)
-    if not record.is_complete(wanted(experiment, trial.seed)):
-        job.keep(trial, record)
+    context.progress(trial, training.epochs, "network")
+    keep_network(trained.network, record, folder, context.experiment.export)
+    if not record.is_complete(requests_of(experiment, trial.seed)):
+        context.keep(trial, record)
         remove_checkpoints(folder / "checkpoint")
     return record, trained.network
 
 
 @functools.cache
-def _structure(architecture: Architecture | OwnModel, image_shape: tuple[int, int, int], classes: int) -> str:
+def _structure(
+    architecture: Architecture | UserModel, image_shape: tuple[int, int, int], classes: int
+) -> str:
     return structure_sha256(architecture.build(image_shape, classes))
 
 
@@ -184,11 +188,11 @@ def structure_of(experiment: Experiment) -> str:
     return _structure(experiment.architecture, experiment.data.image_shape, experiment.data.classes)
 
 
-def outcome(record: Record, experiment: Experiment) -> str:
+def summary(record: Record, experiment: Experiment) -> str:
     """What a config asks for of a record, in a few words."""
     if record.status == "diverged":
         return "diverged"
-    found = record.asked(wanted(experiment, record.seed))
+    found = record.asked(requests_of(experiment, record.seed))
     accuracy = next((m.accuracy for m in found if m.kind == "accuracy" and m.split == "test"), None)
     said = [f"test accuracy {accuracy or 0:.3f}"]
     attacks = (m for m in found if m.kind == "attack" and m.accuracy is not None)
@@ -208,23 +212,23 @@ def _raise(failures: list[tuple[str, BaseException]]) -> NoReturn:
     raise RequestError(said) from failures[0][1]
 
 
-def _first_measurements(trained: Trained, job: Job) -> tuple[Measurement, ...]:
+def _first_measurements(trained: Trained, context: SweepContext) -> tuple[Measurement, ...]:
     """Natural accuracies, which tell whether the network has learnt anything, and λ1 of the last epoch.
 
     Of a diverged network nothing is measured.
     """
     if trained.diverged:
         return ()
-    subject = Subject(trained.network, job.splits)
-    sizes = {split: job.experiment.examples(split) for split in SPLITS}
+    subject = MeasuredNetwork(trained.network, context.splits)
+    sizes = {split: context.experiment.examples(split) for split in SPLITS}
     on_train, *others = natural(sizes)
-    found = [measure(subject, on_train)]
+    found = [on_train.measure_on(subject)]
     if found[0].values["loss"] is None:
         return ()
-    found += [measure(subject, request) for request in others]
+    found += [request.measure_on(subject) for request in others]
     if trained.hessian:
         found.append(
-            top_eigenvalue(job.experiment).measured(trained.hessian.values(), trained.hessian_seconds)
+            top_eigenvalue(context.experiment).measured(trained.hessian.values(), trained.hessian_seconds)
         )
     return tuple(found)
 
@@ -240,28 +244,32 @@ def _status(found: tuple[Measurement, ...], classes: int) -> str:
     return "completed"
 
 
-def _show_anew(record: Record, trial: Trial, job: Job) -> None:
+def _show_anew(record: Record, trial: Trial, context: SweepContext) -> None:
     """Has TensorBoard show what the config of the day asks for, where it shows what was asked for before."""
-    folder = job.logs.trial_path(trial)
-    if is_shown(record, job.experiment, folder):
+    folder = context.logs.trial_path(trial)
+    if is_current(record, context.experiment, folder):
         return
     picture = None
     if record.status != "diverged":
         try:
-            network = load_stored(record, job.experiment, folder)
-            subject = Subject(network, job.splits, trial.settings.batch_size, Sources(job.logs.network))
-            picture = _picture(subject, record, trial, job)
+            network = load_stored(record, context.experiment, folder)
+            subject = MeasuredNetwork(
+                network, context.splits, trial.settings.batch_size, Sources(context.logs.network)
+            )
+            picture = _picture(subject, record, trial, context)
         except RequestError as error:
             warn(f"{trial.name}: no picture of the attacks: {error}")
-    write_summary(record, job.experiment, picture, folder)
+    write_summary(record, context.experiment, picture, folder)
 
 
-def _picture(subject: Subject, record: Record, trial: Trial, job: Job) -> bytes | None:
+def _picture(subject: MeasuredNetwork, record: Record, trial: Trial, context: SweepContext) -> bytes | None:
     """What the attacks look like; none where one of one's own cannot do with so few images."""
     try:
         with only_own_failures():
             return (
-                None if record.status == "diverged" else attacks_picture(subject, job.experiment, trial.seed)
+                None
+                if record.status == "diverged"
+                else attacks_picture(subject, context.experiment, trial.seed)
             )
     except Exception as error:
         warn(f"{trial.name}: no picture of the attacks: {in_a_line(error)}")

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
+from itertools import product
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from tfsgd.measures.attack import GradientAttack, Outcome, Restarts, Steps, blocks
-from tfsgd.measures.attacks.pgd import random_start
+from tfsgd.measures.norms import Ball, random_perturbation, steepest
+from tfsgd.measures.targets import Target, rounds, unfit_target
 from tfsgd.measures.victim import Images, Labels, Mask, Victim
 
+Targets = Annotated[int, Field(strict=True, ge=1, le=1_000)]
 MOMENTUM = 0.75  # alpha: what of a step is new
 RISES = 0.75  # rho: fewer steps than this share that raised the loss, and the step is halved
 FIRST_CHECKPOINT, SHORTER, SHORTEST = 0.22, 0.03, 0.06  # as shares of the steps
 
 
 class APGD(GradientAttack):
-    """Steps along the gradient's sign with momentum, halved at checkpoints where the loss has stopped to rise.
+    """Steps along the gradient's sign (of L2 along the gradient over its norm) with momentum, halved at checkpoints where the loss has stopped to rise.
 
-    z = P(x_k + eta sign(g_k)); x_{k+1} = P(x_k + 0.75 (z - x_k) + 0.25 (x_k - x_{k-1})), P the projection into the
+    z = P(x_k + eta s(g_k)), s the sign or g / |g|; x_{k+1} = P(x_k + 0.75 (z - x_k) + 0.25 (x_k - x_{k-1})), P the projection into the
     ball and [0, 1], eta = 2 epsilon at first. At each checkpoint an image's eta is halved, and it goes on from its
     best point, if the loss rose in fewer than 0.75 of the steps since the last one, or if neither eta nor the best
     loss has changed since. An image is broken if the clean image, a start or the image after any step is
@@ -32,10 +36,14 @@ class APGD(GradientAttack):
     Attributes:
         steps: how many.
         restarts: runs from different uniform starts in the ball.
+        target: as PGD's; with `loss: dlr` and `all` this is AutoAttack's APGD-T (there section 4, and equation 7).
+        most_targets: of `all` the likeliest so many.
     """
 
     steps: Steps = 100
     restarts: Restarts = 1
+    target: Target | None = None
+    most_targets: Targets = 9
 
     def run(self, victim: Victim, images: Images, labels: Labels, epsilon: float, seed: int) -> Outcome:
         """As `AttackSpec.run`. The starts of the first images do not depend on how many follow.
@@ -43,28 +51,40 @@ class APGD(GradientAttack):
         The images are the misclassified ones where they were found, else those of the largest loss.
         """
         found, correct = images.copy(), victim.predict(images) == labels
-        for restart in range(self.restarts):
+        ball = Ball(self.norm, epsilon)
+        runs = product(range(self.restarts), rounds(self.target, victim, images, labels, self.most_targets))
+        for run, (_, targets) in enumerate(runs):
             left = np.flatnonzero(correct)
-            start = random_start(images.shape, epsilon, (seed, restart))[left]
+            start = random_perturbation(images.shape, epsilon, (seed, run), self.norm)[left]
             start += images[left]
             for block in blocks(np.arange(len(left))):
                 here = left[block]
-                way = _Way.at(images[here], labels[here], start[block], epsilon)
-                found[here], correct[here] = self._ascend(victim, way)
+                towards = (labels if targets is None else targets)[here]
+                way = _ApgdState.at(images[here], labels[here], towards, start[block], ball)
+                found[here], correct[here] = self._ascend(victim, way, ball)
         return Outcome(found, correct)
+
+    def settings(self) -> dict[str, Any]:
+        """Without a target nothing is told of it."""
+        untold = {"target", "most_targets"} if self.target is None else set()
+        return {key: value for key, value in super().settings().items() if key not in untold}
+
+    def unfit(self, classes: int) -> str:
+        """A class that is not there."""
+        return unfit_target(self.target, classes)
 
     def at(self, epsilon: float) -> dict[str, Any]:
         """The length of the first step in pixel units."""
         return {"step_size": 2 * epsilon}
 
-    def _ascend(self, victim: Victim, way: _Way) -> tuple[Images, Mask]:
+    def _ascend(self, victim: Victim, way: _ApgdState, ball: Ball) -> tuple[Images, Mask]:
         """Where each image ended, and which of them still get their label."""
         reached, correct = way.point.copy(), np.ones(len(way.point), bool)
         checks, since = checkpoints(self.steps), 0
         for step in range(self.steps + 1):
             if step:
-                way.move(MOMENTUM if step > 1 else 1.0)
-            predicted = way.look(victim, self.loss)
+                way.move(MOMENTUM if step > 1 else 1.0, ball)
+            predicted = way.look(victim, self.loss, self.target is not None)
             broken = predicted != way.labels
             if broken.any():
                 reached[way.index[broken]], correct[way.index[broken]] = way.point[broken], False
@@ -89,13 +109,13 @@ def checkpoints(steps: int) -> set[int]:
 
 
 @dataclass
-class _Way:
+class _ApgdState:
     """The images of a block that are not broken yet; each array's first axis is theirs."""
 
     index: NDArray[np.int64]  # in the block
     labels: Labels
-    low: Images  # the ball within [0, 1]
-    high: Images
+    targets: Labels  # the labels where there are none
+    clean: Images
     point: Images
     before: Images
     best: Images
@@ -109,33 +129,34 @@ class _Way:
     step_size: NDArray[np.float32]
 
     @classmethod
-    def at(cls, clean: Images, labels: Labels, start: Images, epsilon: float) -> _Way:
+    def at(cls, clean: Images, labels: Labels, targets: Labels, start: Images, ball: Ball) -> _ApgdState:
         """Before the first look."""
-        low, high = np.maximum(clean - np.float32(epsilon), 0), np.minimum(clean + np.float32(epsilon), 1)
-        point, count = np.clip(start, low, high), len(clean)
+        point, count = _into(ball, clean, start), len(clean)
         lowest = np.full(count, -np.inf, np.float32)
         return cls(
-            np.arange(count), labels, low, high, point, point, point.copy(), np.zeros_like(point), np.zeros_like(point),
+            np.arange(count), labels, targets, clean, point, point, point.copy(), np.zeros_like(point), np.zeros_like(point),
             -lowest, lowest, lowest, np.ones(count, bool), np.zeros(count, np.int64),
-            np.full(count, 2 * epsilon, np.float32),
+            np.full(count, 2 * ball.radius, np.float32),
         )  # fmt: skip
 
-    def those(self, mask: Mask) -> _Way:
-        return _Way(*(getattr(self, field.name)[mask] for field in fields(self)))
+    def those(self, mask: Mask) -> _ApgdState:
+        return _ApgdState(*(getattr(self, field.name)[mask] for field in fields(self)))
 
-    def move(self, momentum: float) -> None:
+    def move(self, momentum: float, ball: Ball) -> None:
         """One step, `momentum` of it new."""
         step_size = self.step_size.reshape(-1, *[1] * (self.point.ndim - 1))
-        new = np.clip(self.point + step_size * np.sign(self.gradient), self.low, self.high) - self.point
+        new = (
+            _into(ball, self.clean, self.point + step_size * steepest(self.gradient, ball.norm)) - self.point
+        )
         old = self.point - self.before
         self.before = self.point
-        self.point = np.clip(
-            self.point + np.float32(momentum) * new + np.float32(1 - momentum) * old, self.low, self.high
-        )
+        moved = self.point + np.float32(momentum) * new + np.float32(1 - momentum) * old
+        self.point = _into(ball, self.clean, moved)
 
-    def look(self, victim: Victim, loss: str) -> Labels:
+    def look(self, victim: Victim, loss: str, targeted: bool) -> Labels:
         """Loss and gradient where the images are now; the predicted classes."""
-        predicted, losses, self.gradient = victim.value_and_gradient(self.point, self.labels, loss)
+        targets = self.targets if targeted else None
+        predicted, losses, self.gradient = victim.value_and_gradient(self.point, self.labels, loss, targets)
         self.rises += losses > self.loss
         better = losses > self.best_loss
         self.best[better], self.best_gradient[better] = self.point[better], self.gradient[better]
@@ -152,3 +173,11 @@ class _Way:
         self.gradient[self.halved] = self.best_gradient[self.halved]
         self.loss = np.where(self.halved, self.best_loss, self.loss)
         self.checked_loss, self.rises = self.best_loss, np.zeros_like(self.rises)
+
+
+def _into(ball: Ball, clean: Images, point: Images) -> Images:
+    """Back into the ball and [0, 1]; of L-infinity these are one box, to whose corners rounding leads alike."""
+    if ball.norm == "L2":
+        return ball.into(clean, point)
+    radius = np.float32(ball.radius)
+    return np.clip(point, np.maximum(clean - radius, 0), np.minimum(clean + radius, 1))

@@ -8,12 +8,12 @@ import numpy as np
 from pydantic import Field
 
 from tfsgd.measures.attack import AttackSpec, Outcome
-from tfsgd.measures.attacks.pgd import random_start
+from tfsgd.measures.norms import Norm, random_perturbation
 from tfsgd.measures.victim import Images, Labels, Victim
 
 
 class Noise(AttackSpec):
-    """x' = clip(x + u, 0, 1), u uniform in [-epsilon, epsilon] for each pixel.
+    """x' = clip(x + u, 0, 1), u uniform in the ball: of L-infinity in [-epsilon, epsilon] for each pixel.
 
     A gradient attack that breaks fewer images is broken itself. Cost: a forward pass for each draw, 0.4
     steps of PGD.
@@ -24,6 +24,8 @@ class Noise(AttackSpec):
 
     revision: ClassVar[int] = 1  # it asks for no cross-entropy
 
+    norms: ClassVar[tuple[Norm, ...]] = ("Linf", "L2")
+
     draws: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 10
 
     def run(self, victim: Victim, images: Images, labels: Labels, epsilon: float, seed: int) -> Outcome:
@@ -33,7 +35,9 @@ class Noise(AttackSpec):
             left = np.flatnonzero(correct)
             if not left.size:
                 break
-            moved = np.clip(images[left] + random_start(images.shape, epsilon, (seed, draw))[left], 0, 1)
+            moved = np.clip(
+                images[left] + random_perturbation(images.shape, epsilon, (seed, draw), self.norm)[left], 0, 1
+            )
             broken = victim.predict(moved) != labels[left]
             found[left[broken]], correct[left[broken]] = moved[broken], False
         return Outcome(found, correct)

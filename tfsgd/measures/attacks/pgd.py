@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,13 @@ from typing_extensions import Self
 
 from tfsgd.fields import Flag, Fraction, Temperature
 from tfsgd.measures.attack import Ascent, GradientAttack, Outcome, Restarts, Steps
+from tfsgd.measures.norms import random_perturbation
+from tfsgd.measures.targets import Target, rounds, unfit_target
 from tfsgd.measures.victim import Images, Labels, Victim
 
 
 class PGD(GradientAttack):
-    """Steps along the sign of the gradient, each projected into the ball.
+    """Steps along the sign of the gradient (of L2 along the gradient over its norm), each projected into the ball.
 
     Its value: `last_rise`, how much the last step raised the loss, the mean over the images that still get their
     label after all steps of the last run (nats, of the loss that the steps increase); `None` where none does. While
@@ -22,7 +26,7 @@ class PGD(GradientAttack):
 
     Attributes:
         steps: how many.
-        relative_step_size: L-infinity length of each, times epsilon.
+        relative_step_size: length of each, times epsilon.
         random_start: start uniformly in the ball, else at the image.
         restarts: runs from different starts; an image counts as broken if any run breaks it.
         early_stop: an image is broken if the clean image, the start or the image after any step is
@@ -30,6 +34,8 @@ class PGD(GradientAttack):
             as in CleverHans.
         temperature: the logits are divided by it before the loss: so large ones saturate no gradient (Carlini et
             al. 2019, section 4.11).
+        target: go towards a class: `least_likely`, `all` others in turn, or a number, see `tfsgd.measures.targets`;
+            broken is an image that is misclassified, as whatever class.
     """
 
     steps: Steps = 40
@@ -38,6 +44,7 @@ class PGD(GradientAttack):
     restarts: Restarts = 1
     early_stop: Flag = True
     temperature: Temperature = 1.0
+    target: Target | None = None
 
     @model_validator(mode="after")
     def _restarts_differ(self) -> Self:
@@ -54,23 +61,31 @@ class PGD(GradientAttack):
         perturbed = images.copy()
         correct = victim.predict(images) == labels if self.early_stop else np.ones(len(images), bool)
         rise = np.zeros(0, np.float32)
-        step_size = self.relative_step_size * epsilon
-        how = Ascent(epsilon, step_size, self.steps, self.early_stop, self.loss, self.temperature)
-        for restart in range(self.restarts):
+        how = Ascent(
+            epsilon, self.relative_step_size * epsilon, self.steps, self.early_stop,
+            self.loss, self.temperature, self.norm,
+        )  # fmt: skip
+        runs = product(range(self.restarts), rounds(self.target, victim, images, labels))
+        for run, (_, targets) in enumerate(runs):
             left = np.flatnonzero(correct)
             start = (
-                random_start(images.shape, epsilon, (seed, restart))[left]
+                random_perturbation(images.shape, epsilon, (seed, run), self.norm)[left]
                 if self.random_start
                 else np.zeros_like(images[left])
             )
-            perturbed[left], correct[left], rise = victim.climb(images[left], labels[left], start, how)
+            towards = replace(how, targets=None if targets is None else targets[left])
+            perturbed[left], correct[left], rise = victim.climb(images[left], labels[left], start, towards)
             rise = rise[correct[left] & np.isfinite(rise)]
         return Outcome(perturbed, correct, {"last_rise": float(rise.mean()) if rise.size else None})
 
     def settings(self) -> dict[str, Any]:
-        """A temperature of 1 is none, and is not told."""
-        told = super().settings()
-        return {key: value for key, value in told.items() if (key, value) != ("temperature", 1.0)}
+        """A temperature of 1 is none, as is no target, and is not told."""
+        untold = (("temperature", 1.0), ("target", None))
+        return {key: value for key, value in super().settings().items() if (key, value) not in untold}
+
+    def unfit(self, classes: int) -> str:
+        """A class that is not there."""
+        return unfit_target(self.target, classes)
 
     def doubt(self) -> str:
         """Too few or too short steps end near where they begin."""
@@ -83,19 +98,11 @@ class PGD(GradientAttack):
             else ("the image itself", "the surface of the ball")
         )
         return (
-            f"{self.steps} steps of {self.relative_step_size:g} epsilon from {start} move no pixel by more "
+            f"{self.steps} steps of {self.relative_step_size:g} epsilon from {start} move no "
+            f"{'pixel' if self.norm == 'Linf' else 'image'} by more "
             f"than {reach:.3g} epsilon: {missed} is never reached; take more or longer steps"
         )
 
     def at(self, epsilon: float) -> dict[str, Any]:
         """The length of a step in pixel units."""
         return {"step_size": self.relative_step_size * epsilon}
-
-
-def random_start(shape: tuple[int, ...], epsilon: float, key: tuple[int, int]) -> Images:
-    """Uniform in [-epsilon, epsilon], in place: memory is what an attack on all images is short of."""
-    start = np.random.default_rng(key).random(shape, np.float32)
-    start *= 2
-    start -= 1
-    start *= np.float32(epsilon)
-    return start

@@ -63,5 +63,7 @@ class Transfer(GradientAttack):
         return {"step_size": self.relative_step_size * epsilon}
 
     def _pgd(self, epsilon: float) -> PGD:
-        same = {key: getattr(self, key) for key in ("steps", "relative_step_size", "random_start", "loss")}
+        same = {
+            key: getattr(self, key) for key in ("steps", "relative_step_size", "random_start", "loss", "norm")
+        }
         return PGD(epsilon=(epsilon,), early_stop=False, **same)

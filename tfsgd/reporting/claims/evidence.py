@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from tfsgd.plan.yaml_io import counted
 from tfsgd.reporting.paper import BAD, MIN_BATCH_SIZES, MIN_SEEDS
 from tfsgd.reporting.table.cell import Cell
 from tfsgd.reporting.table.cells import FailedChecks
+from tfsgd.text import counted
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tfsgd.plan.yaml_io import counted
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves, style
 from tfsgd.reporting.figures.curves import LAMBDA, NATURAL, Curve, Series
@@ -13,6 +12,7 @@ from tfsgd.reporting.figures.style import Drawing, FigureResult
 from tfsgd.reporting.paper import attack_name
 from tfsgd.reporting.table.columns import at_loss
 from tfsgd.reporting.table.studies import Study
+from tfsgd.text import counted
 
 
 @figure(10)

@@ -6,12 +6,12 @@ from typing import Any
 
 from tfsgd.data.dataset import SEEN
 from tfsgd.measures.spec import Measurement
-from tfsgd.plan.yaml_io import counted
 from tfsgd.reporting.claims.evidence import Evidence, Impossible, Tested, p_in_words
 from tfsgd.reporting.claims.verdicts import Judgement
 from tfsgd.reporting.paper import ENOUGH, MIN_SEEDS, PAPER_LENGTH, UNDERTRAINED_MARGIN, attack_name, points
 from tfsgd.reporting.table.regime_labels import paper_regimes
 from tfsgd.reporting.table.studies import Study
+from tfsgd.text import counted
 
 
 def _listed(values: Any, unit: str) -> str:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from tfsgd.plan.yaml_io import counted
 from tfsgd.reporting.claims.claims import Claim
 from tfsgd.reporting.claims.verdicts import Judgement
 from tfsgd.reporting.page.report_text import numbers_of
 from tfsgd.reporting.paper import MIN_SEEDS
 from tfsgd.reporting.table.studies import Study
+from tfsgd.text import counted
 
 MORE_SEEDS = 2
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
-from tfsgd.measures.always import MISDIRECTED
 from tfsgd.measures.attack import SOFTMAX
 from tfsgd.measures.spec import Measurement
+from tfsgd.measures.zero_gradients import MISDIRECTED
 from tfsgd.records.record import Record
 
 GRADIENT = ("pgd", "bim", "apgd")  # many steps up the gradient of a loss

@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from tfsgd.measures.norms import NAMES
 from tfsgd.measures.spec import Measurement, Split
 from tfsgd.plan.requests import HESSIAN
 from tfsgd.records.upgrade import BY_SOFTMAX
@@ -86,6 +87,16 @@ def _derived(name: str) -> Callable[[TrialRow], Any]:
 
 def _certainty(name: str) -> Callable[[TrialRow], Any]:
     return lambda row: row.confidence.get(name, ABSENT)
+
+
+def _smallest(name: str) -> Callable[[TrialRow], Any]:
+    """Of smallest epsilons, where their outcomes are kept."""
+
+    def value(row: TrialRow) -> Any:
+        found = row.smallest_epsilons.get(name)
+        return ABSENT if found is None else None if math.isinf(found) else found
+
+    return value
 
 
 # fmt: off
@@ -176,6 +187,14 @@ COLUMNS = (
     Column("undertrained", "",
            f"whether the cell's train accuracy is {points(UNDERTRAINED_MARGIN)} or more below that "
            "of the best cell of its study"),
+    Column("smallest_epsilon", "pixels in [0, 1]",
+           "median over the images of the least epsilon at which anything broke it: a search, or any attack "
+           "in the L-infinity ball; empty where half of them hold out", _smallest("median"),
+           title="smallest ε", rank=SMALLEST_RANK, is_number=True, is_log=True),
+    Column("smallest_epsilon_low", "pixels in [0, 1]", "lower end of its 95 % interval, a bootstrap over the images",
+           _smallest("low"), is_number=True, is_log=True),
+    Column("smallest_epsilon_high", "pixels in [0, 1]", "upper end of that interval",
+           _smallest("high"), is_number=True, is_log=True),
     Column("zero_gradients", "0 to 1",
            "share of test images whose loss has an input gradient of exactly "
            "zero", title="zero gradients", rank=8),
@@ -254,11 +273,13 @@ def _attack_values(row: TrialRow) -> Iterator[Value]:
         name = attack_column(*key)
         meaning = (
             f"share of attacked images that keep their true label under {attack_name(key[0])} with epsilon = "
-            f"{key[1]:g} (L-infinity, images in [0, 1])"
+            f"{key[1]:g} ({NAMES[found.settings.get('norm', 'Linf')]}, images in [0, 1])"
         )
         yield Column(name, "0 to 1", meaning, is_number=True, attack=key), found.accuracy
         for of, value in found.values.items():
-            if of not in ("accuracy", "clean_accuracy") and not isinstance(value, list | tuple):
+            if of not in ("accuracy", "clean_accuracy", "outcomes_sha256") and not isinstance(
+                value, list | tuple
+            ):
                 title = {"title": f"median ε ({key[0]})", "rank": SMALLEST_RANK} if of == "median" else {}
                 yield _unknown(f"{name}_{of}", **title), value
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from tfsgd.measures.spec import Measurement, Split
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.requests import HESSIAN, TOP_EIGENVALUE, wanted
+from tfsgd.plan.requests import HESSIAN, TOP_EIGENVALUE, requests_of
 from tfsgd.plan.specs import defaults
+from tfsgd.records.outcomes import smallest_epsilons, spread
 from tfsgd.records.record import Record, labelled
 from tfsgd.reporting.paper import RESIDUAL_LIMIT
 from tfsgd.reporting.table.derived import derived
@@ -42,7 +43,7 @@ class TrialRow:
     def asked(self) -> dict[Key, Measurement | None]:
         """What the configs ask for, under their labels; `None`: not measured yet."""
         found: dict[Key, Measurement | None] = {}
-        for request in (r for e in self.experiments for r in wanted(e, self.record.seed)):
+        for request in (r for e in self.experiments for r in requests_of(e, self.record.seed)):
             measured = self.record.find(request)
             mode = getattr(request.spec, "mode", None)
             for key in _keys(request.spec.kind, request.name, request.label, request.epsilon, mode):
@@ -70,6 +71,12 @@ class TrialRow:
                 ):
                     extra[key] = m
         return extra | self.asked
+
+    @cached_property
+    def smallest_epsilons(self) -> dict[str, float]:
+        """The spread of the images' smallest epsilons in L-infinity; empty where their outcomes are not kept."""
+        least = smallest_epsilons(self.path / "trials" / self.record.folder, self.record)
+        return {} if least is None else spread(least)
 
     @cached_property
     def shown(self) -> Record:

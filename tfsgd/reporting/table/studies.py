@@ -22,7 +22,7 @@ from tfsgd.errors import RequestError
 from tfsgd.models.paper import MODELS
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.length import Length
-from tfsgd.plan.requests import wanted
+from tfsgd.plan.requests import requests_of
 from tfsgd.plan.trials import grid, training_of
 from tfsgd.records.atomic import from_json
 from tfsgd.records.folder import LogFolder
@@ -205,7 +205,7 @@ def _of_code(experiment: Experiment | None, records: Sequence[Record]) -> Experi
         return None
     used: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for record in records:
-        for request in (r for r in wanted(experiment, record.seed) if r.spec.is_recorded):
+        for request in (r for r in requests_of(experiment, record.seed) if r.spec.is_recorded):
             if found := record.find(request):
                 used[request.spec.kind, request.label][str(found.settings.get("code_sha256", ""))] += 1
     blocks: dict[str, Any] = {"attacks": dict(experiment.attacks), "curvature": dict(experiment.curvature)}
@@ -259,7 +259,7 @@ def _meaning(folder: _Folder) -> str:
     same = [getattr(first, key) for key in ("profile", "dataset", "model", "data_sha256", "model_sha256")]
     requests = [
         [request.label, replace(request, epsilon=None if request.epsilon is None else 0.0).identity]
-        for request in wanted(experiment, 0)
+        for request in requests_of(experiment, 0)
     ]
     return json.dumps(
         [*same, str(first.length), first.train_examples, sorted(map(list, {tuple(r) for r in requests}))]

@@ -1,17 +1,45 @@
 """How steep loss and margin are at unperturbed images: what attacks meet at their first step."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tfsgd.measures.attack import blocks
+from tfsgd.measures.spec import Kind, Request, Spec
 from tfsgd.measures.victim import Images, Labels, Victim
+
+if TYPE_CHECKING:
+    from tfsgd.measures.subject import Subject
+
+
+class InputGradient(Spec):
+    """How steep the network is at unperturbed images, to first order.
+
+    Its values are `value`, the mean over the images of |grad_x loss|_1 (cross-entropy, nats per pixel unit): times
+    epsilon what FGSM adds to the loss; and `radius`, the median over the images of max(margin, 0) / |grad_x margin|_1
+    (pixel units), margin the true logit minus the largest other one: the epsilon at which a linear network would
+    break (Hein and Andriushchenko 2017, theorem 2.1, with the slope at the image alone). An image that is
+    misclassified has 0; `None` where the median image has a margin without a slope.
+
+    Cost: two gradients, two steps of PGD on all images.
+    """
+
+    kind: ClassVar[Kind] = "gradient"
+    revision: ClassVar[int] = 2  # the first lost images of which the network is sure
+
+    def values_on(self, subject: Subject, request: Request) -> Mapping[str, Any]:
+        """As `Spec.values_on`."""
+        return asdict(steepness(subject.victim, *subject.images(request.split, request.examples)))
 
 
 @dataclass(frozen=True)
 class Steepness:
-    """See `tfsgd.measures.always.InputGradient`."""
+    """See `InputGradient`."""
 
     value: float  # nats per pixel unit
     radius: float | None  # pixel units

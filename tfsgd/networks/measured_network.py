@@ -1,26 +1,22 @@
-"""A request on a network -> a measurement."""
+"""A network with the images that it is measured on."""
 
-import time
-from collections.abc import Mapping
-from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tfsgd.data.dataset import Splits, to_unit
-from tfsgd.measures.always import InputGradient
-from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.curvature_spec import CurvatureSpec
-from tfsgd.measures.spec import Measurement, Request
+from tfsgd.measures.spec import Request, digest
 from tfsgd.measures.victim import Images, Labels, Mask, Victim
-from tfsgd.networks.accuracy import Evaluator, certainty
-from tfsgd.networks.compiled_victim import CompiledVictim, run_checked
-from tfsgd.networks.direction import direction
-from tfsgd.networks.input_gradient import steepness
-from tfsgd.networks.operators import curvature_of, product_of
+from tfsgd.networks.accuracy import Evaluator
+from tfsgd.networks.compiled_victim import CompiledVictim
+from tfsgd.networks.operators import product_of
 from tfsgd.networks.surrogate import Sources
 
 
-class Subject:
+class MeasuredNetwork:
     """A network and the images that it is measured on; what several measurements need is computed once.
 
     Args:
@@ -29,6 +25,9 @@ class Subject:
         splits: the images, cut to those that are used.
         batch_size: with which it was trained, where that is known.
         sources: other networks, for attacks that need them.
+
+    Attributes:
+        outcomes: what became of every image under each attack, by the identity of the request.
     """
 
     def __init__(
@@ -38,6 +37,7 @@ class Subject:
         self._sources = sources or Sources()
         self.network = network
         self.splits = splits
+        self.outcomes: dict[str, NDArray[np.generic]] = {}
         self._clean: dict[tuple[str, int], Mask] = {}
         self._products: dict[tuple[Any, ...], Any] = {}
 
@@ -58,6 +58,15 @@ class Subject:
         first = getattr(self.splits, split).first(examples)
         return to_unit(first.images), first.labels
 
+    def labels(self, split: str, examples: int) -> Labels:
+        """The labels alone."""
+        labels: Labels = getattr(self.splits, split).first(examples).labels
+        return labels
+
+    def logits(self, split: str, examples: int) -> NDArray[np.float64]:
+        """Of them, `(N, classes)`."""
+        return self.evaluate.logits(getattr(self.splits, split).first(examples))
+
     def clean(self, split: str, examples: int) -> Mask:
         """Which of them get their true label unperturbed."""
         if (split, examples) not in self._clean:
@@ -77,6 +86,11 @@ class Subject:
                 "accuracy: code of one's own has changed images, labels or the network"
             )
 
+    def keep(self, request: Request, outcomes: NDArray[np.generic]) -> str:
+        """Keeps what became of every image under an attack, by the request's identity; its SHA-256."""
+        self.outcomes[request.identity] = outcomes
+        return digest(outcomes)
+
     def product(self, spec: CurvatureSpec, split: str, examples: int) -> Any:
         """v -> Hv on them, or the product that the measure asks for."""
         size = getattr(spec, "batch_size", None) if spec.mode == "training" else None
@@ -85,59 +99,3 @@ class Subject:
             images, labels = self.images(split, examples)
             self._products[key] = product_of(spec, self.network, images, labels, self._batch_size)
         return self._products[key]
-
-
-def measure(subject: Subject, request: Request) -> Measurement:
-    """Measures what is asked for on a network and its images.
-
-    Raises:
-        RequestError: the network cannot be attacked, see `Victim`.
-    """
-    began = time.perf_counter()
-    values = _MEASURES[request.spec.kind](subject, request)
-    return request.measured(values, time.perf_counter() - began)
-
-
-def _accuracy(subject: Subject, request: Request) -> Mapping[str, Any]:
-    split = getattr(subject.splits, request.split).first(request.examples)
-    return asdict(subject.evaluate(split))
-
-
-def _confidence(subject: Subject, request: Request) -> Mapping[str, Any]:
-    split = getattr(subject.splits, request.split).first(request.examples)
-    return asdict(certainty(subject.evaluate.logits(split), split.labels))
-
-
-def _attack(subject: Subject, request: Request) -> Mapping[str, Any]:
-    assert isinstance(request.spec, AttackSpec)
-    assert request.epsilon is not None
-    images, labels = subject.images(request.split, request.examples)
-    outcome = run_checked(request.spec, subject.victim, images, labels, request.epsilon, request.seed)
-    clean = subject.clean(request.split, request.examples)
-    return {
-        "accuracy": float(outcome.correct.mean()),
-        "clean_accuracy": float(clean.mean()),
-        **outcome.values,
-    }
-
-
-def _gradient(subject: Subject, request: Request) -> Mapping[str, Any]:
-    images, labels = subject.images(request.split, request.examples)
-    if isinstance(request.spec, InputGradient):
-        return asdict(steepness(subject.victim, images, labels))
-    return asdict(direction(subject.victim, images, labels))
-
-
-def _curvature(subject: Subject, request: Request) -> Mapping[str, Any]:
-    assert isinstance(request.spec, CurvatureSpec)
-    product = subject.product(request.spec, request.split, request.examples)
-    return curvature_of(request.spec, product, request.seed).values()
-
-
-_MEASURES = {
-    "accuracy": _accuracy,
-    "confidence": _confidence,
-    "attack": _attack,
-    "gradient": _gradient,
-    "curvature": _curvature,
-}

@@ -1,4 +1,4 @@
-"""The engine: trials go to workers once each, are sent again when a worker is lost, and are blamed when they kill."""
+"""The pool: trials go to workers once each, are sent again when a worker is lost, and are blamed when they kill."""
 
 import json
 import logging
@@ -21,13 +21,12 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.sweeping import cluster, worker_pool
 from tfsgd.sweeping.address import Address
-from tfsgd.sweeping.allocation import shares
+from tfsgd.sweeping.allocation import allocate
 from tfsgd.sweeping.forkserver import import_ahead
-from tfsgd.sweeping.joining import Visit
-from tfsgd.sweeping.search_on_workers import search_by_hands
-from tfsgd.sweeping.tuner import GridTuner
+from tfsgd.sweeping.joining import RemoteWorkers
+from tfsgd.sweeping.tuner import GridTuner, search_on_workers
 from tfsgd.sweeping.worker import log_of
-from tfsgd.sweeping.worker_pool import Engine
+from tfsgd.sweeping.worker_pool import WorkerPool
 
 SEEDS = 6
 
@@ -90,9 +89,9 @@ def ran(logs: LogFolder, seed: int) -> list[str]:
 
 def searched(trials: list[Trial], logs: LogFolder, workers: int = 2) -> tuple[dict[str, str], Listener]:
     listener = Listener()
-    with Engine(logs, shares(workers, [], logs.path)) as crew:
-        crew.observe = listener
-        return search_by_hands(trials, crew, logs), listener
+    with WorkerPool(logs, allocate(workers, [], logs.path)) as pool:
+        pool.callbacks = listener
+        return search_on_workers(trials, pool, logs), listener
 
 
 def test_every_trial_is_run_once_by_keras_tuners_search(
@@ -109,7 +108,8 @@ def test_every_trial_is_run_once_by_keras_tuners_search(
     failures, listener = searched(trials, logs)
     assert failures == {}
     assert sorted(asked) == sorted(
-        (("regime", "LR"), ("batch_size", 64), ("momentum", 0.0), ("seed", seed)) for seed in range(SEEDS)
+        (("regime", "LR"), ("batch_size", 64), ("momentum", 0.0), ("learning_rate", 0.01), ("seed", seed))
+        for seed in range(SEEDS)
     )
     assert sorted(name for name, _ in listener.outcomes) == sorted(trial.name for trial in trials)
     assert [len(ran(logs, seed)) for seed in range(SEEDS)] == [1] * SEEDS
@@ -183,15 +183,15 @@ def test_who_leaves_takes_the_waiting_threads_and_the_workers_along(
     script(logs, s0={"each": ["sleep"]}, s1={"each": ["sleep"]})
     ends: list[BaseException] = []
 
-    def wait(crew: Engine, trial: Trial) -> None:
+    def wait(pool: WorkerPool, trial: Trial) -> None:
         try:
-            crew.run(trial)
+            pool.run(trial)
         except BaseException as error:
             ends.append(error)
 
-    with Engine(logs, shares(2, [], logs.path)) as crew:
-        crew.observe = Listener()
-        hands = [threading.Thread(target=wait, args=(crew, trial)) for trial in trials[:2]]
+    with WorkerPool(logs, allocate(2, [], logs.path)) as pool:
+        pool.callbacks = Listener()
+        hands = [threading.Thread(target=wait, args=(pool, trial)) for trial in trials[:2]]
         for hand in hands:
             hand.start()
         while not (ran(logs, 0) and ran(logs, 1)):
@@ -201,7 +201,7 @@ def test_who_leaves_takes_the_waiting_threads_and_the_workers_along(
         hand.join(30)
     assert [type(end) for end in ends] == [SystemExit] * 2
     assert not list(logs.path.glob("trials/*/*/failure.json"))
-    assert crew.failures == {}
+    assert pool.failures == {}
     wait_until_gone(pids)
 
 
@@ -212,12 +212,12 @@ def test_visitors_work_hear_of_their_own_trials_and_leave_when_all_is_done(
         logs.write_failure(trial, "", "")
     script(logs, **{f"s{seed}": {"each": ["epoch"]} for seed in range(SEEDS)})
     here, there = Listener(), Listener()
-    with Engine(logs, [], Address("127.0.0.1", 0)) as crew:
-        crew.observe = here
-        address = Address.parse(crew.address, "--join")
-        visit = Visit(address, trials, logs, shares(1, [], logs.path), there)
-        with Engine(logs, shares(1, [], logs.path)), visit:  # another sweep is no matter
-            assert search_by_hands(trials, crew, logs) == {}
+    with WorkerPool(logs, [], Address("127.0.0.1", 0)) as pool:
+        pool.callbacks = here
+        address = Address.parse(pool.address, "--join")
+        remote = RemoteWorkers(address, trials, logs, allocate(1, [], logs.path), there)
+        with WorkerPool(logs, allocate(1, [], logs.path)), remote:  # another sweep is no matter
+            assert search_on_workers(trials, pool, logs) == {}
             assert sorted(there.at) == sorted((trial.name, 1) for trial in trials)
             assert sorted(there.at) == sorted(here.at)
     assert len(here.outcomes) == SEEDS
@@ -243,19 +243,19 @@ def test_workers_that_can_no_longer_start_are_said_in_a_line(
 
 def test_a_machine_is_shared_out_among_its_workers(tmp_path: Path) -> None:
     cores = len(os.sched_getaffinity(0))
-    found = shares(2, [], tmp_path)
+    found = allocate(2, [], tmp_path)
     assert [share["threads"] for share in found] == [max(1, cores // 2)] * 2
     assert all(share["logs"] == str(tmp_path) and "environment" not in share for share in found)
-    pinned = [share["environment"] for share in shares(4, ["0", "3"], tmp_path)]
+    pinned = [share["environment"] for share in allocate(4, ["0", "3"], tmp_path)]
     assert [each["CUDA_VISIBLE_DEVICES"] for each in pinned] == ["0", "3", "0", "3"]
     assert all(each["TF_FORCE_GPU_ALLOW_GROWTH"] == "true" for each in pinned)
-    assert shares(2, ["0", "1"], tmp_path)[1]["environment"] == {"CUDA_VISIBLE_DEVICES": "1"}
+    assert allocate(2, ["0", "1"], tmp_path)[1]["environment"] == {"CUDA_VISIBLE_DEVICES": "1"}
 
 
 def test_workers_with_a_gpu_start_from_scratch(tmp_path: Path) -> None:
     """What CUDA sees must be said before TensorFlow is imported."""
-    assert import_ahead(shares(2, ["0", "1"], tmp_path)) == "spawn"
-    assert import_ahead(shares(2, [], tmp_path)) == "forkserver"
+    assert import_ahead(allocate(2, ["0", "1"], tmp_path)) == "spawn"
+    assert import_ahead(allocate(2, [], tmp_path)) == "forkserver"
     assert import_ahead([]) == "spawn"
 
 

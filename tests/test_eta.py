@@ -13,7 +13,7 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.terminal import progress
-from tfsgd.terminal.eta import Remaining
+from tfsgd.terminal.eta import Eta
 from tfsgd.terminal.progress import Display
 
 
@@ -36,7 +36,7 @@ class Sweep:
 
     def __post_init__(self) -> None:
         self.trials = {trial.settings.batch_size: trial for trial in grid(self.of)}
-        self.left = Remaining(self.trials.values(), self.epochs, self.recorded, self.clock)
+        self.left = Eta(self.trials.values(), self.epochs, self.recorded, self.clock)
 
     def epochs(self, trial: Trial) -> int:
         return self.of.epochs_at(trial.settings.batch_size)
@@ -133,7 +133,7 @@ def test_a_trial_that_starts_again_is_counted_from_there() -> None:
 
 def test_a_log_says_at_least_until_a_trial_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, written = Clock(), io.StringIO()
-    monkeypatch.setattr(progress, "Remaining", partial(Remaining, now=clock))
+    monkeypatch.setattr(progress, "Eta", partial(Eta, now=clock))
     monkeypatch.setattr(progress, "QUIET_SECONDS", -1)
     of = updates()
     small, large = sorted(grid(of), key=lambda trial: trial.settings.batch_size)

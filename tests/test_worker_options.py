@@ -1,4 +1,4 @@
-"""Who may work for a sweep, and what of the machine's and the user's own settings its engine takes: next to nothing."""
+"""Who may work for a sweep, and what of the machine's and the user's own settings its worker pool takes: next to nothing."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ from tfsgd.source_hash import running
 from tfsgd.sweeping import jobs, tuner
 from tfsgd.sweeping.address import Address
 from tfsgd.sweeping.cluster import fresh_certificate, read_certificate, write_certificate
-from tfsgd.sweeping.worker_registry import Roster
+from tfsgd.sweeping.worker_registry import WorkerRegistry
 from tfsgd.training.provenance import versions
 
 
@@ -142,7 +142,7 @@ def test_a_batch_system_that_never_answers_is_given_up_and_said(monkeypatch: pyt
 
     async def silent() -> str | None:
         job = SimpleNamespace(start=lambda: asyncio.sleep(1000), close=lambda: asyncio.sleep(0))
-        asked = jobs.Jobs(lambda scheduler, name: job, "tls://x", 1, Roster())
+        asked = jobs.Jobs(lambda scheduler, name: job, "tls://x", 1, WorkerRegistry())
         await asyncio.wait(asked._kept, timeout=20)
         await asked.close()
         return asked.refusal
@@ -159,7 +159,7 @@ def test_a_logs_folder_that_is_deleted_ends_the_sweep_in_a_line(
     logs = LogFolder(write_sweep(tmp_path / "s", of))
     begun = []
 
-    def gone(trial: Any, job: Any) -> Any:
+    def gone(trial: Any, context: Any) -> Any:
         begun.append(trial)
         shutil.rmtree(logs.path)
         logs.tuner_path.mkdir(parents=True)  # a worker writes there again

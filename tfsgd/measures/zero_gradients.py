@@ -1,23 +1,49 @@
 """Where float32's softmax gradient vanishes, or points elsewhere than the exact one."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tfsgd.measures.always import MISDIRECTED
 from tfsgd.measures.attack import SOFTMAX, blocks
 from tfsgd.measures.attacks.fgsm import FGSM
+from tfsgd.measures.spec import Kind, Request, Spec
 from tfsgd.measures.victim import Images, Labels, Mask, Victim
 
+if TYPE_CHECKING:
+    from tfsgd.measures.subject import Subject
+
+MISDIRECTED = 0.02  # share of the images above which FGSM by float32's softmax says how sure a network is
 LEAST_COSINE = 0.9  # below it two directions differ
 LOOKED_AT = 1_000  # images, for a warning
 
 
+class ZeroGradients(Spec):
+    """What the loss's input gradient is good for, in float32, image by image.
+
+    Its values, as shares of the images: `fraction`, whose gradient is exactly zero, so that no attack can move them;
+    `saturated`, of which the network is so sure that the true class's term of the gradient that TensorFlow's softmax
+    has is exactly zero; and `misdirected`, where that gradient points elsewhere: its cosine with the exact one is below
+    0.9. An attack by `loss: softmax_cross_entropy` measures those images' confidence, not their robustness.
+
+    Cost: two gradients, two steps of PGD on all images.
+    """
+
+    kind: ClassVar[Kind] = "gradient"
+    revision: ClassVar[int] = 2  # the first counted zeros of the softmax's gradient
+
+    def values_on(self, subject: Subject, request: Request) -> Mapping[str, Any]:
+        """As `Spec.values_on`."""
+        return asdict(direction(subject.victim, *subject.images(request.split, request.examples)))
+
+
 @dataclass(frozen=True)
 class Direction:
-    """See `tfsgd.measures.always.ZeroGradients`."""
+    """See `ZeroGradients`."""
 
     fraction: float
     saturated: float

@@ -1,0 +1,40 @@
+"""A network and its images, as a measure sees them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfsgd.measures.victim import Images, Labels, Mask, Victim
+
+if TYPE_CHECKING:
+    from tfsgd.measures.curvature_spec import CurvatureSpec
+    from tfsgd.measures.spec import Request
+
+
+class Subject(Protocol):
+    """What several measures need of one network is computed once."""
+
+    @property
+    def victim(self) -> Victim:
+        """For attacks."""
+
+    def images(self, split: str, examples: int) -> tuple[Images, Labels]:
+        """The first so many images of a split in [0, 1], and their labels."""
+
+    def labels(self, split: str, examples: int) -> Labels:
+        """The labels alone."""
+
+    def logits(self, split: str, examples: int) -> NDArray[np.float64]:
+        """Of them, `(N, classes)`, in inference mode."""
+
+    def clean(self, split: str, examples: int) -> Mask:
+        """Which of them get their true label unperturbed."""
+
+    def keep(self, request: Request, outcomes: NDArray[np.generic]) -> str:
+        """Keeps what became of every image under an attack; its SHA-256."""
+
+    def product(self, spec: CurvatureSpec, split: str, examples: int) -> Any:
+        """v -> Hv on them, or what else the measure's operator is; see `tfsgd.networks.hessian.Product`."""

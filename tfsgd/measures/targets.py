@@ -1,0 +1,59 @@
+"""Classes towards which targeted attacks go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tfsgd.errors import RequestError
+from tfsgd.measures.victim import Images, Labels, Victim
+
+Target = Literal["least_likely", "all"] | Annotated[int, Field(strict=True, ge=0)]
+
+
+def others_by_logit(logits: NDArray[np.float32], labels: Labels) -> NDArray[np.int64]:
+    """Of each image all classes but its own, the likeliest first, `(N, classes - 1)`."""
+    ranked = logits.astype(np.float64)
+    ranked[np.arange(len(labels)), labels] = -np.inf
+    return np.argsort(-ranked, axis=1, kind="stable")[:, :-1]
+
+
+def rounds(
+    target: Target | None, victim: Victim, images: Images, labels: Labels, most: int | None = None
+) -> Iterator[Labels | None]:
+    """The targets `(N,)` of each run of an attack, by the logits of the clean images; `None`: away from the labels.
+
+    Args:
+        target: `least_likely`: the class of the lowest logit; `all`: every other class in turn, the likeliest first; a
+            number: this class, and for images that have it as their label the likeliest other one.
+        victim: the network.
+        images: clean images.
+        labels: their true labels.
+        most: of `all` so many at most; `None`: all.
+
+    Raises:
+        RequestError: the network has no such class.
+    """
+    if target is None:
+        yield None
+        return
+    ranked = others_by_logit(victim.finite_logits(images), labels)
+    if target == "all":
+        yield from ranked.T[:most]
+    elif target == "least_likely":
+        yield ranked[:, -1]
+    elif said := unfit_target(target, ranked.shape[1] + 1):
+        raise RequestError(said)
+    else:
+        yield np.where(labels == target, ranked[:, 0], target)
+
+
+def unfit_target(target: Target | None, classes: int) -> str:
+    """What is wrong with a class that is not there; empty: nothing."""
+    if isinstance(target, int) and target >= classes:
+        return f"target: expected a class from 0 to {classes - 1}, received {target}"
+    return ""
