@@ -19,6 +19,7 @@ import pandas as pd
 
 from tfsgd.measures.norms import NAMES
 from tfsgd.measures.spec import Measurement, Split
+from tfsgd.plan.regimes import settings
 from tfsgd.plan.requests import HESSIAN
 from tfsgd.records.upgrade import BY_SOFTMAX
 from tfsgd.reporting.paper import UNDERTRAINED_MARGIN, attack_name, points
@@ -120,12 +121,7 @@ COLUMNS = (
     Column("train_examples", "images", "trained on in each epoch", get("record.train_examples")),
     Column("budget", "steps", "of SGD that were asked for in place of epochs; empty: whole epochs",
            get("record.updates")),
-    Column("batch_size", "images", "of one step of SGD", get("record.sgd.batch_size")),
-    Column("momentum", "", "coefficient gamma of v <- gamma v - gradient", get("record.sgd.momentum")),
-    Column("learning_rate", "", "eta of theta <- theta + eta v, in the first epoch",
-           get("record.sgd.learning_rate")),
-    Column("halve_every_epochs", "epochs", "after which the learning rate is halved; empty: never",
-           get("record.sgd.halve_every_epochs")),
+    *(Column(s.name, s.unit, s.meaning, get(f"record.sgd.{s.name}")) for s in settings()),
     Column("train_loss", "nats", "mean cross-entropy after training, in inference mode",
            _natural("train", "loss"), title="train loss", rank=9, is_number=True, at_snapshots=True),
     Column("train_accuracy", "0 to 1",
