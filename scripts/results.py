@@ -108,8 +108,9 @@ def networks(folder: Path) -> Iterator[str]:
     softmax = [
         c for c in attacked_at if c.attack and c.attack[0] in {f"{a}{BY_SOFTMAX}" for a in PAPER_ATTACKS}
     ]
-    few = [c for c in exact if c.attack and c.attack[1] in SHORT[c.attack[0]]] if len(exact) > 6 else exact
-    shown = few or softmax
+    few = [c for c in exact if c.attack and c.attack[1] in SHORT[c.attack[0]]]
+    exact = sorted(few, key=lambda c: c.attack or ("", 0.0)) if len(exact) > 6 else exact
+    shown = exact or softmax
     head = ["train", "test", *map(_heading, shown), "λ1 (residual)", "stability ratio"]
     rows = []
     for _, r in t.iterrows():

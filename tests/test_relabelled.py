@@ -17,11 +17,16 @@ SAME = {"ratio": 0.00015625, "momentum": [0.0]}  # 0.01 at batch size 64
 
 
 @pytest.mark.parametrize(
-    "now",
-    [{"LR/BS": SAME}, {"LR/BS": SAME, "LR": LR}, {"Constant": LR}],
-    ids=["switched off", "swapped", "renamed"],
+    ("now", "workers"),
+    [
+        pytest.param({"LR/BS": SAME}, "1", id="switched off-1"),
+        pytest.param({"LR/BS": SAME}, "2", id="switched off-2", marks=pytest.mark.long),
+        pytest.param({"LR/BS": SAME, "LR": LR}, "1", id="swapped-1", marks=pytest.mark.long),
+        pytest.param({"LR/BS": SAME, "LR": LR}, "2", id="swapped-2", marks=pytest.mark.long),
+        pytest.param({"Constant": LR}, "1", id="renamed-1", marks=pytest.mark.long),
+        pytest.param({"Constant": LR}, "2", id="renamed-2"),
+    ],
 )
-@pytest.mark.parametrize("workers", ["1", "2"])
 def test_no_label_has_a_network_trained_again(
     now: dict[str, Any], workers: str, tmp_path: Path, run_sweep: Any
 ) -> None:

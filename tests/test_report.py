@@ -395,7 +395,7 @@ def test_without_experiment_yaml_it_says_that_it_cannot_know_what_is_missing(sma
 
 def test_tensorflow_is_not_imported(small: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from tfsgd.reporting import page; page.draw = lambda study, done: ([], []); "
+        "import sys; from pathlib import Path; from tfsgd.reporting.page import page; page.draw = lambda study, done: ([], []); "
         f"page.write_report([Path({str(small)!r})]); "
         "print([m for m in ('tensorflow', 'keras', 'keras_tuner', 'cleverhans') if m in sys.modules])"
     )

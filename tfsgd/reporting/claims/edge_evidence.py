@@ -21,13 +21,7 @@ from tfsgd.reporting.claims.contrasts import (
     within_margin,
 )
 from tfsgd.reporting.claims.evidence import Basis, Evidence, TestResult, decide
-from tfsgd.reporting.paper import (
-    BASE_MOMENTUM,
-    CEILING_TOLERANCE,
-    LARGE_BATCH_SIZE,
-    MIN_BATCH_SIZES,
-    ZERO,
-)
+from tfsgd.reporting.paper import BASE_MOMENTUM, CEILING_TOLERANCE, LARGE_BATCH_SIZE, MIN_BATCH_SIZES, ZERO
 from tfsgd.reporting.statistics import Array, student_interval
 from tfsgd.reporting.table.cell import SETTINGS, Cell, at_base_momentum, of_regimes
 from tfsgd.reporting.table.cells import Cells

@@ -8,14 +8,7 @@ from tfsgd.data.dataset import SEEN
 from tfsgd.measures.spec import Measurement
 from tfsgd.reporting.claims.evidence import Evidence, Impossible, Tested, p_in_words
 from tfsgd.reporting.claims.verdicts import Judgement
-from tfsgd.reporting.paper import (
-    ENOUGH,
-    MIN_SEEDS,
-    PAPER_LENGTH,
-    UNDERTRAINED_MARGIN,
-    attack_name,
-    points,
-)
+from tfsgd.reporting.paper import ENOUGH, MIN_SEEDS, PAPER_LENGTH, UNDERTRAINED_MARGIN, attack_name, points
 from tfsgd.reporting.table.regime_labels import paper_regimes
 from tfsgd.reporting.table.studies import Study
 from tfsgd.text import counted

@@ -73,11 +73,7 @@ def _found(judgement: Judgement, asked: Judgement) -> MetricSummary:
     if judgement.epsilon is not None:
         where.append(f"ε = {judgement.epsilon:g}" + ("" if judgement.primary else f", at the paper's {why}"))
     return MetricSummary(
-        claim.metric.name,
-        judgement.verdict,
-        numbers_of(e, brief=True),
-        "; ".join(where),
-        e.n,
+        claim.metric.name, judgement.verdict, numbers_of(e, brief=True), "; ".join(where), e.n
     )
 
 

@@ -17,12 +17,7 @@ from tfsgd.reporting.table.cell import Cell, CellFilter, CellMeans, any_cell, ce
 from tfsgd.reporting.table.checks import SAID
 from tfsgd.reporting.table.columns import at_loss
 from tfsgd.reporting.table.metrics import DESCENT, EIGENVALUE, RATIO, Metric
-from tfsgd.reporting.table.regime_labels import (
-    expand_by_regime,
-    paper_regimes,
-    regimes_of,
-    with_first_regime,
-)
+from tfsgd.reporting.table.regime_labels import expand_by_regime, paper_regimes, regimes_of, with_first_regime
 
 
 @dataclass(frozen=True)
