@@ -292,7 +292,7 @@ def spoil_type(folder: Path) -> str:
     path = first_record(folder)
     [found, *others] = json.loads(path.read_text())["measurements"]
     edited(path, measurements=[found | {"values": {"accuracy": "high"}}, *others])
-    return "measurements.0: values.accuracy: expected a fraction in [0, 1], found 'high'"
+    return "measurements.0.values.accuracy: expected a fraction in [0, 1], found 'high'"
 
 
 def spoil_place(folder: Path) -> str:
