@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from tfsgd.fields import Block, Count, Epochs, Momentum, Rate
+from tfsgd.fields import Block, Count, Epochs, Momentum, OneOrMore, Rate, Strength
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,12 @@ class SGDSettings:
                       unit="epochs", heading="halved", form="d", folder="")
     )  # fmt: skip
 
+    weight_decay: Strength = field(
+        default=0.0,
+        metadata=dict(title="weight decay", meaning="lambda of theta <- theta - eta lambda theta, beside each step",
+                      folder="wd{value}")
+    )  # fmt: skip
+
     def learning_rate_at(self, epoch: int) -> float:
         """Learning rate in an epoch, counted from 0: halved after every `halve_every_epochs`."""
         if self.halve_every_epochs is None:
@@ -107,6 +113,12 @@ def settings_in_use(of: Sequence[SGDSettings]) -> list[Setting]:
     ]
 
 
+def told(of: SGDSettings) -> dict[str, Any]:
+    """What a record says of them: a setting that came later only where it is used, so that no record changes."""
+    known = ((s, getattr(of, s.name)) for s in settings(type(of)))
+    return {s.name: value for s, value in known if value != s.default or s.name == "halve_every_epochs"}
+
+
 class Regime(Block):
     """Either a constant `learning_rate` or a constant `ratio` of it to the batch size."""
 
@@ -114,6 +126,7 @@ class Regime(Block):
     ratio: Rate | None = None
     halve_every_epochs: Epochs | None = None
     momentum: Annotated[tuple[Momentum, ...], Field(min_length=1)]
+    weight_decay: OneOrMore[Strength] = (0.0,)
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:

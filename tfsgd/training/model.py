@@ -31,7 +31,11 @@ def compiled_model(
         if parts > 1 and not model.non_trainable_weights:
             model = InParts(model.inputs, model.outputs, name=model.name, parts=parts)
         model.compile(
-            optimizer=SGD(settings.learning_rate, momentum=float(settings.momentum)),
+            optimizer=SGD(
+                settings.learning_rate,
+                momentum=float(settings.momentum),
+                weight_decay=settings.weight_decay or None,
+            ),
             # The batches carry the weights that turn this sum into the mean over the whole batch.
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"),
             metrics=["accuracy", *([exact_loss_metric()] if replicas > 1 else [])],

@@ -9,6 +9,9 @@ import tensorflow as tf
 class SGD(keras.optimizers.SGD):
     """`keras.optimizers.SGD`: v <- momentum v - learning_rate gradient, weights <- weights + v.
 
+    With weight decay Keras first takes learning_rate x weight_decay x weights off all trainable variables, biases
+    and BatchNorm's too (decoupled: Loshchilov and Hutter 2019). The gradient is that of the weights before.
+
     Keras writes this as a chain of operations, each of which reads and writes all weights. TensorFlow
     has it as one: with M1's four million weights a step at batch size 64 takes 4 % less time.
     """
