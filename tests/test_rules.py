@@ -19,6 +19,8 @@ EPOCHS = 4
 PLAIN = SGDSettings(32, 0.9, 0.05)
 RULES: dict[str, dict[str, Any]] = {
     "weight_decay": {"weight_decay": 0.5},
+    "nesterov": {"nesterov": True},
+    "label_smoothing": {"label_smoothing": 0.3},
 }
 Weights = np.ndarray
 
@@ -58,10 +60,11 @@ def reference(s: SGDSettings, weights: Weights, splits: Splits, epochs: int = EP
         rate = rate_at(s, epoch)
         for images, labels, _ in batches.dataset(epoch).take(batches.steps).as_numpy_iterator():
             inputs = np.c_[images.reshape(len(images), -1), np.ones(len(images))].astype(np.float64)
-            targets = np.eye(10)[labels]
+            targets = np.eye(10)[labels] * (1 - s.label_smoothing) + s.label_smoothing / 10
             gradient = inputs.T @ (softmax(inputs @ weights) - targets) / len(labels)
             velocity = s.momentum * velocity - gradient
-            weights = weights - rate * s.weight_decay * weights + rate * velocity
+            step = s.momentum * velocity - gradient if s.nesterov else velocity
+            weights = weights - rate * s.weight_decay * weights + rate * step
     return weights
 
 
@@ -82,6 +85,30 @@ def test_weight_decay(
     plain = reference(replace(settings, weight_decay=0.0), start, splits)
     assert np.abs(found - plain)[-1].max() > 0.01  # biases decay as kernels do
     assert np.abs(found - plain)[:-1].max() > 0.01
+
+
+@pytest.mark.parametrize("halved", [None, 1])
+def test_nesterov(halved: int | None, start: Weights, splits: Splits, tmp_path: Path) -> None:
+    settings = SGDSettings(32, 0.9, 0.05, halved, nesterov=True)
+    found = weights_of(trained(settings, splits, tmp_path))
+    np.testing.assert_allclose(found, reference(settings, start, splits), rtol=0, atol=3e-6)
+    plain = reference(replace(settings, nesterov=False), start, splits)
+    assert np.abs(found - plain).max() > 0.01
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_label_smoothing(momentum: float, start: Weights, splits: Splits, tmp_path: Path) -> None:
+    """The smoothed loss is descended, and the history has the cross-entropy of the labels as they are."""
+    settings = SGDSettings(32, momentum, 0.05, label_smoothing=0.3)
+    done = trained(settings, splits, tmp_path)
+    found, expected = weights_of(done), reference(settings, start, splits)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=3e-6)
+    assert np.abs(found - reference(replace(settings, label_smoothing=0.0), start, splits)).max() > 0.01
+    still = trained(SGDSettings(32, 0.0, 1e-30, label_smoothing=0.3), splits, tmp_path / "still", 1)
+    images = splits.train.first(100)
+    odds = softmax(np.c_[images.images.reshape(100, -1) / 255, np.ones(100)] @ start)
+    [loss] = still.history["loss"]
+    assert loss == pytest.approx(-np.log(odds[range(100), images.labels]).mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -68,6 +68,7 @@ Momentum = Annotated[
     AfterValidator(_below_one_in_single_precision),
     AfterValidator(_without_sign),
 ]
+LabelSmoothing = Momentum
 Strength = Annotated[  # of what is added to SGD; 0: it is not
     float,
     Field(strict=True, ge=0, le=1e30),

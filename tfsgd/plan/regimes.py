@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from tfsgd.fields import Block, Count, Epochs, Momentum, OneOrMore, Rate, Strength
+from tfsgd.fields import Block, Count, Epochs, Flag, LabelSmoothing, Momentum, OneOrMore, Rate, Strength
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,16 @@ class SGDSettings:
         metadata=dict(title="weight decay", meaning="lambda of theta <- theta - eta lambda theta, beside each step",
                       folder="wd{value}")
     )  # fmt: skip
+    nesterov: Flag = field(
+        default=False,
+        metadata=dict(title="Nesterov", meaning="whether theta <- theta + eta (gamma v - gradient), in place of eta v",
+                      form="", folder="nesterov")
+    )  # fmt: skip
+    label_smoothing: LabelSmoothing = field(
+        default=0.0,
+        metadata=dict(title="label smoothing", meaning="share of each label that is dealt out to all classes alike",
+                      heading="smoothing", form="", folder="ls{value}")
+    )  # fmt: skip
 
     def learning_rate_at(self, epoch: int) -> float:
         """Learning rate in an epoch, counted from 0: halved after every `halve_every_epochs`."""
@@ -127,11 +137,15 @@ class Regime(Block):
     halve_every_epochs: Epochs | None = None
     momentum: Annotated[tuple[Momentum, ...], Field(min_length=1)]
     weight_decay: OneOrMore[Strength] = (0.0,)
+    nesterov: Flag = False
+    label_smoothing: OneOrMore[LabelSmoothing] = (0.0,)
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
         if (self.learning_rate is None) == (self.ratio is None):
             raise ValueError("expected either learning_rate or ratio")
+        if self.nesterov and 0.0 in self.momentum:
+            raise ValueError("nesterov: expected momenta above 0, received 0.0 among them")
         return self
 
     @property

@@ -34,11 +34,14 @@ def compiled_model(
             optimizer=SGD(
                 settings.learning_rate,
                 momentum=float(settings.momentum),
+                nesterov=settings.nesterov,
                 weight_decay=settings.weight_decay or None,
             ),
-            # The batches carry the weights that turn this sum into the mean over the whole batch.
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"),
-            metrics=["accuracy", *([exact_loss_metric()] if replicas > 1 else [])],
+            loss=_loss(settings.label_smoothing),
+            metrics=[
+                "accuracy",
+                *([exact_loss_metric()] if replicas > 1 or settings.label_smoothing else []),
+            ],
             # With several replicas Keras supports neither more steps per execution nor XLA.
             steps_per_execution=steps_per_execution(steps, experiment.length.rest(steps))
             if replicas == 1
@@ -50,6 +53,30 @@ def compiled_model(
         )
         model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _loss(label_smoothing: float) -> keras.losses.Loss:
+    """What SGD descends. The batches carry the weights that turn the sum into the mean over the whole batch."""
+    if label_smoothing:
+        return SmoothedCrossEntropy(label_smoothing)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+
+
+class SmoothedCrossEntropy(keras.losses.Loss):
+    """The sum of the cross-entropies with labels of which a share is dealt out to all classes alike.
+
+    Szegedy et al. 2016, Section 7: y is 1 - share at the label, and share / classes more at every class.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__(name="smoothed_cross_entropy", reduction="sum")
+        self._share = share
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Keras's hook: of labels and logits."""
+        of_labels = keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+        of_all = keras.ops.logsumexp(y_pred, axis=-1) - keras.ops.mean(y_pred, axis=-1)
+        return (1 - self._share) * of_labels + self._share * of_all
 
 
 def plain_copy(model: Any, experiment: Experiment) -> Any:
