@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.conftest import Config
 from tests.test_checkpoint import Killed, everything, killer
 from tests.test_train import experiment, small
 from tfsgd.data.dataset import Splits
+from tfsgd.errors import RequestError
 from tfsgd.models.paper import MODELS, Architecture
-from tfsgd.plan.regimes import SGDSettings
+from tfsgd.plan.reading import load_experiment
+from tfsgd.plan.regimes import Regime, SGDSettings
 from tfsgd.training.batches import EpochBatches
 from tfsgd.training.train import Trained, train
 
@@ -21,6 +24,17 @@ RULES: dict[str, dict[str, Any]] = {
     "weight_decay": {"weight_decay": 0.5},
     "nesterov": {"nesterov": True},
     "label_smoothing": {"label_smoothing": 0.3},
+    "cosine": {"schedule": "cosine", "warmup_epochs": 1},
+    "step": {"schedule": "step", "step_epochs": (1, 3)},
+}
+HALF = 0.05 / 2
+RATES = {  # of 0.05, by schedule and warmup: in each of four epochs, worked out by hand
+    ("cosine", 0): [0.05, HALF * (1 + 0.5**0.5), HALF, HALF * (1 - 0.5**0.5)],
+    ("cosine", 1): [HALF, 0.05, HALF * 1.5, HALF * 0.5],
+    ("linear", 0): [0.05, 0.0375, 0.025, 0.0125],
+    ("linear", 2): [0.05 / 3, 0.1 / 3, 0.05, 0.025],
+    ("step", 0): [0.05, 0.005, 0.005, 0.0005],
+    ("constant", 3): [0.0125, 0.025, 0.0375, 0.05],
 }
 Weights = np.ndarray
 
@@ -49,6 +63,8 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def rate_at(s: SGDSettings, epoch: int) -> float:
+    if (s.schedule, s.warmup_epochs) in RATES:
+        return RATES[s.schedule, s.warmup_epochs][epoch]
     return s.learning_rate * 0.5 ** (epoch // (s.halve_every_epochs or 10**9))
 
 
@@ -111,6 +127,61 @@ def test_label_smoothing(momentum: float, start: Weights, splits: Splits, tmp_pa
     assert loss == pytest.approx(-np.log(odds[range(100), images.labels]).mean(), rel=1e-5)
 
 
+def scheduled(schedule: Any, warmup: int, momentum: float = 0.9) -> SGDSettings:
+    settings = SGDSettings(32, momentum, 0.05, schedule=schedule, warmup_epochs=warmup)
+    return replace(settings, step_epochs=(1, 3)) if schedule == "step" else settings
+
+
+@pytest.mark.parametrize(("schedule", "warmup"), RATES)
+def test_rates_of_the_epochs(schedule: Any, warmup: int) -> None:
+    found = [scheduled(schedule, warmup).learning_rate_at(epoch, EPOCHS) for epoch in range(EPOCHS)]
+    np.testing.assert_allclose(found, RATES[schedule, warmup], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "momentum"),
+    [("cosine", 1, 0.9), ("linear", 2, 0.9), ("step", 0, 0.9), ("constant", 3, 0.9), ("cosine", 0, 0.0)],
+)
+def test_schedules(
+    schedule: Any, warmup: int, momentum: float, start: Weights, splits: Splits, tmp_path: Path
+) -> None:
+    """The velocity of Algorithm 1 has no rate in it, whatever the rate does."""
+    settings = scheduled(schedule, warmup, momentum)
+    done = trained(settings, splits, tmp_path)
+    np.testing.assert_allclose(weights_of(done), reference(settings, start, splits), rtol=0, atol=3e-6)
+    rates = np.array(done.history["learning_rate"], float)
+    np.testing.assert_allclose(rates, RATES[schedule, warmup], rtol=1e-6)
+
+
+def test_warmup_from_next_to_nothing(splits: Splits, tmp_path: Path) -> None:
+    """Rates at the edge of single precision: the slots stay finite."""
+    settings = SGDSettings(32, 0.9, 1e-30, warmup_epochs=3)
+    assert np.isfinite(weights_of(trained(settings, splits, tmp_path))).all()
+
+
+def regime(**keys: Any) -> Regime:
+    return Regime.model_validate({"learning_rate": 0.05, "momentum": [0.9]} | keys)
+
+
+def test_rates_scale_with_the_batch_size() -> None:
+    scaled = [regime(scale=how, base_batch_size=64) for how in ("linear", "sqrt")]
+    assert [r.rate(64) for r in scaled] == [0.05, 0.05]
+    assert [r.rate(1024) for r in scaled] == [0.8, 0.2]
+    assert regime(scale="linear", base_batch_size=64).rate(3) == 0.00234375
+    [as_ratio] = Regime(ratio=0.05 / 64, momentum=(0.9,)).settings(1024)
+    assert [*scaled[0].settings(1024)] == [as_ratio]
+
+
+def test_a_schedule_is_what_is_trained_with() -> None:
+    [cosine] = regime(schedule="cosine", warmup_epochs=1).settings(32)
+    assert cosine == scheduled("cosine", 1)
+    [step] = regime(schedule={"step": [1, 3]}).settings(32)
+    assert step == scheduled("step", 0)
+    assert [*regime(schedule={"step": [3, 1]}).settings(32)] == [step]
+    steps = regime(schedule={"step": [1, 3], "factor": 0.3})
+    assert Regime.model_validate(steps.model_dump(mode="json")) == steps
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_resumed_is_uninterrupted_bit_for_bit(rule: str, splits: Splits, tmp_path: Path) -> None:
     settings, asked = replace(PLAIN, batch_size=64, **RULES[rule]), experiment(epochs=4)
@@ -120,3 +191,49 @@ def test_resumed_is_uninterrupted_bit_for_bit(rule: str, splits: Splits, tmp_pat
             train(settings, 3, asked, small(splits), tmp_path / "cut", "a" * 64, killer(epoch))
     resumed = train(settings, 3, asked, small(splits), tmp_path / "cut", "a" * 64)
     assert everything(resumed) == everything(whole)
+
+
+# What is refused
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"weight_decay": -1}, "weight_decay: expected greater than or equal to 0, received -1"),
+    ({"weight_decay": [0.1, 0.1]}, "weight_decay: expected each value once"),
+    ({"weight_decay": []}, "weight_decay: expected at least one entry"),
+    ({"weight_decay": 1e-40}, "weight_decay: expected 0, or at least 1e-30, received 1e-40"),
+    ({"weight_decay": "much"}, "weight_decay: expected a number, received 'much'"),
+    ({"nesterov": True, "momentum": [0.0, 0.9]}, "nesterov: expected momenta above 0, received 0.0 among them"),
+    ({"nesterov": 1}, "nesterov: expected true or false, received 1"),
+    ({"label_smoothing": 1.0}, "label_smoothing: expected less than 1, received 1.0"),
+    ({"label_smoothing": [-0.1]}, "label_smoothing: expected greater than or equal to 0, received -0.1"),
+    ({"schedule": "cosin"}, "schedule: expected cosine, linear or {step: [EPOCH, ...], factor: 0.1}, received 'cosin'"),
+    ({"schedule": {"step": [4]}}, "schedule.step: expected epochs before the last of 4, received 4"),
+    ({"schedule": {"step": [0]}}, "schedule.step: expected greater than or equal to 1, received 0"),
+    ({"schedule": {"stp": [1]}}, "schedule.stp: unknown key; did you mean 'step'?; step: missing"),
+    ({"schedule": {"step": [1], "factor": 1}}, "schedule.factor: expected less than 1, received 1"),
+    ({"schedule": "cosine", "halve_every_epochs": 1}, "schedule: expected none beside halve_every_epochs, which is one"),
+    ({"warmup_epochs": 4}, "warmup_epochs: expected fewer than the 4 of the training, received 4"),
+    ({"warmup_epochs": -1}, "warmup_epochs: expected greater than or equal to 0, received -1"),
+    ({"scale": "linear"}, "base_batch_size: missing; scale needs it"),
+    ({"base_batch_size": 64}, "scale: missing; base_batch_size needs it"),
+    ({"scale": "cubic", "base_batch_size": 64}, "scale: expected 'linear' or 'sqrt', received 'cubic'"),
+    ({"scale": "sqrt", "base_batch_size": 64, "learning_rate": None, "ratio": 0.1},
+     "scale: expected learning_rate beside it, received ratio, which scales by itself"),
+    ({"scale": "linear", "base_batch_size": 1, "learning_rate": 1e30}, "scale: expected learning rates from 1e-30 to 1e+30"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("keys", "message"), WRONG, ids=[message[:40] for _, message in WRONG])
+def test_wrong_rules_are_refused_in_one_line(config: Config, keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        load_experiment(config(epochs=4, regimes={"R": {"learning_rate": 0.05, "momentum": [0.9]} | keys}))
+    assert f": regimes.R.{message}" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_rule_must_fit_the_shortest_training(config: Config) -> None:
+    """With a budget of updates the largest batches make the most epochs, and the smallest the fewest."""
+    rule = {"R": {"learning_rate": 0.05, "momentum": [0.9], "warmup_epochs": 2}}
+    keys: dict[str, Any] = {"epochs": None, "budget": {"updates": 13}, "regimes": rule}
+    assert load_experiment(config(**keys, batch_sizes=[64]))  # 4 an epoch
+    with pytest.raises(RequestError, match=r"regimes\.R\.warmup_epochs: expected fewer than the 1 of"):
+        load_experiment(config(**keys, batch_sizes=[16, 64]))

@@ -28,13 +28,17 @@ class LearningRateRule(keras.callbacks.Callback):
     learning_rate x v in its slots instead, so where the rate changes the slots change with it.
     """
 
-    def __init__(self, settings: SGDSettings) -> None:
+    def __init__(self, settings: SGDSettings, epochs: int) -> None:
         super().__init__()
         self._settings = settings
+        self._epochs = epochs
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         optimizer = self.model.optimizer
-        old, new = float(optimizer.learning_rate.numpy()), self._settings.learning_rate_at(epoch)
+        old, new = (
+            float(optimizer.learning_rate.numpy()),
+            self._settings.learning_rate_at(epoch, self._epochs),
+        )
         optimizer.learning_rate.assign(new)
         scale = (
             float(optimizer.learning_rate.numpy()) / old if old else 1

@@ -81,7 +81,7 @@ def train(
             folder / "checkpoint", training_hash or "", experiment.checkpoint_every_epochs,
             log, hessian, snapshots, len(splits.validation),
         )  # fmt: skip
-        rules = [ExactLoss(), LearningRateRule(settings), StopWhenDiverged()]
+        rules = [ExactLoss(), LearningRateRule(settings, epochs), StopWhenDiverged()]
         callbacks = [*rules, ValidationMetrics(splits.validation), hessian, snapshots, log, tensorboard]
         done = 0
         if training_hash is not None:
