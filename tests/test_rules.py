@@ -4,8 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.conftest import Config
 from tests.test_checkpoint import Killed, everything, killer
@@ -15,8 +17,13 @@ from tfsgd.errors import RequestError
 from tfsgd.models.paper import MODELS, Architecture
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.regimes import Regime, SGDSettings
+from tfsgd.training import model as train_module
 from tfsgd.training.batches import EpochBatches
+from tfsgd.training.devices import check_rules, mirrored_strategy
+from tfsgd.training.model import compiled_model
+from tfsgd.training.optimizer import SGD
 from tfsgd.training.train import Trained, train
+from tfsgd.training.train_steps import SharpnessAware
 
 EPOCHS = 4
 PLAIN = SGDSettings(32, 0.9, 0.05)
@@ -25,6 +32,8 @@ RULES: dict[str, dict[str, Any]] = {
     "nesterov": {"nesterov": True},
     "label_smoothing": {"label_smoothing": 0.3},
     "cosine": {"schedule": "cosine", "warmup_epochs": 1},
+    "sam": {"sam": 0.5, "weight_decay": 0.1},
+    "asam": {"sam": 0.5, "adaptive": True},
     "step": {"schedule": "step", "step_epochs": (1, 3)},
 }
 HALF = 0.05 / 2
@@ -77,7 +86,17 @@ def reference(s: SGDSettings, weights: Weights, splits: Splits, epochs: int = EP
         for images, labels, _ in batches.dataset(epoch).take(batches.steps).as_numpy_iterator():
             inputs = np.c_[images.reshape(len(images), -1), np.ones(len(images))].astype(np.float64)
             targets = np.eye(10)[labels] * (1 - s.label_smoothing) + s.label_smoothing / 10
-            gradient = inputs.T @ (softmax(inputs @ weights) - targets) / len(labels)
+
+            def gradient_at(weights: Weights, inputs: Any = inputs, targets: Any = targets) -> Weights:
+                change: Weights = inputs.T @ (softmax(inputs @ weights) - targets) / len(inputs)
+                return change
+
+            gradient = gradient_at(weights)
+            if s.sam:
+                scale = np.abs(weights) + 0.01 if s.adaptive else np.ones_like(weights)
+                scale[-1] = 1  # the bias
+                ascent = scale**2 * gradient / np.sqrt(np.sum((scale * gradient) ** 2))
+                gradient = gradient_at(weights + s.sam * ascent)
             velocity = s.momentum * velocity - gradient
             step = s.momentum * velocity - gradient if s.nesterov else velocity
             weights = weights - rate * s.weight_decay * weights + rate * step
@@ -125,6 +144,88 @@ def test_label_smoothing(momentum: float, start: Weights, splits: Splits, tmp_pa
     odds = softmax(np.c_[images.images.reshape(100, -1) / 255, np.ones(100)] @ start)
     [loss] = still.history["loss"]
     assert loss == pytest.approx(-np.log(odds[range(100), images.labels]).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("part_size", [1_024, 20])  # at 20 a batch of 32 images is two parts
+@pytest.mark.parametrize(("momentum", "adaptive"), [(0.0, False), (0.9, False), (0.9, True)])
+def test_sam(
+    momentum: float,
+    adaptive: bool,
+    part_size: int,
+    start: Weights,
+    splits: Splits,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(train_module, "PART_SIZE", part_size)
+    settings = SGDSettings(32, momentum, 0.05, 2, sam=0.5, adaptive=adaptive)
+    done = trained(settings, splits, tmp_path)
+    found = weights_of(done)
+    np.testing.assert_allclose(found, reference(settings, start, splits), rtol=0, atol=3e-6)
+    other = replace(settings, sam=0.0) if not adaptive else replace(settings, adaptive=False)
+    assert np.abs(found - reference(other, start, splits)).max() > 0.001
+
+
+def test_sam_of_nothing_is_the_training_without_it() -> None:
+    """The settings are those without it, and the network is Keras's own."""
+    [none, some] = regime(sam=[0.0, 0.5], adaptive=True).settings(64)
+    assert (none, some) == (
+        replace(PLAIN, batch_size=64),
+        replace(PLAIN, batch_size=64, sam=0.5, adaptive=True),
+    )
+    kinds = [type(compiled_model(experiment(), s, mirrored_strategy(), 300)) for s in (none, some)]
+    assert kinds == [type(experiment().build()), SharpnessAware]
+
+
+def test_both_passes_of_sam_see_one_network() -> None:
+    """The second has the dropout of the first, and leaves BatchNorm's statistics and dropout's generator alone."""
+
+    def body(image: Any, layers: Any, classes: int) -> Any:
+        x = layers.BatchNormalization(momentum=0.5)(layers.Flatten()(image))
+        return layers.Dense(classes)(layers.Dropout(0.5)(x))
+
+    rng = np.random.default_rng(0)
+    data = tuple(
+        map(
+            tf.constant, (rng.random((8, 4, 4, 1), np.float32), rng.integers(0, 3, 8), np.full(8, 1 / 8, "f"))
+        )
+    )
+    left = []
+    for rho in (0.0, 0.5):
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(0)
+        image = keras.Input((4, 4, 1))
+        model: Any = SharpnessAware(image, body(image, keras.layers, 3), parts=1, rho=rho, adaptive=False)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+        model.compile(SGD(0.1, momentum=0.9), loss, metrics=["accuracy"], jit_compile=False)
+        found = tf.function(model.train_step)(data)
+        weights = [v.numpy() for v in model.trainable_variables]
+        left.append((weights, [v.numpy() for v in model._states()], [float(v) for v in found.values()]))
+    (plain, states, figures), (sam, sam_states, sam_figures) = left
+    assert len(states) == 3
+    assert figures == sam_figures  # those of the first pass
+    for one, other in zip(states, sam_states, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert any(np.abs(a - b).max() > 1e-4 for a, b in zip(plain, sam, strict=True))
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    image = keras.Input((4, 4, 1))
+    once: Any = keras.Model(image, body(image, keras.layers, 3))
+    once.compile(
+        SGD(0.1, momentum=0.9),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"),
+        jit_compile=False,
+    )
+    tf.function(once.train_step)(data)
+    for ours, theirs in zip(plain, once.trainable_variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs.numpy())  # with rho 0 the second pass is the first again
+
+
+def test_sam_on_several_replicas_is_refused() -> None:
+    check_rules([PLAIN, replace(PLAIN, sam=0.1)], 1)
+    check_rules([PLAIN], 2)
+    with pytest.raises(RequestError, match=r"regimes: sam: expected one replica, found 2; leave it out"):
+        check_rules([PLAIN, replace(PLAIN, sam=0.1)], 2)
 
 
 def scheduled(schedule: Any, warmup: int, momentum: float = 0.9) -> SGDSettings:
@@ -205,6 +306,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"nesterov": 1}, "nesterov: expected true or false, received 1"),
     ({"label_smoothing": 1.0}, "label_smoothing: expected less than 1, received 1.0"),
     ({"label_smoothing": [-0.1]}, "label_smoothing: expected greater than or equal to 0, received -0.1"),
+    ({"sam": [-0.1]}, "sam: expected greater than or equal to 0, received -0.1"),
+    ({"sam": [0.0], "adaptive": True}, "adaptive: expected a sam above 0 beside it"),
+    ({"adaptive": True}, "adaptive: expected a sam above 0 beside it"),
     ({"schedule": "cosin"}, "schedule: expected cosine, linear or {step: [EPOCH, ...], factor: 0.1}, received 'cosin'"),
     ({"schedule": {"step": [4]}}, "schedule.step: expected epochs before the last of 4, received 4"),
     ({"schedule": {"step": [0]}}, "schedule.step: expected greater than or equal to 1, received 0"),

@@ -69,6 +69,11 @@ class Setting:
         """Whether it has no default."""
         return self.default is MISSING
 
+    @property
+    def is_beyond(self) -> bool:
+        """Whether it belongs to a rule that the paper has not: records and tables have it only where it is used."""
+        return not self.is_required and self.name != "halve_every_epochs"
+
     def text(self, of: "SGDSettings") -> str:
         """Its value, for a person."""
         value = plain(getattr(of, self.name))
@@ -150,7 +155,18 @@ class SGDSettings:
     @property
     def is_algorithm_1(self) -> bool:
         """Whether a step is the paper's, up the gradient of the cross-entropy; the rate may change."""
-        return not (self.weight_decay or self.nesterov or self.label_smoothing)
+        return not (self.weight_decay or self.nesterov or self.label_smoothing or self.sam)
+
+    sam: Strength = field(
+        default=0.0,
+        metadata=dict(title="SAM", meaning="rho of sharpness-aware minimization: the gradient is that at theta + rho g / |g|",
+                      form="", folder="sam{value}")
+    )  # fmt: skip
+    adaptive: Flag = field(
+        default=False,
+        metadata=dict(title="adaptive", meaning="whether SAM scales its ascent by the weights (ASAM)", form="",
+                      folder="adaptive")
+    )  # fmt: skip
 
     def learning_rate_at(self, epoch: int, epochs: int) -> float:
         """Learning rate in an epoch, counted from 0, of so many."""
@@ -179,10 +195,10 @@ def settings_in_use(of: Sequence[SGDSettings]) -> list[Setting]:
 
 
 def told(of: SGDSettings) -> dict[str, Any]:
-    """What a record says of them: a setting that came later only where it is used, so that no record changes."""
+    """What a record says of them."""
     kind: Any = type(of)
     known = ((s, getattr(of, s.name)) for s in settings(kind))
-    return {s.name: value for s, value in known if value != s.default or s.name == "halve_every_epochs"}
+    return {s.name: value for s, value in known if value != s.default or not s.is_beyond}
 
 
 OF_THE_RATE = (
@@ -215,6 +231,8 @@ class Regime(Block):
     weight_decay: OneOrMore[Strength] = (0.0,)
     nesterov: Flag = False
     label_smoothing: OneOrMore[LabelSmoothing] = (0.0,)
+    sam: OneOrMore[Strength] = (0.0,)
+    adaptive: Flag = False
 
     @field_validator("schedule", mode="before")
     @classmethod
@@ -239,6 +257,8 @@ class Regime(Block):
             raise ValueError("expected either learning_rate or ratio")
         if self.nesterov and 0.0 in self.momentum:
             raise ValueError("nesterov: expected momenta above 0, received 0.0 among them")
+        if self.adaptive and not any(self.sam):
+            raise ValueError("adaptive: expected a sam above 0 beside it")
         if self.schedule is not None and self.halve_every_epochs is not None:
             raise ValueError("schedule: expected none beside halve_every_epochs, which is one")
         if (self.scale is None) != (self.base_batch_size is None):
@@ -283,8 +303,10 @@ class Regime(Block):
             [(key, one) for one in (value if isinstance(value, tuple) else (value,))] for key, value in keys
         ]
         for chosen in itertools.product(*axes):
+            own = dict(chosen)
+            own["adaptive"] = self.adaptive and own["sam"] > 0
             yield SGDSettings(
-                batch_size=batch_size, learning_rate=self.rate(batch_size), **self._falling, **dict(chosen)
+                batch_size=batch_size, learning_rate=self.rate(batch_size), **self._falling, **own
             )
 
     @property
