@@ -192,7 +192,7 @@ def test_a_rate_that_was_halved_to_nothing_stays_there() -> None:
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "mse")
     model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0)
-    rule = LearningRateRule(SGDSettings(4, 0.9, 0.01, halve_every_epochs=1))
+    rule = LearningRateRule(SGDSettings(4, 0.9, 0.01, halve_every_epochs=1), 100_001)
     rule.set_model(model)
     for epoch in (0, 100, 200, 201, 100_000):
         rule.on_epoch_begin(epoch)

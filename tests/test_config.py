@@ -38,7 +38,10 @@ def test_quick_profiles_keep_all_three_regimes_apart(path: Path) -> None:
     assert {trial.regime for trial in grid(experiment)} == {"LR", "LR/BS", "Benchmark"}
     smallest = min(experiment.batch_sizes)
     rates = {
-        tuple(trial.settings.learning_rate_at(epoch) for epoch in range(experiment.length.count))
+        tuple(
+            trial.settings.learning_rate_at(epoch, experiment.length.count)
+            for epoch in range(experiment.length.count)
+        )
         for trial in grid(experiment)
         if trial.settings.batch_size == smallest
     }

@@ -14,19 +14,19 @@ import yaml
 
 from tests.conftest import TINY
 
-# The whole of a change that adds decoupled weight decay: file, what stands there, what stands there then.
+# The whole of a change that clips gradients to a norm, 0 for never: file, what stands there, what stands there then.
 CHANGE = (
     (
         "plan/regimes.py",
         "    def learning_rate_at(",
-        "    weight_decay: float = field(default=0.0, metadata=dict(title='weight decay', meaning='decoupled'))\n\n"
+        "    clip_norm: float = field(default=0.0, metadata=dict(title='clip norm', meaning='of a variable'))\n\n"
         "    def learning_rate_at(",
     ),
-    ("plan/regimes.py", "    momentum: Annotated[", "    weight_decay: tuple[float, ...] = (0.0,)\n    momentum: Annotated["),
+    ("plan/regimes.py", "    momentum: Annotated[", "    clip_norm: tuple[float, ...] = (0.0,)\n    momentum: Annotated["),
     (
         "training/model.py",
-        "SGD(settings.learning_rate, ",
-        "SGD(settings.learning_rate, weight_decay=settings.weight_decay or None, ",
+        "                settings.learning_rate,\n",
+        "                settings.learning_rate,\n                clipnorm=settings.clip_norm or None,\n",
     ),
 )  # fmt: skip
 AXES = """
@@ -34,13 +34,13 @@ from pathlib import Path
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import grid
 from tfsgd.sweeping.tuner import GridOracle
-print(*[h.values for h in GridOracle(grid(load_experiment(Path("config.yaml")))).get_space().space if h.name == "weight_decay"])
+print(*[h.values for h in GridOracle(grid(load_experiment(Path("config.yaml")))).get_space().space if h.name == "clip_norm"])
 """
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package with weight decay, and a config that asks for two of them in one regime."""
+    """A copy of the package that clips, and a config that asks for two norms in one regime."""
     folder = tmp_path_factory.mktemp("changed")
     shutil.copytree("tfsgd", folder / "tfsgd", ignore=shutil.ignore_patterns("__pycache__"))
     for name, before, after in CHANGE:
@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = path.read_text()
         assert text.count(before) == 1, (name, before)
         path.write_text(text.replace(before, after))
-    regimes = {"LR": {"learning_rate": 0.05, "momentum": [0.9], "weight_decay": [0.0, 0.5]}}
+    regimes = {"LR": {"learning_rate": 0.05, "momentum": [0.9], "clip_norm": [0.0, 0.01]}}
     (folder / "config.yaml").write_text(yaml.safe_dump(TINY | {"regimes": regimes, "export": True}))
     return folder
 
@@ -63,26 +63,26 @@ def run(folder: Path, *arguments: str) -> str:
 
 
 def test_it_is_trained_named_recorded_resumed_and_shown(folder: Path) -> None:
-    names = ("lr/b0064-m0.9-s0", "lr/b0064-m0.9-weight_decay0.5-s0")
+    names = ("lr/b0064-m0.9-s0", "lr/b0064-m0.9-clip_norm0.01-s0")
     plan = run(folder, "-m", "tfsgd.sweep", "config.yaml", "--dry-run")
-    assert "weight_decay" in plan
+    assert "clip_norm" in plan
     assert all(name in plan for name in names)
 
     table = run(folder, "-m", "tfsgd.sweep", "config.yaml", "--workers", "1")
-    assert "weight decay" in table
+    assert "clip norm" in table
     records = [read(folder, name) for name in names]
-    assert [r["sgd"]["weight_decay"] for r in records] == [0.0, 0.5]
+    assert [r["sgd"].get("clip_norm") for r in records] == [None, 0.01]
     assert len({r["training_hash"] for r in records}) == 2
     assert records[0]["history"]["loss"] != records[1]["history"]["loss"]
-    assert any(b"weight_decay" in f.read_bytes() for f in (folder / "logs/tiny").glob("events.*"))  # HParams
+    assert any(b"clip_norm" in f.read_bytes() for f in (folder / "logs/tiny").glob("events.*"))  # HParams
 
     again = run(folder, "-m", "tfsgd.sweep", "config.yaml", "--workers", "1")
     assert "2 complete, 0 to train" in again
-    assert "[0.0, 0.5]" in run(folder, "-c", AXES)
+    assert "[0.0, 0.01]" in run(folder, "-c", AXES)
 
     run(folder, "-m", "tfsgd.report", "logs/tiny")
     with (folder / "logs/tiny/report/records.csv").open() as file:
-        assert sorted(row["weight_decay"] for row in csv.DictReader(file)) == ["0.0", "0.5"]
+        assert sorted(row["clip_norm"] for row in csv.DictReader(file)) == ["0.0", "0.01"]
 
 
 def read(folder: Path, name: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def test_lr_and_lr_bs_are_the_same_at_batch_size_64() -> None:
 
 def test_benchmark_halves_after_every_five_epochs() -> None:
     benchmark = only(64, 0.9, learning_rate=0.01, halve_every_epochs=5)
-    rates = [benchmark.learning_rate_at(epoch) for epoch in (0, 4, 5, 9, 10, 99)]
+    rates = [benchmark.learning_rate_at(epoch, 100) for epoch in (0, 4, 5, 9, 10, 99)]
     assert rates == [0.01, 0.01, 0.005, 0.005, 0.0025, 0.01 / 2**19]
 
 
@@ -72,7 +72,7 @@ def test_training_is_algorithm_1(
             inputs = np.c_[images.reshape(len(images), -1), np.ones(len(images))].astype(np.float64)
             gradient = inputs.T @ (softmax(inputs @ weights) - np.eye(10)[labels]) / len(labels)
             velocity = momentum * velocity - gradient
-            weights = weights + settings.learning_rate_at(epoch) * velocity
+            weights = weights + settings.learning_rate_at(epoch, 4) * velocity
 
     kernel, bias = trained.network.get_weights()
     np.testing.assert_allclose(np.r_[kernel, bias[None]], weights, rtol=0, atol=2e-6)
@@ -86,7 +86,7 @@ def test_the_velocity_is_rescaled_only_where_the_rate_changes() -> None:
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "mse")
     model.fit(np.ones((4, 1)), np.ones((4, 1)), verbose=0)
-    rule = LearningRateRule(SGDSettings(4, 0.9, 0.01, halve_every_epochs=1))
+    rule = LearningRateRule(SGDSettings(4, 0.9, 0.01, halve_every_epochs=1), 2)
     rule.set_model(model)
     before = np.array(model.optimizer.momentums[0])
     rule.on_epoch_begin(0)

@@ -10,6 +10,7 @@ from scipy import stats
 
 from tests.synthetic import Table, experiment, natural, write_sweep
 from tfsgd.records.folder import LogFolder
+from tfsgd.reporting.claims.evidence import Tested
 from tfsgd.reporting.claims.verdicts import Judgement, judge
 from tfsgd.reporting.figures.by_regime import regimes
 from tfsgd.reporting.page.page import write_report
@@ -232,3 +233,32 @@ def test_equal_updates_are_one_regime_whatever_the_epochs_of_each_batch_size() -
     )
     assert names(both) == ["LR, 8,600 updates", "LR, 50 epochs"]
     assert chosen(both) == {"LR": "LR, 50 epochs"}
+
+
+# Rules that the paper has not
+
+
+def decayed(seed: int, **keys: Any) -> pd.DataFrame:
+    return trials(seed, rate(0.01), slope=-0.02).assign(**{"weight_decay": 0.0005, "nesterov": False} | keys)
+
+
+def test_a_rule_beyond_the_papers_is_a_regime_of_its_own_under_any_label() -> None:
+    both = pooled(trials(1, rate(0.01)), decayed(2), decayed(3, nesterov=True))
+    found = regimes_of(both)
+    assert [(regime.name, regime.kind) for regime in found] == [
+        ("LR", "LR"),
+        ("LR, weight decay 0.0005", "other"),
+        ("LR, weight decay 0.0005, Nesterov", "other"),
+    ]
+    assert chosen(both) == {"LR": "LR"}
+    assert chosen(decayed(1)) == {}
+    rows = expand_by_regime(both, found)
+    assert set(rows.groupby("regime").size()) == {len(both) // 3}
+
+
+@pytest.mark.parametrize("status", ["completed", "diverged"])
+def test_no_claim_is_judged_by_such_trials(status: str) -> None:
+    paper = trials(1, rate(0.01) | ratio(0.00015625))
+    alone, both = judged(paper), judged(pooled(decayed(2).assign(status=status), paper))
+    assert {key: j.evidence for key, j in alone.items()} == {key: j.evidence for key, j in both.items()}
+    assert not any(isinstance(j.evidence, Tested) for j in judged(decayed(1)).values())

@@ -6,9 +6,17 @@ Learning rates and momenta are those that single precision tells from 0, 1 and i
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from typing_extensions import Self
 
 from tfsgd.text import cut, shown
@@ -31,6 +39,17 @@ def _below_one_in_single_precision(momentum: float) -> float:
     return momentum
 
 
+def _seen_in_single_precision(value: float) -> float:
+    if 0 < value < 1e-30:
+        raise ValueError(f"expected 0, or at least 1e-30, received {value!r}")
+    return value
+
+
+def _listed(value: Any) -> Any:
+    """One value is a list of one."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]  # of images
 MOST_EPOCHS = 100_000
 Epochs = Annotated[int, Field(strict=True, ge=1, le=MOST_EPOCHS)]
@@ -49,6 +68,15 @@ Momentum = Annotated[
     AfterValidator(_below_one_in_single_precision),
     AfterValidator(_without_sign),
 ]
+LabelSmoothing = Momentum
+Strength = Annotated[  # of what is added to SGD; 0: it is not
+    float,
+    Field(strict=True, ge=0, le=1e30),
+    AfterValidator(_seen_in_single_precision),
+    AfterValidator(_without_sign),
+]
+T = TypeVar("T")
+OneOrMore = Annotated[tuple[T, ...], BeforeValidator(_listed), Field(min_length=1)]  # a value, or a list
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]

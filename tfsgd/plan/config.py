@@ -250,6 +250,9 @@ class Experiment(Measuring):
             raise ValueError(
                 f"budget.updates: expected at most {MOST_EPOCHS:,} epochs of every batch size, found {longest:,}"
             )
+        for label, regime in self.regimes.items():
+            if unfit := regime.unfit(min(map(self.epochs_at, self.batch_sizes))):
+                raise ValueError(f"regimes.{label}.{unfit}")
         self._is_of_a_size()
         slugs = [slug(label) for label in self.regimes]
         if len(set(slugs)) != len(slugs):
@@ -266,10 +269,11 @@ class Experiment(Measuring):
                 f"seeds x batch_sizes x momenta: expected a grid of at most {LARGEST_GRID:,} trials, found {trials:,}"
             )
         for label, regime in self.regimes.items():
-            rates = [regime.ratio * size for size in self.batch_sizes] if regime.ratio else []
-            if rates and not SLOWEST <= min(rates) <= max(rates) <= FASTEST:
+            rates = [regime.rate(size) for size in self.batch_sizes]
+            if not SLOWEST <= min(rates) <= max(rates) <= FASTEST:
+                key = "ratio" if regime.ratio else "scale"
                 raise ValueError(
-                    f"regimes.{label}.ratio: expected learning rates from {SLOWEST:g} to {FASTEST:g}, "
+                    f"regimes.{label}.{key}: expected learning rates from {SLOWEST:g} to {FASTEST:g}, "
                     f"found {min(rates):g} to {max(rates):g}"
                 )
 

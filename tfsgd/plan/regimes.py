@@ -15,10 +15,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from typing_extensions import Self
 
-from tfsgd.fields import Block, Count, Epochs, Momentum, Rate
+from tfsgd.fields import (
+    Block,
+    Count,
+    Epochs,
+    EpochsOrNever,
+    Flag,
+    Fraction,
+    LabelSmoothing,
+    Momentum,
+    OneOrMore,
+    Rate,
+    Strength,
+    problems,
+)  # fmt: skip
+from tfsgd.plan.schedule import Shape, annealed, stepped, warmup
+from tfsgd.text import known_keys, shown
 
 
 @dataclass(frozen=True)
@@ -54,10 +69,22 @@ class Setting:
         """Whether it has no default."""
         return self.default is MISSING
 
+    @property
+    def is_beyond(self) -> bool:
+        """Whether it belongs to a rule that the paper has not: records and tables have it only where it is used."""
+        return not self.is_required and self.name != "halve_every_epochs"
+
     def text(self, of: "SGDSettings") -> str:
         """Its value, for a person."""
-        value = getattr(of, self.name)
-        return "never" if value is None else format(value, self.form)
+        value = plain(getattr(of, self.name))
+        return (
+            "never" if value is None else str(value) if isinstance(value, str) else format(value, self.form)
+        )
+
+
+def plain(value: Any) -> Any:
+    """A value of a setting where there can be no list."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True)
@@ -86,11 +113,71 @@ class SGDSettings:
                       unit="epochs", heading="halved", form="d", folder="")
     )  # fmt: skip
 
-    def learning_rate_at(self, epoch: int) -> float:
-        """Learning rate in an epoch, counted from 0: halved after every `halve_every_epochs`."""
-        if self.halve_every_epochs is None:
-            return self.learning_rate
-        return float(self.learning_rate * 0.5 ** (epoch // self.halve_every_epochs))
+    weight_decay: Strength = field(
+        default=0.0,
+        metadata=dict(title="weight decay", meaning="lambda of theta <- theta - eta lambda theta, beside each step",
+                      folder="wd{value}")
+    )  # fmt: skip
+    nesterov: Flag = field(
+        default=False,
+        metadata=dict(title="Nesterov", meaning="whether theta <- theta + eta (gamma v - gradient), in place of eta v",
+                      form="", folder="nesterov")
+    )  # fmt: skip
+    label_smoothing: LabelSmoothing = field(
+        default=0.0,
+        metadata=dict(title="label smoothing", meaning="share of each label that is dealt out to all classes alike",
+                      heading="smoothing", form="", folder="ls{value}")
+    )  # fmt: skip
+    schedule: Shape = field(
+        default="constant",
+        metadata=dict(title="schedule", meaning="how the learning rate falls: constant (or halved), cosine, linear, step",
+                      form="", folder="{value}")
+    )  # fmt: skip
+    step_epochs: tuple[Epochs, ...] = field(
+        default=(),
+        metadata=dict(title="steps after", meaning="after which the learning rate is multiplied by the step factor",
+                      unit="epochs", heading="steps", folder="{value}")
+    )  # fmt: skip
+    step_factor: Fraction = field(
+        default=0.1, metadata=dict(title="step factor", meaning="on the learning rate at each step", folder="x{value}")
+    )  # fmt: skip
+    warmup_epochs: EpochsOrNever = field(
+        default=0,
+        metadata=dict(title="warmup", meaning="in which the learning rate rises linearly", unit="epochs", form="d",
+                      folder="warmup{value}")
+    )  # fmt: skip
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the learning rate is the same in all epochs."""
+        return self.halve_every_epochs is None and self.schedule == "constant" and not self.warmup_epochs
+
+    @property
+    def is_algorithm_1(self) -> bool:
+        """Whether a step is the paper's, up the gradient of the cross-entropy; the rate may change."""
+        return not (self.weight_decay or self.nesterov or self.label_smoothing or self.sam)
+
+    sam: Strength = field(
+        default=0.0,
+        metadata=dict(title="SAM", meaning="rho of sharpness-aware minimization: the gradient is that at theta + rho g / |g|",
+                      form="", folder="sam{value}")
+    )  # fmt: skip
+    adaptive: Flag = field(
+        default=False,
+        metadata=dict(title="adaptive", meaning="whether SAM scales its ascent by the weights (ASAM)", form="",
+                      folder="adaptive")
+    )  # fmt: skip
+
+    def learning_rate_at(self, epoch: int, epochs: int) -> float:
+        """Learning rate in an epoch, counted from 0, of so many."""
+        factor = warmup(epoch, self.warmup_epochs)
+        if self.halve_every_epochs is not None:
+            factor *= 0.5 ** (epoch // self.halve_every_epochs)
+        elif self.schedule == "step":
+            factor *= stepped(epoch, self.step_epochs, self.step_factor)
+        elif self.schedule != "constant":
+            factor *= annealed(self.schedule, epoch, epochs, self.warmup_epochs)
+        return float(self.learning_rate * factor)
 
 
 @functools.cache
@@ -107,19 +194,89 @@ def settings_in_use(of: Sequence[SGDSettings]) -> list[Setting]:
     ]
 
 
+def told(of: SGDSettings) -> dict[str, Any]:
+    """What a record says of them."""
+    kind: Any = type(of)
+    known = ((s, getattr(of, s.name)) for s in settings(kind))
+    return {s.name: value for s, value in known if value != s.default or not s.is_beyond}
+
+
+OF_THE_RATE = (
+    "learning_rate",
+    "ratio",
+    "scale",
+    "base_batch_size",
+    "schedule",
+)  # keys; no settings as they stand
+
+
+class StepDecay(Block):
+    """After each of the epochs in `step` the rate is multiplied by `factor`."""
+
+    step: Annotated[tuple[Epochs, ...], Field(min_length=1)]
+    factor: Annotated[float, Field(strict=True, gt=0, lt=1)] = 0.1
+
+
 class Regime(Block):
-    """Either a constant `learning_rate` or a constant `ratio` of it to the batch size."""
+    """A `learning_rate` at all batch sizes, or at `base_batch_size` with a `scale`; or a `ratio` to the batch size."""
 
     learning_rate: Rate | None = None
     ratio: Rate | None = None
+    scale: Literal["linear", "sqrt"] | None = None
+    base_batch_size: Count | None = None
     halve_every_epochs: Epochs | None = None
+    schedule: Literal["cosine", "linear"] | StepDecay | None = None
+    warmup_epochs: EpochsOrNever = 0
     momentum: Annotated[tuple[Momentum, ...], Field(min_length=1)]
+    weight_decay: OneOrMore[Strength] = (0.0,)
+    nesterov: Flag = False
+    label_smoothing: OneOrMore[LabelSmoothing] = (0.0,)
+    sam: OneOrMore[Strength] = (0.0,)
+    adaptive: Flag = False
+
+    @field_validator("schedule", mode="before")
+    @classmethod
+    def _known_schedule(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            try:
+                return StepDecay.model_validate(value)
+            except ValidationError as error:
+                known = functools.partial(known_keys, allowed=StepDecay.model_fields)
+                raise ValueError(
+                    "; ".join(problems(error, lambda location: known(str(location[-1]))))
+                ) from None
+        if value not in (None, "cosine", "linear") and not isinstance(value, StepDecay):
+            raise ValueError(
+                f"expected cosine, linear or {{step: [EPOCH, ...], factor: 0.1}}, received {shown(value)}"
+            )
+        return value
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
         if (self.learning_rate is None) == (self.ratio is None):
             raise ValueError("expected either learning_rate or ratio")
+        if self.nesterov and 0.0 in self.momentum:
+            raise ValueError("nesterov: expected momenta above 0, received 0.0 among them")
+        if self.adaptive and not any(self.sam):
+            raise ValueError("adaptive: expected a sam above 0 beside it")
+        if self.schedule is not None and self.halve_every_epochs is not None:
+            raise ValueError("schedule: expected none beside halve_every_epochs, which is one")
+        if (self.scale is None) != (self.base_batch_size is None):
+            given, missing = ("scale", "base_batch_size") if self.scale else ("base_batch_size", "scale")
+            raise ValueError(f"{missing}: missing; {given} needs it")
+        if self.scale is not None and self.ratio is not None:
+            raise ValueError(
+                "scale: expected learning_rate beside it, received ratio, which scales by itself"
+            )
         return self
+
+    def unfit(self, epochs: int) -> str:
+        """Why it has no meaning in so many epochs, beginning with the key; empty: it has."""
+        if self.warmup_epochs >= epochs:
+            return f"warmup_epochs: expected fewer than the {epochs} of the training, received {self.warmup_epochs}"
+        if isinstance(self.schedule, StepDecay) and max(self.schedule.step) >= epochs:
+            return f"schedule.step: expected epochs before the last of {epochs}, received {max(self.schedule.step)}"
+        return ""
 
     @property
     def size(self) -> int:
@@ -128,17 +285,36 @@ class Regime(Block):
 
     def rate(self, batch_size: int) -> float:
         """The learning rate in the first epoch: 0.01, or 0.00015625 x batch size."""
-        if self.ratio is None:
+        if self.ratio is not None:
+            rate = self.ratio * batch_size
+        else:
             assert self.learning_rate is not None
-            return self.learning_rate
+            if self.base_batch_size in (None, batch_size):
+                return self.learning_rate
+            times = batch_size / self.base_batch_size
+            rate = self.learning_rate * (times if self.scale == "linear" else math.sqrt(times))
         # 12 digits: settings that are equal on paper are equal here, whatever the rounding.
-        return float(f"{self.ratio * batch_size:.12g}")
+        return float(f"{rate:.12g}")
 
     def settings(self, batch_size: int) -> Iterator[SGDSettings]:
         """The SGD settings at a batch size, one for each value of its lists."""
-        keys = [(key, value) for key, value in self if key not in ("learning_rate", "ratio")]
+        keys = [(key, value) for key, value in self if key not in OF_THE_RATE]
         axes = [
             [(key, one) for one in (value if isinstance(value, tuple) else (value,))] for key, value in keys
         ]
         for chosen in itertools.product(*axes):
-            yield SGDSettings(batch_size=batch_size, learning_rate=self.rate(batch_size), **dict(chosen))
+            own = dict(chosen)
+            own["adaptive"] = self.adaptive and own["sam"] > 0
+            yield SGDSettings(
+                batch_size=batch_size, learning_rate=self.rate(batch_size), **self._falling, **own
+            )
+
+    @property
+    def _falling(self) -> dict[str, Any]:
+        if isinstance(self.schedule, StepDecay):
+            return {
+                "schedule": "step",
+                "step_epochs": tuple(sorted(self.schedule.step)),
+                "step_factor": self.schedule.factor,
+            }
+        return {"schedule": self.schedule} if self.schedule else {}

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from tfsgd.plan.config import Experiment, slug
-from tfsgd.plan.regimes import SGDSettings, settings
+from tfsgd.plan.regimes import SGDSettings, plain, settings
 
 BATCH_ORDER = (
     1  # rises when seed and epoch begin to mean another order of the batches, or another augmentation
@@ -27,7 +27,7 @@ class Trial:
         """Its folder below `trials/`, such as `lr-bs/b0064-m0.9-s0`."""
         kind: Any = type(self.settings)
         values = ((s, getattr(self.settings, s.name)) for s in settings(kind))
-        told = (s.folder.format(name=s.name, value=value) for s, value in values if value != s.default)
+        told = (s.folder.format(name=s.name, value=plain(value)) for s, value in values if value != s.default)
         return f"{slug(self.regime)}/{'-'.join(filter(None, told))}-s{self.seed}"
 
 

@@ -3,12 +3,12 @@
 import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.regimes import told
 from tfsgd.plan.requests import requests_of
 from tfsgd.records.atomic import to_json, write_atomically
 from tfsgd.records.folder import LogFolder
@@ -59,7 +59,7 @@ def manifest(
         "model": record.model,
         "sgd": {
             "regimes": list(record.regimes),
-            **asdict(record.sgd),
+            **told(record.sgd),
             "epochs": record.epochs,
             "seed": record.seed,
         },

@@ -6,16 +6,16 @@ never by a path.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_serializer, model_validator
 from typing_extensions import Self
 
 from tfsgd.data.load import DATASETS
 from tfsgd.fields import Count, Epochs, Flag, Name, Seconds, Seed, Text
 from tfsgd.measures.spec import Measurement, Number, Part, Provenance, Request, Sha256
 from tfsgd.plan.length import Length, steps_per_epoch
-from tfsgd.plan.regimes import SGDSettings
+from tfsgd.plan.regimes import SGDSettings, told
 from tfsgd.plan.requests import HESSIAN, TOP_EIGENVALUE
 from tfsgd.plan.trials import Training, Trial
 
@@ -132,6 +132,10 @@ class Record(Part, Measured):
     training_hash: Sha256
     made_by: tuple[Stretch, ...] = ()  # where it went on elsewhere: each part of the training
     snapshots: tuple[Snapshot, ...] = ()
+
+    @field_serializer("sgd")
+    def _told(self, sgd: SGDSettings) -> dict[str, Any]:
+        return told(sgd)
 
     @model_validator(mode="after")
     def _is_what_its_hash_says(self) -> Self:

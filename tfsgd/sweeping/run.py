@@ -196,7 +196,12 @@ def run_trials(run: SweepRun) -> dict[str, str]:
         _share(run.splits, folder)
     with quickly():
         from tfsgd.sweeping.tuner import search, search_on_workers
-        from tfsgd.training.devices import check_replicas, configure_tensorflow, mirrored_strategy
+        from tfsgd.training.devices import (
+            check_replicas,
+            check_rules,
+            configure_tensorflow,
+            mirrored_strategy,
+        )
         from tfsgd.trials.tensorboard import write_hparams_config
         from tfsgd.trials.trial import SweepContext, structure_of
 
@@ -212,6 +217,7 @@ def run_trials(run: SweepRun) -> dict[str, str]:
             return search_on_workers(run.waiting, pool, folder)
         replicas = mirrored_strategy().num_replicas_in_sync
         check_replicas(experiment.batch_sizes, len(run.splits.train), replicas)
+        check_rules((trial.settings for trial in grid(experiment)), replicas)
         return search(run.waiting, SweepContext(experiment, run.splits, folder, display))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import keras_tuner
 
 from tfsgd import interrupts
-from tfsgd.plan.regimes import settings_in_use
+from tfsgd.plan.regimes import plain, settings_in_use
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.preflight import is_gone, refuse_gone
@@ -168,7 +168,7 @@ def _places(trials: list[Trial]) -> list[dict[str, Any]]:
     axes = [s.name for s in settings_in_use([trial.settings for trial in trials])]
     places = []
     for trial in trials:
-        values = {axis: getattr(trial.settings, axis) for axis in axes}
+        values = {axis: plain(getattr(trial.settings, axis)) for axis in axes}
         known = {axis: 0 if value is None else value for axis, value in values.items()}
         places.append({"regime": trial.regime, **known, "seed": trial.seed})
     return places

@@ -28,13 +28,17 @@ class LearningRateRule(keras.callbacks.Callback):
     learning_rate x v in its slots instead, so where the rate changes the slots change with it.
     """
 
-    def __init__(self, settings: SGDSettings) -> None:
+    def __init__(self, settings: SGDSettings, epochs: int) -> None:
         super().__init__()
         self._settings = settings
+        self._epochs = epochs
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         optimizer = self.model.optimizer
-        old, new = float(optimizer.learning_rate.numpy()), self._settings.learning_rate_at(epoch)
+        old, new = (
+            float(optimizer.learning_rate.numpy()),
+            self._settings.learning_rate_at(epoch, self._epochs),
+        )
         optimizer.learning_rate.assign(new)
         scale = (
             float(optimizer.learning_rate.numpy()) / old if old else 1
@@ -45,7 +49,10 @@ class LearningRateRule(keras.callbacks.Callback):
 
 
 def exact_loss_metric() -> keras.metrics.Metric:
-    """The epoch's mean loss, every example weighing the same; for more than one replica."""
+    """The epoch's mean cross-entropy, every example weighing the same.
+
+    For more than one replica, and where SGD descends another loss.
+    """
     return keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name="exact_loss")
 
 
@@ -53,7 +60,7 @@ class ExactLoss(keras.callbacks.Callback):
     """Puts the exact loss, where it is measured, in the place of Keras's `loss`.
 
     Keras averages the replicas' losses: where a last batch is dealt out unevenly, that is not the
-    mean over the examples.
+    mean over the examples. With smoothed labels its loss is not the cross-entropy.
     """
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

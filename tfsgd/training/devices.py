@@ -1,7 +1,7 @@
 """Which devices train, and what can only be set before TensorFlow starts to compute."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -10,6 +10,7 @@ from tensorflow.python.framework import ops
 
 from tfsgd.environment import refuse_other_settings
 from tfsgd.errors import RequestError
+from tfsgd.plan.regimes import SGDSettings
 
 
 def configure_tensorflow(threads: int | None = None) -> None:
@@ -69,6 +70,18 @@ def check_replicas(batch_sizes: tuple[int, ...], examples: int, replicas: int) -
                 f"train_examples: {examples:,} images in batches of {size} leave a last one of {examples % size}, "
                 f"less than the {replicas} replicas; choose another number"
             )
+
+
+def check_rules(all_settings: Iterable[SGDSettings], replicas: int) -> None:
+    """Refuses SAM on several replicas: it needs the gradient of the whole batch before it has one.
+
+    Raises:
+        RequestError: a setting has it.
+    """
+    if replicas > 1 and any(settings.sam for settings in all_settings):
+        raise RequestError(
+            f"regimes: sam: expected one replica, found {replicas}; leave it out, or train on one device"
+        )
 
 
 def check_statistics(network: Any, replicas: int) -> None:

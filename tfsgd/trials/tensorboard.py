@@ -10,7 +10,7 @@ from tensorboard.plugins.hparams import api as hp
 from tfsgd.errors import RequestError
 from tfsgd.measures.attacks.minimal import Minimal
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.regimes import settings_in_use
+from tfsgd.plan.regimes import plain, settings_in_use
 from tfsgd.plan.requests import requests_of
 from tfsgd.plan.trials import Trial
 from tfsgd.records.record import EIGENVALUE_COLUMNS, Record
@@ -75,5 +75,5 @@ def _as_code(experiment: Experiment) -> str:
 
 
 def _settings(trial: Trial) -> dict[str, str | float | int]:
-    known = {key: value for key, value in asdict(trial.settings).items() if value is not None}
+    known = {key: plain(value) for key, value in asdict(trial.settings).items() if value is not None}
     return {"regime": trial.regime, "seed": trial.seed, **known}

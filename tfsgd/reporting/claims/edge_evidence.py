@@ -23,7 +23,7 @@ from tfsgd.reporting.claims.contrasts import (
 from tfsgd.reporting.claims.evidence import Basis, Evidence, TestResult, decide
 from tfsgd.reporting.paper import BASE_MOMENTUM, CEILING_TOLERANCE, LARGE_BATCH_SIZE, MIN_BATCH_SIZES, ZERO
 from tfsgd.reporting.statistics import Array, student_interval
-from tfsgd.reporting.table.cell import SETTINGS, Cell, at_base_momentum, of_regimes
+from tfsgd.reporting.table.cell import SETTINGS, Cell, at_base_momentum, is_plain, of_regimes
 from tfsgd.reporting.table.cells import Cells
 from tfsgd.reporting.table.metrics import Metric
 
@@ -171,8 +171,8 @@ def _controls(cells: Cells, metric: Metric) -> list[_Control]:
 
 def _rates(cells: Cells) -> dict[Cell, tuple[float, int]]:
     """Learning rate and epochs of each cell whose rate is constant, whatever became of its trials."""
-    rows = cells.rows[["regime", *SETTINGS, "epochs"]].drop_duplicates()
-    rows = rows[rows["halve_every_epochs"].isna()].to_dict("records")
+    rows = cells.rows[[c for c in ("regime", *SETTINGS, "epochs") if c in cells.rows]].drop_duplicates()
+    rows = rows[is_plain(rows)].to_dict("records")
     return {
         Cell(r["regime"], r["batch_size"], r["momentum"]): (r["learning_rate"], r["epochs"]) for r in rows
     }

@@ -17,6 +17,7 @@ from tfsgd.reporting.paper import ALPHA, FLOOR, PAPER_ATTACKS
 from tfsgd.reporting.table.cells import Cells
 from tfsgd.reporting.table.columns import Attack
 from tfsgd.reporting.table.metrics import attacked
+from tfsgd.reporting.table.regime_labels import rules_beyond
 from tfsgd.reporting.table.studies import Study
 
 Verdict = Literal["supported", "contradicted", "undecided", "descriptive", "not testable"]
@@ -112,7 +113,7 @@ def judge(
     """Judges every claim at the paper's epsilon and at every other one that was measured.
 
     Args:
-        trials: one row a trial, with the columns of `Study.trials`.
+        trials: one row a trial, with the columns of `Study.trials`. Those with rules beyond the paper's do not count.
         attacks: every (label, epsilon) that was measured. The paper's own attacks are judged in any case.
         snapshots: the train losses at which networks were kept and measured.
 
@@ -120,7 +121,7 @@ def judge(
         One judgement for each claim and epsilon; claims without an attack have one, with epsilon None.
         Holm's correction runs over the claims that could be tested, family by family, see `_family`.
     """
-    cells = Cells(trials, chance, snapshots)
+    cells = Cells(trials[[not beyond for beyond in rules_beyond(trials)]], chance, snapshots)
     labels = list(dict.fromkeys([*PAPER_ATTACKS, *(label for label, _ in attacks)]))
     found: list[Judgement] = []
     for claim in [*claims(dataset, model, labels), *beyond_claims(dataset, model, labels)]:

@@ -12,6 +12,7 @@ from tfsgd.reporting.figures.legend import handle, legend, marks
 from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.scatter import ScatterStyle, who
 from tfsgd.reporting.figures.style import INK, CellValue, Drawing, FigureResult
+from tfsgd.reporting.table.cell import is_plain
 from tfsgd.reporting.table.studies import Study
 
 DESCENT = Series("descent_eigenvalue", "λ1", is_log=True)
@@ -44,7 +45,7 @@ def edge(study: Study) -> FigureResult:
 
 def _against_ceiling(lines: Sequence[Curve], name: str, title: str) -> Drawing:
     caption, handles = curves.batch_caption(lines, [DESCENT]), curves.handles_of(lines)
-    bounded = [line for line in lines if line.rows["halve_every_epochs"].isna().all()]
+    bounded = [line for line in lines if is_plain(line.rows).all()]
     if bounded:
         caption += (
             f" Thin lines: the ceiling {CEILING} of the curve of the same colour, above which gradient descent "
@@ -55,7 +56,11 @@ def _against_ceiling(lines: Sequence[Curve], name: str, title: str) -> Drawing:
         caption += f" Dotted: {PLATEAU}, where λ1 settles when batches are small."
         handles.append(handle(PLATEAU, linestyle=":"))
     if len(bounded) < len(lines):
-        caption += " A regime whose rate decays has no ceiling at its end that means anything."
+        decays = all(
+            is_plain(line.rows).all() or line.rows["halve_every_epochs"].notna().all() for line in lines
+        )
+        what = "whose rate decays" if decays else "whose rate changes, or with rules beyond the paper's,"
+        caption += f" A regime {what} has no ceiling at its end that means anything."
     drawing = Drawing(name, title, caption, 4.4)
     axes = drawing.figure.subplots()
     curves.draw(drawing, lines, [(axes, DESCENT)])

@@ -143,7 +143,7 @@ def _largest(study: Study, key: str) -> float:
 def _ceilings(axes: Axes, records: Sequence[Record], palette: BatchSizePalette, top: float) -> None:
     """A thin line a batch size, as far as it is below `top`."""
     by_size = {record.sgd.batch_size: record for record in records}
-    curves = {b: [ceiling(r.sgd, epoch) for epoch in range(r.epochs)] for b, r in by_size.items()}
+    curves = {b: [ceiling(r.sgd, epoch, r.epochs) for epoch in range(r.epochs)] for b, r in by_size.items()}
     everywhere = len({tuple(values) for values in curves.values()}) == 1
     for size, values in list(curves.items())[: 1 if everywhere else None]:
         shown = {epoch: value for epoch, value in enumerate(values, 1) if value <= top}

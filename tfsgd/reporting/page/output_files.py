@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from tfsgd.errors import RequestError
+from tfsgd.plan.regimes import plain, settings
 from tfsgd.records.atomic import from_json, to_json, write_atomically
 from tfsgd.records.preflight import is_there, read_text, refuse_among_records, refuse_unwritable
 from tfsgd.reporting.claims.verdicts import Judgement
@@ -146,7 +147,8 @@ def records_table(studies: Sequence[Study], target: Path) -> pd.DataFrame:
     table["regimes"] = table["regimes"].map(";".join)
     table["failed_checks"] = table["failed_checks"].map(lambda failed: ";".join(c.name for c in failed))
     table["folder"] = [os.path.relpath(path, target) for path in table["folder"]]
-    return without_formulas(table)
+    unused = [s.name for s in settings() if s.is_beyond and (table[s.name] == plain(s.default)).all()]
+    return without_formulas(table.drop(columns=unused))
 
 
 # An earlier report's files

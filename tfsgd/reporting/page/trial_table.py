@@ -9,13 +9,15 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from tfsgd.plan.regimes import settings as setting_kinds
 from tfsgd.reporting.paper import attack_name
 from tfsgd.reporting.table.cell import SETTINGS
 from tfsgd.reporting.table.checks import Check
 from tfsgd.reporting.table.columns import attack_column
 from tfsgd.reporting.table.studies import Study
 
-SELDOM = ("halve_every_epochs", "epochs")  # settings that are shown where trials of one study differ in them
+# Settings that are shown where trials of one study differ in them.
+SELDOM = (*(s.name for s in setting_kinds() if not s.is_required), "epochs")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ def trial_name(row: dict[Any, Any]) -> str:
 
 
 def _plain(value: Any, mark: str = "") -> TableCell:
+    if isinstance(value, str):
+        return TableCell(value, value)
     return TableCell("none", "") if pd.isna(value) else TableCell(f"{mark}{value:.4g}", float(f"{value:.6g}"))
 
 

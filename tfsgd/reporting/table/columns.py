@@ -19,7 +19,7 @@ import pandas as pd
 
 from tfsgd.measures.norms import NAMES
 from tfsgd.measures.spec import Measurement, Split
-from tfsgd.plan.regimes import settings
+from tfsgd.plan.regimes import plain, settings
 from tfsgd.plan.requests import HESSIAN
 from tfsgd.records.upgrade import BY_SOFTMAX
 from tfsgd.reporting.paper import UNDERTRAINED_MARGIN, attack_name, points
@@ -73,6 +73,10 @@ def _regime(row: TrialRow) -> str:
     return record.regime if record.regime in record.regimes else record.regimes[0]
 
 
+def _setting(name: str) -> Callable[[TrialRow], Any]:
+    return lambda row: plain(getattr(row.record.sgd, name))
+
+
 def _natural(split: Split, name: str) -> Callable[[TrialRow], Any]:
     return lambda row: found.values.get(name) if (found := row.natural(split)) else None
 
@@ -121,7 +125,7 @@ COLUMNS = (
     Column("train_examples", "images", "trained on in each epoch", get("record.train_examples")),
     Column("budget", "steps", "of SGD that were asked for in place of epochs; empty: whole epochs",
            get("record.updates")),
-    *(Column(s.name, s.unit, s.meaning, get(f"record.sgd.{s.name}")) for s in settings()),
+    *(Column(s.name, s.unit, s.meaning, _setting(s.name)) for s in settings()),
     Column("train_loss", "nats", "mean cross-entropy after training, in inference mode",
            _natural("train", "loss"), title="train loss", rank=9, is_number=True, at_snapshots=True),
     Column("train_accuracy", "0 to 1",

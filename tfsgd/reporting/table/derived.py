@@ -17,7 +17,8 @@ def derived(record: Record, descent: Measurement | None) -> dict[str, Any]:
     - `descent_eigenvalue`: lambda1 of the loss that SGD descends: with BatchNorm that of training mode.
     - `descent_residual`: of that eigenvalue; 0 where it has converged.
     - `stability_ratio`: lambda1 eta / (2 (1 + gamma)) at the end: 1 is the edge of stability of gradient descent
-      with momentum (Cohen et al. 2021, equation 2). NaN where the rate decays, so that the last one means nothing.
+      with momentum (Cohen et al. 2021, equation 2). NaN where the rate changes, so that the last one means nothing,
+      and for other rules than the paper's Algorithm 1.
     - `stability_ratio_max`: the largest over the epochs in which lambda1 was recorded, each with its own rate. NaN
       where the rate decays and that was at the end alone.
 
@@ -28,9 +29,11 @@ def derived(record: Record, descent: Measurement | None) -> dict[str, Any]:
     s, eigenvalue = record.sgd, _value(descent)
     effective = s.learning_rate / (1 - s.momentum)
     ratios = [
-        value / ceiling(s, epoch) for epoch, value in enumerate(record.stability_history) if value is not None
+        value / ceiling(s, epoch, record.epochs)
+        for epoch, value in enumerate(record.stability_history)
+        if value is not None
     ]
-    if s.halve_every_epochs and len(ratios) < 2:
+    if not s.is_constant and len(ratios) < 2:
         ratios = []
     return {
         "updates": record.updates or record.epochs * record.steps,
@@ -38,14 +41,19 @@ def derived(record: Record, descent: Measurement | None) -> dict[str, Any]:
         "noise_scale": effective * record.train_examples / s.batch_size,
         "descent_eigenvalue": eigenvalue,
         "descent_residual": _residual(descent),
-        "stability_ratio": math.nan if s.halve_every_epochs else eigenvalue / ceiling(s, 0),
+        "stability_ratio": eigenvalue / ceiling(s, 0, record.epochs) if s.is_constant else math.nan,
         "stability_ratio_max": max(ratios, default=math.nan),
     }
 
 
-def ceiling(settings: SGDSettings, epoch: int) -> float:
-    """2 (1 + gamma) / eta: above it gradient descent with momentum is unstable. The epoch counts from 0."""
-    return 2 * (1 + settings.momentum) / settings.learning_rate_at(epoch)
+def ceiling(settings: SGDSettings, epoch: int, epochs: int) -> float:
+    """2 (1 + gamma) / eta in an epoch, counted from 0: above it gradient descent with momentum is unstable.
+
+    NaN for other steps than those of the paper's Algorithm 1, and where SGD descends another loss than that of lambda1.
+    """
+    if not settings.is_algorithm_1:
+        return math.nan
+    return 2 * (1 + settings.momentum) / settings.learning_rate_at(epoch, epochs)
 
 
 def _value(found: Measurement | None) -> float:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
 from tfsgd.plan.length import Length
+from tfsgd.plan.regimes import Setting, plain, settings
 from tfsgd.reporting.paper import HALVE_EVERY_EPOCHS, PAPER_LENGTH, PAPER_VALUE, REGIMES
 
 Quantity = Literal["rate", "ratio", "rates"]  # what is constant; "rates": each batch size has its own
@@ -31,9 +32,10 @@ class Rule:
     value: float  # the rate or the ratio; 0 where each batch size has its own
     halve_every_epochs: int | None
     length: Length
+    beyond: str = ""  # rules that the paper has not, see `rules_beyond`
 
     def fits(self, settings: _Settings) -> bool:
-        if (self.halve_every_epochs, self.length) != (settings.halve_every_epochs, settings.length):
+        if (self.halve_every_epochs, self.length, self.beyond) != settings[2:]:
             return False
         return self.quantity == "rates" or _same(
             _value(self.quantity, settings.batch_size, settings.learning_rate), self.value
@@ -50,14 +52,14 @@ class LabelledRegime:
     name: str  # the label, and what sets it apart where several regimes have that label
 
 
-@dataclass(frozen=True)
-class _Settings:
+class _Settings(NamedTuple):
     """What a trial trains with besides its momentum and seed."""
 
     batch_size: int
     learning_rate: float
     halve_every_epochs: int | None
     length: Length
+    beyond: str
 
 
 def _value(quantity: Quantity, batch_size: int, learning_rate: float) -> float:
@@ -75,9 +77,9 @@ def _same(a: float, b: float) -> bool:
 def regimes_of(trials: pd.DataFrame) -> list[LabelledRegime]:
     """The regimes of a study's trials (see `Study.trials`), in the order in which their labels appear."""
     by_label: dict[str, set[_Settings]] = {}
-    for labels, settings in zip(trials["regimes"], _settings(trials), strict=True):
+    for labels, trained in zip(trials["regimes"], _settings(trials), strict=True):
         for label in labels:
-            by_label.setdefault(label, set()).add(settings)
+            by_label.setdefault(label, set()).add(trained)
     return [regime for label, found in by_label.items() for regime in _regimes(label, found)]
 
 
@@ -126,39 +128,57 @@ def with_first_regime(trials: pd.DataFrame, regimes: Sequence[LabelledRegime]) -
 def _memberships(trials: pd.DataFrame, regimes: Sequence[LabelledRegime]) -> Iterator[list[LabelledRegime]]:
     """For each trial the regimes that it belongs to, in the order of its labels."""
     known: dict[tuple[str, _Settings], list[LabelledRegime]] = {}
-    for labels, settings in zip(trials["regimes"], _settings(trials), strict=True):
+    for labels, trained in zip(trials["regimes"], _settings(trials), strict=True):
         found: list[LabelledRegime] = []
         for label in labels:
-            if (label, settings) not in known:
-                fitting = [r for r in regimes if r.label == label and r.rule.fits(settings)]
-                known[label, settings] = fitting
-            found += known[label, settings]
+            if (label, trained) not in known:
+                fitting = [r for r in regimes if r.label == label and r.rule.fits(trained)]
+                known[label, trained] = fitting
+            found += known[label, trained]
         yield found
 
 
 def _settings(trials: pd.DataFrame) -> Iterator[_Settings]:
-    columns = ["batch_size", "learning_rate", "halve_every_epochs", "epochs", "budget"]
-    for size, rate, halve, epochs, budget in zip(*(trials[column] for column in columns), strict=True):
+    names = ["batch_size", "learning_rate", "halve_every_epochs", "epochs", "budget"]
+    columns = [*(trials[name] for name in names), rules_beyond(trials)]
+    for size, rate, halve, epochs, budget, beyond in zip(*columns, strict=True):
         length = Length("epochs", int(epochs)) if pd.isna(budget) else Length("updates", int(budget))
-        yield _Settings(int(size), float(rate), None if pd.isna(halve) else int(halve), length)
+        yield _Settings(int(size), float(rate), None if pd.isna(halve) else int(halve), length, beyond)
+
+
+def rules_beyond(trials: pd.DataFrame) -> list[str]:
+    """Of each trial the settings in use that the paper has not, such as `weight decay 0.0005`; empty: none."""
+    later = [s for s in settings() if s.is_beyond and s.name in trials]
+    said = [[_said(s, value) for value in trials[s.name]] for s in later]
+    return [", ".join(filter(None, of_trial)) for of_trial in zip(*said, strict=True)] or [""] * len(trials)
+
+
+def _said(setting: Setting, value: Any) -> str:
+    if value == plain(setting.default) or pd.isna(value):
+        return ""
+    return setting.title if value is True else f"{setting.title} {value}"
 
 
 # Rules
 
 
 def _regimes(label: str, settings: Iterable[_Settings]) -> list[LabelledRegime]:
-    """One label's regimes, by value, decay and length."""
-    groups: dict[tuple[int | None, Length], set[Point]] = {}
+    """One label's regimes, by value, decay, length and rules beyond the paper's."""
+    groups: dict[tuple[int | None, Length, str], set[Point]] = {}
     for s in settings:
-        groups.setdefault((s.halve_every_epochs, s.length), set()).add((s.batch_size, s.learning_rate))
+        groups.setdefault(s[2:], set()).add(s[:2])
     found = []
-    for (halve, length), points in groups.items():
+    for (halve, length, beyond), points in groups.items():
         for quantity, value, sizes in _fewest_rules(label, sorted(points)):
-            rule = Rule(quantity, value, halve, length)
+            rule = Rule(quantity, value, halve, length, beyond)
             found.append((rule, _kind(label, rule, sizes)))
-    found.sort(key=lambda item: (item[0].value, item[0].halve_every_epochs or 0, _longer(item[0].length)))
+    found.sort(key=lambda item: _order(item[0]))
     rules = [rule for rule, _ in found]
     return [LabelledRegime(label, rule, kind, _name(label, rule, rules)) for rule, kind in found]
+
+
+def _order(rule: Rule) -> tuple[float, int, tuple[bool, int], str]:
+    return rule.value, rule.halve_every_epochs or 0, _longer(rule.length), rule.beyond
 
 
 def _longer(length: Length) -> tuple[bool, int]:
@@ -166,6 +186,8 @@ def _longer(length: Length) -> tuple[bool, int]:
 
 
 def _kind(label: str, rule: Rule, sizes: int) -> str:
+    if rule.beyond:
+        return "other"
     if rule.halve_every_epochs is not None:
         return "Benchmark" if rule.quantity == "rate" or sizes == 1 else "other"
     if sizes == 1:  # a constant rate or a constant ratio: only the label can tell
@@ -182,6 +204,8 @@ def _name(label: str, rule: Rule, rules: Sequence[Rule]) -> str:
         parts.append(f"halved every {rule.halve_every_epochs}" if rule.halve_every_epochs else "not halved")
     if len({r.length for r in rules}) > 1:
         parts.append(str(rule.length))
+    if rule.beyond:
+        parts.append(rule.beyond)
     return ", ".join(parts)
 
 
