@@ -103,7 +103,9 @@ def test_the_largest_share_over_the_epochs_has_each_epochs_rate() -> None:
     shares = [at_end * e / 100 / (3.8 / (0.01 * 0.5 ** ((e - 1) // 5))) for e in range(10, 101, 10)]
     history = found.history["top_hessian_eigenvalue"]
     given = [
-        v / ceiling(found.sgd, epoch) for epoch, v in enumerate(history) if v is not None and np.isfinite(v)
+        v / ceiling(found.sgd, epoch, 100)
+        for epoch, v in enumerate(history)
+        if v is not None and np.isfinite(v)
     ]
     assert given == pytest.approx(shares)
 
@@ -117,7 +119,9 @@ def test_at_the_end_alone_a_rate_that_decays_has_no_ceiling() -> None:
         history = (None,) * 99 + (40.0,)
         found = found.model_copy(update={"history": {"top_hessian_eigenvalue": history}})
         share = derived(found, None)["stability_ratio_max"]
-        assert np.isnan(share) if trial is decays else share == pytest.approx(40 / ceiling(found.sgd, 99))
+        assert (
+            np.isnan(share) if trial is decays else share == pytest.approx(40 / ceiling(found.sgd, 99, 100))
+        )
 
 
 def test_what_a_snapshot_shows_and_who_never_got_there(drawn: dict[str, Drawing]) -> None:

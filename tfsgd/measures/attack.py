@@ -202,8 +202,8 @@ def run_checked(
         ArithmeticError: a perturbed image is outside the ball, or outside [0, 1]; or an attack of one's own says
             of images that they keep their label, or lose it, and the network says otherwise.
     """
-    is_own = not type(spec).__module__.startswith("tfsgd.")
-    given = [array.copy() if is_own else array.view() for array in (images, labels)]  # a view can be unlocked
+    # A view can be unlocked.
+    given = [array.copy() if spec.is_own else array.view() for array in (images, labels)]
     for array in given:
         array.flags.writeable = False
     outcome = spec.run(victim, given[0], given[1], epsilon, seed)
@@ -218,7 +218,7 @@ def run_checked(
     if taken:
         raise TypeError(f"the attack returned a value called {min(taken)}, which is not its to say")
     assert_in_ball(outcome.images, images, epsilon, spec.norm)
-    if is_own:
+    if spec.is_own:
         _assert_witnessed(outcome, victim, labels)
     return outcome
 

@@ -5,6 +5,7 @@ at which epsilon; its `identity` tells whether a record holds the number already
 number with its evidence, as a record keeps it. Nothing here knows TensorFlow.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -134,6 +135,11 @@ class Spec(Block):
         return next((m for m in measurements if m.identity == identity), None)
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is code of one's own."""
+        return not type(self).__module__.startswith("tfsgd.")
+
+    @property
     def revised(self) -> int:
         """The revision of the numbers that these settings give."""
         return self.revision
@@ -204,9 +210,11 @@ class Request:
 
         Raises:
             RequestError: the network cannot be measured so.
+            ArithmeticError: code of one's own has changed the network, which is as before again.
         """
         began = time.perf_counter()
-        values = self.spec.values_on(subject, self)
+        with subject.unchanged() if self.spec.is_own else contextlib.nullcontext():
+            values = self.spec.values_on(subject, self)
         return self.measured(values, time.perf_counter() - began)
 
     def measured(self, values: Mapping[str, Any], seconds: float | None) -> "Measurement":

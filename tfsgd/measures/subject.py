@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -20,6 +21,9 @@ class Subject(Protocol):
     @property
     def victim(self) -> Victim:
         """For attacks."""
+
+    def unchanged(self) -> AbstractContextManager[None]:
+        """Puts back what code of one's own changes of the network, and refuses what it has found on that."""
 
     def images(self, split: str, examples: int) -> tuple[Images, Labels]:
         """The first so many images of a split in [0, 1], and their labels."""

@@ -5,10 +5,11 @@ The eigen-solvers see only a matvec; the products know nothing of eigenvalues.
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,6 @@ class Product(ABC):
         network: the model.
         title: what it is the product of, for messages.
         dimension: number of trainable parameters.
-        counts: images of each chunk, `(chunks,)`.
         layers: the name of each layer that has some, and where they are in the flat vector.
 
     Raises:
@@ -75,10 +75,15 @@ class Product(ABC):
         self._images = tf.convert_to_tensor(images, self._dtype)
         self._labels = tf.convert_to_tensor(labels)
         self.dimension = sum(int(np.prod(v.shape)) for v in self._variables)
-        self.counts = np.diff([*range(0, len(labels), chunk_size), len(labels)])
         self._no_rows = tf.zeros([MOST_ROWS, self.dimension], self._dtype)
         self._product = tf.function(self._product_in_graph)
-        self.layers = list(_layers(self._variables))
+        self.layers = tuple(_layers(self._variables))  # measures of one's own share a product with others
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Images of each chunk, `(chunks,)`."""
+        images = len(self._labels)
+        return np.diff([*range(0, images, self._chunk_size), images])
 
     def __call__(self, vector: Vector) -> Vector:
         """Av for one vector, both of shape `(dimension,)`."""
@@ -142,14 +147,15 @@ class Product(ABC):
         return tf.concat([tf.cast(tf.reshape(one, [-1]), self._dtype) for one in tensors], 0)
 
     @cached_property
-    def evidence(self) -> dict[str, float]:
+    def evidence(self) -> Mapping[str, float]:
         """What is off in the product, see `tfsgd.networks.guard.guarded`; of frozen or quantized weights how many it leaves out.
 
         Raises:
             RequestError: as there.
         """
         fixed = left_out(self.network)
-        return guarded(self) | ({"parameters": self.dimension, "of": self.dimension + fixed} if fixed else {})
+        left = {"parameters": self.dimension, "of": self.dimension + fixed} if fixed else {}
+        return MappingProxyType(guarded(self) | left)
 
     def some(self, count: int) -> tuple[tf.Tensor, tf.Tensor]:
         """So many of its images, or a chunk where that has fewer, and their labels."""

@@ -1,7 +1,9 @@
 """The product of the Hessian with respect to the pixels with vectors, image by image."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -55,13 +57,13 @@ class InputProduct:
         return self.chunk_product([images], [directions], images, labels)[0]
 
     @cached_property
-    def evidence(self) -> dict[str, float]:
+    def evidence(self) -> Mapping[str, float]:
         """What is off in the product, see `tfsgd.networks.guard.guarded`.
 
         Raises:
             RequestError: as there.
         """
-        return guarded(self)
+        return MappingProxyType(guarded(self))
 
     def some(self, count: int) -> tuple[tf.Tensor, tf.Tensor]:
         """So many of its images, and their labels."""

@@ -1,5 +1,7 @@
 """A network with the images that it is measured on."""
 
+import contextlib
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -52,6 +54,27 @@ class MeasuredNetwork:
     def evaluate(self) -> Evaluator:
         """For natural accuracy."""
         return Evaluator(self.network)
+
+    @contextlib.contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Puts back what code of one's own changes of the network's variables: other numbers are as without it.
+
+        Raises:
+            ArithmeticError: it has changed one.
+        """
+        variables = getattr(self.network, "variables", self.network.trainable_variables)
+        pairs = [(variable, variable.numpy()) for variable in variables]
+        changed = []
+        try:
+            yield
+        finally:
+            changed = [
+                (v, before) for v, before in pairs if not np.array_equal(v.numpy(), before, equal_nan=True)
+            ]
+            for variable, before in changed:
+                variable.assign(before)
+        if changed:
+            raise ArithmeticError(f"it changed the network ({changed[0][0].name}), which is as before again")
 
     def images(self, split: str, examples: int) -> tuple[Images, Labels]:
         """The first so many images of a split in [0, 1], and their labels."""

@@ -15,7 +15,7 @@ from tfsgd.plan.presets import full_blocks, usual_epsilons, with_full
 from tfsgd.plan.regimes import Regime
 from tfsgd.plan.shipped import find_config
 from tfsgd.plan.user_model import NOT_NAMED, SET_BY_THE_TOOL, own_names
-from tfsgd.plan.yaml_io import DialectError, parse_yaml, read_yaml
+from tfsgd.plan.yaml_io import DialectError, parse_yaml, read_yaml, to_yaml
 from tfsgd.text import cut, known_keys, nearest, shown
 
 M = TypeVar("M", bound=Measuring)
@@ -165,10 +165,24 @@ def _validated(
     measures = raw.get("measures", "standard")
     if measures not in ("standard", "full"):
         raise RequestError(f"{path}: measures: expected standard or full, received {shown(measures)}")
-    plain = _model(path, keys, data_folder, what, resolved)
-    return (
-        plain if measures == "standard" else _model(path, with_full(keys, plain), data_folder, what, resolved)
-    )
+    found = _model(path, keys, data_folder, what, resolved)
+    if measures == "full":
+        found = _model(path, with_full(keys, found), data_folder, what, resolved)
+    if isinstance(found, Experiment):
+        _refuse_unreadable(path, found)
+    return found
+
+
+def _refuse_unreadable(path: Path, experiment: Experiment) -> None:
+    """A sweep writes its config with every default, which is longer, and reads that by the same bounds."""
+    content = experiment.model_dump(mode="json") | {"own_code": list(experiment.own_code)}
+    try:
+        parse_yaml(to_yaml(content))
+    except DialectError as error:
+        raise RequestError(
+            f"{path}: with every default written out, as a sweep keeps it, it could not be read again: {error}; "
+            "leave some of it out"
+        ) from None
 
 
 def _model(path: Path, raw: dict[str, Any], data_folder: Path | None, what: type[M], resolved: bool) -> M:

@@ -114,6 +114,8 @@ def parse_yaml(text: str) -> Any:
     Raises:
         DialectError: it stands for none, or not for a plain one.
     """
+    if len(text) > LONGEST_FILE:
+        raise DialectError(f"found more than {LONGEST_FILE:,} characters")
     try:
         _refuse_what_is_not_plain(text)
         return YAML(typ="safe", pure=True).load(text)

@@ -28,6 +28,7 @@ from tfsgd.sweeping.address import Address
 from tfsgd.sweeping.forkserver import import_ahead
 from tfsgd.sweeping.worker import WORKER_SPEC
 
+USERS_FILES = (*dask.config.paths,)
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 0,  # a worker's death is counted here, not by Dask
     "distributed.scheduler.worker-ttl": "35s",  # Dask looks as often, so 70 s after its last sign of life at most
@@ -55,7 +56,8 @@ def _alone() -> None:
     """
     for name in [name for name in os.environ if name.startswith("DASK_") and "JOBQUEUE" not in name]:
         del os.environ[name]
-    dask.config.refresh(paths=[], env={})
+    dask.config.paths.clear()  # a worker reads anew what is there
+    dask.config.refresh()
     dask.config.set(SETTINGS)
 
 

@@ -15,5 +15,5 @@ ctypes.CDLL(None).prctl(
 )  # it ends with its command, also in the middle of an import
 
 with quickly():
-    for module in ("distributed", "tfsgd.sweep", "tfsgd.sweeping.worker", "tfsgd.trials.attempt"):
+    for module in ("tfsgd.sweeping.cluster", "tfsgd.sweep", "tfsgd.sweeping.worker", "tfsgd.trials.attempt"):
         importlib.import_module(module)

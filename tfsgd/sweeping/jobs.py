@@ -19,6 +19,7 @@ from distributed.utils import get_ip, get_ip_interface
 
 from tfsgd.errors import RequestError
 from tfsgd.sweeping.address import Address
+from tfsgd.sweeping.cluster import USERS_FILES
 from tfsgd.sweeping.worker_registry import WorkerRegistry
 from tfsgd.terminal.progress import warn
 
@@ -51,7 +52,7 @@ def job_maker(queue: str, logs: Path) -> JobMaker:
         raise RequestError("--jobqueue: needs dask-jobqueue; pip install 'tfsgd[cluster]'") from None
     finally:
         dask.config.PATH = theirs
-    ours = dask.config.collect()  # of the user's settings those of batch systems alone
+    ours = dask.config.collect(list(USERS_FILES))  # of the user's settings those of batch systems alone
     dask.config.set(jobqueue=dask.config.merge(dask.config.get("jobqueue"), ours.get("jobqueue") or {}))
     told = dask.config.get(f"jobqueue.{queue}")
     workers = told["processes"] or told["cores"]  # of a job

@@ -69,7 +69,8 @@ class WorkerOptions:
         if self.dashboard is not None and importlib.util.find_spec("bokeh") is None:
             raise RequestError("--dashboard: needs bokeh; pip install bokeh")
         if self.jobqueue:
-            from tfsgd.sweeping.jobs import job_maker
+            with _refusing_malformed_files():
+                from tfsgd.sweeping.jobs import job_maker
 
             job_maker(self.jobqueue, folder.path.resolve())
 
@@ -135,11 +136,9 @@ def _workers(trials: int, folder: LogFolder, options: WorkerOptions) -> Iterator
         yield None
         return
     import_ahead(workers)
-    try:
+    with _refusing_malformed_files():
         from tfsgd.sweeping.cluster import log_to
-    except ValueError as error:  # Dask reads its files when it is imported, before it can be told not to
-        raise RequestError(" ".join(str(error).split())) from None
-    from tfsgd.sweeping.worker_pool import WorkerPool
+        from tfsgd.sweeping.worker_pool import WorkerPool
 
     log_to(folder.tuner_path / "dask.log")
     listen = Address.parse(options.listen, "--listen") if options.listen else None
@@ -155,6 +154,15 @@ def _workers(trials: int, folder: LogFolder, options: WorkerOptions) -> Iterator
     finally:
         for path in (folder.images_path, folder.temporary_path):
             shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _refusing_malformed_files() -> Iterator[None]:
+    """Dask reads the user's files when it is imported, before it can be told not to."""
+    try:
+        yield
+    except ValueError as error:
+        raise RequestError(" ".join(str(error).split())) from None
 
 
 def _say_device(workers: list[dict[str, Any]], alone: bool) -> None:
@@ -275,8 +283,9 @@ def bring_workers(
         )
     name = f"joined-{socket.gethostname()}-{os.getpid()}"
     send_native_logs_to(folder.tuner_path / f"{name}.log")
-    from tfsgd.sweeping.cluster import log_to
-    from tfsgd.sweeping.joining import RemoteWorkers
+    with _refusing_malformed_files():
+        from tfsgd.sweeping.cluster import log_to
+        from tfsgd.sweeping.joining import RemoteWorkers
 
     log_to(folder.tuner_path / f"{name}-dask.log")
     with RemoteWorkers(address, trials, folder, options.worker_specs(len(trials), folder), display) as remote:

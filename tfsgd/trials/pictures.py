@@ -4,6 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,6 +22,7 @@ COLUMNS = 8
 CELL = (1.2, 1.5)  # of an image with what is said of it
 SIDE, GAP = 1.1, 0.06  # of the image, and between things
 TOP = 0.5  # of the title
+PLAIN = matplotlib.rc_context(matplotlib.rcParamsDefault)  # nothing of a user's matplotlibrc
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def attacks_picture(subject: MeasuredNetwork, experiment: Experiment, seed: int)
     return _rows_picture(rows, labels, names)
 
 
+@PLAIN
 def _rows_picture(rows: list[PictureRow], labels: Labels, names: Sequence[str]) -> bytes:
     """The rows as a PNG; a predicted class is green where it is the true one, else red with the true one below.
 
@@ -96,6 +99,7 @@ def _rows_picture(rows: list[PictureRow], labels: Labels, names: Sequence[str]) 
     return _png(figure, dpi=100)
 
 
+@PLAIN
 def epsilon_picture(found: Mapping[str, Sequence[Measurement]], title: str) -> bytes:
     """Accuracy against epsilon, one curve a network and attack; a PNG, legible in a column of a page.
 

@@ -48,7 +48,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = (0, (4, 2))
 CLOUD = 70  # small points on one curve: seven batch sizes under ten seeds
 
-STYLE: Any = {
+STYLE: Any = dict(matplotlib.rcParamsDefault) | {  # nothing of a user's matplotlibrc, such as text.usetex
     "font.size": 12,
     "axes.titlesize": 12,
     "figure.titlesize": 12,
