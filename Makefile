@@ -1,7 +1,7 @@
 # Two commands for a bare machine with Debian and Python 3.10 to 3.13:
 #   make sweep   set-up, then the grid of configs/fmnist_stdcnn.yaml in its quick profile
 #   make test    set-up, then all tests, in three processes: some of them wait for machines that are gone
-# and for developers: make check (lint and the tests that train nothing), make lint, make faults (kills sweeps at random moments; TFSGD_FAULTS=8 of them),
+# and for developers: make check (lint and the tests that train nothing), make lint, make faults (kills sweeps at random moments; TFSGD_FAULTS=9 of them),
 # make results (the reports of docs/results anew, and the tables of README.md and docs/ from their records),
 # make api (the page of the Python API, in build/api/), make wheel-test (a fresh environment with the wheel, and a tiny sweep in it)
 

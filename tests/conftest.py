@@ -231,10 +231,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """How many hostile attempts there were, by class; in a run of one process."""
+    """How many hostile attempts and kills there were, by class; in a run of one process."""
     from tests.hostile import REFUSED, SURVIVED
+    from tests.sweeps import KILLS
 
     for what in dict.fromkeys([*REFUSED, *SURVIVED]):
         refused, survived = REFUSED[what], SURVIVED[what]
         line = f"{what}: {refused + survived:,} attempts, {refused:,} refused, {survived:,} survived"
         terminalreporter.write_line(line)
+    for what in sorted(KILLS):
+        terminalreporter.write_line(f"{what}: {KILLS[what]:,}")

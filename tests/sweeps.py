@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ CONFIG = TINY | {
 }
 TRIALS = 4
 SECONDS = 400  # after which a test gives up
+KILLS = Counter[str]()  # at random moments, for the summary of a run
 
 
 class Sweep:
@@ -68,6 +70,7 @@ class Sweep:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's `&` has it ignored
             env=os.environ | (environment or {}),
         )
 
@@ -194,7 +197,8 @@ def _swept(root: Path, workers: int) -> dict[str, Any]:
     temporary = root / "tmp"
     temporary.mkdir()
     sweep = Sweep(root, "--workers", str(workers), environment={"TMPDIR": str(temporary)})
-    family = sweep.wait_for(lambda: len(sweep.workers()) == workers and sweep.family())
+    processes = workers if workers > 1 else 0  # one works in the sweep's own process
+    family = sweep.wait_for(lambda: len(sweep.workers()) == processes and sweep.family())
     code, out, err = sweep.end()
     assert (code, err) == (0, ""), out + err
     found = numbers(sweep.logs)

@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import Config
 from tfsgd.errors import RequestError
+from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.yaml_io import LONGEST_FILE, DialectError, parse_yaml, read_yaml, to_yaml
+from tfsgd.records.folder import LogFolder
 from tfsgd.text import cut
 
 VALUES: list[tuple[str, Any]] = [
@@ -124,6 +127,26 @@ def test_only_regular_files_of_a_size_are_opened(tmp_path: Path) -> None:
         assert str(refused.value).startswith(f"{path}: ")
     assert read_yaml(tmp_path / "fits.yaml") == {"a": 1}
     assert read_yaml(tmp_path / "mark.yaml") == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("letters", "attacks", "message"),
+    [(300_000, 1, "more than 1,000,000 characters"), (0, 1_900, "more than 20,000 values"), (240_000, 1, "")],
+)
+def test_a_config_can_be_read_again_with_its_defaults_or_is_refused(
+    letters: int, attacks: int, message: str, config: Config, tmp_path: Path
+) -> None:
+    path = config(attacks={f"a{i}": {"attack": "pgd", "epsilon": [0.1]} for i in range(attacks)})
+    path.write_text(f'{path.read_text()}data_dir: "/{"é" * letters}"\n')  # longer where it is escaped
+    assert path.stat().st_size < LONGEST_FILE
+    if message:
+        with pytest.raises(RequestError, match=f"{path}: with every default written out, .*{message}"):
+            load_experiment(path)
+        return
+    logs = LogFolder(tmp_path)
+    logs.write_experiment(experiment := load_experiment(path))
+    assert logs.experiment_path.stat().st_size > 0.95 * LONGEST_FILE
+    assert logs.read_experiment() == experiment
 
 
 def test_echoed_text_is_short_and_printable() -> None:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 import yaml
 
 from tests.foreign import accuracies, letters
+from tests.sweeps import numbers
 from tfsgd.measures.spec import Request
 from tfsgd.trials import trial as trials
 
@@ -311,6 +314,39 @@ def test_a_network_that_is_gone_or_changed_is_named_and_the_others_are_measured(
     changed.write_bytes(kept)
     assert run_measure(logs, *MORE, *ALONE)[0] == 0
     assert [len(r["measurements"]) for r in records(logs)] == [10, 10]
+
+
+KILLED = """
+import os, signal, sys
+from tfsgd import measure
+from tfsgd.records import files
+written, replace = [], os.replace
+def replaced(*names):
+    written.append(names)
+    if len(written) == {nth}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(*names)
+os.replace = replaced
+measure.main()
+"""
+
+
+def test_a_transfer_that_is_killed_goes_on_and_finds_the_same(
+    run_measure: Run, logs: Path, tmp_path: Path
+) -> None:
+    apart = Path(shutil.copytree(logs, tmp_path / "apart/tiny"))
+    assert run_measure(apart, "--transfer", *ALONE)[0] == 0
+    pairs = [len(r["measurements"]) for r in records(apart)]
+    before = [len(r["measurements"]) for r in records(logs)]
+    for nth in (2, 3):  # while a record takes the place of the one before it
+        command = [sys.executable, "-c", KILLED.format(nth=nth), str(logs), "--transfer", *ALONE]
+        assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+        between = [len(r["measurements"]) for r in records(logs)]
+        assert sum(before) < sum(between) < sum(pairs)
+        before = between
+    code, _, err = run_measure(logs, "--transfer", *ALONE)
+    assert (code, err) == (0, "")
+    assert numbers(logs) == numbers(apart)
 
 
 def test_a_sweep_has_its_own_data_set(run_measure: Run, logs: Path) -> None:

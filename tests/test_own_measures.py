@@ -1,5 +1,6 @@
 """An attack and a curvature measure of one's own, each in one new file beside the config."""
 
+import contextlib
 import csv
 import json
 import shutil
@@ -11,8 +12,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import Config, Run, Work
-from tfsgd.data.dataset import Splits, to_unit
+from tfsgd.data.dataset import Split, Splits, to_unit
+from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
+from tfsgd.measures.curvature_spec import Curvature, CurvatureSpec
+from tfsgd.measures.spec import Request
 from tfsgd.networks.hessian import HessianVectorProduct
+from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.reporting.page.page import write_report
 
 ATTACK = '''
@@ -126,3 +131,63 @@ def test_classes_that_are_none_are_refused_by_name(config: Config, run_sweep: Ru
         assert (code, err.count("\n")) == (2, 1), err
         assert "attacks.mine.attack: " in err
         assert message in err
+
+
+class Spoils(CurvatureSpec):
+    """Writes into whatever it can reach by what it was given."""
+
+    what: str
+
+    def run(self, matvec: Any, dimension: int, seed: int) -> Curvature:
+        vector = np.ones(dimension)
+        if self.what == "statistics":
+            matvec.network(np.ones((5, 4, 4, 1), np.float32), training=True)
+        elif self.what == "weights":
+            matvec.network.trainable_variables[0].assign(np.zeros_like(matvec.network.trainable_variables[0]))
+            raise ValueError("not today")
+        elif self.what == "evidence":
+            matvec.evidence["difference"] = 0.5
+        elif self.what == "layers":
+            matvec.layers[0] = ("mine", slice(0, 1))
+        else:
+            array = {"product": lambda: matvec(vector), "images": lambda: np.asarray(matvec.some(12)[0]),
+                     "labels": lambda: np.asarray(matvec.some(12)[1]), "counts": lambda: matvec.counts,
+                     "rows": lambda: matvec.by_chunk(vector, [vector])[1]}[self.what]()  # fmt: skip
+            array.flags.writeable = True
+            array[...] = 0
+        return Curvature(1.0, 0.0, 1, True)
+
+
+def test_a_measure_that_spoils_what_it_was_given_changes_no_number_after_it() -> None:
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.BatchNormalization(), keras.layers.Flatten(), keras.layers.Dense(3)]
+    network = keras.Sequential([keras.Input((4, 4, 1)), *layers])
+    images = np.random.default_rng(0).integers(0, 256, (230, 4, 4, 1)).astype(np.uint8)
+    split = Split(images, np.arange(230) % 3)
+    subject = MeasuredNetwork(network, Splits(split, split, split, "", ""))
+    spec = TopEigenvalue(examples=230, max_iterations=5, tolerance=0.5)
+    honest = Request("top_eigenvalue", "hessian", spec, "train", 230)
+    before = honest.measure_on(subject).values
+    assert before["standard_error"] > 0, "of three chunks"
+    whats = ["product", "rows", "images", "labels", "counts", "layers", "evidence", "weights", "statistics"]
+    for what in whats:
+        with contextlib.suppress(ValueError, TypeError, ArithmeticError):
+            Request("m:Spoils", "mine", Spoils(what=what, examples=230), "train", 230).measure_on(subject)
+        assert honest.measure_on(subject).values == before, what
+    assert honest.measure_on(MeasuredNetwork(network, subject.splits)).values == before
+
+
+def test_a_measure_that_changes_the_network_has_failed_and_the_network_is_put_back() -> None:
+    network = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    split = Split(np.zeros((6, 4, 4, 1), np.uint8), np.arange(6) % 3)
+    bias = network.trainable_variables[1].numpy()
+
+    class Moves(CurvatureSpec):
+        def run(self, matvec: Any, dimension: int, seed: int) -> Curvature:
+            matvec.network.trainable_variables[1].assign([1.0, 2.0, 3.0])
+            return Curvature(1.0, 0.0, 1, True)
+
+    subject = MeasuredNetwork(network, Splits(split, split, split, "", ""))
+    with pytest.raises(ArithmeticError, match=r"it changed the network \(bias\), which is as before again"):
+        Request("m:Moves", "mine", Moves(examples=6), "train", 6).measure_on(subject)
+    assert np.array_equal(network.trainable_variables[1].numpy(), bias)

@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib
 import pytest
 
 from tests.synthetic import experiment, write_sweep
@@ -22,6 +23,7 @@ from tfsgd.reporting.figures.svg import PLACES, minify
 from tfsgd.reporting.page import output_files
 from tfsgd.reporting.page.latex import escaped, table
 from tfsgd.reporting.page.page import write_report
+from tfsgd.trials.pictures import epsilon_picture
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,17 @@ def test_figures_are_the_same_whoever_writes_them(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(output_files, "CAN_FORK", False)
     assert contents(write_report([folder]).parent) == expected
     assert not elsewhere.exists()
+
+
+def test_figures_take_nothing_from_a_users_matplotlibrc(tmp_path: Path) -> None:
+    """Which needs no LaTeX on the machine, and no fonts."""
+    folder = write_sweep(tmp_path / "a", experiment(**TINY))
+    expected, picture = contents(write_report([folder]).parent), epsilon_picture({}, "a network")
+    theirs: Any = {"text.usetex": True, "font.family": "No Such", "figure.facecolor": "red", "savefig.dpi": 9}
+    with matplotlib.rc_context(theirs):
+        assert contents(write_report([folder]).parent) == expected
+        assert epsilon_picture({}, "a network") == picture
+        assert matplotlib.rcParams["text.usetex"]
 
 
 def test_a_figure_whose_process_is_killed_is_a_line(

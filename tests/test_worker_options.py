@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import Config, Run
+from tests.conftest import TINY, Config, Run
 from tests.own import refusal
+from tests.sweeps import Sweep
 from tests.synthetic import experiment, write_sweep
 from tfsgd.errors import RequestError
 from tfsgd.networks.load_network import load_network
@@ -126,6 +127,32 @@ def test_the_engine_takes_nothing_of_the_users_dask_but_what_is_said_of_batch_sy
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.stdout.split(maxsplit=4)[:4] == ["0", "3s", "3", "00:30:00"], done.stderr
     assert done.stdout.rstrip().endswith("[]")
+
+
+def test_what_is_odd_in_the_users_dask_does_nothing_and_what_is_malformed_is_named(tmp_path: Path) -> None:
+    path = tmp_path / ".config/dask/mine.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("distributed: [unclosed\n")
+    variables = {
+        "DASK_DISTRIBUTED__WORKER": "{]",
+        "DASK_TEMPORARY_DIRECTORY": "/dev/null",
+        "DASK_CONFIG": "/dev/null",
+    }
+    environment = variables | {"HOME": str(tmp_path)}
+    config = TINY | {"regimes": {"LR": {"learning_rate": 0.01, "momentum": [0.9]}}}
+    alone = Sweep(tmp_path, "--workers", "1", config=config, environment=environment)
+    assert alone.end()[::2] == (0, "")  # it needs no Dask
+    write_certificate(alone.folder.certificate_path, fresh_certificate())
+    recorded, more = alone.recorded(), config | {"seeds": [0, 1, 2]}
+    for wanted, options in ((config, "--join=127.0.0.1:1"), (more, "--jobqueue=sge"), (more, "--workers=2")):
+        code, _, err = Sweep(tmp_path, options, config=wanted, environment=environment).end()
+        assert (code, err.count("\n")) == (2, 1), err
+        assert err.startswith(f"error: A dask config file at '{path}' is malformed, ")
+    path.write_text("distributed: {scheduler: 7, worker: nonsense, comm: {timeouts: {connect: 1us}}}\n")
+    two = Sweep(tmp_path, "--workers=2", config=more, environment=environment)
+    assert two.end()[::2] == (0, "")
+    assert recorded.items() <= two.recorded().items()
+    assert len(two.recorded()) == 3
 
 
 def test_a_second_sweep_is_refused_also_where_the_lock_was_deleted(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """Several workers: every trial once, whoever dies, and nobody where nobody was asked for."""
 
+import contextlib
 import os
 import random
 import re
 import shutil
 import signal
-import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from tests.conftest import mounted
 from tests.sweeps import (
     CONFIG,
+    KILLS,
     Sweep,
     alive,
     ended,
@@ -169,39 +171,63 @@ def test_a_full_disk_is_a_line_for_each_trial(small_disk: Path) -> None:
 # Many faults: make faults
 
 
+CREWS = {
+    "one process": ("--workers", "1"),
+    "two workers": ("--workers", "2"),
+    "two machines": ("--workers", "1", "--listen"),
+}
+FATAL = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+
+
+def _signal_one(chance: random.Random, crew: str, sweeps: list[Sweep]) -> list[int]:
+    """Sends a signal to one of the processes of a sweep, and of another one that has joined it; all of them."""
+    victims = {sweep.process.pid: ("sweep", "joined sweep")[n] for n, sweep in enumerate(sweeps)}
+    seen = list[int]()
+    with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it has just ended
+        for sweep in sweeps:
+            victims |= dict.fromkeys(sweep.workers(), "worker")
+            seen += sweep.family()
+        victim, how = chance.choice(list(victims)), chance.choice(FATAL)
+        os.kill(victim, how)
+        KILLS[f"{crew}: {victims[victim]}, {how.name}"] += 1
+    return seen
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("seed", range(int(os.environ.get("TFSGD_FAULTS", "8"))))
-def test_kills_at_random_moments(
-    reference: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, seed: int
-) -> None:
-    """Workers and sweeps die until the grid is done; every record equals the reference's.
-
-    They die more often than once in the time of a whole sweep, on a machine of whatever speed.
-    """
-    _, seconds = undisturbed(tmp_path_factory, workers=2)
-    chance = random.Random(seed)
-    kills = {"worker": 0, "sweep": 0}
-    for _ in range(40):
-        sweep = Sweep(tmp_path, "--workers", "2")
+@pytest.mark.parametrize("seed", range(int(os.environ.get("TFSGD_FAULTS", "9"))))
+def test_kills_at_random_moments(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, seed: int) -> None:
+    """One to six processes of the seed's crew die on the way; every record stays, and equals the reference's."""
+    crew, options = list(CREWS.items())[seed % len(CREWS)]
+    address = f"127.0.0.1:{20_000 + seed}"  # the same one whenever the same command is repeated
+    options += (address,) * (crew == "two machines")
+    reference, seconds = undisturbed(tmp_path_factory, workers=2 if crew == "two workers" else 1)
+    chance, recorded, seen, joined = random.Random(seed), dict[Path, int](), list[int](), list[Sweep]()
+    left = chance.randint(1, 6)
+    for _ in range(20):
+        sweep = Sweep(tmp_path, *options)
+        KILLS[f"{crew}: sweeps"] += 1
+        strikes = time.monotonic() + chance.uniform(0.05, 0.9) * seconds
         while sweep.process.poll() is None:
-            try:
-                sweep.process.wait(chance.uniform(0.05, 0.6) * seconds)
-                break
-            except subprocess.TimeoutExpired:
-                workers = sweep.workers()
-                if workers and chance.random() < 0.6:
-                    kills["worker"] += 1
-                    os.kill(chance.choice(workers), signal.SIGKILL)
-                else:
-                    kills["sweep"] += 1
-                    os.kill(sweep.process.pid, signal.SIGKILL)
+            others = [other for other in joined if other.process.poll() is None]
+            if crew == "two machines" and not others and sweep.folder.certificate_path.exists():
+                joined.append(Sweep(tmp_path, "--workers", "1", "--join", address))
+            if left and time.monotonic() > strikes:
+                left -= 1
+                seen += _signal_one(chance, crew, [sweep, *others])
+                strikes = time.monotonic() + chance.uniform(0.05, 0.9) * seconds
+            time.sleep(0.2)
         code, _, err = sweep.end()
         assert "Traceback" not in err
+        before, recorded = recorded, sweep.recorded()
+        assert before.items() <= recorded.items()  # none is written twice
         if code == 0:
             break
     assert code == 0
-    assert sum(kills.values()) > 0
     assert numbers(sweep.logs) == reference
-    print(f"seed {seed}: {kills}")
+    for other in joined:
+        code, _, err = other.end()
+        assert "Traceback" not in err
+    wait_until_gone(seen)
+    KILLS[f"{crew}: seeds"] += 1
     shutil.rmtree(sweep.logs)
