@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.synthetic import experiment, explained, record, write_sweep
+from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.claims.evidence import Impossible
@@ -122,6 +123,16 @@ def test_at_the_end_alone_a_rate_that_decays_has_no_ceiling() -> None:
         assert (
             np.isnan(share) if trial is decays else share == pytest.approx(40 / ceiling(found.sgd, 99, 100))
         )
+
+
+@pytest.mark.parametrize(
+    "rule", [{"weight_decay": 0.1}, {"nesterov": True}, {"label_smoothing": 0.1}, {"sam": 0.05}]
+)
+def test_other_steps_than_the_papers_have_no_ceiling(rule: dict[str, Any]) -> None:
+    assert ceiling(SGDSettings(64, 0.9, 0.01), 0, 5) == pytest.approx(380)
+    assert np.isnan(ceiling(SGDSettings(64, 0.9, 0.01, **rule), 0, 5))
+    warm = SGDSettings(64, 0.9, 0.01, warmup_epochs=1)
+    assert [ceiling(warm, epoch, 5) for epoch in (0, 1)] == pytest.approx([760, 380])
 
 
 def test_what_a_snapshot_shows_and_who_never_got_there(drawn: dict[str, Drawing]) -> None:

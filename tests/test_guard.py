@@ -294,4 +294,4 @@ def test_equal_names_of_nested_models_are_two_layers() -> None:
 
     model = keras.Sequential([keras.Input((4, 4, 1)), L.Flatten(), block(16, 4), block(4, 3)])
     product = HessianVectorProduct(model, RNG.random((3, 4, 4, 1)), np.zeros(3, int))
-    assert product.layers == [("fc", slice(0, 68)), ("fc (2)", slice(68, 83))]
+    assert product.layers == (("fc", slice(0, 68)), ("fc (2)", slice(68, 83)))

@@ -198,7 +198,7 @@ EDITS: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("sgd", "momentum"), "0.0", "sgd.momentum: expected a number, found '0.0'"),
     (("sgd", "momentum"), 1.5, "sgd.momentum: expected less than 1, found 1.5"),
     (("sgd", "learning_rate"), 0, "sgd.learning_rate: expected greater than or equal to 1e-30, found 0"),
-    (("sgd", "weight_decay"), 0.1, "sgd.weight_decay: unknown key"),
+    (("sgd", "dampening"), 0.1, "sgd.dampening: unknown key"),
     (("batch_norm",), "no", "batch_norm: expected true or false"),
     (("cut",), 0, "cut: expected true or false"),
     (("regimes",), [], "regimes: expected at least one, found none"),

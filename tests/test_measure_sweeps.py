@@ -67,16 +67,16 @@ def logs(finished: Path, tmp_path: Path) -> Path:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the networks of a sweep are measured for, one after the other; nothing may be trained."""
     names: list[str] = []
-    real: Any = vars(trials)["measure"]
+    real = Request.measure_on
 
-    def counted(subject: Any, request: Request) -> Any:
+    def counted(request: Request, subject: Any) -> Any:
         names.append(f"{request.label} {request.epsilon}" if request.epsilon else request.label)
-        return real(subject, request)
+        return real(request, subject)
 
     def training(*arguments: Any) -> Any:
         raise AssertionError("nothing is to be trained")
 
-    monkeypatch.setattr(trials, "measure", counted)
+    monkeypatch.setattr(Request, "measure_on", counted)
     monkeypatch.setattr(trials, "train_trial", training)
     return names
 
@@ -137,15 +137,15 @@ def test_full_measures_are_taken_from_stored_networks_and_once(
 def test_an_interruption_between_two_measurements_loses_only_the_one_at_hand(
     run_measure: Run, logs: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch, ctrl_c: Any
 ) -> None:
-    counted: Any = vars(trials)["measure"]
+    counted = Request.measure_on
 
-    def interrupted(subject: Any, request: Request) -> Any:
-        found = counted(subject, request)
+    def interrupted(request: Request, subject: Any) -> Any:
+        found = counted(request, subject)
         if found.label == "trace":
             ctrl_c()
         return found
 
-    monkeypatch.setattr(trials, "measure", interrupted)
+    monkeypatch.setattr(Request, "measure_on", interrupted)
     code, _, err = run_measure(logs, *MORE, *ALONE)
     assert code == 130
     assert err.count("\n") == 1
@@ -154,7 +154,7 @@ def test_an_interruption_between_two_measurements_loses_only_the_one_at_hand(
     assert kept[-1]["settings"]["epsilon"] == 0.06
 
     asked.clear()
-    monkeypatch.setattr(trials, "measure", counted)
+    monkeypatch.setattr(Request, "measure_on", counted)
     assert run_measure(logs, *MORE, *ALONE)[0] == 0
     assert asked == ["trace", "fgsm 0.06", "trace"]
     assert records(logs)[0]["measurements"][: len(kept)] == kept

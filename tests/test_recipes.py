@@ -68,3 +68,19 @@ def test_another_learning_rate_is_one_override(config: Callable[..., Path], run_
     code, out, _ = run_sweep(config(), "--set", override, "--dry-run")
     assert code == 0
     assert "lr-0.1/b0064-m0.9-s0" in out
+
+
+def test_rules_beyond_the_papers_go_through_everything(config: Callable[..., Path], run_sweep: Run) -> None:
+    keys = {"batch_sizes": [32, 64], "epochs": 2, "attacks": {"fgsm": {"epsilon": [0.1]}}}
+    path = config(regimes=yaml_block("regimes"), **keys)
+    code, out, err = run_sweep(path)
+    assert (code, err) == (0, "")
+    for name in (
+        "large-batch/b0064-m0.9-wd0.0005-cosine-warmup1-s0",
+        "flat/b0032-m0.9-nesterov-ls0.1-sam0.05-s0",
+    ):
+        record = json.loads((path.parent / "logs/tiny/trials" / name / "record.json").read_text())
+        assert record["status"] in ("completed", "collapsed")
+    assert "smoothing" in out
+    page = write_report([path.parent / "logs/tiny"]).read_text()
+    assert "large-batch, weight decay 0.0005, schedule cosine, warmup 1" in page

@@ -250,6 +250,9 @@ def test_two_replicas_give_the_weights_of_one(of_replicas: dict[int, Any]) -> No
     assert np.abs(one["plain"] - two["plain"]).max() < 1e-6
     assert np.abs(one["plain"] - two["parts"]).max() < 1e-6
     assert not np.array_equal(two["plain"], two["parts"])  # the parts were there
+    assert np.abs(one["rules"] - two["rules"]).max() < 1e-6  # every rule but SAM
+    assert np.abs(one["rules"] - one["plain"]).max() > 1e-2
+    np.testing.assert_allclose(one["rules_loss"], two["rules_loss"], rtol=1e-6)
     # Synchronized BatchNorm sees the whole batch: the running statistics agree too, to rounding.
     assert np.abs(one["norm"] - two["norm"]).max() < 1e-4
     np.testing.assert_allclose(one["plain_loss"], two["plain_loss"], rtol=1e-6)

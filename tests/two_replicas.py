@@ -43,7 +43,14 @@ labels = rng.integers(0, 10, 97)
 images = (rng.random((97, 28, 28, 1)) * 40 + 20 * labels[:, None, None, None]).astype(np.uint8)
 part = Split(images, labels)
 found = {}
-for name, body in (("plain", plain), ("norm", norm), ("parts", plain)):
+rules: dict[str, Any] = {
+    "weight_decay": 0.1,
+    "nesterov": True,
+    "label_smoothing": 0.2,
+    "schedule": "cosine",
+    "warmup_epochs": 1,
+}
+for name, body in (("plain", plain), ("norm", norm), ("parts", plain), ("rules", plain)):
     MODELS[name] = Architecture(body, (28, 28, 1))
     train_module.PART_SIZE = 10 if name == "parts" else 1_024
     experiment = Experiment.model_validate(
@@ -52,7 +59,7 @@ for name, body in (("plain", plain), ("norm", norm), ("parts", plain)):
          "hessian": {"examples": 20, "max_iterations": 2}}
     )  # fmt: skip
     for epochs, key in ((3, name), (1, "start"))[: 1 + (name == "plain")]:
-        settings = SGDSettings(64, 0.9, 0.05 if key == name else 1e-12)
+        settings = SGDSettings(64, 0.9, 0.05 if key == name else 1e-12, **(rules if name == "rules" else {}))
         trained = train(
             settings,
             0,

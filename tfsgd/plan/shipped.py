@@ -12,13 +12,16 @@ FOLDER = Path(tfsgd.__file__).parent / "configs"
 def find_config(path: Path) -> Path:
     """The file that is meant: the path if there is such a file, else the shipped config of that name.
 
-    `fmnist_stdcnn`, `fmnist_stdcnn.yaml` and `configs/fmnist_stdcnn.yaml` name the same one.
+    `fmnist_stdcnn`, `fmnist_stdcnn.yaml` and `configs/fmnist_stdcnn.yaml` name the same one. So do `sam` and `configs/extensions/sam.yaml`.
 
     Raises:
         RequestError: there is neither; the line names the nearest shipped one.
     """
-    shipped = {file.stem: file for file in sorted(FOLDER.glob("*.yaml"))}
-    named = path.parent in (Path(), Path("configs")) and path.suffix in ("", ".yaml")
+    shipped = {file.stem: file for file in sorted(FOLDER.rglob("*.yaml"))}
+    named = path.parent in (Path(), Path("configs"), Path("configs/extensions")) and path.suffix in (
+        "",
+        ".yaml",
+    )
     found = shipped.get(path.stem) if named else None
     if path.exists() and not (found and path.is_dir()):
         return path

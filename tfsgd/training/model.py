@@ -9,7 +9,7 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.length import steps_per_epoch
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.training.callbacks import exact_loss_metric
-from tfsgd.training.devices import check_statistics
+from tfsgd.training.devices import check_rules, check_statistics
 from tfsgd.training.optimizer import SGD
 from tfsgd.training.train_steps import InParts, SharpnessAware
 
@@ -27,6 +27,7 @@ def compiled_model(
     with strategy.scope():
         model = experiment.build()
         check_statistics(model, replicas)
+        check_rules([settings], replicas)
         parts = parts_of_a_batch(settings.batch_size, examples, replicas)
         # A layer with statistics of its own, as BatchNorm has, must see the whole batch at once.
         parts = 1 if model.non_trainable_weights else parts

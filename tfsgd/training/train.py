@@ -23,7 +23,7 @@ from tfsgd.training.callbacks import (
     ValidationMetrics,
 )
 from tfsgd.training.checkpoint import Checkpoints
-from tfsgd.training.devices import check_replicas, check_rules, mirrored_strategy
+from tfsgd.training.devices import check_replicas, mirrored_strategy
 from tfsgd.training.model import compiled_model, plain_copy
 from tfsgd.training.scalars import EpochScalars
 from tfsgd.training.seeds import seeded
@@ -68,7 +68,6 @@ def train(
     """
     strategy = mirrored_strategy()
     check_replicas((settings.batch_size,), len(splits.train), strategy.num_replicas_in_sync)
-    check_rules([settings], strategy.num_replicas_in_sync)
     _forget_earlier_trials()
     with seeded(seed):
         batches = EpochBatches(splits.train, settings.batch_size, seed, experiment.data.augment)
