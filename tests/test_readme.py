@@ -134,7 +134,9 @@ def test_measure_commands_measure(command: str, home: Path, monkeypatch: pytest.
     words = shlex.split(command)[2:]
     few = ["test_examples=30", "hessian.examples=30"]
     few += [
-        f"attacks.{label}.examples=30" for label in ("fgsm", "pgd") if "--config" in words or label in command
+        f"attacks.{label}.examples=30"
+        for label in ("fgsm", "pgd", "minimal")
+        if "--config" in words or label in command
     ]
     if not words[1].startswith("logs/"):
         words += [word for text in few for word in ("--set", text)]
