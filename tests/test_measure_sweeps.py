@@ -334,24 +334,24 @@ measure.main()
 """
 
 
-def test_a_transfer_that_is_killed_goes_on_and_finds_the_same(
-    run_measure: Run, logs: Path, tmp_path: Path
-) -> None:
+def test_a_transfer_that_is_killed_goes_on_and_finds_the_same(logs: Path, tmp_path: Path) -> None:
+    def transfer(of: Path, nth: int = 0) -> int:
+        """The command's exit code; it is killed at its nth writing of a file."""
+        code = KILLED.format(nth=nth)
+        return subprocess.run(
+            [sys.executable, "-c", code, str(of), "--transfer", *ALONE], capture_output=True
+        ).returncode
+
     apart = Path(shutil.copytree(logs, tmp_path / "apart/tiny"))
-    assert run_measure(apart, "--transfer", *ALONE)[0] == 0
+    assert transfer(apart) == 0
     pairs = [len(r["measurements"]) for r in records(apart)]
     before = [len(r["measurements"]) for r in records(logs)]
-    for nth in (
-        4,
-        6,
-    ):  # while a record takes the place of the one before it; each has its outcomes written first
-        command = [sys.executable, "-c", KILLED.format(nth=nth), str(logs), "--transfer", *ALONE]
-        assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+    for nth in (4, 6):  # outcomes and record take turns: while a record takes the place of the one before it
+        assert transfer(logs, nth) == -signal.SIGKILL
         between = [len(r["measurements"]) for r in records(logs)]
         assert sum(before) < sum(between) < sum(pairs)
         before = between
-    code, _, err = run_measure(logs, "--transfer", *ALONE)
-    assert (code, err) == (0, "")
+    assert transfer(logs) == 0
     assert numbers(logs) == numbers(apart)
 
 
