@@ -43,4 +43,4 @@ def test_each_runs(path: Path, tmp_path: Path, run_sweep: Run) -> None:
     used = {key for record in records for key in record["sgd"]}
     four = {"batch_size", "momentum", "learning_rate", "halve_every_epochs"}
     assert used - four == RULES[path.stem]
-    assert len({record["history"]["loss"][0] for record in records}) == len(records)
+    assert len({tuple(record["history"]["loss"]) for record in records}) == len(records)

@@ -26,14 +26,16 @@ class InParts(keras.Model):
 
     def train_step(self, data: Batch) -> dict[str, Any]:
         """Keras's hook: one step on a batch of images, labels and weights."""
-        gradients, loss = self._gradients(data)
+        count = tf.shape(data[1])[0]
+        gradients, loss = self._gradients(data, count)
         self.optimizer.apply(gradients, self.trainable_variables)
-        self.metrics[0].update_state(loss, sample_weight=tf.shape(data[1])[0])  # Keras's `loss`
+        self.metrics[0].update_state(loss, sample_weight=count)  # Keras's `loss`
         return self.get_metrics_result()
 
-    def _gradients(self, data: Batch, is_measured: bool = True) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """The gradients of the batch's loss, and the loss; the metrics are told, or not."""
-        count = tf.shape(data[1])[0]
+    def _gradients(
+        self, data: Batch, count: tf.Tensor, is_measured: bool = True
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """The gradients of the loss of a batch of so many images, and the loss; the metrics are told, or not."""
         batch_loss = tf.constant(0.0)
         sums = [tf.zeros_like(variable) for variable in self.trainable_variables]
         for i in range(self._parts):
@@ -70,19 +72,20 @@ class SharpnessAware(InParts):
 
     def train_step(self, data: Batch) -> dict[str, Any]:
         """Keras's hook: one step on a batch of images, labels and weights."""
+        count = tf.shape(data[1])[0]
         changing = [*self.trainable_variables, *self._states()]
         before = [tf.identity(variable) for variable in changing]
-        gradients, loss = self._gradients(data)
+        gradients, loss = self._gradients(data, count)
         after = [*before[: len(gradients)], *(tf.identity(state) for state in changing[len(gradients) :])]
         for variable, ascent in zip(changing, self._ascent(gradients), strict=False):
             variable.assign_add(ascent)
         for state, value in zip(changing[len(gradients) :], before[len(gradients) :], strict=True):
             state.assign(value)
-        gradients, _ = self._gradients(data, is_measured=False)
+        gradients, _ = self._gradients(data, count, is_measured=False)
         for variable, value in zip(changing, after, strict=True):
             variable.assign(value)
         self.optimizer.apply(gradients, self.trainable_variables)
-        self.metrics[0].update_state(loss, sample_weight=tf.shape(data[1])[0])  # Keras's `loss`
+        self.metrics[0].update_state(loss, sample_weight=count)  # Keras's `loss`
         return self.get_metrics_result()
 
     def _states(self) -> list[Any]:
