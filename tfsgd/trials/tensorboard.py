@@ -1,7 +1,6 @@
 """TensorBoard's view of a sweep: one run a trial, and HParams. The records are the truth."""
 
 import re
-from dataclasses import asdict
 from pathlib import Path
 
 import tensorflow as tf
@@ -75,5 +74,7 @@ def _as_code(experiment: Experiment) -> str:
 
 
 def _settings(trial: Trial) -> dict[str, str | float | int]:
-    known = {key: plain(value) for key, value in asdict(trial.settings).items() if value is not None}
-    return {"regime": trial.regime, "seed": trial.seed, **known}
+    """Those that it has other than by default."""
+    known = {s.name: plain(getattr(trial.settings, s.name)) for s in settings_in_use([trial.settings])}
+    told = {key: value for key, value in known.items() if value is not None}
+    return {"regime": trial.regime, "seed": trial.seed, **told}
