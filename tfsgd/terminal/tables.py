@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.measure import Measurement as Measured
 from rich.table import Table
 
+from tfsgd.measures.attacks.minimal import Minimal
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import settings_in_use
@@ -95,7 +96,7 @@ def _results(
         title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=0,
     )  # fmt: skip
     table.add_column("regimes")
-    headings = [r.label if r.epsilon is None else f"{r.label}\n{r.epsilon:g}" for r in shown]
+    headings = [_heading(r) for r in shown]
     settings = settings_in_use([trial.settings for trial, _ in results])
     told = [s.heading or s.title for s in settings]
     for heading in (*told, "seed", "train", "test", *headings, "λ1", "time"):
@@ -120,7 +121,16 @@ def _results(
     return table
 
 
+def _heading(request: Request) -> str:
+    """Of a column: the label, and below it the epsilon, or that it is searched."""
+    if isinstance(request.spec, Minimal):
+        return f"{request.label}\nmedian ε"
+    return request.label if request.epsilon is None else f"{request.label}\n{request.epsilon:g}"
+
+
 def _shown(found: Measurement | None) -> str:
+    if found is not None and found.name == "minimal":
+        return _number(found.values.get("median"), ".3g")
     if found is None or found.kind in ("accuracy", "attack"):
         return _number(found.accuracy if found else None)
     error = found.values.get("standard_error")  # other images would give another value
