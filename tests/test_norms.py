@@ -143,8 +143,8 @@ def test_the_l2_step_has_length_epsilon_however_small_the_gradient(scale: float)
     np.testing.assert_allclose(length(moved - images, "L2"), 0.2, rtol=1e-4)
 
 
-def test_the_l2_attacks_are_cleverhans_s_bit_for_bit() -> None:
-    """Its step divides by no norm below 1e-6, which these gradients are far above."""
+def test_the_l2_attacks_are_cleverhans_s_but_for_rounding() -> None:
+    """Gradients are divided by their largest entry first, since its step divides by no norm below 1e-6."""
     model, images = linear(4), grey(16)
     labels = labels_of(model, images)
     victim = CompiledVictim.of(model)
@@ -186,7 +186,7 @@ def test_noise_fills_the_l2_ball_evenly() -> None:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_a_robust_image_is_one_that_no_member_breaks(norm: str) -> None:
+def test_what_the_first_member_breaks_is_not_robust_and_members_account_for_all(norm: str) -> None:
     model, images = linear(5, seed=4), grey(40)
     labels = labels_of(model, images)
     victim = CompiledVictim.of(model)

@@ -9,7 +9,8 @@ import numpy as np
 from tfsgd.data.dataset import CHANNELS_FIRST, is_channels_first
 from tfsgd.errors import RequestError
 from tfsgd.measures.attack import SOFTMAX, AttackSpec, Outcome
-from tfsgd.measures.curvature_spec import Curvature, CurvatureSpec
+from tfsgd.measures.curvature_spec import Curvature
+from tfsgd.measures.curvature_spec import CurvatureSpec as CurvatureSpec  # `tfsgd` hands it out
 from tfsgd.plan.specs import attack as attack_spec
 from tfsgd.plan.specs import curvature_measure
 
@@ -18,18 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tfsgd.networks.compiled_victim import CompiledVictim
-
-__all__ = [
-    "AttackSpec",
-    "Curvature",
-    "CurvatureSpec",
-    "Outcome",
-    "attack",
-    "load_network",
-    "outcomes",
-    "read_records",
-    "top_eigenvalue",
-]
 
 _last: list[Any] = []  # the network of the last attack, and its victim
 

@@ -147,16 +147,6 @@ class SGDSettings:
                       folder="warmup{value}")
     )  # fmt: skip
 
-    @property
-    def is_constant(self) -> bool:
-        """Whether the learning rate is the same in all epochs."""
-        return self.halve_every_epochs is None and self.schedule == "constant" and not self.warmup_epochs
-
-    @property
-    def is_algorithm_1(self) -> bool:
-        """Whether a step is the paper's, up the gradient of the cross-entropy; the rate may change."""
-        return not (self.weight_decay or self.nesterov or self.label_smoothing or self.sam)
-
     sam: Strength = field(
         default=0.0,
         metadata=dict(title="SAM", meaning="rho of sharpness-aware minimization: the gradient is that at theta + rho g / |g|",
@@ -167,6 +157,16 @@ class SGDSettings:
         metadata=dict(title="adaptive", meaning="whether SAM scales its ascent by the weights (ASAM)", form="",
                       folder="adaptive")
     )  # fmt: skip
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the learning rate is the same in all epochs."""
+        return self.halve_every_epochs is None and self.schedule == "constant" and not self.warmup_epochs
+
+    @property
+    def is_algorithm_1(self) -> bool:
+        """Whether a step is the paper's, up the gradient of the cross-entropy; the rate may change."""
+        return not (self.weight_decay or self.nesterov or self.label_smoothing or self.sam)
 
     def learning_rate_at(self, epoch: int, epochs: int) -> float:
         """Learning rate in an epoch, counted from 0, of so many."""
