@@ -24,6 +24,7 @@ from tfsgd.records.resume import (
     read_state,
     refuse_changed_sources,
 )
+from tfsgd.records.stated import state_claims
 from tfsgd.sweeping.run import WorkerOptions, bring_workers, prepared, run_trials
 from tfsgd.terminal.progress import Display, console, warn
 from tfsgd.terminal.tables import MANY, plan_lines, plan_table, results_table, what_is_left
@@ -100,6 +101,10 @@ def sweep(
     """
     experiment = load_experiment(config, tuple(overrides or ()), quick, data)
     command.refuse_no_folder(data)
+    if experiment.claims:
+        from tfsgd.reporting.claims.claims import refuse_unknown_metrics  # pandas
+
+        refuse_unknown_metrics(experiment, str(config))
     options = WorkerOptions(workers, workers_per_gpu, listen, join, jobqueue, dashboard, data)
     folder = LogFolder(logs / (experiment.name + ("-quick" if experiment.profile == "quick" else "")))
     options.check(folder)
@@ -148,6 +153,7 @@ def _note(experiment: Experiment, state: SweepState, folder: LogFolder) -> None:
     """Writes the labels that trained trials have now, and the config."""
     name_regimes(state.done, folder)
     folder.write_experiment(experiment)
+    state_claims(folder, experiment.claims.values())
 
 
 def _show_plan(experiment: Experiment, folder: LogFolder) -> None:

@@ -20,6 +20,7 @@ from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.curvature_spec import CurvatureSpec
 from tfsgd.models.paper import MODELS, Architecture
+from tfsgd.plan.claim import Claim
 from tfsgd.plan.import_string import is_own_name
 from tfsgd.plan.length import Length, steps_per_epoch
 from tfsgd.plan.regimes import Regime
@@ -213,6 +214,7 @@ class Experiment(Measuring):
     batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)]
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     regimes: Annotated[dict[Label, Regime], Field(min_length=1)]
+    claims: dict[Label, Claim] = Field(default_factory=dict)
     export: Flag = True
     checkpoint_every_epochs: Epochs = 1
     profile: Literal["full", "quick"] = "full"
@@ -253,6 +255,9 @@ class Experiment(Measuring):
         for label, regime in self.regimes.items():
             if unfit := regime.unfit(min(map(self.epochs_at, self.batch_sizes))):
                 raise ValueError(f"regimes.{label}.{unfit}")
+        for key, claim in self.claims.items():
+            for label in claim.regimes:
+                _one_of(f"claims.{key}.regimes", label, self.regimes)
         self._is_of_a_size()
         slugs = [slug(label) for label in self.regimes]
         if len(set(slugs)) != len(slugs):
@@ -317,7 +322,7 @@ def slug(label: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", label.lower()).strip("-")
 
 
-def _one_of(key: str, value: str, allowed: dict[str, Any], own: str) -> None:
+def _one_of(key: str, value: str, allowed: dict[str, Any], own: str = "") -> None:
     if value not in allowed:
-        question = nearest(value, allowed) or f"; one of your own is {own}"
+        question = nearest(value, allowed) or (own and f"; one of your own is {own}")
         raise ValueError(f"{key}: expected one of {', '.join(allowed)}, received '{value}'{question}")

@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from tfsgd.errors import RequestError
-from tfsgd.fields import problems
+from tfsgd.fields import Block, Label, problems
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
+from tfsgd.plan.claim import Claim
 from tfsgd.plan.config import Budget, Experiment, Measuring, Snapshots
 from tfsgd.plan.presets import full_blocks, usual_epsilons, with_full
 from tfsgd.plan.regimes import Regime
@@ -20,9 +21,15 @@ from tfsgd.text import cut, known_keys, nearest, shown
 
 M = TypeVar("M", bound=Measuring)
 
-LABELLED = ("regimes", "attacks", "curvature")  # blocks whose entries have labels; null switches one off
+LABELLED = (
+    "regimes",
+    "attacks",
+    "curvature",
+    "claims",
+)  # blocks whose entries have labels; null switches one off
 BLOCKS: dict[str, tuple[str, type[BaseModel]]] = {  # how a key in one is spelled, and what keys there are
     "regimes": ("regimes.NAME", Regime),
+    "claims": ("claims.NAME", Claim),
     "attacks": ("attacks.NAME", AttackSpec),
     "hessian": ("hessian", TopEigenvalue),
     "budget": ("budget", Budget),
@@ -207,6 +214,22 @@ def _hint(location: tuple[int | str, ...]) -> str:
 
 
 # What is measured without a sweep
+
+
+class _Claims(Block):
+    claims: dict[Label, Claim]
+
+
+def load_claims(path: Path) -> dict[str, Claim]:
+    """Reads a YAML file whose `claims` are to be judged on stored sweeps.
+
+    Raises:
+        RequestError: the file or a key is wrong; one line that names it.
+    """
+    try:
+        return _Claims.model_validate(read_yaml(path)).claims
+    except ValidationError as error:
+        raise RequestError(f"{path}: {'; '.join(problems(error, _hint))}") from None
 
 
 def load_measuring(

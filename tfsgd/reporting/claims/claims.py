@@ -1,149 +1,185 @@
-"""The claims: each a sentence in our words, what the paper expects, and the test that judges it; see claims.yaml."""
+"""The shipped claims (claims.yaml), and those of a config or a file, each with its metrics and what the paper says."""
 
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from tfsgd.data.load import DATASETS
+from tfsgd.errors import RequestError
 from tfsgd.models.paper import MODELS
+from tfsgd.plan.claim import Claim
+from tfsgd.plan.config import Experiment
 from tfsgd.plan.yaml_io import read_yaml
-from tfsgd.reporting.claims import batch_evidence, correlation_evidence, edge_evidence, momentum_evidence
-from tfsgd.reporting.claims.claim_test import ClaimTest
-from tfsgd.reporting.claims.evidence import Evidence
 from tfsgd.reporting.paper import COUNTER_EXAMPLE, PAPER_ATTACKS
-from tfsgd.reporting.table.cells import Cells
-from tfsgd.reporting.table.metrics import EIGENVALUE, LARGEST_RATIO, NATURAL, RATIO, Metric, attacked
+from tfsgd.reporting.table.columns import Attack, Column, asked_columns
+from tfsgd.reporting.table.metrics import SHIPPED, SMALLEST, Metric, attacked, metric_names, metric_of
+from tfsgd.text import known_keys
 
 # What the paper says of a claim: it holds, it does not, it reports the opposite; `None`: the paper does not make it.
 Expectation = Literal["holds", "fails", "opposite"] | None
+Role = Literal["primary", "secondary", "beyond", "own"]
 
-BEYOND = "Beyond the paper"
-TESTS: Mapping[str, ClaimTest] = {
-    name: test
-    for module in (batch_evidence, momentum_evidence, correlation_evidence, edge_evidence)
-    for name, test in vars(module).items()
-    if isinstance(test, ClaimTest)
-}
-METRICS = {"natural": NATURAL, "eigenvalue": EIGENVALUE, "ratio": RATIO, "largest_ratio": LARGEST_RATIO}
-SIGNS = {"rises": 1, "falls": -1}
+OWN_GROUP = "Your claims"
+EXTRA = ("key", "finding", "on", "each", "paper", "exception")
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A sentence of the paper, in our words, and the test that judges it for one metric.
+class StatedClaim:
+    """A claim with its metrics, and where it stands.
 
     Attributes:
         key: of `claims.json`.
+        role: the primary ones answer for the paper; `own`: of the config or of a file.
         group: the heading under which it stands.
-        statement: the sentence.
-        general: the same sentence for all metrics that it is about.
-        section: of the paper.
-        expected: what the paper expects, in words.
+        finding: the beginning of the sentence in which it stands; empty: in none.
+        claim: what is judged.
+        metrics: its columns and their scales.
         expectation: what the paper says of it, for this data set and network.
-        test: judges it.
-        metric: what is judged: an accuracy, or λ1; an attack's epsilon is filled in later.
-        parameters: of the test.
     """
 
     key: str
+    role: Role
     group: str
-    statement: str
-    general: str
-    section: str
-    expected: str
+    finding: str
+    claim: Claim
+    metrics: tuple[Metric, ...]
     expectation: Expectation
-    test: ClaimTest
-    metric: Metric
-    parameters: Mapping[str, Any]
 
     @property
-    def is_on_the_papers_attacks(self) -> bool:
-        """Whether it is about no attack, or one of the paper's."""
-        return self.metric.attack in (None, *PAPER_ATTACKS)
+    def statement(self) -> str:
+        return self.claim.statement
+
+    @property
+    def attack(self) -> Attack | None:
+        """The attack that it is about."""
+        [attack] = {(m.attack, m.epsilon) for m in self.metrics if m.attack} or {None}
+        return attack  # type: ignore[return-value]  # an attack's metric has its epsilon
 
     @property
     def is_of_the_paper(self) -> bool:
         """Whether the paper makes it."""
         return self.expectation is not None
 
-    def evidence(self, cells: Cells, metric: Metric) -> Evidence:
-        """What the cells of a study say about it, for its metric at one epsilon."""
-        return self.test(cells, metric, **self.parameters)
+
+def shipped_claims(dataset: str, model: str, attacks: Sequence[Attack]) -> list[StatedClaim]:
+    """The shipped claims on a data set and network, those about attacks for each of these."""
+    is_exception = (dataset, model) == COUNTER_EXAMPLE
+    return [
+        claim
+        for role, groups in _table().items()
+        for group, entries in (groups if isinstance(groups, dict) else {"": groups}).items()
+        for entry in entries
+        for claim in _expanded(role, group, entry, attacks, is_exception)
+    ]
 
 
 @functools.cache
-def _table() -> Mapping[str, Sequence[Mapping[str, Any]]]:
+def _table() -> Mapping[Role, Any]:
     return read_yaml(Path(__file__).with_name("claims.yaml"))
 
 
-def groups() -> list[str]:
-    """The headings of the paper's claims."""
-    return [group for group in _table() if group != BEYOND]
+def _expanded(
+    role: Role, group: str, entry: Mapping[str, Any], attacks: Sequence[Attack], is_exception: bool
+) -> Iterator[StatedClaim]:
+    """An entry's claims: one for each regime and metric that it speaks of."""
+    block = {key: value for key, value in entry.items() if key not in EXTRA}
+    for regime in entry.get("each", [""]):
+        for metric, expected in _metrics(entry.get("on", {}), attacks):
+            words = _words(regime or entry.get("regimes", [""])[0], metric, expected)
+            fields = {"expected": expected, "metric": metric.column} if metric else {}
+            regimes = [text.format(**words) for text in entry.get("regimes", [regime])]
+            claim = Claim(
+                **block | fields | {"statement": entry["statement"].format(**words), "regimes": regimes}
+            )
+            metrics = (metric,) if metric else tuple(SHIPPED[name] for name in claim.metric)
+            if claim.margin:
+                metrics = (metrics[0].within(claim.margin),)
+            is_robustness = any(m.attack or m == SMALLEST for m in metrics)
+            paper = None if role == "beyond" else entry.get("paper", "holds")
+            yield StatedClaim(
+                entry["key"].format(**{name: _slug(word) for name, word in words.items()}),
+                role,
+                group,
+                entry.get("finding", "").format(**words),
+                claim,
+                metrics,
+                entry.get("exception", paper) if is_exception and is_robustness else paper,
+            )
 
 
-def claims(dataset: str, model: str, attacks: Sequence[str] = PAPER_ATTACKS) -> list[Claim]:
-    """The paper's claims, each for every metric that it is about."""
-    made = (_claims_of(group, attacks, (dataset, model) == COUNTER_EXAMPLE) for group in groups())
-    return [*itertools.chain.from_iterable(made)]
+def _metrics(on: Any, attacks: Sequence[Attack]) -> Iterator[tuple[Metric | None, str | None]]:
+    """Each metric with its direction."""
+    if not on:
+        yield None, None
+    for name, expected in on.items() if isinstance(on, dict) else ((name, None) for name in on):
+        for metric in [attacked(*key) for key in attacks] if name == "attacks" else [SHIPPED[name]]:
+            yield metric, expected
 
 
-def beyond_claims(dataset: str, model: str, attacks: Sequence[str] = PAPER_ATTACKS) -> list[Claim]:
-    """The claims beyond the paper, each for every metric that it is about."""
-    return [*_claims_of(BEYOND, attacks, (dataset, model) == COUNTER_EXAMPLE)]
-
-
-def _claims_of(group: str, attacks: Sequence[str], is_exception: bool) -> Iterator[Claim]:
-    """The claims of a group: entries with a parameter for each of its values, the others metric by metric."""
-    for (each, on), entries in itertools.groupby(_table()[group], lambda e: (e.get("each"), e["on"])):
-        together = [*entries]
-        [(parameter, values)] = (each or {"": [None]}).items()
-        for value in values:
-            for metric in _metrics(on, attacks):
-                for entry in together:
-                    parameters = entry.get("with", {}) | ({parameter: value} if each else {})
-                    yield _claim(group, entry, parameters, metric, is_exception)
-
-
-def _metrics(kinds: Sequence[str], attacks: Sequence[str]) -> list[Metric]:
-    return [m for kind in kinds for m in (map(attacked, attacks) if kind == "attacks" else [METRICS[kind]])]
-
-
-def _claim(
-    group: str, entry: Mapping[str, Any], parameters: Mapping[str, Any], metric: Metric, is_exception: bool
-) -> Claim:
-    """An entry's claim on one metric; `is_exception`: of the paper's own counter-example."""
-    sign = SIGNS.get(entry.get("accuracy", ""), 0) * (-1 if metric.is_log else 1)
-    dataset, model = COUNTER_EXAMPLE
-    facts = {
-        **parameters,
-        "metric": metric.name,
-        "Metric": metric.name[0].upper() + metric.name[1:],
-        "verb": {1: "rises", -1: "falls"}.get(sign, ""),
-        "margin": metric.margin_in_words,
-        "counter_example": f"{MODELS[model].title} on {DATASETS[dataset].title}",
-    }
-    said = {"expected": entry["expected"], "paper": entry.get("paper", None if group == BEYOND else "holds")}
-    if is_exception and metric.attack:
-        said |= entry.get("exception", {})
-    several = "accuracy" if "natural" in entry["on"] else "accuracy under attack"
-    return Claim(
-        entry["key"].format(**{name: _slug(str(value)) for name, value in facts.items()}),
-        group,
-        entry["statement"].format(**facts),
-        entry["statement"].format(**facts | {"metric": "λ1" if metric.is_log else several}),
-        entry["section"],
-        said["expected"].format(**facts),
-        said["paper"],
-        TESTS[entry["test"]],
-        metric,
-        {**parameters, **({"sign": sign} if sign else {})},
-    )
+def _words(regime: str, metric: Metric | None, expected: str | None) -> dict[str, str]:
+    name = metric.name if metric else ""
+    return {"regime": regime, "metric": name, "Metric": name[:1].upper() + name[1:], "verb": expected or ""}
 
 
 def _slug(name: str) -> str:
-    return name.lower().replace("/", "").replace(" ", "-").replace("λ1", "eigenvalue")
+    plain = name.lower().replace("/", "").replace(" ", "-")
+    return plain.replace("λ1", "eigenvalue").replace("ε", "epsilon")
+
+
+def own_claims(claims: Mapping[str, Claim], columns: Mapping[str, Column], where: str) -> list[StatedClaim]:
+    """A user's own claims.
+
+    Args:
+        claims: by their keys.
+        columns: of the study, besides those that every study has.
+        where: the file that has them, for refusals.
+
+    Raises:
+        RequestError: a metric is no column of numbers.
+    """
+    return [
+        StatedClaim(
+            key, "own", OWN_GROUP, "", claim, _own_metrics(claim, columns, f"{where}: claims.{key}"), None
+        )
+        for key, claim in claims.items()
+    ]
+
+
+def _own_metrics(claim: Claim, columns: Mapping[str, Column], where: str) -> tuple[Metric, ...]:
+    metrics = []
+    for name in claim.metric:
+        metric = metric_of(name, columns)
+        if metric is None:
+            raise RequestError(
+                f"{where}.metric: no column of numbers '{name}'{known_keys(name, metric_names(columns))}"
+            )
+        if claim.margin:
+            metric = metric.within(claim.margin)
+        if claim.kind in ("equivalent", "non_inferior", "below") and not metric.allowed:
+            raise RequestError(f"{where}.margin: missing; {name} has none of its own")
+        metrics.append(metric)
+    return tuple(metrics)
+
+
+def refuse_unknown_metrics(experiment: Experiment, where: str) -> None:
+    """Refuses claims of a config about what it does not measure, before anything is trained.
+
+    Raises:
+        RequestError: a metric is no column of numbers that the sweep will have.
+    """
+    own_claims(experiment.claims, asked_columns(experiment), where)
+
+
+def paper_attacks(epsilon: float | None) -> list[Attack]:
+    """The paper's attacks at its epsilon; none where it has none for the data."""
+    return [] if epsilon is None else [(attack, epsilon) for attack in PAPER_ATTACKS]
+
+
+def counter_example() -> str:
+    """The paper's counter-example in words."""
+    dataset, model = COUNTER_EXAMPLE
+    return f"{MODELS[model].title} on {DATASETS[dataset].title}"

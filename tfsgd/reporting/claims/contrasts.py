@@ -1,25 +1,17 @@
-"""Tests of contrasts of cell means: a weighted sum has a sign, or pairs differ by no more than the margin.
+"""Tests of contrasts of cell means: a weighted sum has a sign, or differences stay within a margin.
 
-Cells are the settings of SGD (regime, batch size, momentum), with the seeds as paired blocks: a table of
-S seeds x J cells. A contrast is tested in two ways, and a verdict needs both:
-
-1. the randomised-block analysis: the error is the residual of seed + cell, with (S-1)(J-1) degrees
-   of freedom; this p-value goes through Holm's correction over the claims;
-2. the seeds themselves: one contrast a seed, and Student's t over the seeds (S-1 degrees of
-   freedom), which holds however unequal the cells' spreads are.
-
-docs/reading-the-report.md says the same for readers, with the margins.
+Cells are the settings of SGD (regime, batch size, momentum), with the seeds as paired blocks: a table of S seeds x J
+cells. Each seed has a contrast of its own, and Student's t over these decides.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tfsgd.reporting.claims.evidence import Basis, Evidence, Impossible, TestResult, Unit, decide
-from tfsgd.reporting.paper import ACCURACY_MARGIN, ALPHA, ZERO
-from tfsgd.reporting.statistics import Array, contrast, is_ordered
+from tfsgd.reporting.paper import ACCURACY_MARGIN, ZERO
+from tfsgd.reporting.statistics import Array, Contrast, contrast
 from tfsgd.reporting.table.cell import Cell
 from tfsgd.reporting.table.cells import Cells
 from tfsgd.reporting.table.metrics import Metric
@@ -27,122 +19,109 @@ from tfsgd.reporting.table.metrics import Metric
 
 @dataclass(frozen=True)
 class Comparison:
-    """Which cells, in which weighted sum, and the sign that it is claimed to have.
+    """Which cells, and the differences between them that are compared with zero or with a margin.
 
     Attributes:
-        per: what one unit of it is, such as `per doubling`.
-        order: gives the (seeds, levels) table that must be ordered too.
+        cells: the columns of the table.
+        differences: what each is, in words that follow its number, and its weights `(cells,)`.
         sizes: how many batch sizes the regimes have, where the sum leaves some of them out.
     """
 
     cells: Sequence[Cell]
-    weights: Array  # (cells,)
-    sign: int
-    per: str
-    order: Callable[[Array], Array] | None = None
+    differences: Mapping[str, Array]
     sizes: int | None = None
 
 
-@dataclass(frozen=True)
-class Levels:
-    """Batch sizes or momenta that are compared pair by pair, each an average of cells."""
-
-    cells: Sequence[Cell]
-    values: Sequence[float]
-    members: Array  # (levels, cells) weights; row i averages the cells of level i
-    what: str
-
-
-def directional_test(cells: Cells, metric: Metric, asked: Comparison) -> Evidence:
-    """Evidence that a contrast has a sign."""
-    table = cells.table(metric, asked.cells)
-    basis = basis_of(cells, metric, table, asked.cells)
-    basis = replace(basis, batch_sizes=asked.sizes or basis.batch_sizes)
+def directional(cells: Cells, metric: Metric, asked: Comparison, sign: int) -> Evidence:
+    """Evidence that the one difference is above (sign 1) or below (-1) zero."""
+    table, basis = _table(cells, metric, asked)
     if len(table) == 0:
         return no_seed(basis)
+    [(per, weights)] = asked.differences.items()
+    effect = float((table @ weights).mean())
 
     def test() -> TestResult:
-        c = contrast(table, asked.weights)
-        up, down = c.low > 0, c.high < 0
-        if asked.order is not None:
-            ordered = asked.order(table)
-            up, down = up and is_ordered(ordered, 1), down and is_ordered(ordered, -1)
-        rises = asked.sign > 0
+        c = contrast(table, weights)
+        tails = (c.p_greater, c.p_less)[::sign]
         return TestResult(
-            interval=(shown(metric, c.low), shown(metric, c.high)),
-            p_for=c.p_greater if rises else c.p_less,
-            p_against=c.p_less if rises else c.p_greater,
-            agrees_for=up if rises else down,
-            agrees_against=down if rises else up,
+            interval=_interval(metric, c),
+            p_for=tails[0],
+            p_against=tails[1],
+            is_two_sided=True,
+            distance=effect,
+            spread=c.spread,
         )
 
-    basis = replace(basis, unit=unit_of(metric, asked.per))
-    effect = shown(metric, float((table @ asked.weights).mean()))
-    return decide(basis, effect, test, on_floor(table.mean(0), metric, cells.chance))
+    basis = replace(basis, unit=Unit(metric.scale, per))
+    return decide(basis, metric.shown(effect), test, on_floor(table.mean(0), metric, cells.chance))
 
 
-def equivalence_test(cells: Cells, metric: Metric, levels: Levels) -> Evidence:
-    """Evidence that no two levels differ by more than the margin.
+def within_margin(cells: Cells, metric: Metric, asked: Comparison, side: int = 0) -> Evidence:
+    """Evidence that no difference is larger than the margin.
 
-    Two one-sided tests (Schuirmann 1987) for every pair of levels; all must pass (an
-    intersection-union test, Berger 1982), so no correction over the pairs is needed for it. That some
-    pair lies beyond the margin is tested with Bonferroni's correction over the pairs.
+    Two one-sided tests (Schuirmann 1987) for every difference; all must pass (an intersection-union test, Berger 1982),
+    so no correction is needed over them. That some difference is beyond the margin is tested with Bonferroni's
+    correction. The widest is shown.
+
+    Args:
+        side: 0: of either sign; 1: none may lie below the negative margin; -1: none above the margin.
     """
-    table = cells.table(metric, levels.cells)
-    basis = basis_of(cells, metric, table, levels.cells)
+    table, basis = _table(cells, metric, asked)
     if len(table) == 0:
         return no_seed(basis)
-    means = levels.members @ table.mean(0)
-    pairs = list(itertools.combinations(range(len(levels.values)), 2))
-    i, j = max(pairs, key=lambda pair: abs(means[pair[1]] - means[pair[0]]))
+    means = {per: float((table @ weights).mean()) for per, weights in asked.differences.items()}
+    widest = max(means, key=lambda per: -side * means[per] if side else abs(means[per]))
 
     def test() -> TestResult:
-        weights = {(a, b): levels.members[b] - levels.members[a] for a, b in pairs}
-        return within_margin(table, [*weights.values()], metric, widest=weights[i, j])
+        found = [_against(table, weights, metric.margin, side) for weights in asked.differences.values()]
+        weakest = max(found, key=lambda t: t.p_within)
+        return TestResult(
+            interval=_interval(metric, contrast(table, asked.differences[widest])),
+            p_for=weakest.p_within,
+            p_against=min(1.0, len(found) * min(t.p_beyond for t in found)),
+            is_two_sided=False,
+            distance=weakest.distance,
+            spread=weakest.spread,
+        )
 
-    widest = f"between {levels.what} {levels.values[i]:g} and {levels.values[j]:g}, the widest pair"
-    basis = replace(basis, unit=unit_of(metric, pair=widest))
-    effect = shown(metric, float(means[j] - means[i]))
-    return decide(basis, effect, test, on_floor(table.mean(0), metric, cells.chance))
-
-
-def within_margin(table: Array, differences: Sequence[Array], metric: Metric, widest: Array) -> TestResult:
-    """Every difference lies within the margin; the interval is that of the widest."""
-    tests = [_against_margin(table, weights, metric.margin) for weights in differences]
-    beyond = min(tests, key=lambda t: t.p_beyond)
-    p_beyond = min(1.0, 2 * len(tests) * beyond.p_beyond)
-    interval = contrast(table, widest)
-    return TestResult(
-        interval=(shown(metric, interval.low), shown(metric, interval.high)),
-        p_for=max(t.p_within for t in tests),
-        p_against=p_beyond,
-        agrees_for=all(t.is_within for t in tests),
-        agrees_against=p_beyond < 1 and beyond.is_beyond,
-    )
+    basis = replace(basis, unit=Unit(metric.scale, pair=widest))
+    return decide(basis, metric.shown(means[widest]), test, on_floor(table.mean(0), metric, cells.chance))
 
 
 @dataclass(frozen=True)
 class _Against:
-    """A contrast against the margin: one-sided p-values, and what the seeds' intervals show."""
+    """A difference against the margin: one-sided p-values, and how far from it the estimate is."""
 
     p_within: float
     p_beyond: float
-    is_within: bool
-    is_beyond: bool
+    distance: float
+    spread: float
 
 
-def _against_margin(table: Array, weights: Array, margin: float) -> _Against:
-    above, below = contrast(table, weights, margin), contrast(table, weights, -margin)
-    narrow = contrast(table, weights, level=1 - 2 * ALPHA)
+def _against(table: Array, weights: Array, margin: float, side: int) -> _Against:
+    below = contrast(table, (side or 1) * weights, -margin)
+    if side:
+        return _Against(below.p_greater, below.p_less, below.estimate + margin, below.spread)
+    above = contrast(table, weights, margin)
     return _Against(
-        p_within=max(above.p_less, below.p_greater),
-        p_beyond=min(above.p_greater, below.p_less),
-        is_within=-margin < narrow.low and narrow.high < margin,
-        is_beyond=above.low > margin or above.high < -margin,
+        max(above.p_less, below.p_greater),
+        min(1.0, 2 * min(above.p_greater, below.p_less)),
+        margin - abs(below.estimate),
+        below.spread,
     )
 
 
+def _interval(metric: Metric, c: Contrast) -> tuple[float, float]:
+    return metric.shown(c.low), metric.shown(c.high)
+
+
 # What evidence is based on
+
+
+def _table(cells: Cells, metric: Metric, asked: Comparison) -> tuple[Array, Basis]:
+    table = cells.table(metric, asked.cells)
+    basis = basis_of(cells, metric, table, asked.cells)
+    return table, replace(basis, batch_sizes=asked.sizes or basis.batch_sizes)
 
 
 def basis_of(cells: Cells, metric: Metric, table: Array, sample: Sequence[Cell]) -> Basis:
@@ -165,23 +144,17 @@ def untestable(
     cells: Cells, metric: Metric, what: str, invalid_trials: Mapping[str, int] | None = None
 ) -> Impossible:
     """There are no numbers: the metric was not measured, or `what` else is lacking."""
-    if metric.column not in cells.trials and metric.attack:
-        what = f"no trial was attacked with {metric.attack} at ε = {metric.epsilon:g}"
+    if not cells.has(metric):
+        attack = (
+            f"no trial was attacked with {metric.attack} at ε = {metric.epsilon:g}" if metric.attack else ""
+        )
+        what = attack or f"{metric.name} was not measured"
     return Impossible(reason=what, invalid_trials=invalid_trials or {})
 
 
 def on_floor(means: Array, metric: Metric, chance: float) -> bool:
     """Every cell mean is within the margin of 0 or of chance: nothing can be told apart."""
-    if metric.is_log:
+    if metric.scale != "points":
         return False
     near = (means <= ACCURACY_MARGIN + ZERO) | (abs(means - chance) <= ACCURACY_MARGIN + ZERO)
     return bool(near.all())
-
-
-def shown(metric: Metric, value: float) -> float:
-    """Points of accuracy, or a factor of the eigenvalue."""
-    return float(2**value) if metric.is_log else 100 * value
-
-
-def unit_of(metric: Metric, per: str = "", pair: str = "") -> Unit:
-    return Unit("factor" if metric.is_log else "points", per, pair)

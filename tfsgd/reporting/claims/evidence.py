@@ -21,26 +21,25 @@ class Unit:
     """The unit of an effect and of its interval.
 
     Attributes:
-        scale: points of accuracy, a factor of the eigenvalue, or a rank correlation.
+        scale: points of accuracy, a factor of what is compared on its logarithm, the agreement of signs, or the metric's own.
         per: what belongs to one unit: `per doubling`.
         pair: the two levels that the effect lies between.
     """
 
-    scale: Literal["points", "factor", "correlation"]
+    scale: Literal["points", "factor", "agreement", ""]
     per: str = ""
     pair: str = ""
 
     def __str__(self) -> str:
-        scale = "" if self.scale == "correlation" else self.scale
-        return " ".join(filter(None, (scale, self.per, self.pair)))
+        return " ".join(filter(None, (self.scale, self.per, self.pair)))
 
     def words(self, effect: float, interval: tuple[float, float] | None, with_pair: bool = True) -> str:
         """An effect with its interval: `+3.3 points [+2.1, +4.5] per doubling`."""
-        shape = ".3g" if self.scale == "factor" else "+.2f"
+        shape = {"factor": ".3g", "": "+.3g"}.get(self.scale, "+.2f")
         ends = f" [{interval[0]:{shape}}, {interval[1]:{shape}}]" if interval else ""
-        if self.scale == "correlation":
-            return f"{effect:{shape}}{ends}"
-        value = f"factor {effect:{shape}}" if self.scale == "factor" else f"{effect:{shape}} points"
+        value = {"factor": f"× {effect:{shape}}", "points": f"{effect:{shape}} points"}.get(
+            self.scale, f"{effect:{shape}}"
+        )
         return " ".join(filter(None, (f"{value}{ends}", self.per, self.pair * with_pair)))
 
 
@@ -79,8 +78,6 @@ class Basis:
     @property
     def n(self) -> str:
         """Seeds and cells in words; empty where there are none."""
-        if self.unit and self.unit.scale == "correlation":
-            return f"{self.cells} cells, {counted(self.seeds, 'seed')}"
         return _sample_in_words(self.seeds, self.sample) if self.sample else ""
 
     @property
@@ -149,16 +146,21 @@ class Described(_Numbers):
 
 @dataclass(frozen=True, kw_only=True)
 class TestResult:
-    """A 95 % interval and one-sided p-values, before Holm's correction.
+    """A 95 % interval and p-values before Holm's correction, all by Student's t of one contrast a seed.
 
-    `agrees_for` and `agrees_against`: the seeds' own intervals show it too.
+    Attributes:
+        p_for, p_against: one-sided.
+        is_two_sided: the claim has a direction, so that with no effect at all either way would be an error.
+        distance: of the contrast from what it has to differ from; it decides about the claim.
+        spread: the standard deviation of that contrast over the seeds.
     """
 
     interval: tuple[float, float]
     p_for: float
     p_against: float
-    agrees_for: bool
-    agrees_against: bool
+    is_two_sided: bool
+    distance: float
+    spread: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,8 +169,8 @@ class Tested(_Numbers, TestResult):
 
     @property
     def p(self) -> float:
-        """Two-sided: the claim may be right or wrong."""
-        return min(1.0, 2 * min(self.p_for, self.p_against))
+        """Of the claim being right, or wrong."""
+        return min(1.0, (1 + self.is_two_sided) * min(self.p_for, self.p_against))
 
     def untested(self, reason: str) -> Described:
         """The same numbers, where a test would not be worth anything."""

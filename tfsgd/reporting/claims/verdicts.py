@@ -1,4 +1,8 @@
-"""Verdicts: every claim judged on one study's trials, with Holm's correction over the claims."""
+"""Judged claims: evidence, Holm's correction over a family, and a verdict with its reason.
+
+Families are corrected apart: the primary claims, the paper's others, those beyond it, a user's own; and of each role those
+under attack at one epsilon.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +12,22 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
 
-import numpy as np
 import pandas as pd
 
-from tfsgd.reporting.claims.claims import Claim, beyond_claims, claims
+from tfsgd.reporting.claims.agreement import agreement  # noqa: F401  # registers its kind
+from tfsgd.reporting.claims.claims import Role, StatedClaim, own_claims, paper_attacks, shipped_claims
 from tfsgd.reporting.claims.evidence import Described, Evidence, Impossible, Tested, p_in_words
-from tfsgd.reporting.paper import ALPHA, FLOOR, PAPER_ATTACKS
+from tfsgd.reporting.claims.kinds import KINDS, evidence, prose_of
+from tfsgd.reporting.paper import ALPHA, FLOOR
+from tfsgd.reporting.statistics import holm, seeds_needed
 from tfsgd.reporting.table.cells import Cells
 from tfsgd.reporting.table.columns import Attack
-from tfsgd.reporting.table.metrics import attacked
 from tfsgd.reporting.table.regime_labels import rules_beyond
 from tfsgd.reporting.table.studies import Study
 
 Verdict = Literal["supported", "contradicted", "undecided", "descriptive", "not testable"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+DEFINITE = ("supported", "contradicted")
 
 AFTER_HOLM = " after Holm's correction"
 
@@ -34,13 +40,21 @@ class _Reason(NamedTuple):
 
 @dataclass(frozen=True)
 class Judgement:
-    """A claim, the evidence for it at one epsilon, and the verdict."""
+    """A claim, the evidence for it, and the verdict.
 
-    claim: Claim
-    epsilon: float | None
-    primary: bool  # no epsilon is involved, or it is the paper's
+    Attributes:
+        asked: the claim.
+        evidence: what the networks say.
+        p_holm: `None`: it was not tested.
+        family: how many claims were corrected with it.
+        stated: of a user's own claim, whether it was stated before the data, in words.
+    """
+
+    asked: StatedClaim
     evidence: Evidence
-    p_holm: float | None = None  # None: it was not tested
+    p_holm: float | None = None
+    family: int = 0
+    stated: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -60,21 +74,30 @@ class Judgement:
     def _found(self) -> _Reason:
         return _verdict(self.evidence, self.p_holm)
 
-    def as_json(self) -> dict[str, Any]:
+    @property
+    def seeds_needed(self) -> int | None:
+        """How many seeds would decide an undecided claim, if more gave the same; `None`: more than 100, or it is decided."""
         e = self.evidence
+        if not isinstance(e, Tested) or self.verdict != "undecided":
+            return None
+        return seeds_needed(e.distance, e.spread, max(self.family, 1), e.is_two_sided)
+
+    def as_json(self) -> dict[str, Any]:
+        asked, e = self.asked, self.evidence
         interval = None if isinstance(e, Impossible) else e.interval
+        attack, epsilon = asked.attack or (None, None)
         return {
-            "claim": self.claim.key,
-            "group": self.claim.group,
-            "statement": self.claim.statement,
-            "section": self.claim.section,
-            "expected": self.claim.expected,
-            "paper_expects": self.claim.expectation == "holds" if self.claim.is_of_the_paper else None,
-            "test": self.claim.test.prose,
-            "metric": self.claim.metric.name,
-            "attack": self.claim.metric.attack,
-            "epsilon": self.epsilon,
-            "primary": self.primary,
+            "claim": asked.key,
+            "role": asked.role,
+            "group": asked.group,
+            "statement": asked.statement,
+            "source": asked.claim.source,
+            "kind": asked.claim.kind,
+            "paper_expects": asked.expectation,
+            "test": prose_of(KINDS[asked.claim.kind]),
+            "metrics": [m.column for m in asked.metrics],
+            "attack": attack,
+            "epsilon": epsilon,
             "verdict": self.verdict,
             "why": self.why,
             "effect": None if isinstance(e, Impossible) else _rounded(e.effect),
@@ -85,9 +108,12 @@ class Judgement:
             "n": e.n,
             "range": {"batch_sizes": [*e.trains], "left_out": e.left_out} if e.trains else None,
             "seeds": e.seeds,
+            "seeds_needed": self.seeds_needed,
             "cells": e.cells,
             "p": _rounded(e.p) if isinstance(e, Tested) else None,
             "p_holm": None if self.p_holm is None else _rounded(self.p_holm),
+            "family": self.family or None,
+            "stated": self.stated or None,
         }
 
 
@@ -95,81 +121,61 @@ def _rounded(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def judgements_of(study: Study) -> list[Judgement]:
-    """Judges every claim on a study."""
-    s = study
-    return judge(s.trials, s.dataset, s.model, s.attacks, s.paper_epsilon, s.chance, s.snapshots)
-
-
-def judge(
-    trials: pd.DataFrame,
-    dataset: str,
-    model: str,
-    attacks: Sequence[Attack],
-    paper_epsilon: float | None,
-    chance: float = 0.1,
-    snapshots: Sequence[float] = (),
-) -> list[Judgement]:
-    """Judges every claim at the paper's epsilon and at every other one that was measured.
+def judgements_of(study: Study, attacks: Sequence[Attack] | None = None) -> list[Judgement]:
+    """Judges every claim on a study: the shipped ones, and its own.
 
     Args:
-        trials: one row a trial, with the columns of `Study.trials`. Those with rules beyond the paper's do not count.
-        attacks: every (label, epsilon) that was measured. The paper's own attacks are judged in any case.
-        snapshots: the train losses at which networks were kept and measured.
-
-    Returns:
-        One judgement for each claim and epsilon; claims without an attack have one, with epsilon None.
-        Holm's correction runs over the claims that could be tested, family by family, see `_family`.
+        study: the trials.
+        attacks: (label, epsilon) of those that are judged; by default the paper's at its epsilon.
     """
-    cells = Cells(trials[[not beyond for beyond in rules_beyond(trials)]], chance, snapshots)
-    labels = list(dict.fromkeys([*PAPER_ATTACKS, *(label for label, _ in attacks)]))
-    found: list[Judgement] = []
-    for claim in [*claims(dataset, model, labels), *beyond_claims(dataset, model, labels)]:
-        label = claim.metric.attack
-        if label is None:
-            found.append(Judgement(claim, None, True, claim.evidence(cells, claim.metric)))
-            continue
-        for epsilon in _epsilons(attacks, label, paper_epsilon):
-            evidence = claim.evidence(cells, attacked(label, epsilon))
-            found.append(Judgement(claim, epsilon, epsilon == paper_epsilon, evidence))
+    s = study
+    asked = shipped_claims(s.dataset, s.model, paper_attacks(s.paper_epsilon) if attacks is None else attacks)
+    own = own_claims({key: stated.claim for key, stated in s.claims.items()}, s.columns, "claims")
+    found = judge(s.trials, [*asked, *own], s.chance)
+    return [replace(j, stated=s.claims[j.asked.key].said) if j.asked.role == "own" else j for j in found]
+
+
+def judge(trials: pd.DataFrame, asked: Sequence[StatedClaim], chance: float = 0.1) -> list[Judgement]:
+    """Judges claims on trials.
+
+    Args:
+        trials: one row a trial, with the columns of `Study.trials`. For shipped claims those with rules beyond the paper's
+            do not count.
+        asked: the claims.
+        chance: the accuracy of guessing.
+    """
+    of_the_paper = Cells(trials[[not beyond for beyond in rules_beyond(trials)]], chance)
+    everything = Cells(trials, chance)
+    found = [Judgement(a, _evidence(everything if a.role == "own" else of_the_paper, a)) for a in asked]
     return _corrected(found)
 
 
-def _epsilons(attacks: Sequence[Attack], label: str, paper_epsilon: float | None) -> list[float]:
-    """The paper's, even if it was not measured, and all others, in order."""
-    measured = {epsilon for name, epsilon in attacks if name == label}
-    return sorted(measured | ({paper_epsilon} if paper_epsilon is not None else set()))
+def _evidence(cells: Cells, asked: StatedClaim) -> Evidence:
+    """A regime is the paper's where it does what that does, else the one with the label."""
+    known = {cell.regime for cell in cells.all_cells}
+    other = {r: f"other: {r}" for r in asked.claim.regimes if r not in known and f"other: {r}" in known}
+    regimes = tuple(other.get(r, r) for r in asked.claim.regimes)
+    return evidence(cells, asked.metrics, asked.claim.model_copy(update={"regimes": regimes}))
 
 
 def _corrected(found: Sequence[Judgement]) -> list[Judgement]:
     families: dict[Any, dict[int, float]] = {}
     for i, j in enumerate(found):
         if isinstance(j.evidence, Tested) and not j.evidence.floor:
-            families.setdefault(_family(j), {})[i] = j.evidence.p
-    adjusted: dict[int, float] = {}
+            families.setdefault(_family(j.asked), {})[i] = j.evidence.p
+    adjusted: dict[int, tuple[float, int]] = {}
     for p_values in families.values():
-        adjusted |= dict(zip(p_values, holm([*p_values.values()]), strict=True))
-    return [replace(j, p_holm=adjusted.get(i)) for i, j in enumerate(found)]
+        corrected = holm([*p_values.values()])
+        adjusted |= {i: (p, len(p_values)) for i, p in zip(p_values, corrected, strict=True)}
+    return [
+        replace(j, p_holm=adjusted[i][0], family=adjusted[i][1]) if i in adjusted else j
+        for i, j in enumerate(found)
+    ]
 
 
-def _family(j: Judgement) -> tuple[bool, bool, float | None]:
-    """Claims that Holm's correction weighs together.
-
-    Those of the paper without an attack, or about its attacks at its epsilon, are one family; at every other epsilon
-    another one. What is measured besides changes no verdict on them: claims about other attacks, and claims beyond
-    the paper, have families of their own.
-    """
-    epsilon = None if j.primary and j.claim.is_on_the_papers_attacks else j.epsilon
-    return not j.claim.is_of_the_paper, j.claim.is_on_the_papers_attacks, epsilon
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (Holm 1979): adjusted p-values, in the given order."""
-    order = np.argsort(p_values, kind="stable")
-    count = len(p_values)
-    adjusted = np.empty(count)
-    adjusted[order] = np.maximum.accumulate([(count - i) * p_values[j] for i, j in enumerate(order)])
-    return [float(p) for p in np.minimum(adjusted, 1.0)]
+def _family(asked: StatedClaim) -> tuple[Role, float | None]:
+    """Claims that Holm's correction weighs together: those of a role, and those under attack at one epsilon."""
+    return asked.role, asked.attack[1] if asked.attack else None
 
 
 def _verdict(e: Evidence, p_holm: float | None) -> _Reason:
@@ -181,17 +187,10 @@ def _verdict(e: Evidence, p_holm: float | None) -> _Reason:
     if isinstance(e, Described):
         return _Reason("descriptive", f"the numbers are shown, but there is no test: {e.reason}")
     assert p_holm is not None  # every test that is not on the floor was corrected
-    return _tested(e, p_holm)
-
-
-def _tested(e: Tested, p_holm: float) -> _Reason:
     toward = e.p_for <= e.p_against
-    agrees, direction = (e.agrees_for, "for") if toward else (e.agrees_against, "against")
     if p_holm >= ALPHA:
+        direction = "for" if toward else "against"
         return _Reason("undecided", f"the evidence {direction} it is too weak: {_p(p_holm)}", True)
-    if not agrees:
-        reason = f"the tests {direction} it disagree: {_p(p_holm)}, but not consistent over seeds or order"
-        return _Reason("undecided", reason)
     if e.invalid:
         return _Reason("undecided", f"the range holds trials that cannot be counted: {e.invalid}")
     return _Reason("supported" if toward else "contradicted", _p(p_holm), True)

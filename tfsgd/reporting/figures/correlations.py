@@ -74,13 +74,15 @@ def _can_be_told_apart(rows: pd.DataFrame, metric: Metric, chance: float) -> boo
 
 
 def _correlation(rows: pd.DataFrame, column: Column, metric: Metric, given: bool) -> CellCorrelation | None:
-    x = Metric(column.name, column.title, is_log=column.is_log).scaled(rows[column.name].astype(float))
+    x = Metric(column.name, column.title, scale="factor" if column.is_log else "").scaled(
+        rows[column.name].astype(float)
+    )
     values = rows.assign(x=x, y=rows[metric.column], loss=rows["train_loss"])
     means = _means(values, ["x", "y", "loss"])
     if len(means) < MIN_CELLS or means["x"].nunique() < 2:
         return None
     loss = means["loss"].to_numpy() if given else None
-    rho, freedom = rank_correlation(means["x"].to_numpy(), means["y"].to_numpy(), [""] * len(means), loss)
+    rho, freedom = rank_correlation(means["x"].to_numpy(), means["y"].to_numpy(), loss)
     return CellCorrelation(rho, *fisher_interval(rho, freedom), len(means))
 
 

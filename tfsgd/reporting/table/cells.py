@@ -13,9 +13,8 @@ import pandas as pd
 
 from tfsgd.reporting.paper import BAD, DOUBTFUL, MIN_SEEDS, RESIDUAL_LIMIT
 from tfsgd.reporting.statistics import Array
-from tfsgd.reporting.table.cell import Cell, CellFilter, CellMeans, any_cell, cell_means
+from tfsgd.reporting.table.cell import Cell, CellFilter, any_cell
 from tfsgd.reporting.table.checks import SAID
-from tfsgd.reporting.table.columns import at_loss
 from tfsgd.reporting.table.metrics import DESCENT, EIGENVALUE, RATIO, Metric
 from tfsgd.reporting.table.regime_labels import expand_by_regime, paper_regimes, regimes_of, with_first_regime
 
@@ -41,13 +40,10 @@ class Cells:
     Args:
         trials: one row a trial, with the columns of `Study.trials`.
         chance: the accuracy of guessing.
-        snapshots: the train losses at which networks were kept and measured.
     """
 
-    def __init__(self, trials: pd.DataFrame, chance: float, snapshots: Sequence[float] = ()) -> None:
+    def __init__(self, trials: pd.DataFrame, chance: float) -> None:
         self.chance = chance
-        self.snapshots = snapshots
-        self._at: float | None = None
         regimes = regimes_of(trials)
         names = {regime.name: kind for kind, regime in paper_regimes(regimes).items()}
         self.trials = with_first_regime(trials, regimes)
@@ -71,7 +67,6 @@ class Cells:
         self._fates = list(zip(self.all_cells, list(rows["folder"]), list(rows["status"]), strict=True))
         self._any_bad = not self._completed.all()
         self._invalid = list(self._find_invalid())
-        self._points: dict[str, CellMeans] = {}
         self._values: dict[str, dict[Cell, dict[int, float]]] = {}
         self._views: dict[tuple[int, ...], Cells] = {}
 
@@ -85,16 +80,9 @@ class Cells:
             self._views[wanted] = view
         return self._views[wanted]
 
-    def at_snapshot(self, train_loss: float) -> Cells:
-        """The same trials with the numbers of their snapshots; the ends of their trainings are not looked at."""
-        view = copy.copy(self)
-        view._at = train_loss
-        view._hold(self.rows)
-        return view
-
-    def column(self, metric: Metric) -> str:
-        """Where a metric's numbers are, at the end or at the snapshot."""
-        return metric.column if self._at is None else at_loss(metric.column, self._at)
+    def has(self, metric: Metric) -> bool:
+        """Whether it was measured on any trial."""
+        return metric.column in self.rows and bool(self.rows[metric.column].notna().any())
 
     def bad_trials(self, concerns: CellFilter) -> dict[int, Counter[str]]:
         """Batch size -> status -> number of trials, where any of the cells' trials diverged or collapsed."""
@@ -110,7 +98,7 @@ class Cells:
 
     def values(self, metric: Metric) -> dict[Cell, dict[int, float]]:
         """Cell -> seed -> value on the metric's scale, of completed trials only."""
-        column = self.column(metric)
+        column = metric.column
         if column not in self._values:
             result: dict[Cell, dict[int, float]] = {}
             if column in self.rows:
@@ -153,15 +141,14 @@ class Cells:
 
     def invalid_trials(self, metric: Metric, wanted: CellFilter = any_cell) -> dict[str, int]:
         """What in a claim's range forbids a definite verdict -> in how many trials."""
-        of = RATIO if metric in DESCENT else EIGENVALUE
+        of = RATIO if metric.column in DESCENT else metric
         found = {
             (folder, what): what
             for key, folder, what, concerned in self._invalid
-            if wanted(key) and concerned in (None, of)
+            if wanted(key) and concerned in (None, of.column)
         }
         counts = Counter(found.values())
-        kinds = (*BAD, *(DOUBTFUL if metric.is_log else ()))
-        return {what: counts[what] for what in kinds if counts[what]}
+        return {what: counts[what] for what in (*BAD, *DOUBTFUL) if counts[what]}
 
     def failed_checks(self, metric: Metric, wanted: CellFilter = any_cell) -> FailedChecks:
         """How many completed trials of the cells fail each check that concerns the metric."""
@@ -175,28 +162,18 @@ class Cells:
         counts = Counter(name for names in concerned for name in names)
         return FailedChecks(counts, len(trials)) if counts else FailedChecks()
 
-    def _find_invalid(self) -> Iterator[tuple[Cell, str, str, Metric | None]]:
-        """Cell, trial, what is wrong with it, and the metric that alone is concerned; `None`: all are."""
+    def _find_invalid(self) -> Iterator[tuple[Cell, str, str, str | None]]:
+        """Cell, trial, what is wrong with it, and the column that alone is concerned; `None`: all are."""
         rows = self.rows
-        eigenvalue = rows.get(self.column(EIGENVALUE), pd.Series(math.nan, rows.index))
+        eigenvalue = rows.get(EIGENVALUE.column, pd.Series(math.nan, rows.index))
         residual = rows["residual"].where(~rows["converged"].astype(bool), 0.0).fillna(math.inf)
         descent = rows.get("descent_eigenvalue", rows["eigenvalue"])
-        errors = {EIGENVALUE: residual, RATIO: rows.get("descent_residual", residual)}
-        if self._at is not None:
-            errors[EIGENVALUE] = pd.Series(0.0, rows.index)  # a snapshot has no λ1 that is hardly known
-        for metric, values in {EIGENVALUE: eigenvalue, RATIO: descent}.items():
-            for (key, folder, status), value, error in zip(self._fates, values, errors[metric], strict=True):
+        known = {EIGENVALUE: (eigenvalue, residual), RATIO: (descent, rows.get("descent_residual", residual))}
+        for metric, (values, errors) in known.items():
+            for (key, folder, status), value, error in zip(self._fates, values, errors, strict=True):
                 if status != "completed":
                     yield key, folder, status, None
                 elif error > RESIDUAL_LIMIT:
-                    yield key, folder, DOUBTFUL[0], metric
+                    yield key, folder, DOUBTFUL[0], metric.column
                 elif value <= 0:
-                    yield key, folder, DOUBTFUL[1], metric
-
-    def points(self, metric: Metric) -> CellMeans:
-        """`x`, log2 of the eigenvalue, and `y`, a metric, of completed trials of all regimes."""
-        if metric.column not in self._points:
-            rows = self.trials[self.trials["status"] == "completed"]
-            columns = {"x": EIGENVALUE.scaled(rows["eigenvalue"]), "y": metric.scaled(rows[metric.column])}
-            self._points[metric.column] = cell_means(rows, columns, len(self.all_seeds))
-        return self._points[metric.column]
+                    yield key, folder, DOUBTFUL[1], metric.column

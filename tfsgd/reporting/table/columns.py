@@ -19,8 +19,9 @@ import pandas as pd
 
 from tfsgd.measures.norms import NAMES
 from tfsgd.measures.spec import Measurement, Split
+from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import plain, settings
-from tfsgd.plan.requests import HESSIAN
+from tfsgd.plan.requests import HESSIAN, requests_of
 from tfsgd.records.upgrade import BY_SOFTMAX
 from tfsgd.reporting.paper import UNDERTRAINED_MARGIN, attack_name, points
 from tfsgd.reporting.table.cell import SETTINGS
@@ -256,6 +257,21 @@ def values_of(row: TrialRow) -> Iterator[Value]:
         for column, value in _snapshot_values(there):
             yield column.at_loss(loss), value
     yield KNOWN["failed_checks"], tuple(failed(row.shown))
+
+
+def asked_columns(experiment: Experiment) -> dict[str, Column]:
+    """The columns of what a config asks for besides those that every study has, before anything is measured."""
+    found = []
+    for request in requests_of(experiment, experiment.seeds[0]):
+        if request.epsilon is not None:
+            name = attack_column(request.label, request.epsilon)
+            found.append(Column(name, "0 to 1", is_number=True, attack=(request.label, request.epsilon)))
+            found.append(_unknown(f"{name}_median", is_number=True, is_log=True))
+        elif request.spec.kind == "curvature" and request.label != HESSIAN:
+            found.append(_unknown(curvature_column(request.label), is_number=True))
+    losses = experiment.snapshots.train_loss if experiment.snapshots else ()
+    kept = [column for column in (*COLUMNS, *found) if column.at_snapshots or column.attack]
+    return {c.name: c for c in (*found, *(column.at_loss(loss) for loss in losses for column in kept))}
 
 
 def _snapshot_values(there: TrialRow) -> Iterator[Value]:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from tfsgd.reporting.paper import ACCURACY_MARGIN, EIGENVALUE_FACTOR, EIGENVALUE_MARGIN, attack_name, points
-from tfsgd.reporting.table.columns import attack_column
+from tfsgd.reporting.paper import (
+    ACCURACY_MARGIN,
+    EIGENVALUE_FACTOR,
+    EPSILON_FACTOR,
+    attack_name,
+    points,
+)
+from tfsgd.reporting.table.columns import KNOWN, Column, attack_column
 
 
 @dataclass(frozen=True)
@@ -16,37 +24,88 @@ class Metric:
     """A column of the trials and the scale on which it is judged.
 
     Attributes:
+        column: of `records.csv`.
+        name: for people.
         attack: its label; `None`: no attack is involved.
-        is_log: it is an eigenvalue, judged on log2; else an accuracy.
+        epsilon: of the attack.
+        scale: `points` of an accuracy, a `factor` of what is compared on log2, or the column's own.
+        allowed: points or factor that is still "almost constant".
     """
 
     column: str
     name: str
     attack: str | None = None
     epsilon: float | None = None
-    is_log: bool = False
+    scale: Literal["points", "factor", ""] = "points"
+    allowed: float = 100 * ACCURACY_MARGIN
+
+    @property
+    def is_log(self) -> bool:
+        return self.scale == "factor"
 
     @property
     def margin(self) -> float:
-        return EIGENVALUE_MARGIN if self.is_log else ACCURACY_MARGIN
+        """On the scale of `scaled`."""
+        return float(
+            {"factor": np.log2(self.allowed), "points": self.allowed / 100}.get(self.scale, self.allowed)
+        )
 
     @property
     def margin_in_words(self) -> str:
-        return f"a factor of {EIGENVALUE_FACTOR:g}" if self.is_log else f"±{points(ACCURACY_MARGIN)}"
+        if self.scale == "factor":
+            return f"a factor of {self.allowed:g}"
+        return f"±{points(self.allowed / 100)}" if self.scale == "points" else f"±{self.allowed:g}"
+
+    def within(self, allowed: float) -> Metric:
+        """The same with another margin: points of accuracy, a factor, or as the column has it."""
+        return replace(self, allowed=allowed)
 
     def scaled(self, values: pd.Series) -> pd.Series:
-        """Accuracy as it is; log2 of the eigenvalue, NaN where it is not positive."""
+        """Accuracy as it is; log2 of what is compared on it, NaN where it is not positive."""
         return np.log2(values.where(values > 0)) if self.is_log else values
+
+    def shown(self, value: float) -> float:
+        """A difference on that scale as people read it: points of accuracy, or a factor."""
+        return float({"factor": 2**value, "points": 100 * value}.get(self.scale, value))
 
 
 NATURAL = Metric("test_accuracy", "natural accuracy")
-EIGENVALUE = Metric("eigenvalue", "λ1", is_log=True)
-RATIO = Metric("stability_ratio", "λ1 η / 2(1+γ)", is_log=True)
-LARGEST_RATIO = Metric("stability_ratio_max", "λ1 η / 2(1+γ)", is_log=True)
-DESCENT = (RATIO, LARGEST_RATIO)  # of λ1 of the loss that SGD descends
+EIGENVALUE = Metric("eigenvalue", "λ1", scale="factor", allowed=EIGENVALUE_FACTOR)
+SMALLEST = Metric("smallest_epsilon", "smallest ε", scale="factor", allowed=EPSILON_FACTOR)
+RATIO = Metric("stability_ratio", "λ1 η / 2(1+γ)", scale="factor", allowed=EIGENVALUE_FACTOR)
+LARGEST_RATIO = replace(RATIO, column="stability_ratio_max")
+DESCENT = (RATIO.column, LARGEST_RATIO.column)  # of λ1 of the loss that SGD descends
+SHIPPED = {metric.column: metric for metric in (NATURAL, EIGENVALUE, SMALLEST, RATIO, LARGEST_RATIO)}
+ALIASES = {"natural_accuracy": NATURAL, "lambda1": EIGENVALUE}
 
 
-def attacked(attack: str, epsilon: float | None = None) -> Metric:
-    """The accuracy under an attack; its epsilon may be filled in later."""
-    column = "" if epsilon is None else attack_column(attack, epsilon)
-    return Metric(column, f"{attack_name(attack)} accuracy", attack, epsilon)
+def attacked(attack: str, epsilon: float) -> Metric:
+    """The accuracy under an attack."""
+    return Metric(attack_column(attack, epsilon), f"{attack_name(attack)} accuracy", attack, epsilon)
+
+
+def metric_of(name: str, columns: Mapping[str, Column]) -> Metric | None:
+    """The metric of a column by its name, or by `natural_accuracy` or `lambda1`; `None`: there is no such number.
+
+    Args:
+        name: as a claim has it.
+        columns: those of a study, besides the ones that every study has.
+    """
+    if known := ALIASES.get(name) or SHIPPED.get(name):
+        return known
+    column = columns.get(name) or KNOWN.get(name)
+    if column is None or name not in metric_names(columns):
+        return None
+    if column.attack:
+        return attacked(*column.attack)
+    if column.unit == "0 to 1":
+        return Metric(name, column.title or name.replace("_", " "))
+    if column.is_log:
+        return Metric(name, column.title or name, scale="factor", allowed=EIGENVALUE_FACTOR)
+    return Metric(name, column.title or name, scale="", allowed=0.0)
+
+
+def metric_names(columns: Mapping[str, Column]) -> list[str]:
+    """What a claim may be about: every column of numbers, by its name."""
+    named = {**KNOWN, **columns}
+    return [*ALIASES, *(name for name, column in named.items() if column.is_number or column.title)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from tfsgd.data.dataset import Dataset
 from tfsgd.data.load import DATASETS
 from tfsgd.errors import RequestError
 from tfsgd.models.paper import MODELS
+from tfsgd.plan.claim import Claim
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.length import Length
 from tfsgd.plan.requests import requests_of
@@ -29,6 +30,7 @@ from tfsgd.records.folder import LogFolder
 from tfsgd.records.preflight import folders_in, is_there, read_text
 from tfsgd.records.record import Record
 from tfsgd.records.resume import labelled_now
+from tfsgd.records.stated import said_of, stated_claims
 from tfsgd.reporting.table.columns import (
     Attack,
     Column,
@@ -56,6 +58,14 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class OwnClaim:
+    """A user's own claim, and when it was stated, in words."""
+
+    claim: Claim
+    said: str
+
+
+@dataclass(frozen=True)
 class Study:
     """Records that can be compared with each other.
 
@@ -76,6 +86,7 @@ class Study:
         missing: trials that are planned, neither recorded nor failed.
         failures: trials that are planned, and whose last try failed.
         repeated: how often the same trial is in more than one folder; it counts once.
+        claims: a user's own, by their keys.
     """
 
     folders: tuple[Path, ...]
@@ -94,6 +105,7 @@ class Study:
     missing: tuple[str, ...]
     failures: tuple[Failure, ...]
     repeated: int
+    claims: dict[str, OwnClaim]
 
     @cached_property
     def regimes(self) -> list[LabelledRegime]:
@@ -160,8 +172,12 @@ class _Folder:
     failures: tuple[Failure, ...]
 
 
-def read_studies(paths: Sequence[Path]) -> list[Study]:
+def read_studies(paths: Sequence[Path], claims: Mapping[str, Claim] | None = None) -> list[Study]:
     """Reads log folders and puts those together whose trials mean the same.
+
+    Args:
+        paths: the folders.
+        claims: by their keys, to be judged besides those of the folders' configs.
 
     Raises:
         RequestError: a folder is not there, has no record, or holds something that is no record.
@@ -170,7 +186,7 @@ def read_studies(paths: Sequence[Path]) -> list[Study]:
     for path in dict.fromkeys(path.resolve() for path in paths):
         folder = _read_folder(path)
         groups.setdefault(_meaning(folder), []).append(folder)
-    return [_study(folders) for folders in groups.values()]
+    return [_study(folders, claims or {}) for folders in groups.values()]
 
 
 def _read_folder(path: Path) -> _Folder:
@@ -266,7 +282,7 @@ def _meaning(folder: _Folder) -> str:
     )
 
 
-def _study(folders: list[_Folder]) -> Study:
+def _study(folders: list[_Folder], claims: Mapping[str, Claim]) -> Study:
     rows = _rows(folders)
     records = tuple(row.shown for row in rows)
     first = records[0]
@@ -302,7 +318,17 @@ def _study(folders: list[_Folder]) -> Study:
         missing=tuple(missing),
         failures=tuple(failures.values()),
         repeated=sum(len(folder.records) for folder in folders) - len(records),
+        claims=_own_claims(folders, claims),
     )
+
+
+def _own_claims(folders: Sequence[_Folder], others: Mapping[str, Claim]) -> dict[str, OwnClaim]:
+    found: dict[str, OwnClaim] = {}
+    for folder in folders:
+        known = stated_claims(LogFolder(folder.path))
+        asked = {**others, **(folder.experiment.claims if folder.experiment else {})}
+        found = {key: OwnClaim(claim, said_of(claim, known)) for key, claim in asked.items()} | found
+    return found
 
 
 def _rows(folders: Sequence[_Folder]) -> list[TrialRow]:

@@ -1,0 +1,245 @@
+"""Does a measure go with robustness when one knob is turned? The agreement of signs, knob by knob.
+
+Networks are compared that differ in one knob alone and share the seed, so that no other knob explains what they have in
+common (Jiang et al. 2020, arXiv:1912.02178, the granulated coefficient; Dziugaite et al. 2020, arXiv:2010.11924, who look
+at the worst setting instead of the mean).
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from tfsgd.plan.claim import Claim
+from tfsgd.reporting.claims.contrasts import untestable
+from tfsgd.reporting.claims.evidence import Basis, Evidence, TestResult, Unit, decide
+from tfsgd.reporting.claims.kinds import base_momentum, kind
+from tfsgd.reporting.paper import ALPHA
+from tfsgd.reporting.statistics import Array, holm, student_interval
+from tfsgd.reporting.table.cell import SETTINGS, Cell
+from tfsgd.reporting.table.cells import Cells
+from tfsgd.reporting.table.columns import Column
+from tfsgd.reporting.table.metrics import SMALLEST, Metric
+
+MOST_LEVELS = 7  # of a line all of whose orders are counted; of a longer one 5,000 drawn ones
+DRAWN = 5_000
+
+Lines = Sequence[tuple[int, Sequence[int]]]  # seed, and the rows of a line, which differ in the knob alone
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often two measures order two networks alike.
+
+    Attributes:
+        value: the mean over all pairs of 1 where both measures order them alike, -1 where oppositely, 0 where one ties.
+        low, high: the seeds' 95 % interval, within [-1, 1].
+        p_greater, p_less: one-sided, by all orders of the second measure within each line.
+        pairs: of networks.
+        of_seeds: the value of each seed.
+    """
+
+    value: float
+    low: float
+    high: float
+    p_greater: float
+    p_less: float
+    pairs: int
+    of_seeds: Array
+
+    @property
+    def p(self) -> float:
+        return min(1.0, 2 * min(self.p_greater, self.p_less))
+
+
+def agreement_of(measure: Array, other: Array, lines: Lines) -> Agreement | None:
+    """The agreement of two measures along lines of networks.
+
+    Args:
+        measure: of each network; NaN: unknown.
+        other: the same of the second measure, whose orders are counted.
+        lines: networks that differ in one knob alone.
+
+    Returns:
+        `None`: no two networks can be compared.
+    """
+    by_seed: dict[int, list[float]] = {}
+    null = {0: 1.0}  # sum of signs -> probability
+    total = pairs = 0
+    for seed, rows in lines:
+        known = [i for i in rows if math.isfinite(measure[i]) and math.isfinite(other[i])]
+        if len(known) < 2:
+            continue
+        ranks = tuple(_ranks(measure[known])), tuple(_ranks(other[known]))
+        found, count = _sum_of_signs(*map(np.array, ranks)), len(known) * (len(known) - 1) // 2
+        total, pairs = total + found, pairs + count
+        by_seed.setdefault(seed, []).append(found / count)
+        null = _convolved(null, _null(*ranks))
+    if not pairs:
+        return None
+    of_seeds = np.array([np.mean(values) for values in by_seed.values()])
+    low, high = student_interval(of_seeds) if len(of_seeds) > 1 else (-1.0, 1.0)
+    return Agreement(
+        total / pairs,
+        max(-1.0, float(low)),
+        min(1.0, float(high)),
+        sum(p for s, p in null.items() if s >= total),
+        sum(p for s, p in null.items() if s <= total),
+        pairs,
+        of_seeds,
+    )
+
+
+def _ranks(values: Array) -> list[int]:
+    return [int(rank) for rank in np.unique(values, return_inverse=True)[1]]
+
+
+def _sum_of_signs(a: Array, b: Array) -> int:
+    """Over all pairs, the product of the signs of both differences: Kendall's S."""
+    return int(np.sign(np.subtract.outer(a, a) * np.subtract.outer(b, b)).sum()) // 2
+
+
+@functools.lru_cache(maxsize=4096)
+def _null(a: tuple[int, ...], b: tuple[int, ...]) -> dict[int, float]:
+    """Kendall's S over the orders of b -> probability."""
+    if len(a) <= MOST_LEVELS:
+        orders = np.array([*itertools.permutations(b)])
+    else:
+        orders = np.random.default_rng(0).permuted(np.tile(b, (DRAWN, 1)), axis=1)
+    i, j = np.triu_indices(len(a), 1)
+    sums = (np.sign(orders[:, i] - orders[:, j]) * np.sign(np.array(a)[i] - np.array(a)[j])).sum(1)
+    values, counts = np.unique(sums, return_counts=True)
+    return {int(value): count / len(orders) for value, count in zip(values, counts, strict=True)}
+
+
+def _convolved(a: dict[int, float], b: dict[int, float]) -> dict[int, float]:
+    result: dict[int, float] = {}
+    for (x, p), (y, q) in itertools.product(a.items(), b.items()):
+        result[x + y] = result.get(x + y, 0.0) + p * q
+    return result
+
+
+# Lines of a study
+
+
+def knobs_of(rows: pd.DataFrame) -> dict[str, Lines]:
+    """Every knob that is turned, by its name, with the lines of networks that differ in it alone.
+
+    Args:
+        rows: completed trials, one for every regime that they belong to; an index from 0.
+    """
+    found: dict[str, Lines] = {}
+    for knob in ("batch_size", "momentum"):
+        for regime, of_regime in rows.groupby("regime", sort=False):
+            found[f"{knob.replace('_', ' ')}, {regime}"] = _lines(of_regime, knob, ["regime"])
+    constant = rows[rows["halve_every_epochs"].isna()] if "halve_every_epochs" in rows else rows
+    once = constant.drop_duplicates("folder")
+    others = [s for s in SETTINGS if s not in ("batch_size", "momentum", "learning_rate") and s in rows]
+    found["learning rate"] = _lines(once, "learning_rate", [*others, "batch_size"])
+    return {name: lines for name, lines in found.items() if lines}
+
+
+def _lines(rows: pd.DataFrame, knob: str, same: Sequence[str]) -> Lines:
+    fixed = [*same, *(s for s in ("batch_size", "momentum") if s != knob and s not in same), "seed"]
+    groups = rows.sort_values(knob).groupby(fixed, dropna=False)
+    return [(int(of.iloc[0]["seed"]), [*of.index]) for _, of in groups if of[knob].nunique() > 1]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A measure's agreement with the smallest epsilon on one knob; `p_holm` is corrected over the whole table."""
+
+    measure: str
+    knob: str
+    found: Agreement
+    p_holm: float
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where it is told from 0, else 0."""
+        return int(math.copysign(1, self.found.value)) if self.p_holm < ALPHA else 0
+
+
+def agreements(cells: Cells, columns: Sequence[Column]) -> list[Entry]:
+    """The table of measures and knobs; empty where no smallest epsilon was measured."""
+    rows = cells.rows[cells.rows["status"] == "completed"].reset_index(drop=True)
+    if not cells.has(SMALLEST):
+        return []
+    robustness, found = rows[SMALLEST.column].to_numpy(float), []
+    for column in columns:
+        measure = pd.to_numeric(rows[column.name], errors="coerce").to_numpy(float)
+        for knob, lines in knobs_of(rows).items():
+            if of := agreement_of(measure, robustness, lines):
+                found.append((column.title, knob, of))
+    corrected = holm([of.p for *_, of in found])
+    return [Entry(*entry, p) for entry, p in zip(found, corrected, strict=True)]
+
+
+def worst_knobs(entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
+    """Each measure with its verdict, which is that of its worst knob, in words."""
+    for measure, of in itertools.groupby(entries, lambda e: e.measure):
+        together = [*of]
+        signs = {e.sign for e in together}
+        if signs == {1}:
+            said = "rises with robustness on every knob"
+        elif signs == {-1}:
+            said = "falls with robustness on every knob"
+        elif {1, -1} <= signs:
+            said = "changes sign: " + ", ".join(
+                f"{e.found.value:+.2f} ({e.knob})" for e in together if e.sign
+            )
+        else:
+            worst = min(together, key=lambda e: abs(e.found.value))
+            said = f"not told on {sum(not e.sign for e in together)} of {len(together)} knobs, the least on {worst.knob}"
+        yield measure, said
+
+
+# A claim
+
+
+@kind
+def agreement(cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evidence:
+    """Over pairs of networks that differ in the knob alone and share the seed, the mean product of the signs of both
+    differences, of the metric and of the smallest ε; the p-value counts all orders of the smallest ε within a seed, the
+    interval is Student's over the seeds."""
+    [metric], [regime] = metrics, claim.regimes
+    at = base_momentum(claim, regime) if claim.knob == "batch_size" and claim.momentum else None
+    rows = cells.rows[(cells.rows["status"] == "completed") & (cells.rows["regime"] == regime)]
+    rows = rows[rows["batch_size"].between(claim.at_least or 0, claim.at_most or math.inf)]
+    rows = (rows if at is None else rows[rows["momentum"] == at]).reset_index(drop=True)
+    for needed in (SMALLEST, metric):
+        if not cells.has(needed):
+            return untestable(cells, needed, "")
+    values = [pd.to_numeric(rows[m.column]).to_numpy(float) for m in (metric, SMALLEST)]
+    found = agreement_of(*values, _lines(rows, claim.knob, ["regime"]))
+    if found is None:
+        return untestable(
+            cells, metric, f"{regime}: no two networks differ in the {claim.knob.replace('_', ' ')} alone"
+        )
+    basis = Basis(
+        unit=Unit("agreement"),
+        seeds=len(found.of_seeds),
+        sample=tuple(dict.fromkeys(map(Cell, rows["regime"], rows["batch_size"], rows["momentum"]))),
+        batch_sizes=rows[claim.knob].nunique(),
+        detail=f"{found.pairs} pairs",
+    )
+    tails = (found.p_greater, found.p_less)[:: claim.sign]
+
+    def test() -> TestResult:
+        spread = float(found.of_seeds.std(ddof=1))
+        return TestResult(
+            interval=(found.low, found.high),
+            p_for=tails[0],
+            p_against=tails[1],
+            is_two_sided=True,
+            distance=found.value,
+            spread=spread,
+        )
+
+    return decide(basis, found.value, test)
