@@ -35,40 +35,21 @@ def said(verdict: Verdict, expectation: Expectation) -> str:
     return VERDICTS[expectation].get(verdict, "cannot be told")
 
 
-def elsewhere(judgement: Judgement, judged: Iterable[Judgement]) -> str:
-    """The other epsilons at which the claim is decided otherwise."""
-    found: dict[str, list[str]] = {}
-    for other in judged:
-        decided = other.verdict in ("supported", "contradicted")
-        if other.claim.key == judgement.claim.key and decided and other.verdict != judgement.verdict:
-            found.setdefault(other.verdict, []).append(f"{other.epsilon:g}")
-    return "".join(f"; {verdict} at ε = {', '.join(epsilons)}" for verdict, epsilons in found.items())
-
-
 def number(judgement: Judgement) -> str:
-    """`+5.48 [3.1, 7.9]`, `× 1.37 [1.2, 1.6]`."""
+    """`+5.48 points [3.10, 7.90]`, `× 1.37 [1.2, 1.6]`."""
     e = judgement.evidence
-    if isinstance(e, Impossible) or e.unit is None:
-        return ""
-    is_factor = e.unit.scale == "factor"
-    sign = "" if is_factor else "+"
-    ends = f" [{e.interval[0]:{sign}.3g}, {e.interval[1]:{sign}.3g}]" if e.interval else ""
-    return f"{'× ' * is_factor}{e.effect:{sign}.3g}{ends}"
+    return "" if isinstance(e, Impossible) or e.unit is None else Unit(e.unit.scale).words(e.effect, e.interval)
 
 
 def effect(judgement: Judgement) -> str:
-    """`+5.48 [3.1, 7.9] points per doubling`, `× 1.37 [1.2, 1.6] per doubling`."""
-    shown, unit = number(judgement), judgement.evidence.unit
-    return f"{shown} {_without_factor(unit)}" if shown and unit else ""
-
-
-def _without_factor(unit: Unit) -> str:
-    return " ".join(filter(None, (unit.per, unit.pair))) if unit.scale == "factor" else str(unit)
+    """The same, and what belongs to one unit of it: `× 1.37 [1.2, 1.6] per doubling`."""
+    e = judgement.evidence
+    return "" if isinstance(e, Impossible) or e.unit is None else e.unit.words(e.effect, e.interval)
 
 
 def verdict_and_number(judgement: Judgement) -> str:
     """`**as in the paper**<br>-2.02 [-2.73, -1.31]`; what cannot be told is not bold."""
-    words = said(judgement.verdict, judgement.claim.expectation)
+    words = said(judgement.verdict, judgement.asked.expectation)
     decided = judgement.verdict in ("supported", "contradicted")
     lines = (f"**{words}**" if decided else words, number(judgement))
     return "<br>".join(line for line in lines if line)

@@ -11,7 +11,7 @@ from scripts.claim_text import table, verdict_and_number
 from scripts.seed_ranges import span
 from tfsgd.reporting.claims.verdicts import Judgement, judgements_of
 from tfsgd.reporting.paper import attack_name
-from tfsgd.reporting.table.columns import attack_column
+from tfsgd.reporting.table.columns import Attack, attack_column
 from tfsgd.reporting.table.studies import Study, read_studies
 
 SENTENCES = {
@@ -20,10 +20,6 @@ SENTENCES = {
     "Under LR/BS it is almost constant (Abstract, Section 3), widest pair of batch sizes": "constant-lrbs",
     "Under LR it rises as momentum grows (Section 4), per 0.1 of momentum": "momentum-lr",
     "Under LR/BS momentum hardly changes it (Sections 4 and 5), widest pair of momenta": "momentum-lrbs-constant",
-    "Or under LR/BS it does what it does under LR (the other reading), per 0.1 of momentum": "momentum-lrbs-trend",
-    "Momentum changes it more under LR than under LR/BS (Abstract), per 0.1 of momentum": "momentum-more",
-    "The counter-example: under LR λ1 and it both rise (Section 3.2), per doubling": "counter-lr",
-    "The counter-example under Benchmark (Section 3.2), per doubling": "counter-benchmark",
 }
 AT = (("fgsm", 0.3), ("fgsm", 0.1), ("pgd", 0.1))
 
@@ -75,7 +71,7 @@ def sentences(folder: Path) -> Iterator[str]:
     exact, softmax = _judged(study, study.trials), _judged(study, by_softmax(study))
     rows = []
     for sentence, name in SENTENCES.items():
-        keys = [(f"{name}-{attack}-accuracy", epsilon) for attack, epsilon in AT]
+        keys = [(f"{name}-{attack}-accuracy", (attack, epsilon)) for attack, epsilon in AT]
         cells = [verdict_and_number(found[key]) for key in keys if key in exact for found in (softmax, exact)]
         if any("[" in cell for cell in cells):
             rows.append([sentence, *cells])
@@ -89,9 +85,9 @@ def by_softmax(study: Study) -> pd.DataFrame:
     return study.trials.drop(columns=list(columns.values())).rename(columns=columns)
 
 
-def _judged(study: Study, trials: pd.DataFrame) -> dict[tuple[str, float | None], Judgement]:
-    found = judgements_of(replace(study, trials=trials))
-    return {(judgement.claim.key, judgement.epsilon): judgement for judgement in found}
+def _judged(study: Study, trials: pd.DataFrame) -> dict[tuple[str, Attack | None], Judgement]:
+    found = judgements_of(replace(study, trials=trials), AT)
+    return {(judgement.asked.key, judgement.asked.attack): judgement for judgement in found}
 
 
 def _study(folder: Path) -> Study:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from scripts.claim_text import claims, effect, elsewhere, said, table, verdict_and_number
+from scripts.claim_text import claims, effect, said, table
 from scripts.findings import contrast, findings
 from scripts.float32 import attacked, margins, saturated, sentences
 from scripts.seed_ranges import counted, trials
@@ -21,7 +21,10 @@ from tfsgd.measures.spec import Measurement
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record
 from tfsgd.records.upgrade import BY_SOFTMAX
+from tfsgd.reporting.claims.agreement import agreements, measures_of, worst_knobs
+from tfsgd.reporting.claims.verdicts import Judgement
 from tfsgd.reporting.page.page import write_report
+from tfsgd.reporting.table.cells import Cells
 from tfsgd.reporting.paper import PAPER_ATTACKS, attack_name
 from tfsgd.reporting.table.columns import Column
 from tfsgd.reporting.table.studies import read_studies
@@ -29,30 +32,7 @@ from tfsgd.reporting.table.studies import read_studies
 RESULTS = Path("docs/results")
 PAGES = (Path("README.md"), RESULTS / "README.md", Path("docs/float32-and-fgsm.md"))
 BLOCK = re.compile(r"(<!-- (\w+) of ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
-MAIN = {
-    "Under LR accuracy falls and λ1 rises as the batch size grows (Section 3), per doubling": "batch-lr",
-    "Under Benchmark likewise (Section 3), per doubling": "batch-benchmark",
-    "Under LR/BS all are almost constant (Abstract, Section 3), widest pair of batch sizes": "constant-lrbs",
-    "At large batch sizes λ1 is lower under LR/BS than under LR (Section 3)": "lower-lrbs-lr",
-    "At large batch sizes λ1 is lower under LR/BS than under Benchmark (Section 3)": "lower-lrbs-benchmark",
-    "Under LR accuracy rises and λ1 falls as momentum grows (Section 4), per 0.1 of momentum": "momentum-lr",
-    "Under LR/BS momentum hardly changes them (Sections 4 and 5), widest pair of momenta": "momentum-lrbs-constant",
-    "Or under LR/BS it does what it does under LR (the other reading), per 0.1 of momentum": "momentum-lrbs-trend",
-    "Momentum changes them more under LR than under LR/BS (Abstract), per 0.1 of momentum": "momentum-more",
-    "The counter-example: under LR λ1 and accuracy under attack both rise (Section 3.2), per doubling": "counter-lr",
-    "The counter-example under Benchmark (Section 3.2), per doubling": "counter-benchmark",
-    "Under LR λ1 stays below its ceiling 2(1+γ)/η (Cohen et al. 2021), share of it": "ceiling-lr",
-    "Under LR/BS λ1 stays below its ceiling (Cohen et al. 2021), share of it": "ceiling-lr-bs",
-    "Momentum γ does to λ1 what the rate η/(1−γ) does without it (on Section 4)": "momentum-is-rate",
-}
-METRICS = {
-    "natural accuracy, points": ("natural-accuracy", None),
-    "FGSM at ε = 0.3, points": ("fgsm-accuracy", 0.3),
-    "PGD at ε = 0.1, points": ("pgd-accuracy", 0.1),
-    "λ1, factor": ("eigenvalue", None),
-}
 SHORT = {"fgsm": (0.1, 0.3), "pgd": (0.02, 0.05, 0.1, 0.3)}  # where there are more
-SHOWN = {None: (None,), "fgsm": (0.1, 0.3), "pgd": (0.1, 0.3)}  # the epsilons in the tables
 
 
 def main() -> None:
@@ -145,29 +125,38 @@ def measures(folder: Path) -> Iterator[str]:
 
 
 def summary(folder: Path) -> Iterator[str]:
-    """The paper's claims, a row each, a column a metric: FGSM at the paper's epsilon, PGD at one that is no floor."""
-    found = {(j.claim.key, j.epsilon): j for j in claims(folder)}
-    rows = []
-    for statement, name in MAIN.items():
-        keys = [(f"{name}-{metric}", epsilon) for metric, epsilon in METRICS.values()]
-        cells = [found.get(key) for key in keys]
-        cells[-1] = cells[-1] or found.get((name, None))  # a claim on λ1 alone
-        n = "; ".join(dict.fromkeys(j.evidence.n for j in cells if j))
-        rows.append([statement, *(verdict_and_number(j) if j else "" for j in cells), n])
-    yield from table(["claim, and unit of the effect", *METRICS, "n"], rows)
+    """The primary claims, a row each."""
+    yield from _claims_table([j for j in claims(folder) if j.asked.role == "primary"])
 
 
 def verdicts(folder: Path) -> Iterator[str]:
-    """The claims, one row each."""
-    judged, rows = claims(folder), []
+    """The claims besides, a row each."""
+    yield from _claims_table([j for j in claims(folder) if j.asked.role != "primary"])
+
+
+def _claims_table(judged: Iterable[Judgement]) -> Iterator[str]:
+    rows = []
     for j in judged:
-        claim = j.claim
-        if j.epsilon not in SHOWN.get(claim.metric.attack, ()):
-            continue
-        at = f" (ε = {j.epsilon:g})" if j.epsilon else ""
-        words, why = said(j.verdict, claim.expectation), j.why_in_short + elsewhere(j, judged)
-        rows.append([f"{claim.statement}{at}", claim.section, words, effect(j), why, j.evidence.n])
+        at = f" (ε = {j.asked.attack[1]:g})" if j.asked.attack else ""
+        more = f"; {j.seeds_needed} seeds would decide" if j.seeds_needed else ""
+        words, why = said(j.verdict, j.asked.expectation), f"{j.why_in_short}{more}"
+        rows.append([f"{j.asked.statement}{at}", j.asked.claim.source, words, effect(j), why, j.evidence.n])
     yield from table(["claim", "source", "verdict", "effect [95 % interval]", "why", "n"], rows)
+
+
+def agreement(folder: Path) -> Iterator[str]:
+    """Measures downwards, knobs across: the agreement with the smallest epsilon, bold where it is told from 0."""
+    [study] = read_studies([folder])
+    found = agreements(Cells(study.trials, study.chance), measures_of(study))
+    knobs = [*dict.fromkeys(entry.knob for entry in found)]
+    at = {(entry.measure, entry.knob): entry for entry in found}
+    verdict = dict(worst_knobs(found))
+    rows = []
+    for measure in verdict:
+        cells = [at.get((measure, knob)) for knob in knobs]
+        shown = [(f"**{e.found.value:+.2f}**" if e.sign else f"{e.found.value:+.2f}") if e else "" for e in cells]
+        rows.append([measure, *shown, verdict[measure]])
+    yield from table(["measure", *knobs, "over all knobs"], rows)
 
 
 # Their parts
@@ -242,6 +231,7 @@ WRITERS: dict[str, Callable[[Path], Iterator[str]]] = {
     "measures": measures,
     "summary": summary,
     "verdicts": verdicts,
+    "agreement": agreement,
     "findings": findings,
     "contrast": contrast,
     "updates": updates,

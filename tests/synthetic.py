@@ -230,7 +230,7 @@ class Table:
 
     def __init__(self, of: Experiment, epsilons: tuple[float, ...] = (0.3,)) -> None:
         self.attacks = [(attack, epsilon) for attack in ("fgsm", "pgd") for epsilon in epsilons]
-        self.columns = ["test_accuracy", *(f"{a}_{e}" for a, e in self.attacks), "eigenvalue"]
+        self.columns = ["test_accuracy", *(f"{a}_{e}" for a, e in self.attacks), "eigenvalue", "smallest_epsilon"]
         trials = grid(of)
         settings = [trial.settings for trial in trials]
         self.batch_size = np.array([s.batch_size for s in settings])
@@ -269,18 +269,25 @@ class Table:
         accuracy: np.ndarray | float = 0.0,
         log2_eigenvalue: np.ndarray | float = 0.0,
         spread: np.ndarray | float = 1.0,
+        log2_epsilon: np.ndarray | float = 0.0,
+        interaction: float = 0.0,
     ) -> pd.DataFrame:
-        """Accuracies around 0.5 and eigenvalues around 64, with effects, seed effects and noise.
+        """Accuracies around 0.5, eigenvalues around 64, smallest epsilons around 1/32, with effects, seed effects and noise.
 
         Args:
-            accuracy, log2_eigenvalue: effect on each trial.
-            spread: of the noise, relative to half a point of accuracy and 0.1 in log2 eigenvalue.
+            accuracy, log2_eigenvalue, log2_epsilon: effect on each trial.
+            spread: of the noise, relative to half a point of accuracy, 0.1 in log2 eigenvalue, 0.05 in log2 epsilon.
+            interaction: how much the seeds differ in their slopes along the batch size and momentum, in spreads of the noise.
         """
         numbers: dict[str, np.ndarray] = {"train_loss": np.exp(rng.normal(-2, 0.3, len(self.base)))}
         for column in self.columns:
-            noise = rng.normal(size=len(self.base)) * spread + rng.normal(size=self.seed.max() + 1)[self.seed]
+            of_seed = rng.normal(size=(3, self.seed.max() + 1))[:, self.seed]
+            noise = rng.normal(size=len(self.base)) * spread + of_seed[0]
+            noise = noise + interaction * (of_seed[1] * self.doublings / 6 + of_seed[2] * self.momentum / 0.9)
             if column == "eigenvalue":
                 numbers[column] = 2 ** (6 + log2_eigenvalue + 0.1 * noise)
+            elif column == "smallest_epsilon":
+                numbers[column] = 2 ** (-5 + log2_epsilon + 0.05 * noise)
             else:
                 numbers[column] = 0.5 + accuracy + 0.005 * noise
         return self.base.assign(**numbers)

@@ -9,7 +9,7 @@ from tests.synthetic import PAPER_REGIMES
 from tfsgd.data.load import DATASETS
 from tfsgd.reporting import paper
 from tfsgd.reporting.claims import evidence
-from tfsgd.reporting.claims.batch_evidence import batch_constant
+from tfsgd.reporting.claims.kinds import KINDS, prose_of
 from tfsgd.reporting.figures.style import DARK, sequence
 
 READING = " ".join(Path("docs/reading-the-report.md").read_text().split())
@@ -67,8 +67,8 @@ def test_the_papers_settings_are_those_of_its_regimes() -> None:
 
 
 def test_prose_is_made_from_the_constants() -> None:
-    assert "±2 points" in batch_constant.prose
-    assert "factor of 1.5" in batch_constant.prose
+    assert "2 points of accuracy, a factor of 1.5 of λ1, of 1.25 of the smallest ε" in prose_of(KINDS["equivalent"])
+    assert all(prose_of(test) for test in KINDS.values())
     assert paper.FACTS["floor"] == "within 2 points of 0 or of guessing"
     assert paper.FACTS["few"] == "3 seeds or 3 batch sizes"
     template = Path("tfsgd/reporting/page/page.html.j2").read_text()
@@ -81,19 +81,20 @@ def test_only_what_was_tested_has_a_p_value() -> None:
         for name in ("p", "p_for", "p_against"):
             assert not hasattr(untested, name)
     tested = evidence_of(p_for=0.01, p_against=0.99)
-    assert tested.p == 0.02
+    assert (tested.p, evidence_of(0.01, 0.99, is_two_sided=False).p) == (0.02, 0.01)
     assert not hasattr(tested.untested("λ1 was not"), "p")
 
 
-def evidence_of(p_for: float, p_against: float) -> evidence.Tested:
+def evidence_of(p_for: float, p_against: float, is_two_sided: bool = True) -> evidence.Tested:
     return evidence.Tested(
         effect=1.0,
         floor=False,
         interval=(0.5, 1.5),
         p_for=p_for,
         p_against=p_against,
-        agrees_for=True,
-        agrees_against=False,
+        is_two_sided=is_two_sided,
+        distance=1.0,
+        spread=0.5,
     )
 
 

@@ -87,8 +87,8 @@ def test_the_stored_verdicts_are_todays(folder: Path) -> None:
     [study] = read_studies([folder])
     [stored] = json.loads((folder / "report" / "claims.json").read_text())
     judged = judgements_of(study)
-    now = [(j.claim.key, j.claim.metric.attack, j.epsilon, j.verdict) for j in judged]
-    assert [(c["claim"], c["attack"], c["epsilon"], c["verdict"]) for c in stored["claims"]] == now
+    now = [(j.asked.key, j.verdict) for j in judged]
+    assert [(c["claim"], c["verdict"]) for c in stored["claims"]] == now
     assert stored["recorded"] == len(study.trials)
 
 

@@ -24,8 +24,9 @@ from tfsgd.reporting.paper import ALPHA
 from tfsgd.reporting.statistics import Array, holm, student_interval
 from tfsgd.reporting.table.cell import SETTINGS, Cell
 from tfsgd.reporting.table.cells import Cells
-from tfsgd.reporting.table.columns import Column
+from tfsgd.reporting.table.columns import CURVATURE_RANK, SETTING_RANK, Column
 from tfsgd.reporting.table.metrics import SMALLEST, Metric
+from tfsgd.reporting.table.studies import Study
 
 MOST_LEVELS = 7  # of a line all of whose orders are counted; of a longer one 5,000 drawn ones
 DRAWN = 5_000
@@ -164,6 +165,13 @@ class Entry:
     def sign(self) -> int:
         """1 or -1 where it is told from 0, else 0."""
         return int(math.copysign(1, self.found.value)) if self.p_holm < ALPHA else 0
+
+
+def measures_of(study: Study) -> list[Column]:
+    """Every measure that varies over the trials, in the order of its rank; settings, and what is a smallest epsilon, are none."""
+    titled = (c for c in study.columns.values() if c.title and c.rank < SETTING_RANK)
+    ranked = sorted(titled, key=lambda column: (column.rank, column.name if column.rank == CURVATURE_RANK else ""))
+    return [column for column in ranked if study.trials[column.name].nunique() > 1]
 
 
 def agreements(cells: Cells, columns: Sequence[Column]) -> list[Entry]:

@@ -151,10 +151,9 @@ def judge(trials: pd.DataFrame, asked: Sequence[StatedClaim], chance: float = 0.
 
 
 def _evidence(cells: Cells, asked: StatedClaim) -> Evidence:
-    """A regime is the paper's where it does what that does, else the one with the label."""
+    """A regime is the paper's where it does what that does, else the first with the label."""
     known = {cell.regime for cell in cells.all_cells}
-    other = {r: f"other: {r}" for r in asked.claim.regimes if r not in known and f"other: {r}" in known}
-    regimes = tuple(other.get(r, r) for r in asked.claim.regimes)
+    regimes = tuple(r if r in known else cells.of_label.get(r, r) for r in asked.claim.regimes)
     return evidence(cells, asked.metrics, asked.claim.model_copy(update={"regimes": regimes}))
 
 

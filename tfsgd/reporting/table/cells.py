@@ -49,6 +49,9 @@ class Cells:
         self.trials = with_first_regime(trials, regimes)
         rows = expand_by_regime(trials, regimes)
         rows["regime"] = [names.get(name, f"other: {name}") for name in rows["regime"]]
+        self.of_label: dict[str, str] = {}  # the first regime with each label
+        for regime in regimes:
+            self.of_label.setdefault(regime.label, names.get(regime.name, f"other: {regime.name}"))
         self.all_seeds = sorted(set(rows["seed"]))
         self._hold(rows)
         rates = dict(zip(self.all_cells, rows["learning_rate"], strict=True))

@@ -31,7 +31,7 @@ from tfsgd.reporting.table.rows import TrialRow
 Attack = tuple[str, float]  # label, epsilon
 ABSENT = object()  # a value that a trial has no place for
 
-CURVATURE_RANK, SMALLEST_RANK, UNRANKED = 2, 99, math.inf
+CURVATURE_RANK, SETTING_RANK, SMALLEST_RANK, UNRANKED = 2, 11, 99, math.inf
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ COLUMNS = (
     Column("updates", "steps", "of SGD in all, as asked for: a trial that diverged was stopped before",
            _derived("updates"), title="updates", rank=13),
     Column("effective_learning_rate", "", "eta / (1 - gamma)",
-           _derived("effective_learning_rate"), title="rate η/(1−γ)", rank=11),
+           _derived("effective_learning_rate"), title="rate η/(1−γ)", rank=SETTING_RANK),
     Column("noise_scale", "", "eta N / (b (1 - gamma))",
            _derived("noise_scale"), title="noise scale", rank=12),
     Column("descent_eigenvalue", "",

@@ -74,9 +74,13 @@ class TrialRow:
 
     @cached_property
     def smallest_epsilons(self) -> dict[str, float]:
-        """The spread of the images' smallest epsilons in L-infinity; empty where their outcomes are not kept."""
+        """The spread of the images' smallest epsilons in L-infinity; of a search whose outcomes are not kept its median."""
         least = smallest_epsilons(self.path / "trials" / self.record.folder, self.record)
-        return {} if least is None else spread(least)
+        if least is not None:
+            return spread(least)
+        searches = (m.values for m in self.attacks.values() if m.settings.get("norm", "Linf") == "Linf")
+        medians = (values["median"] for values in searches if values.get("median") is not None)
+        return {"median": median for median in medians}
 
     @cached_property
     def shown(self) -> Record:
