@@ -47,7 +47,7 @@ found = {
     "largest_logit": asked.spec.values_on(Images(), asked),
     "figure": drawing.title,
     "points": len(drawing.figure.axes[0].collections[0].get_offsets()),
-    "claims": [j.claim.key for j in judgements_of(study) if j.claim.key.startswith("sharper-lr")],
+    "claims": [j.asked.key for j in judgements_of(study) if j.asked.key.startswith("sharper-lr")],
     "classes": sorted(set(study.trials["classes"])),
     "trials": len(study.trials),
 }

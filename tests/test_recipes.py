@@ -63,6 +63,24 @@ def test_model_attack_and_curvature_measure_go_through_everything(
     assert "pgd-margin" in page.read_text().lower()
 
 
+def test_a_claim_is_stated_judged_and_dated(
+    tmp_path: Path, config: Callable[..., Path], run_sweep: Run
+) -> None:
+    """Before the first record, from the command line to the page."""
+    claims = yaml_block("claims")
+    regimes = {"LR": {"learning_rate": 0.01, "momentum": [0.0, 0.9]}}
+    attacks = {"minimal": {"epsilon": [0.5], "steps": 5, "examples": 50}}
+    code, _, err = run_sweep(config(claims=claims, regimes=regimes, attacks=attacks, seeds=[0]))
+    assert (code, err) == (0, "")
+    page = write_report([tmp_path / "logs/tiny"])
+    assert claims["fragile-and-flat"]["statement"] in page.read_text()
+    [study] = json.loads((page.parent / "claims.json").read_text())
+    [own] = [claim for claim in study["claims"] if claim["role"] == "own"]
+    assert own["claim"] == "fragile-and-flat"
+    assert own["stated"].startswith("stated before the first record")
+    assert own["verdict"] == "not testable"  # one batch size
+
+
 def test_another_learning_rate_is_one_override(config: Callable[..., Path], run_sweep: Run) -> None:
     [override] = re.findall(r"--set '(regimes\.LR-0\.1=[^']*)'", TEXT)
     code, out, _ = run_sweep(config(), "--set", override, "--dry-run")

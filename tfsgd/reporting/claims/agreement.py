@@ -138,7 +138,8 @@ def knobs_of(rows: pd.DataFrame) -> dict[str, Lines]:
     found: dict[str, Lines] = {}
     for knob in ("batch_size", "momentum"):
         for regime, of_regime in rows.groupby("regime", sort=False):
-            found[f"{knob.replace('_', ' ')}, {regime}"] = _lines(of_regime, knob, ["regime"])
+            named = str(regime).removeprefix("other: ")
+            found[f"{knob.replace('_', ' ')}, {named}"] = _lines(of_regime, knob, ["regime"])
     constant = rows[rows["halve_every_epochs"].isna()] if "halve_every_epochs" in rows else rows
     once = constant.drop_duplicates("folder")
     others = [s for s in SETTINGS if s not in ("batch_size", "momentum", "learning_rate") and s in rows]
