@@ -12,7 +12,7 @@ from tfsgd.reporting.table.regime_labels import paper_regimes
 from tfsgd.reporting.table.studies import Study
 
 
-@figure(1)
+@figure("attacks")
 def regimes(study: Study) -> FigureResult:
     """Figs. 1-6 (FGSM) and 15-22 (PGD): the regimes, LR and LR/BS at momentum 0, Benchmark at 0.9."""
     lines, numbers = curves.regime_curves(study), paper.REGIME_FIGURES
@@ -20,18 +20,12 @@ def regimes(study: Study) -> FigureResult:
         for missing in numbers.values():
             yield f"{missing} (the regimes): they need LR or LR/BS at momentum 0, or Benchmark at 0.9"
         numbers = {}
-    if not lines:
-        return
-    yield from _under_every_attack(study, lines, numbers, "regimes", "the regimes")
-    if study.paper_epsilon not in {epsilon for epsilons in study.epsilons.values() for epsilon in epsilons}:
-        title = f"The regimes, {curves.place(study)}: natural accuracy and λ1"
-        drawing = _accuracy_and_curvature(lines, "", {}, "regimes-natural", title)
-        drawing.first = True
-        yield drawing
+    if lines:
+        yield from _under_every_attack(study, lines, numbers, "regimes", "the regimes")
 
 
-@figure(2)
-def momenta(study: Study) -> FigureResult:
+@figure("attacks", extra=True)
+def momenta_under_attack(study: Study) -> FigureResult:
     """Figs. 7-10 (LR), 11-14 (LR/BS) and 15-22 (PGD): one regime at several momenta."""
     for kind, numbers in paper.MOMENTUM_FIGURES.items():
         lines = curves.momentum_curves(study, kind)
@@ -45,9 +39,6 @@ def momenta(study: Study) -> FigureResult:
         )
 
 
-# Against the batch size
-
-
 def _under_every_attack(
     study: Study, lines: Sequence[Curve], numbers: Mapping[str, str], stem: str, what: str
 ) -> FigureResult:
@@ -57,33 +48,29 @@ def _under_every_attack(
         numbers: attack -> the paper's figures that show it.
     """
     of_paper = study.paper_epsilon
-    start = f"{what[0].upper() + what[1:]}, {curves.place(study)}"
     for attack in dict.fromkeys([*numbers, *study.epsilons]):
         epsilons = study.epsilons.get(attack, [])
-        name = f"{stem}-{style.file_name(attack)}"
-        if of_paper in epsilons:
-            as_paper = f"As {numbers[attack]}, {curves.place(study)}: {what}" if attack in numbers else start
-            lead = curves.most_informative_epsilon(lines, attack, epsilons, of_paper)
-            shown = (
-                {lead: "where settings differ most", of_paper: "the paper's"}
-                if lead != of_paper
-                else {of_paper: ""}
-            )
-            drawing = _accuracy_and_curvature(
-                lines, attack, shown, name, f"{as_paper}, {paper.attack_name(attack)} {_at(shown)}"
-            )
-            drawing.first = stem == "regimes"
-            yield drawing
-            epsilons = [e for e in epsilons if e != lead]
-        elif attack in numbers:
+        if of_paper not in epsilons and attack in numbers:
             yield (
                 f"{numbers[attack]} ({what}, {paper.attack_name(attack)}): no trial was attacked at the paper's "
                 f"ε = {of_paper}"
             )
-        rest = [e for e in epsilons if e != of_paper]
-        if rest:
-            title = f"{start}: {paper.attack_name(attack)} at other ε"
-            yield _small_epsilons(lines, attack, rest, f"{name}-other-epsilon", title)
+        if not epsilons:
+            continue
+        lead = curves.most_informative_epsilon(lines, attack, epsilons, of_paper or epsilons[0])
+        shown = {lead: "where settings differ most"} if lead != of_paper else {}
+        shown |= {of_paper: "the paper's" * bool(shown)} if of_paper in epsilons else {}
+        as_paper = f"As {numbers[attack]}, {curves.place(study)}: {what}" if attack in numbers else ""
+        title = as_paper or f"{what[0].upper() + what[1:]}, {curves.place(study)}"
+        drawing = _accuracy_and_curvature(
+            lines,
+            attack,
+            shown,
+            f"{stem}-{style.file_name(attack)}",
+            f"{title}, {paper.attack_name(attack)} {_at(shown)}",
+        )
+        drawing.extra = attack not in paper.PAPER_ATTACKS
+        yield drawing
 
 
 def _at(epsilons: Mapping[float, str]) -> str:
@@ -94,36 +81,20 @@ def _at(epsilons: Mapping[float, str]) -> str:
 def _accuracy_and_curvature(
     lines: Sequence[Curve], attack: str, epsilons: Mapping[float, str], name: str, title: str
 ) -> Drawing:
-    """Natural accuracy and that under attack, a panel an epsilon, and λ1; without epsilons natural accuracy and λ1."""
+    """Natural accuracy and that under attack, a panel an epsilon, and λ1."""
     accuracies = [curves.under(attack, epsilon) for epsilon in epsilons]
     shown = [NATURAL, *accuracies]
     drawing = Drawing(name, title, curves.batch_caption(lines, [*shown, LAMBDA]), 4.0)
-    *left, right = drawing.figure.subplots(1, max(1, len(epsilons)) + 1)
+    *left, right = drawing.panels(1, len(epsilons) + 1)[0]
     natural = [(axes, NATURAL) for axes in left]
-    curves.draw(drawing, lines, [*natural, *zip(left, accuracies, strict=False), (right, LAMBDA)])
+    curves.draw(drawing, lines, [*natural, *zip(left, accuracies, strict=True), (right, LAMBDA)])
     curves.batch_axes([*left, right], lines, crowded=len(left) > 1)
-    for axes, epsilon in zip(left, epsilons, strict=False):
+    for axes, epsilon in zip(left, epsilons, strict=True):
         axes.set_title(f"ε = {epsilon:g}")
-    for axes in left:
         ax.percent_axis(axes, "accuracy")
     ax.log_axis(right, label="" if len(left) > 1 else ax.EIGENVALUE)
     if len(left) > 1:
         right.set_title("λ1")
-    curves.curve_legend(drawing.figure, lines, shown)
-    return drawing
-
-
-def _small_epsilons(
-    lines: Sequence[Curve], attack: str, epsilons: Sequence[float], name: str, title: str
-) -> Drawing:
-    shown = [NATURAL, *(curves.under(attack, epsilon) for epsilon in epsilons)]
-    drawing = Drawing(name, title, curves.batch_caption(lines, shown), 3.7, extra=True)
-    panels = drawing.figure.subplots(1, len(epsilons), sharey=True, squeeze=False)[0]
-    for axes, epsilon, series in zip(panels, epsilons, shown[1:], strict=True):
-        curves.draw(drawing, lines, [(axes, NATURAL), (axes, series)])
-        axes.set_title(f"ε = {epsilon:g}")
-    curves.batch_axes(panels, lines, crowded=len(epsilons) > 1)
-    ax.percent_axis(panels[0], "accuracy")
     curves.curve_legend(drawing.figure, lines, shown)
     return drawing
 

@@ -28,6 +28,7 @@ class CellMean:
     seeds: int
     trained: int  # of the seeds, and those that diverged or collapsed
     undertrained: bool
+    hollow: bool  # its marker
     ringed: bool  # a trial of it fails a check
 
     @classmethod
@@ -37,9 +38,11 @@ class CellMean:
         mean, count = float(numbers.mean()), len(numbers)
         ends = [mean, *map(float, student_interval(numbers) if count > 1 else (mean, mean))]
         mean, low, high = [math.exp(end) for end in ends] if series.is_log else ends
+        if series.is_share and not series.is_log:
+            low, high = max(low, series.least), min(high, 1.0)
         size = int(cell["batch_size"].iloc[0])
-        undertrained, ringed = bool(cell["undertrained"].any()), bool(cell["ringed"].any())
-        return cls(series, size, mean, low, high, count, trained, undertrained, ringed)
+        marks = (bool(cell[name].any()) for name in ("undertrained", "hollow", "ringed"))
+        return cls(series, size, mean, low, high, count, trained, *marks)
 
     @property
     def interval(self) -> tuple[str, str] | None:
@@ -54,9 +57,9 @@ class CellMean:
 
     def value(self, curve: str) -> CellValue:
         """For the table of values of a curve."""
-        mean = f"{self.series.words(self.mean)}{self.notes}"
+        mean = self.series.words(self.mean)
         return CellValue(
-            curve, self.batch_size, self.series.what, mean, self.interval, self.count, without="one seed"
+            curve, self.batch_size, self.series.what, mean, self.interval, self.count, self.notes
         )
 
     @property
@@ -66,4 +69,4 @@ class CellMean:
 
     @property
     def notes(self) -> str:
-        return (", under-trained" if self.undertrained else "") + (", fails a check" if self.ringed else "")
+        return ", under-trained" if self.undertrained else ""

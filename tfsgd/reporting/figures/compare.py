@@ -15,6 +15,7 @@ from tfsgd.reporting.figures.style import (
     Drawing,
     Drawn,
     FigureResult,
+    Look,
     drawn,
     file_name,
 )
@@ -25,9 +26,9 @@ from tfsgd.reporting.table.studies import Study
 Compared = dict[str, list[Curve]]  # regime and momentum -> a curve a study
 
 
-def compare(studies: Sequence[Study], done: Callable[[Drawing], None]) -> Drawn:
+def compare(studies: Sequence[Study], done: Callable[[Drawing], None], look: Look | None = None) -> Drawn:
     """Figures of all studies that share their data set, and in words what cannot be compared, and why."""
-    return drawn(_compared(studies), done)
+    return drawn(lambda: _compared(studies), done, look)
 
 
 def _compared(studies: Sequence[Study]) -> FigureResult:
@@ -104,10 +105,10 @@ def _figure(study: Study, lines: Compared, attack: str, epsilon: float) -> Drawi
     drawing = Drawing(
         f"compared-{file_name(study.dataset)}-{file_name(attack)}", title, caption, 1.2 + 2.7 * len(lines)
     )
-    grid = drawing.figure.subplots(len(lines), 2, squeeze=False)
+    grid, marks = drawing.panels(len(lines), 2), curves.marks_of(everything, shown)
     for (left, right), (regime, of_regime) in zip(grid, lines.items(), strict=True):
         said = [replace(line, label=f"{regime}, {line.label}") for line in of_regime]
-        curves.draw(drawing, said, [*zip((left, left, right), shown, strict=True)])
+        curves.draw(drawing, said, [*zip((left, left, right), shown, strict=True)], marks)
         curves.batch_axes([left, right], of_regime)
         for axes in (left, right):
             axes.set_title(regime)

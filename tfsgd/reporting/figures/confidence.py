@@ -10,7 +10,7 @@ from tfsgd.reporting.table.studies import Study
 SHOWN = (Series("confidence", "mean confidence"), Series("margin", "mean margin", is_share=False))
 
 
-@figure(11)
+@figure("attacks", extra=True)
 def confidence(study: Study) -> FigureResult:
     """Confidence and margin."""
     regimes = curves.regime_curves(study)
@@ -23,7 +23,7 @@ def confidence(study: Study) -> FigureResult:
     )
     title = f"Confidence and margin on test images, {curves.place(study)}"
     drawing = Drawing("certainty", title, caption, 4.0)
-    panels = drawing.figure.subplots(1, 2)
+    panels = drawing.panels(1, 2)[0]
     curves.draw(drawing, regimes, [*zip(panels, SHOWN, strict=True)])
     curves.batch_axes(panels, regimes)
     ax.percent_axis(panels[0], "mean confidence")

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
+import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures.cell_mean import CellMean
-from tfsgd.reporting.figures.legend import any_fails, fails, handle, legend, marks
+from tfsgd.reporting.figures.legend import Marks, handle, legend
 from tfsgd.reporting.figures.style import (
     DASHES,
     INK,
@@ -135,6 +136,7 @@ class Series:
         dashed: how it is drawn.
         attack: the label of the attack whose accuracy it is: points whose trials fail a check of it get a ring.
         is_share: a fraction, shown in %; else a number.
+        least: that a share can be.
         is_log: averaged on its logarithm.
     """
 
@@ -144,13 +146,15 @@ class Series:
     attack: str = ""
     is_share: bool = True
     is_log: bool = False
+    least: float = 0.0
 
     def words(self, value: float) -> str:
         return in_words(value, self.is_log or not self.is_share)
 
 
 NATURAL = Series("test_accuracy", "natural accuracy")
-LAMBDA = Series("eigenvalue", "λ1", is_log=True)
+LAMBDA = Series("eigenvalue", "λ1", is_share=False, is_log=True)
+SMALLEST = Series("smallest_epsilon", "smallest ε", is_share=False, is_log=True)
 
 
 def under(attack: str, epsilon: float) -> Series:
@@ -168,19 +172,35 @@ def dodge(curves: Sequence[Curve]) -> Iterator[tuple[Curve, float]]:
         yield curve, 2 ** (0.07 * (i - (len(curves) - 1) / 2))
 
 
-def draw(drawing: Drawing, curves: Sequence[Curve], shown: Sequence[tuple[Axes, Series]]) -> None:
-    """Draws each curve's series, each into its axes."""
+def marks_of(curves: Sequence[Curve], shown: Sequence[Series] = ()) -> Marks:
+    """The marks of curves, whose cells have one marker each."""
+    rows = pd.concat([curve.rows for curve in curves])
+    return Marks.of(rows, [series.attack for series in shown], Cell._fields)
+
+
+def draw(
+    drawing: Drawing,
+    curves: Sequence[Curve],
+    shown: Sequence[tuple[Axes, Series]],
+    marks: Marks | None = None,
+) -> None:
+    """Draws each curve's series, each into its axes; the marks are those of the curves unless they are given."""
+    marks = marks or marks_of(curves, [series for _, series in shown])
     for curve, shift in dodge(curves):
         for axes, series in shown:
-            draw_curve(drawing, axes, curve, series, shift)
+            draw_curve(drawing, axes, curve, series, shift, marks)
 
 
-def draw_curve(drawing: Drawing, axes: Axes, curve: Curve, series: Series, shift: float = 1.0) -> None:
+def draw_curve(
+    drawing: Drawing, axes: Axes, curve: Curve, series: Series, shift: float, marks: Marks
+) -> None:
     """One curve: means, seeds, intervals and bad trials. `shift` multiplies the batch size."""
     if series.column not in curve.rows:
         return
     rows = curve.rows[NEEDED].assign(
-        value=curve.rows[series.column].astype(float), ringed=fails(curve.rows, series.attack)
+        value=curve.rows[series.column].astype(float),
+        ringed=marks.ringed(curve.rows, series.attack),
+        hollow=marks.undertrained(curve.rows),
     )
     good = rows[
         (rows["status"] == "completed") & rows["value"].notna() & ((rows["value"] > 0) | (not series.is_log))
@@ -197,9 +217,9 @@ def draw_curve(drawing: Drawing, axes: Axes, curve: Curve, series: Series, shift
         [m.low for m in several],
         [m.high for m in several],
         color=curve.colour,
-        linewidth=1.1,
+        linewidth=0.6 * matplotlib.rcParams["lines.linewidth"],
     )
-    markers(drawing, axes, curve, _seed_points(curve, good, series, shift), ".", markersize=3.5, alpha=0.65)
+    markers(drawing, axes, curve, _seed_points(curve, good, series, shift), ".", 0.54, alpha=0.65)
     for hollow in (False, True):
         points = [
             (
@@ -208,7 +228,7 @@ def draw_curve(drawing: Drawing, axes: Axes, curve: Curve, series: Series, shift
                 f"{curve.label}, batch size {m.batch_size}: {series.what} {m.words}",
             )
             for m in means
-            if m.undertrained == hollow
+            if m.hollow == hollow
         ]
         face = PAPER if hollow else curve.colour
         markers(drawing, axes, curve, points, curve.marker, markerfacecolor=face)
@@ -217,7 +237,7 @@ def draw_curve(drawing: Drawing, axes: Axes, curve: Curve, series: Series, shift
         if m.seeds < m.trained:
             axes.annotate(
                 f"{m.seeds} of {m.trained}", (m.batch_size * shift, m.mean), (0, 8), textcoords="offset points",
-                color=curve.colour, fontsize=8, ha="center", zorder=6,
+                color=curve.colour, fontsize="x-small", ha="center", zorder=6,
             )  # fmt: skip
     for mean in means:
         drawing.add(mean.value(curve.label))
@@ -225,19 +245,33 @@ def draw_curve(drawing: Drawing, axes: Axes, curve: Curve, series: Series, shift
 
 
 def markers(
-    drawing: Drawing, axes: Axes, curve: Curve, points: Sequence[Point], marker: str, **style: Any
+    drawing: Drawing,
+    axes: Axes,
+    curve: Curve,
+    points: Sequence[Point],
+    marker: str,
+    size: float = 1.0,
+    **style: Any,
 ) -> None:
-    """Markers without a line: one artist for all, for speed. Small points that would be a cloud are left out."""
+    """Markers without a line: one artist for all, for speed. Small points that would be a cloud are left out.
+
+    Args:
+        size: as a share of the usual one.
+    """
     if points and not (marker == "." and len(points) > CLOUD):
         x, y, texts = zip(*points, strict=True)
-        axes.plot(x, y, marker, color=curve.colour, gid=drawing.tooltip(*texts), **style)
+        width = size * matplotlib.rcParams["lines.markersize"]
+        axes.plot(
+            x, y, marker, color=curve.colour, markersize=width, gid=drawing.tooltip(*texts), **style
+        )
 
 
 def ring(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
     """Around points whose trials fail a check."""
     if points:
         x, y = zip(*points, strict=True)
-        axes.plot(x, y, "o", color=INK, markerfacecolor="none", markersize=11, markeredgewidth=0.9)
+        width = 1.7 * matplotlib.rcParams["lines.markersize"]
+        axes.plot(x, y, "o", color=INK, markerfacecolor="none", markersize=width, markeredgewidth=0.9)
 
 
 def _seed_points(curve: Curve, rows: pd.DataFrame, series: Series, shift: float) -> list[Point]:
@@ -274,9 +308,12 @@ def _bad_trials(
             clip_on=False,
             markeredgewidth=2,
         )
-        status = f"{row['status']}, not in the mean"
         seed = f"seed {row['seed']}"
-        drawing.add(CellValue(curve.label, row["batch_size"], series.what, status, seeds=seed))
+        drawing.add(
+            CellValue(
+                curve.label, row["batch_size"], series.what, row["status"], None, seed, ", not in the mean"
+            )
+        )
 
 
 # Axes, legend and caption
@@ -299,8 +336,7 @@ def curve_legend(figure: Figure, curves: Sequence[Curve], shown: Sequence[Series
     dashed = [series for series in shown if series.dashed]
     if dashed:
         handles += [handle("natural"), handle(attack_name(dashed[0].attack), linestyle=DASHES)]
-    rows = pd.concat([curve.rows for curve in curves])
-    legend(figure, [*handles, *marks(rows, [series.attack for series in shown])], 3)
+    legend(figure, [*handles, *marks_of(curves, shown).handles()], 3)
 
 
 def batch_caption(curves: Sequence[Curve], shown: Sequence[Series]) -> str:
@@ -308,25 +344,16 @@ def batch_caption(curves: Sequence[Curve], shown: Sequence[Series]) -> str:
     rows = pd.concat([curve.rows for curve in curves])
     said = []
     if rows.groupby([*Cell._fields]).size().max() > 1:
-        logarithm = "; for λ1 on its logarithm" if any(series.is_log for series in shown) else ""
+        logs = [series.what for series in shown if series.is_log]
+        logarithm = f", of {' and '.join(logs)} on the logarithm" if logs else ""
         said.append(
-            "Lines: mean over the seeds. Small points: single seeds, where they are few. Bars: 95 % interval of the mean "
-            f"(Student's t over seeds{logarithm}), cut at 0 and 100 %."
+            f"Lines: mean over the seeds, dots: seeds, bars: 95 % interval (Student's t{logarithm})."
         )
     if any(series.dashed for series in shown):
         said.append("Dashed: adversarial accuracy.")
-    if rows["undertrained"].any():
-        said.append("Hollow markers: under-trained cells.")
     if rows["status"].isin(BAD).any():
-        where = ", for λ1 at the bottom whatever its value" if any(series.is_log for series in shown) else ""
-        said.append(
-            f"Crosses: diverged or collapsed trials, not in the mean{where}; numbers: how many of a cell's networks are in it."
-        )
-    if any_fails(rows, [series.attack for series in shown]):
-        said.append("Rings: a trial of the cell fails a check of its robustness (see the table of trials).")
-    if len(curves) > 1:
-        said.append("Curves are set apart a little sideways.")
-    return " ".join(said)
+        said.append("Crosses: diverged or collapsed, not in the mean; numbers: of how many networks it is.")
+    return " ".join(filter(None, (*said, marks_of(curves, shown).caption)))
 
 
 def most_informative_epsilon(

@@ -8,19 +8,19 @@ from matplotlib.axes import Axes
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves, style
 from tfsgd.reporting.figures.curves import Curve, Series
-from tfsgd.reporting.figures.legend import handle, legend, marks
+from tfsgd.reporting.figures.legend import Marks, handle, legend
 from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.scatter import ScatterStyle, who
 from tfsgd.reporting.figures.style import INK, CellValue, Drawing, FigureResult
 from tfsgd.reporting.table.cell import is_plain
 from tfsgd.reporting.table.studies import Study
 
-DESCENT = Series("descent_eigenvalue", "λ1", is_log=True)
+DESCENT = Series("descent_eigenvalue", "λ1", is_share=False, is_log=True)
 CEILING, PLATEAU = "2(1+γ)/η", "2(1−γ)/η"
 THIN = 0.9
 
 
-@figure(8)
+@figure("edge")
 def edge(study: Study) -> FigureResult:
     """λ1 against the batch size with its ceiling, and how near to it the trials come."""
     if not study.trials["descent_eigenvalue"].notna().any():
@@ -36,7 +36,9 @@ def edge(study: Study) -> FigureResult:
     for kind in ("LR", "LR/BS"):
         lines = curves.momentum_curves(study, kind)
         if len(lines) > 1:
-            yield _against_ceiling(lines, f"edge-{curves.momentum_stem(kind)}", f"{title}: momenta of {kind}")
+            drawing = _against_ceiling(lines, f"edge-{curves.momentum_stem(kind)}", f"{title}: momenta of {kind}")
+            drawing.extra = True
+            yield drawing
     yield _ratios(study)
 
 
@@ -62,13 +64,13 @@ def _against_ceiling(lines: Sequence[Curve], name: str, title: str) -> Drawing:
         what = "whose rate decays" if decays else "whose rate changes, or with rules beyond the paper's,"
         caption += f" A regime {what} has no ceiling at its end that means anything."
     drawing = Drawing(name, title, caption, 4.4)
-    axes = drawing.figure.subplots()
+    axes = drawing.panels(1, 1)[0, 0]
     curves.draw(drawing, lines, [(axes, DESCENT)])
     for line in bounded:
         _ceiling(drawing, axes, line)
     curves.batch_axes([axes], lines)
     ax.log_axis(axes, label=ax.EIGENVALUE)
-    legend(drawing.figure, [*handles, *marks(pd.concat([line.rows for line in lines]))], 2)
+    legend(drawing.figure, [*handles, *curves.marks_of(lines, [DESCENT]).handles()], 2)
     return drawing
 
 
@@ -107,13 +109,13 @@ def _ratios(study: Study) -> Drawing | str:
             " Where the rate decays, the largest ratio over the epochs in which λ1 was recorded, each with its "
             "own rate; else the ratio at the end."
         )
-    if trials["undertrained"].any():
-        caption += " Hollow markers: under-trained."
+    marks = Marks.of(trials)
+    caption = f"{caption} {marks.caption}".strip()
     title = f"λ1 as a share of its ceiling {CEILING}, {curves.place(study)}"
     drawing = Drawing("edge-ratios", title, caption, 4.2)
-    left, right = drawing.figure.subplots(1, 2, sharey=True)
+    left, right = drawing.panels(1, 2, sharey=True)[0]
     for axes, column in ((left, "batch_size"), (right, "effective_learning_rate")):
-        _ratio_points(drawing, axes, scatter, trials, column)
+        _ratio_points(drawing, axes, scatter, trials.assign(hollow=marks.undertrained(trials)), column)
         axes.axhline(1.0, color=INK, linewidth=THIN)
     for row in trials.to_dict("records"):
         when = "at the end" if row["at_end"] else "largest over the epochs"
@@ -121,17 +123,17 @@ def _ratios(study: Study) -> Drawing | str:
     ax.batch_axis(left, sorted(set(trials["batch_size"])))
     ax.log_axis(right, "x", "effective rate η/(1−γ)")
     ax.log_axis(left, label="λ1 η / 2(1+γ)")
-    legend(drawing.figure, [*scatter.handles(), *marks(trials)], 4)
+    legend(drawing.figure, [*scatter.handles(), *marks.handles()], 4)
     return drawing
 
 
 def _ratio_points(
     drawing: Drawing, axes: Axes, scatter: ScatterStyle, trials: pd.DataFrame, column: str
 ) -> None:
-    for curve in scatter.curves(trials, "undertrained", sort=False):
+    for curve in scatter.curves(trials, "hollow", sort=False):
         points = [
             (row[column], row["ratio"], f"{who(row)}: {row['ratio']:.3g} of its ceiling")
             for row in curve.rows.to_dict("records")
         ]
-        face = style.PAPER if curve.rows["undertrained"].any() else curve.colour
-        curves.markers(drawing, axes, curve, points, curve.marker, markerfacecolor=face, markersize=5)
+        face = style.PAPER if curve.rows["hollow"].any() else curve.colour
+        curves.markers(drawing, axes, curve, points, curve.marker, 0.8, markerfacecolor=face)

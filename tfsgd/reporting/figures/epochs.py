@@ -33,7 +33,7 @@ class _Panel:
     ceilings: bool = False
 
 
-@figure(7)
+@figure("batch")
 def learning_curves(study: Study) -> FigureResult:
     """Train loss and validation accuracy over the epochs."""
     panels = [_Panel("loss", "train loss"), _Panel("val_accuracy", "validation accuracy", percent=True)]
@@ -44,7 +44,7 @@ def learning_curves(study: Study) -> FigureResult:
     yield from _over_epochs(study, panels, "learning", "Learning curves", caption)
 
 
-@figure(9)
+@figure("edge")
 def eigenvalue_history(study: Study) -> FigureResult:
     """λ1 over the epochs where it was recorded, with its ceilings."""
     keys = {
@@ -82,7 +82,7 @@ def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, c
         return
     palette = BatchSizePalette.of(sizes_of(lines))
     drawing = Drawing(name, f"{what}, {place(study)}", caption, 1.2 + 2.4 * len(panels), dark=palette.dark)
-    grid = drawing.figure.subplots(len(panels), len(lines), sharex=True, sharey="row", squeeze=False)
+    grid = drawing.panels(len(panels), len(lines), sharex=True, sharey="row")
     for j, line in enumerate(lines):
         of_line = [(row, records[row["folder"]]) for row in line.rows.to_dict("records")]
         for axes, panel in zip(grid[:, j], panels, strict=True):

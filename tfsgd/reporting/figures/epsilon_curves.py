@@ -17,7 +17,7 @@ from tfsgd.reporting.table.columns import attack_column
 from tfsgd.reporting.table.studies import Study
 
 
-@figure(4)
+@figure("attacks", extra=True)
 def epsilon_curves(study: Study) -> FigureResult:
     """Accuracy against epsilon, one curve a batch size."""
     regimes = curves.regime_curves(study)
@@ -44,7 +44,7 @@ def _accuracy_against_epsilon(
         more.append(handle("under-trained", linestyle=style.DASHES, marker="o", markerfacecolor=style.PAPER))
     palette = BatchSizePalette.of(curves.sizes_of(regimes))
     drawing = Drawing(f"epsilon-{style.file_name(attack)}", title, caption, 3.7, dark=palette.dark)
-    panels = drawing.figure.subplots(1, len(regimes), sharey=True, squeeze=False)[0]
+    panels = drawing.panels(1, len(regimes), sharey=True)[0]
     columns = {0.0: "test_accuracy"} | {e: attack_column(attack, e) for e in epsilons}
     for axes, of_regime in zip(panels, regimes, strict=True):
         _epsilon_curves(drawing, axes, of_regime, palette, columns)
@@ -70,7 +70,7 @@ def _epsilon_curves(
         says = f"{regime.label}, batch size {size}, ε = "
         points = [(e, mean, f"{says}{e:g}: {style.in_words(mean)}") for e, mean in means.items()]
         face = style.PAPER if undertrained else curve.colour
-        curves.markers(drawing, axes, curve, points, curve.marker, markersize=5, markerfacecolor=face)
+        curves.markers(drawing, axes, curve, points, curve.marker, 0.8, markerfacecolor=face)
         for e, mean in means.items():
             row = {
                 "curve": regime.label,

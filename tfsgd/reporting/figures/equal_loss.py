@@ -15,17 +15,19 @@ from tfsgd.reporting.table.studies import Study
 from tfsgd.text import counted
 
 
-@figure(10)
+@figure("equal")
 def equal_loss(study: Study) -> FigureResult:
     """For each attack the regimes after equal epochs, and below at each train loss that networks were kept at."""
     regimes = curves.regime_curves(study)
     if not study.snapshots or not regimes:
         yield "The regimes at equal train loss: no network was kept there (snapshots: {train_loss: [...]})"
         return
-    for attack, epsilons in study.epsilons.items():
+    for i, (attack, epsilons) in enumerate(study.epsilons.items()):
         epsilon = study.paper_epsilon if study.paper_epsilon in epsilons else epsilons[len(epsilons) // 2]
         assert epsilon is not None
-        yield _figure(study, regimes, attack, epsilon)
+        drawing = _figure(study, regimes, attack, epsilon)
+        drawing.extra = i > 0
+        yield drawing
 
 
 def _figure(study: Study, regimes: Sequence[Curve], attack: str, epsilon: float) -> Drawing:
@@ -45,7 +47,7 @@ def _figure(study: Study, regimes: Sequence[Curve], attack: str, epsilon: float)
         f"{caption} {never}".strip(),
         1.0 + 2.7 * (1 + len(losses)),
     )
-    grid = drawing.figure.subplots(1 + len(losses), 2, sharex=True, sharey="col")
+    grid = drawing.panels(1 + len(losses), 2, sharex=True, sharey="col")
     # Whether a trial is under-trained or fails a check is said of its end alone.
     there = [replace(curve, rows=curve.rows.assign(undertrained=False)) for curve in regimes]
     for (left, right), loss in zip(grid, [None, *losses], strict=True):

@@ -15,7 +15,7 @@ from tfsgd.reporting.table.columns import attack_column
 from tfsgd.reporting.table.studies import Study
 
 
-@figure(3)
+@figure("attacks")
 def float32(study: Study) -> FigureResult:
     """FGSM at the paper's epsilon against the share of saturated images, one point a network."""
     pair = ("fgsm", study.paper_epsilon or 0.0)
@@ -33,7 +33,7 @@ def float32(study: Study) -> FigureResult:
     title = f"FGSM at ε = {pair[1]:g} and saturated images, {curves.place(study)}"
     drawing = Drawing("float32", title, caption, 3.6)
     scatter = ScatterStyle.of(study)
-    panels = drawing.figure.subplots(1, 2, sharex=True, sharey=True)
+    panels = drawing.panels(1, 2, sharex=True, sharey=True)[0]
     for axes, (name, column) in zip(panels, columns.items(), strict=True):
         trials = scatter.trials[scatter.trials["status"] == "completed"].dropna(subset=["saturated", column])
         _points(drawing, axes, scatter, trials, column)
@@ -51,7 +51,7 @@ def _points(drawing: Drawing, axes: Axes, scatter: ScatterStyle, trials: pd.Data
         for row in curve.rows.to_dict("records"):
             words = f"{style.in_words(row['saturated'])} saturated, {style.in_words(row[column])} left"
             points.append((row["saturated"], row[column], f"{who(row)}: {words}"))
-        curves.markers(drawing, axes, curve, points, curve.marker, markersize=5)
+        curves.markers(drawing, axes, curve, points, curve.marker, 0.8)
 
 
 def _correlation(trials: pd.DataFrame, column: str) -> str:

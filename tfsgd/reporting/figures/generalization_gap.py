@@ -10,10 +10,10 @@ from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.style import Drawing, FigureResult
 from tfsgd.reporting.table.studies import Study
 
-TRAIN, GAP = Series("train_accuracy", "train accuracy"), Series("gap", "train minus test accuracy")
+TRAIN, GAP = Series("train_accuracy", "train accuracy"), Series("gap", "train minus test accuracy", least=-1.0)
 
 
-@figure(6)
+@figure("batch")
 def generalization_gap(study: Study) -> FigureResult:
     """The gap between train and test accuracy against the batch size."""
     regimes = [
@@ -24,7 +24,7 @@ def generalization_gap(study: Study) -> FigureResult:
         return
     title = f"Train accuracy, and its gap to test accuracy, {curves.place(study)}"
     drawing = Drawing("gap", title, curves.batch_caption(regimes, [TRAIN, GAP]), 3.9)
-    left, right = drawing.figure.subplots(1, 2)
+    left, right = drawing.panels(1, 2)[0]
     curves.draw(drawing, regimes, [(left, TRAIN), (right, GAP)])
     curves.batch_axes([left, right], regimes)
     ax.percent_axis(left, "train accuracy")

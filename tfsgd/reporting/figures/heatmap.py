@@ -22,10 +22,10 @@ def heatmap_cell(
             (column - 0.5, row - 0.5), 1, 1, facecolor=colour, edgecolor="none", gid=drawing.tooltip(tooltip)
         )
     )
-    axes.text(column, row, number, ha="center", va="center", fontsize=8, **style)
+    axes.text(column, row, number, ha="center", va="center", **{"fontsize": "x-small"} | style)
 
 
-def label_cells(axes: Axes, columns: Sequence[str], rows: Sequence[str], size: float = 9.5) -> None:
+def label_cells(axes: Axes, columns: Sequence[str], rows: Sequence[str], size: str = "small") -> None:
     """Names at the columns and rows."""
     axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)

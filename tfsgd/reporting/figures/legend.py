@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tfsgd.reporting.figures.style import DARK, INK, MARKERS, PAPER, sequence
-from tfsgd.reporting.paper import BAD
+from tfsgd.reporting.paper import BAD, attack_name
 
 
 def handle(label: str, **style: Any) -> Line2D:
@@ -61,31 +62,82 @@ class BatchSizePalette:
 
 # Marks
 
+MOST = 2 / 3  # of the shown networks: a mark that more of them carry does not tell them apart
 
-def marks(trials: pd.DataFrame, attacks: Sequence[str] = ()) -> list[Line2D]:
-    """What a hollow marker, a cross and a ring mean, where there are any."""
-    found = []
-    if trials["undertrained"].any():
-        found.append(("o", PAPER, 6.5, "under-trained"))
-    bad = [status for status in sorted(BAD) if (trials["status"] == status).any()]
-    if bad:
-        found.append(("x", INK, 6.5, " or ".join(bad)))
-    if any_fails(trials, attacks):
-        found.append(("o", "none", 11, "fails a check"))
-    return [
-        handle(label, marker=marker, markerfacecolor=face, markersize=size, linestyle="none")
-        for marker, face, size, label in found
-    ]
+
+@dataclass(frozen=True)
+class Marks:
+    """What marks tell the shown networks apart: hollow, crosses, rings. What most of them carry is said instead.
+
+    Attributes:
+        hollow: under-trained ones are.
+        rings: attacks; networks that fail a check of one have a ring.
+        bad: what crosses stand for, in words; empty: there is none.
+        said: what most carry, in sentences.
+    """
+
+    hollow: bool
+    rings: frozenset[str]
+    bad: str
+    said: str
+
+    @classmethod
+    def of(cls, trials: pd.DataFrame, attacks: Sequence[str] = (), by: Sequence[str] = ()) -> Marks:
+        """Of these networks, those together that have one marker: the same values of `by`."""
+        completed = trials[trials["status"] == "completed"]
+
+        def share(flags: pd.Series) -> float:
+            keys = [completed[name] for name in by]
+            marked = flags.groupby(keys).transform("any") if keys and len(flags) else flags
+            return float(marked.mean()) if len(flags) else 0.0
+
+        failing = {attack: fails(completed, attack) for attack in dict.fromkeys(attacks) if attack}
+        rings = {attack: share(flags) for attack, flags in failing.items()}
+        under = share(completed["undertrained"])
+        said = [
+            f"{int(failing[attack].sum())} of {len(completed)} networks fail a check of their {attack_name(attack)} accuracy "
+            "(see the table of trials)."
+            for attack, of in rings.items()
+            if of > MOST
+        ]
+        if under > MOST:
+            said.append(f"{int(completed['undertrained'].sum())} of {len(completed)} networks are under-trained.")
+        return cls(
+            hollow=0 < under <= MOST,
+            rings=frozenset(attack for attack, of in rings.items() if 0 < of <= MOST),
+            bad=" or ".join(status for status in sorted(BAD) if (trials["status"] == status).any()),
+            said=" ".join(said),
+        )
+
+    def ringed(self, trials: pd.DataFrame, attack: str) -> pd.Series:
+        """Those that have a ring."""
+        return fails(trials, attack if attack in self.rings else "")
+
+    def undertrained(self, trials: pd.DataFrame) -> pd.Series:
+        """Those that are hollow."""
+        return trials["undertrained"] & self.hollow
+
+    @property
+    def caption(self) -> str:
+        """What hollow markers and rings mean, and what most networks carry."""
+        hollow = "Hollow: under-trained." * self.hollow
+        rings = "Rings: a network fails a check of its robustness (see the table of trials)." * bool(self.rings)
+        return " ".join(filter(None, (hollow, rings, self.said)))
+
+    def handles(self) -> list[Line2D]:
+        """What the legend says of them."""
+        size = matplotlib.rcParams["lines.markersize"]
+        found = [("o", PAPER, size, "under-trained")] * self.hollow
+        found += [("x", INK, size, self.bad)] * bool(self.bad)
+        found += [("o", "none", 1.7 * size, "fails a check")] * bool(self.rings)
+        return [
+            handle(label, marker=marker, markerfacecolor=face, markersize=width, linestyle="none")
+            for marker, face, width, label in found
+        ]
 
 
 def fails(trials: pd.DataFrame, attack: str) -> pd.Series:
     """Trials that fail a check of this attack's accuracy, or, where it is empty, none."""
     if not attack:
         return pd.Series(False, trials.index)
-    return trials["failed_checks"].map(lambda failed: any(check.concerns(attack) for check in failed))
-
-
-def any_fails(trials: pd.DataFrame, attacks: Sequence[str]) -> bool:
-    """Whether a completed trial fails a check of one of these attacks."""
-    completed = trials[trials["status"] == "completed"]
-    return any(bool(fails(completed, attack).any()) for attack in attacks)
+    return trials["failed_checks"].map(lambda failed: any(check.concerns(attack) for check in failed)).astype(bool)

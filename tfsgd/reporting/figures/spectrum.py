@@ -22,7 +22,7 @@ FLOOR = 1e-6  # of the highest density: below it nothing is known
 Quadrature = tuple[Array, Array]  # nodes and weights of one probe
 
 
-@figure(13)
+@figure("edge")
 def spectrum(study: Study) -> FigureResult:
     """The density of the Hessian's eigenvalues, a panel a regime, a curve a batch size."""
     labels = sorted(
@@ -70,7 +70,7 @@ def _spectrum(study: Study, regimes: Sequence[Curve], label: str) -> Drawing | s
     title = f"Density of the Hessian's eigenvalues, {curves.place(study)}"
     drawing = Drawing(f"spectrum-{style.file_name(label)}", title, caption, 3.9, dark=palette.dark)
     shown = [regime for regime in regimes if any(who == regime.label for who, _ in found)]
-    panels = drawing.figure.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
+    panels = drawing.panels(1, len(shown), sharex=True, sharey=True)[0]
     densities = {key: density(quadratures, x, width) for key, quadratures in found.items()}
     bottom = FLOOR * max(float(d.max()) for d in densities.values())
     for axes, regime in zip(panels, shown, strict=True):

@@ -1,10 +1,10 @@
 """How a figure is drawn and saved: style, colours, markers, and the words beside it."""
 
 import io
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.parse import quote
 
 import matplotlib
@@ -15,8 +15,11 @@ from tfsgd.reporting.figures import axes, svg
 INK, GRID, PAPER = "#1f2328", "#dde1e6", "#ffffff"
 DPI = 300  # of PNG
 PDF_FONTS = 42  # TrueType, which a journal accepts
-WIDTH = 7.2  # inches: at half of it, a column of a paper, the text is 6 to 7 points
+SCREEN, FONT = 7.2, 12.0  # inches and points, where nothing else is asked for
+WIDTHS = {"column": 3.3, "text": 6.9}  # inches, of a page with two columns
 
+Format = Literal["png", "svg", "pdf"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 MAIN = {"LR": "#56b4e9", "LR/BS": "#8e44ad", "Benchmark": "#d62728"}  # the paper's colours
 RAMPS = {
@@ -46,15 +49,7 @@ DARK: Mapping[str, str] = {
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = (0, (4, 2))
-CLOUD = 70  # small points on one curve: seven batch sizes under ten seeds
-
-STYLE: Any = dict(matplotlib.rcParamsDefault) | {  # nothing of a user's matplotlibrc, such as text.usetex
-    "font.size": 12,
-    "axes.titlesize": 12,
-    "figure.titlesize": 12,
-    "legend.fontsize": 11,
-    "xtick.labelsize": 10.5,
-    "ytick.labelsize": 10.5,
+PLAIN: Any = dict(matplotlib.rcParamsDefault) | {  # nothing of a user's matplotlibrc, such as text.usetex
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": INK,
@@ -66,11 +61,53 @@ STYLE: Any = dict(matplotlib.rcParamsDefault) | {  # nothing of a user's matplot
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 6.5,
     "svg.fonttype": "none",
     "text.parse_math": False,
 }
+
+
+@dataclass(frozen=True)
+class Look:
+    """How large figures are, and which files they have.
+
+    Attributes:
+        width: inches, as they are printed.
+        font: points, of titles and labels as they are printed; numbers at the axes are a little smaller.
+        formats: of the files.
+    """
+
+    width: float = SCREEN
+    font: float = FONT
+    formats: tuple[Format, ...] = FORMATS
+
+    @property
+    def is_narrow(self) -> bool:
+        """Panels that stand side by side elsewhere stand below each other."""
+        return self.width < 0.7 * SCREEN
+
+    @property
+    def height(self) -> float:
+        """What heights on the screen are multiplied by."""
+        return (self.width / SCREEN + self.font / FONT) / 2
+
+    @property
+    def style(self) -> Any:
+        """matplotlib's settings."""
+        scale = self.font / FONT
+        return PLAIN | {
+            "font.size": self.font,
+            "axes.titlesize": self.font,
+            "legend.fontsize": 0.92 * self.font,
+            "xtick.labelsize": 0.88 * self.font,
+            "ytick.labelsize": 0.88 * self.font,
+            "lines.linewidth": 1.8 * scale,
+            "lines.markersize": 6.5 * scale,
+            "axes.linewidth": 0.8 * scale,
+            "grid.linewidth": 0.8 * scale,
+        }
+
+
+_LOOK: ContextVar[Look] = ContextVar("look", default=Look())  # noqa: B039  # it is frozen
 
 
 @dataclass(frozen=True)
@@ -78,7 +115,8 @@ class CellValue:
     """The value of a cell in a figure, in words.
 
     Attributes:
-        interval: its ends; `None`: there is none, and `without` says why.
+        interval: its ends; `None`: there is none, of one seed.
+        notes: what follows the mean.
     """
 
     curve: str
@@ -87,14 +125,14 @@ class CellValue:
     mean: str
     interval: tuple[str, str] | None = None
     seeds: str = ""
-    without: str = ""
+    notes: str = ""
 
     @property
     def row(self) -> dict[str, str]:
         """Heading -> text, of the table under the figure."""
-        interval = " to ".join(self.interval) if self.interval else self.without
+        interval = " to ".join(self.interval) if self.interval else ""
         keys = ("curve", "batch size", "what", "mean", "95 % interval", "seeds")
-        texts = (self.curve, str(self.batch_size), self.what, self.mean, interval, self.seeds)
+        texts = (self.curve, str(self.batch_size), self.what, self.mean + self.notes, interval, self.seeds)
         return dict(zip(keys, texts, strict=True))
 
 
@@ -103,6 +141,12 @@ class Drawing:
     """A figure with what the page says beside it.
 
     Attributes:
+        name: of its files.
+        title: over its caption; it is not in the figure.
+        height: inches on the screen.
+        extra: drawn only where it is asked for.
+        section: of the page, see `registry`.
+        look: how large it is.
         dark: each colour of the figure that changes in dark mode -> the colour that it has there.
         hover: the id of an artist in the SVG -> what its markers say, or what it says as a whole.
         values: rows of the table under the figure.
@@ -112,10 +156,11 @@ class Drawing:
     name: str
     title: str
     caption: str
-    height: float  # inches
+    height: float
+    extra: bool = False
+    section: str = ""
+    look: Look = field(default_factory=_LOOK.get)
     figure: Figure = field(init=False)
-    first: bool = False  # shown before the claims
-    extra: bool = False  # shown folded
     dark: Mapping[str, str] = field(default_factory=lambda: DARK)
     hover: dict[str, list[str]] = field(default_factory=dict)
     values: list[dict[str, str]] = field(default_factory=list)
@@ -123,7 +168,15 @@ class Drawing:
     parts: list[svg.View] = field(default_factory=list)  # once it is laid out
 
     def __post_init__(self) -> None:
-        self.figure = Figure(figsize=(WIDTH, self.height), layout="constrained")
+        size = (self.look.width, self.look.height * self.height)
+        self.figure = Figure(figsize=size, layout="constrained")
+
+    def panels(self, rows: int, columns: int, **shared: Any) -> Any:
+        """Its axes, `(rows, columns)`; a single row stands in a column where the figure is narrow."""
+        if rows > 1 or columns == 1 or not self.look.is_narrow:
+            return self.figure.subplots(rows, columns, squeeze=False, **shared)
+        self.figure.set_figheight(0.6 * columns * self.look.height * self.height)
+        return self.figure.subplots(columns, 1, squeeze=False, **shared).reshape(1, columns)
 
     def add(self, value: CellValue) -> None:
         """Puts the value of a cell into the table under the figure."""
@@ -136,38 +189,29 @@ class Drawing:
         self.hover[key] = list(texts)
         return key
 
-    def png(self) -> bytes:
-        buffer = io.BytesIO()
-        with matplotlib.rc_context(STYLE):
-            self.figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-        return buffer.getvalue()
-
-    def pdf(self) -> bytes:
-        """Equal records give equal bytes."""
-        buffer = io.BytesIO()
-        nothing = dict.fromkeys(("CreationDate", "Creator", "Producer"))
-        with matplotlib.rc_context({**STYLE, "pdf.fonttype": PDF_FONTS}):
-            self.figure.savefig(buffer, format="pdf", metadata=nothing)
-        return buffer.getvalue()
-
     def lay_out(self) -> None:
         """Finds the places of axes and labels, once; the data need not be looked at for that."""
         axes.label_axes(self.figure)
         for panel in self.figure.axes:
             for line in panel.lines:
                 line.set_in_layout(False)
-        self.figure.suptitle(textwrap.fill(self.title, 86), fontsize=11, gid=f"{self.name}-title")
         engine = self.figure.get_layout_engine()
         if engine is not None:
             engine.execute(self.figure)
         self.parts = svg.views_of(self.figure)
-        self.figure.set_layout_engine(None)  # STYLE has none: nothing is laid out anew at each save
+        self.figure.set_layout_engine(None)  # its style has none: nothing is laid out anew at each save
 
-    def svg(self) -> str:
-        """The figure on white paper. Equal records give equal text."""
-        buffer = io.StringIO()
-        with matplotlib.rc_context({**STYLE, "svg.hashsalt": self.name}):
-            self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    def file(self, kind: Format) -> bytes:
+        """The figure on white paper, its title in the metadata. Equal records give equal bytes."""
+        buffer = io.BytesIO()
+        nothing: dict[str, str | None] = {
+            "png": dict.fromkeys(["Software"]),
+            "svg": dict.fromkeys(["Date", "Creator"]),
+            "pdf": dict.fromkeys(["CreationDate", "Creator", "Producer"]),
+        }[kind]
+        more = {"svg.hashsalt": self.name, "pdf.fonttype": PDF_FONTS}
+        with matplotlib.rc_context({**self.look.style, **more}):
+            self.figure.savefig(buffer, format=kind, dpi=DPI, metadata={**nothing, "Title": self.title})
         return buffer.getvalue()
 
     def inlined(self, text: str) -> str:
@@ -179,18 +223,25 @@ FigureResult = Iterator[Drawing | str]  # a figure, or in words the one that can
 Drawn = tuple[list[Drawing], list[str]]  # the same, all of them
 
 
-def drawn(results: FigureResult, done: Callable[[Drawing], None]) -> Drawn:
+def drawn(
+    results: Callable[[], FigureResult], done: Callable[[Drawing], None], look: Look | None = None
+) -> Drawn:
     """Draws all figures, and calls `done` with each when it is laid out, so that it can be saved and let go of."""
+    look = look or Look()
     drawings: list[Drawing] = []
     undrawn: list[str] = []
-    with matplotlib.rc_context(STYLE):
-        for result in results:
-            if isinstance(result, str):
-                undrawn.append(result)
-            else:
-                result.lay_out()
-                done(result)
-                drawings.append(result)
+    token = _LOOK.set(look)
+    try:
+        with matplotlib.rc_context(look.style):
+            for result in results():
+                if isinstance(result, str):
+                    undrawn.append(result)
+                else:
+                    result.lay_out()
+                    done(result)
+                    drawings.append(result)
+    finally:
+        _LOOK.reset(token)
     return drawings, undrawn
 
 

@@ -13,7 +13,7 @@ from tfsgd.reporting.table.studies import Study
 READABLE = 16  # columns: with more there is no room for numbers
 
 
-@figure(15)
+@figure("attacks", extra=True)
 def transfer_matrix(study: Study) -> FigureResult:
     """For each ε the accuracy of every victim on the perturbations of every source."""
     found: dict[float, dict[tuple[str, str], float]] = {}
@@ -38,7 +38,7 @@ def _matrix(study: Study, epsilon: float, accuracies: Mapping[tuple[str, str], f
         "them. Bold: a network's own perturbations; where another's leave less, it has not met its strongest attack."
     )
     drawing = Drawing(f"transfer-{epsilon:g}", title, caption, 2.2 + 0.3 * len(sources))
-    axes = drawing.figure.subplots()
+    axes = drawing.panels(1, 1)[0, 0]
     numbered = len(victims) <= READABLE
     for (source, victim), accuracy in accuracies.items():
         heatmap_cell(
@@ -53,7 +53,7 @@ def _matrix(study: Study, epsilon: float, accuracies: Mapping[tuple[str, str], f
         )
         row = {"source": source, "victim": victim}
         drawing.values.append(row | {"accuracy": f"{100 * accuracy:.1f} %"})
-    label_cells(axes, victims, sources, 9 if numbered else 6)
+    label_cells(axes, victims, sources, "small" if numbered else "xx-small")
     axes.set_xlabel("victim")
     axes.set_ylabel("source")
     return drawing
