@@ -12,7 +12,13 @@ import typer
 from rich.console import Console
 
 from tfsgd import command, interrupts
-from tfsgd.reporting.page.page import write_report
+from tfsgd.errors import RequestError
+from tfsgd.reporting.figures.style import FONT, FORMATS, SCREEN, WIDTHS, Look
+from tfsgd.reporting.page.page import write_paper_figure, write_report
+from tfsgd.text import known_keys
+
+PRINTED = 8.0  # points, where a width on paper is asked for
+SMALLEST, LARGEST = 4.0, 40.0  # points
 
 
 def report(
@@ -27,19 +33,66 @@ def report(
             "report-with-.../ in the first.",
         ),
     ] = None,
+    claims: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A YAML file with `claims:` of your own, to be judged besides."),
+    ] = None,
+    figures: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME,...", help="Draw these figures alone; all: every one that the records allow."),
+    ] = None,
+    paper_figure: Annotated[
+        int | None, typer.Option(metavar="N", help="Draw the paper's figure N, and nothing else.")
+    ] = None,
+    width: Annotated[
+        str | None,
+        typer.Option(metavar="column|text", help="Draw figures for print, as wide as a column or the text of a page."),
+    ] = None,
+    font_size: Annotated[
+        float | None, typer.Option(metavar="POINTS", help="The size of type as printed; 8 with --width.")
+    ] = None,
+    formats: Annotated[
+        str, typer.Option("--format", metavar="png,svg,pdf", help="The files of each figure.")
+    ] = ",".join(FORMATS),
 ) -> None:
     """Draw the paper's figures from the records of a sweep and judge its claims, with statistics."""
     gc.freeze()  # what is imported stays
     gc.set_threshold(100_000, 50, 100)  # figures are many objects that live for a moment
+    look = look_of(width, font_size, formats)
+    names = [name for text in figures or () for name in text.split(",")]
+    if paper_figure is not None:
+        for path in write_paper_figure(folders, paper_figure, out, look):
+            print(f"figure: {path}")
+        return
     with Console(stderr=True).status("") as status:  # nothing where there is no terminal
 
         def say(doing: str) -> None:
             interrupts.check()  # Python swallows Ctrl-C in what it does at a fork, and each figure has one
             status.update(doing)
 
-        page = write_report(folders, out, say)
+        page = write_report(folders, out, say, claims=claims, figures=names, look=look)
         interrupts.check()
     print(f"report: {page}")
+
+
+def look_of(width: str | None, font_size: float | None, formats: str) -> Look:
+    """How large figures are, as the command line says.
+
+    Raises:
+        RequestError: a value that no figure can have.
+    """
+    if width is not None and width not in WIDTHS:
+        raise RequestError(f"--width: no width '{width}'{known_keys(width, WIDTHS)}")
+    if font_size is not None and not SMALLEST <= font_size <= LARGEST:
+        raise RequestError(
+            f"--font-size: expected {SMALLEST:g} to {LARGEST:g} points, received {font_size:g}"
+        )
+    kinds = [kind for kind in FORMATS if kind in formats.split(",")]
+    for kind in formats.split(","):
+        if kind not in FORMATS:
+            raise RequestError(f"--format: no format '{kind}'{known_keys(kind, FORMATS)}")
+    size = font_size or (PRINTED if width else FONT)
+    return Look(WIDTHS[width] if width else SCREEN, size, tuple(kinds))
 
 
 def main() -> None:

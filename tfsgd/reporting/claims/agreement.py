@@ -180,10 +180,10 @@ def agreements(cells: Cells, columns: Sequence[Column]) -> list[Entry]:
     rows = cells.rows[cells.rows["status"] == "completed"].reset_index(drop=True)
     if not cells.has(SMALLEST):
         return []
-    robustness, found = rows[SMALLEST.column].to_numpy(float), []
+    robustness, knobs, found = rows[SMALLEST.column].to_numpy(float), knobs_of(rows), []
     for column in columns:
         measure = pd.to_numeric(rows[column.name], errors="coerce").to_numpy(float)
-        for knob, lines in knobs_of(rows).items():
+        for knob, lines in knobs.items():
             if of := agreement_of(measure, robustness, lines):
                 found.append((column.title, knob, of))
     corrected = holm([of.p for *_, of in found])

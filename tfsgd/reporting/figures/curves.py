@@ -290,25 +290,23 @@ def _seed_points(curve: Curve, rows: pd.DataFrame, series: Series, shift: float)
 def _bad_trials(
     drawing: Drawing, axes: Axes, curve: Curve, rows: pd.DataFrame, series: Series, shift: float
 ) -> None:
-    """A cross at its value, or at the bottom: λ1 of a network that has learnt nothing only stretches its axis."""
+    """A cross at the bottom: what a network has that has learnt nothing only stretches an axis."""
     bad = rows[(rows["status"] != "completed") | ((rows["value"] <= 0) & series.is_log)]
     for row in bad.to_dict("records"):
-        value = float(row["value"])
-        shown = value >= 0 and series.is_share and not series.is_log
-        text = f"{curve.label}, batch size {row['batch_size']}, seed {row['seed']}: {row['status']}"
+        value, seed = float(row["value"]), f"seed {row['seed']}"
+        said = series.words(value) if math.isfinite(value) else "has no value"
         axes.plot(
             row["batch_size"] * shift,
-            value if shown else 0.0,
+            0.0,
             "x",
             color=curve.colour,
-            transform=axes.transData if shown else axes.get_xaxis_transform(),
+            transform=axes.get_xaxis_transform(),
             gid=drawing.tooltip(
-                f"{text}, {series.what} {series.words(value) if math.isfinite(value) else 'has no value'}"
+                f"{curve.label}, batch size {row['batch_size']}, {seed}: {row['status']}, {series.what} {said}"
             ),
             clip_on=False,
             markeredgewidth=2,
         )
-        seed = f"seed {row['seed']}"
         drawing.add(
             CellValue(
                 curve.label, row["batch_size"], series.what, row["status"], None, seed, ", not in the mean"
@@ -352,7 +350,7 @@ def batch_caption(curves: Sequence[Curve], shown: Sequence[Series]) -> str:
     if any(series.dashed for series in shown):
         said.append("Dashed: adversarial accuracy.")
     if rows["status"].isin(BAD).any():
-        said.append("Crosses: diverged or collapsed, not in the mean; numbers: of how many networks it is.")
+        said.append("Crosses at the bottom: diverged or collapsed, not in the mean; numbers: of how many networks it is.")
     return " ".join(filter(None, (*said, marks_of(curves, shown).caption)))
 
 

@@ -3,10 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from tfsgd.reporting.claims.verdicts import Judgement
-from tfsgd.reporting.figures.style import Drawing
-from tfsgd.reporting.page.report_text import numbers_of
-from tfsgd.reporting.page.summary import most_informative
+from tfsgd.reporting.figures.style import CellValue, Drawing
+from tfsgd.reporting.page.findings import Finding
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -18,6 +16,8 @@ SPECIAL = {
     "η": r"$\eta$",
     "γ": r"$\gamma$",
     "±": r"$\pm$",
+    "×": r"$\times$",
+    "√": r"$\sqrt{}$",
     "−": "-",
     "<": "$<$",
     ">": "$>$",
@@ -30,49 +30,75 @@ def escaped(text: str) -> str:
     return PATTERN.sub(lambda found: SPECIAL[found[0]], text)
 
 
-def table(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], layout: str, environment: str = "tabular"
-) -> str:
-    """A tabular between booktabs rules, for `\\input`; `layout` has a column of LaTeX's a heading."""
-    lines = [" & ".join(escaped(text) for text in row) + r" \\" for row in rows]
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], layout: str) -> str:
+    """A tabular between booktabs rules, for `\\input`, that fits a column; cells are LaTeX already.
+
+    Args:
+        headings: of the columns.
+        rows: their cells; one of a single cell stands across all columns.
+        layout: a column of LaTeX's for each heading.
+    """
+    width = len(headings)
+    lines = [
+        " & ".join(row) + r" \\" if len(row) > 1 else rf"\multicolumn{{{width}}}{{@{{}}l}}{{{row[0]}}} \\"
+        for row in rows
+    ]
     return "\n".join(
         [
-            f"% needs \\usepackage{{booktabs{',longtable' * (environment == 'longtable')}}}",
-            f"\\begin{{{environment}}}{{{layout}}}",
+            "% needs \\usepackage{booktabs}",
+            r"{\footnotesize\setlength{\tabcolsep}{3pt}%",
+            rf"\begin{{tabular}}{{@{{}}{layout}@{{}}}}",
             "\\toprule",
-            " & ".join(escaped(heading) for heading in headings) + r" \\",
+            " & ".join(map(escaped, headings)) + r" \\",
             "\\midrule",
             *lines,
             "\\bottomrule",
-            f"\\end{{{environment}}}\n",
+            "\\end{tabular}}\n",
         ]
     )
 
 
-def claims_table(judgements: Sequence[Judgement]) -> str:
-    """Every claim about natural accuracy, λ1 and the paper's attacks that has numbers, on as many pages as it takes.
-
-    At the paper's epsilon, or where nothing can be told there at the one with the strongest evidence.
-    """
-    rows = []
-    for asked in judgements:
-        if asked.primary and asked.claim.is_on_the_papers_attacks:
-            j = most_informative(asked, judgements)
-            if j.verdict != "not testable":
-                p = "" if j.p_holm is None else f"{j.p_holm:.2g}"
-                verdict, at = f"{j.verdict} {j.evidence.range}".strip(), f"{j.epsilon:g}" if j.epsilon else ""
-                rows.append([j.claim.statement, at, verdict, numbers_of(j.evidence), j.evidence.n, p])
-    headings = ["Claim", "ε", "Verdict", "Effect [95 % interval]", "n", "p (Holm)"]
-    widths = [f"p{{{width}\\linewidth}}" for width in (0.3, 0.12, 0.2, 0.15)]
-    return table(headings, rows, f"{widths[0]}r{''.join(widths[1:])}r", "longtable")
+def claims_table(findings: Sequence[Finding]) -> str:
+    """The findings: a row an effect, below the name of its finding; empty where there are no numbers."""
+    rows: list[list[str]] = []
+    for finding in findings:
+        effects = [e for e in finding.effects if e.value and not finding.is_of_others]
+        if effects:
+            rows.append([rf"\emph{{{escaped(finding.title)}}}"])
+        rows += [
+            [*(escaped(text) for text in (e.metric.removeprefix("the "), e.words)), e.verdict]
+            for e in effects
+        ]
+    headings = ["", "Effect [95 % interval]", "The paper"]
+    return table(headings, rows, r"lp{0.5\linewidth}l") if rows else ""
 
 
 def figure_table(drawing: Drawing) -> str:
-    """The values of a figure against the batch size; empty if it has none: a row a cell, a column a metric."""
+    """The values of a figure against the batch size: mean, and its interval below; empty if it has none."""
     metrics = list(dict.fromkeys(value.what for value in drawing.cells))
-    cells: dict[tuple[str, str], dict[str, str]] = {}
+    curves: dict[str, dict[str, dict[str, CellValue]]] = {}
     for value in drawing.cells:
-        shown = f"{value.mean} [{', '.join(value.interval)}]" if value.interval else value.mean
-        cells.setdefault((value.curve, str(value.batch_size)), {}).setdefault(value.what, shown)
-    rows = [[*cell, *(found.get(metric, "") for metric in metrics)] for cell, found in cells.items()]
-    return table(["Curve", "Batch size", *metrics], rows, "lr" + "l" * len(metrics)) if rows else ""
+        of_curve = curves.setdefault(value.curve, {})
+        of_curve.setdefault(str(value.batch_size), {}).setdefault(value.what, value)
+    rows: list[list[str]] = []
+    for curve, cells in curves.items():
+        rows.append([rf"\emph{{{escaped(curve)}}}"])
+        for size, found in cells.items():
+            values = [found.get(metric) for metric in metrics]
+            rows.append([size, *(escaped(value.mean) if value else "" for value in values)])
+            ends = [value.interval if value else None for value in values]
+            if any(ends):
+                rows.append(["", *(_interval(end) if end else "" for end in ends)])
+    return table(["Batch", *metrics], rows, "r" + "l" * len(metrics)) if rows else ""
+
+
+def _interval(ends: tuple[str, str]) -> str:
+    """In small type, the unit of both at the second."""
+    low, high = ends
+    low = low.removesuffix(" %") if high.endswith(" %") else low
+    return rf"{{\scriptsize [{escaped(low)}, {escaped(high)}]}}"
+
+
+def caption(drawing: Drawing) -> str:
+    """A figure's caption, for `\\input` in its environment."""
+    return f"\\caption{{{escaped(drawing.title)}. {escaped(drawing.caption)}}}\n"

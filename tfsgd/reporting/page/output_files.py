@@ -17,9 +17,9 @@ from tfsgd.errors import RequestError
 from tfsgd.plan.regimes import plain, settings
 from tfsgd.records.atomic import from_json, to_json, write_atomically
 from tfsgd.records.preflight import is_there, read_text, refuse_among_records, refuse_unwritable
-from tfsgd.reporting.claims.verdicts import Judgement
 from tfsgd.reporting.figures.style import Drawing
-from tfsgd.reporting.page.latex import claims_table, figure_table
+from tfsgd.reporting.page.findings import Finding
+from tfsgd.reporting.page.latex import caption, claims_table, figure_table
 from tfsgd.reporting.page.spreadsheet import plain_text, without_formulas
 from tfsgd.reporting.table.columns import dictionary
 from tfsgd.reporting.table.studies import Study
@@ -28,7 +28,8 @@ CAN_FORK = sys.platform == "linux"  # where it can elsewhere, the system's own l
 AT_A_TIME = 2  # figures: on two cores all are busy
 FILES = ("index.html", "records.csv", "records-columns.csv", "claims.json")
 LIST = "files.json"  # of the figures and tables that a report has written
-OURS = re.compile(r"figures/[\w.-]+\.(png|svg|pdf)|tables/[\w.-]+\.tex")
+OURS = re.compile(r"figures/[\w.%-]+\.(png|svg|pdf|tex)|tables/[\w.-]+\.tex")
+CAPTIONS = "tex"  # of figures
 
 
 def report_folder(folders: Sequence[Path], out: Path | None) -> Path:
@@ -41,7 +42,7 @@ def report_folder(folders: Sequence[Path], out: Path | None) -> Path:
 
 
 class FigureWriter:
-    """Writes figures as SVG, PNG and PDF, and lets each go: many trials make many artists.
+    """Writes the files of figures, and lets each go: many trials make many artists.
 
     That takes more than half of a report's time. Where a process can be forked each figure is written by one, while the
     next ones are drawn here; the files are the same. Used as a context, which ends when all are written.
@@ -111,20 +112,20 @@ def _send(sender: Connection, path: Path, drawing: Drawing) -> None:
 
 def _write(path: Path, drawing: Drawing) -> str:
     """Writes a figure's files; gives its SVG as it stands in the page."""
-    svg = drawing.svg()
-    write_atomically(path.with_name(f"{path.name}.svg"), svg)
-    write_atomically(path.with_name(f"{path.name}.png"), drawing.png())
-    write_atomically(path.with_name(f"{path.name}.pdf"), drawing.pdf())
-    return drawing.inlined(svg)
+    svg = drawing.file("svg")
+    for kind in drawing.look.formats:
+        write_atomically(path.with_name(f"{path.name}.{kind}"), svg if kind == "svg" else drawing.file(kind))
+    write_atomically(path.with_name(f"{path.name}.{CAPTIONS}"), caption(drawing))
+    return drawing.inlined(svg.decode())
 
 
 def save_tables(
     target: Path,
     studies: Sequence[Study],
-    judged: Sequence[Sequence[Judgement]],
+    findings: Sequence[Sequence[Finding]],
     drawn: Sequence[Sequence[Drawing]],
 ) -> set[str]:
-    """Writes records.csv with its dictionary, and for LaTeX the claims and the values of figures; gives their names."""
+    """Writes records.csv with its dictionary, and for LaTeX the findings and the values of figures; gives their names."""
     table = records_table(studies, target)
     known = {plain_text(name): column for study in studies for name, column in study.columns.items()}
     write_atomically(target / "records.csv", str(table.to_csv(index=False)))
@@ -132,8 +133,8 @@ def save_tables(
         target / "records-columns.csv", dictionary({heading: known[heading] for heading in map(str, table)})
     )
     texts: dict[str, str] = {}
-    for i, (judgements, drawings) in enumerate(zip(judged, drawn, strict=True)):
-        texts[f"{i + 1}-claims" if len(studies) > 1 else "claims"] = claims_table(judgements)
+    for i, (found, drawings) in enumerate(zip(findings, drawn, strict=True)):
+        texts[f"{i + 1}-claims" if len(studies) > 1 else "claims"] = claims_table(found)
         texts |= {drawing.name: figure_table(drawing) for drawing in drawings}
     texts = {name: text for name, text in texts.items() if text}
     for name, text in texts.items():
@@ -180,10 +181,21 @@ def earlier_files(target: Path) -> list[str]:
     return [name for name in listed if OURS.fullmatch(str(name))] if isinstance(listed, list) else []
 
 
-def remove_stale(target: Path, earlier: Sequence[str], figures: set[str], tables: set[str]) -> None:
+def files_of(drawings: Sequence[Drawing]) -> list[str]:
+    """The names of their files, below the report's folder."""
+    return [f"figures/{d.name}.{kind}" for d in drawings for kind in (*d.look.formats, CAPTIONS)]
+
+
+def add_files(target: Path, drawings: Sequence[Drawing]) -> list[Path]:
+    """Adds figures to the list of an earlier report, if there is one; gives the paths of their pictures."""
+    names = files_of(drawings)
+    write_atomically(target / LIST, to_json(sorted({*earlier_files(target), *names})))
+    return [target / name for name in names if not name.endswith(CAPTIONS)]
+
+
+def remove_stale(target: Path, earlier: Sequence[str], drawings: Sequence[Drawing], tables: set[str]) -> None:
     """Removes what the earlier report has written and this one has not, and lists what this one has."""
-    now = [f"figures/{name}.{kind}" for name in figures for kind in ("png", "svg", "pdf")]
-    now += [f"tables/{name}.tex" for name in tables]
+    now = [*files_of(drawings), *(f"tables/{name}.tex" for name in tables)]
     for name in set(earlier) - set(now):
         if not (target / name).parent.is_symlink():
             (target / name).unlink(missing_ok=True)

@@ -2,8 +2,8 @@
 
 import itertools
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,29 +12,52 @@ import jinja2
 from markupsafe import Markup
 
 from tfsgd.errors import RequestError
+from tfsgd.plan.claim import Claim
+from tfsgd.plan.reading import load_claims
 from tfsgd.records.atomic import to_json, write_atomically
 from tfsgd.reporting import paper
-from tfsgd.reporting.claims.claims import BEYOND, groups
-from tfsgd.reporting.claims.verdicts import VERDICTS, Judgement, judgements_of
+from tfsgd.reporting.claims.agreement import Entry, worst_knobs
+from tfsgd.reporting.claims.verdicts import Judgement, judgements_of
+from tfsgd.reporting.figures.agreement import entries_of
 from tfsgd.reporting.figures.compare import compare
-from tfsgd.reporting.figures.registry import draw
-from tfsgd.reporting.figures.style import Drawing, Drawn, style_variables
+from tfsgd.reporting.figures.registry import draw, refuse_unknown_figures
+from tfsgd.reporting.figures.style import Drawing, Drawn, Look, style_variables
+from tfsgd.reporting.page.advice import advice_of
+from tfsgd.reporting.page.findings import Finding, findings_of, has_verdicts, sentences_of
 from tfsgd.reporting.page.output_files import (
     FigureWriter,
+    add_files,
     earlier_files,
     refuse_unfit_target,
     remove_stale,
     report_folder,
     save_tables,
 )
+from tfsgd.reporting.page.paper_figures import refuse_undrawn, views_of_figure
 from tfsgd.reporting.page.report_text import claim_rows, notes_of, provenance_of, summary_of
-from tfsgd.reporting.page.summary import advice_of, lines_of
 from tfsgd.reporting.page.trial_table import trial_name, trial_table
+from tfsgd.reporting.table.regime_labels import paper_regimes
 from tfsgd.reporting.table.studies import Study, read_studies
+from tfsgd.text import known_keys
+
+SECTIONS = {  # of figures -> the question that they answer
+    "batch": "What does a larger batch change?",
+    "momentum": "What does momentum change?",
+    "agreement": "Does curvature explain robustness?",
+    "edge": "Are the networks at the edge of stability?",
+    "attacks": "What do attacks find?",
+    "equal": "And after equal training?",
+}
 
 
 def write_report(
-    folders: Sequence[Path], out: Path | None = None, observe: Callable[[str], None] = lambda doing: None
+    folders: Sequence[Path],
+    out: Path | None = None,
+    observe: Callable[[str], None] = lambda doing: None,
+    *,
+    claims: Path | None = None,
+    figures: Sequence[str] = (),
+    look: Look | None = None,
 ) -> Path:
     """Writes the report of one or more log folders.
 
@@ -43,51 +66,115 @@ def write_report(
         out: where the report is written. By default it is `report/` in a folder, or, of several, `report-with-...`
             in the first with the names of the others, so that each keeps the report of its own.
         observe: is told what is being done, in a few words.
+        claims: a YAML file with claims that are judged besides.
+        figures: the names of those that are wanted, `all` for all; by default the page's.
+        look: how large figures are, and which files they have.
 
     Returns:
         The path of the page, `index.html`.
 
     Raises:
-        RequestError: a folder or a record is wrong, or the report cannot be written.
+        RequestError: a folder, a record or a claim is wrong, or the report cannot be written.
     """
+    refuse_unknown_figures(figures)
+    asked = load_claims(claims) if claims else {}
     target = report_folder(folders, out)
     observe("reading the records")
-    studies = read_studies(folders)
+    studies = read_studies(folders, asked)
+    _refuse_unknown_regimes(asked, studies, claims)
     refuse_unfit_target(target)
     observe("judging the claims")
     judged = [judgements_of(s) for s in studies]
-    try:
+    findings = [*map(findings_of, studies, judged)]
+    agreed = [*map(entries_of, studies)]
+    with _told_in_a_line(target):
         stale = earlier_files(target)
         several = len(studies) > 1
-        with FigureWriter(target) as figures:
+        with FigureWriter(target) as writer:
             drawn = [
-                _drawn(figures, f"{i + 1}-" if several else "", partial(draw, s), observe)
+                _drawn(writer, f"{i + 1}-" if several else "", partial(draw, s, names=figures, look=look), observe)
                 for i, s in enumerate(studies)
             ]
-            compared = _drawn(figures, "", partial(compare, studies), observe) if several else ([], [])
+            both = partial(compare, studies, look=look)
+            compared = _drawn(writer, "", both, observe) if several else ([], [])
         everything = [drawing for drawings, _ in (*drawn, compared) for drawing in drawings]
-        tables = save_tables(target, studies, judged, [drawings for drawings, _ in drawn])
-        remove_stale(target, stale, {drawing.name for drawing in everything}, tables)
-        write_atomically(target / "claims.json", to_json(_claims_json(studies, judged, target)))
+        tables = save_tables(target, studies, findings, [drawings for drawings, _ in drawn])
+        remove_stale(target, stale, everything, tables)
+        write_atomically(target / "claims.json", to_json([*map(partial(_json, target), studies, judged, agreed)]))
         context = {
             "titles": list(dict.fromkeys(study.title for study in studies)),
-            "studies": [*map(_study_page, itertools.count(1), studies, judged, drawn)],
+            "studies": [*map(_study_page, itertools.count(1), studies, judged, findings, agreed, drawn)],
             "compared": _figures(compared),
             # The SVGs were drawn here, their texts are escaped.
-            "inlined": {name: Markup(svg) for name, svg in figures.inlined.items()},
+            "inlined": {name: Markup(svg) for name, svg in writer.inlined.items()},
             "colours": style_variables(everything),
             "table": trial_table(studies, target),
             "facts": paper.FACTS,
             "provenance": [line for study in studies for line in provenance_of(study)],
         }
         write_atomically(target / "index.html", _render(context))
-    except OSError as error:
-        raise RequestError(f"{error.filename or target}: cannot be written: {error.strerror}") from None
     return target / "index.html"
 
 
+def write_paper_figure(
+    folders: Sequence[Path], number: int, out: Path | None = None, look: Look | None = None
+) -> list[Path]:
+    """Draws a figure of the paper from the records, and nothing else.
+
+    Args:
+        folders: as for `write_report`.
+        number: of the paper's figure.
+        out: as for `write_report`.
+        look: as for `write_report`.
+
+    Returns:
+        The paths of its files.
+
+    Raises:
+        RequestError: the records do not hold what it shows, which the line names with the command that would.
+    """
+    views = views_of_figure(number)
+    studies, target = read_studies(folders), report_folder(folders, out)
+    refuse_unfit_target(target)
+    wanted = {view.file for view in views}
+    written: list[Drawing] = []
+    with _told_in_a_line(target):
+        with FigureWriter(target) as writer:
+
+            def save(prefix: str, drawing: Drawing) -> None:
+                if drawing.name in wanted:
+                    drawing.name = f"{prefix}{drawing.name}"
+                    writer.save(drawing)
+                    written.append(drawing)
+
+            for i, study in enumerate(studies):
+                prefix = f"{i + 1}-" if len(studies) > 1 else ""
+                draw(study, partial(save, prefix), [view.figure for view in views], look)
+        refuse_undrawn(number, studies, [drawing.name for drawing in written])
+        return add_files(target, written)
+
+
+@contextmanager
+def _told_in_a_line(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RequestError(f"{error.filename or target}: cannot be written: {error.strerror}") from None
+
+
+def _refuse_unknown_regimes(claims: Mapping[str, Claim], studies: Sequence[Study], where: Path | None) -> None:
+    """Refuses a claim about a regime that no study has."""
+    known = {name for s in studies for name in (*(r.name for r in s.regimes), *paper_regimes(s.regimes))}
+    for key, claim in claims.items():
+        for regime in claim.regimes:
+            if regime not in known:
+                raise RequestError(
+                    f"{where}: claims.{key}.regimes: no trial has the regime '{regime}'{known_keys(regime, sorted(known))}"
+                )
+
+
 def _drawn(
-    figures: FigureWriter,
+    writer: FigureWriter,
     prefix: str,
     drawer: Callable[[Callable[[Drawing], None]], Drawn],
     observe: Callable[[str], None],
@@ -98,31 +185,37 @@ def _drawn(
     def save(drawing: Drawing) -> None:
         drawing.name = f"{prefix}{drawing.name}"
         observe(f"drawing {drawing.name}, figure {next(count)}")
-        figures.save(drawing)
+        writer.save(drawing)
 
     return drawer(save)
 
 
-def _claims_json(
-    studies: Sequence[Study], judged: Sequence[Sequence[Judgement]], target: Path
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "dataset": study.dataset,
-            "model": study.model,
-            "profile": study.profile,
-            "epochs": study.length.count if study.length.unit == "epochs" else None,
-            "updates": study.length.count if study.length.unit == "updates" else None,
-            "folders": [os.path.relpath(path, target) for path in study.folders],
-            "paper_epsilon": study.paper_epsilon,
-            "recorded": len(study.trials),
-            "planned": study.planned,
-            "missing": [*study.missing],
-            "failed": [failure.trial for failure in study.failures],
-            "claims": [judgement.as_json() for judgement in judgements],
-        }
-        for study, judgements in zip(studies, judged, strict=True)
-    ]
+def _json(target: Path, study: Study, judgements: Sequence[Judgement], agreed: Sequence[Entry]) -> dict[str, Any]:
+    """A study in claims.json."""
+    return {
+        "dataset": study.dataset,
+        "model": study.model,
+        "profile": study.profile,
+        "epochs": study.length.count if study.length.unit == "epochs" else None,
+        "updates": study.length.count if study.length.unit == "updates" else None,
+        "folders": [os.path.relpath(path, target) for path in study.folders],
+        "paper_epsilon": study.paper_epsilon,
+        "recorded": len(study.trials),
+        "planned": study.planned,
+        "missing": [*study.missing],
+        "failed": [failure.trial for failure in study.failures],
+        "claims": [judgement.as_json() for judgement in judgements],
+        "agreement": [
+            {
+                "measure": entry.measure,
+                "knob": entry.knob,
+                **{key: float(f"{getattr(entry.found, key):.6g}") for key in ("value", "low", "high", "p")},
+                "pairs": entry.found.pairs,
+                "p_holm": float(f"{entry.p_holm:.6g}"),
+            }
+            for entry in agreed
+        ],
+    }
 
 
 def _render(context: dict[str, Any]) -> Iterator[str]:
@@ -131,6 +224,7 @@ def _render(context: dict[str, Any]) -> Iterator[str]:
         loader=jinja2.PackageLoader("tfsgd.reporting.page", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
     return environment.get_template("page.html.j2").generate(context)
 
@@ -140,22 +234,38 @@ def _figures(drawn: Drawn) -> dict[str, Any]:
     return {"figures": drawings, "undrawn": undrawn}
 
 
-def _study_page(number: int, study: Study, judgements: Sequence[Judgement], drawn: Drawn) -> dict[str, Any]:
-    tally: Counter[str] = Counter(j.verdict for j in judgements if j.primary and j.claim.is_of_the_paper)
+def _study_page(
+    number: int,
+    study: Study,
+    judgements: Sequence[Judgement],
+    findings: Sequence[Finding],
+    agreed: Sequence[Entry],
+    drawn: Drawn,
+) -> dict[str, Any]:
     bad = study.trials[study.trials["status"] != "completed"]
+    with_verdicts = has_verdicts(study)
+    rows = claim_rows(judgements, with_verdicts)
+    drawings, undrawn = drawn
     return {
         "id": f"study-{number}",
         "title": study.title,
         "profile": study.profile,
+        "has_verdicts": with_verdicts,
         "summary": summary_of(study),
-        "lines": lines_of(judgements),
+        "sentences": sentences_of(findings),
+        "findings": findings,
         "advice": advice_of(study, judgements),
         "notes": notes_of(study),
-        "tally": [(verdict, tally[verdict]) for verdict in VERDICTS if tally[verdict]],
-        "paper_epsilon": study.paper_epsilon,
         "absent": [(f.trial, f.error) for f in study.failures] + [(name, "") for name in study.missing],
         "bad": [(trial_name(row), row["status"]) for row in bad.to_dict("records")],
-        "groups": [(group, rows) for group in groups() if (rows := claim_rows(judgements, group))],
-        "beyond": claim_rows(judgements, BEYOND),
-        **_figures(drawn),
+        "overview": [d for d in drawings if d.section == "overview"],
+        "sections": {key: _of(drawings, key) for key in SECTIONS},
+        "questions": SECTIONS,
+        "worst": [*worst_knobs(agreed)] if with_verdicts else [],
+        "claims": rows,
+        "undrawn": undrawn,
     }
+
+
+def _of(drawings: Sequence[Drawing], section: str) -> list[Drawing]:
+    return [drawing for drawing in drawings if drawing.section == section]

@@ -7,11 +7,21 @@ from typing import Any
 from tfsgd.data.dataset import SEEN
 from tfsgd.measures.spec import Measurement
 from tfsgd.reporting.claims.evidence import Evidence, Impossible, Tested, p_in_words
+from tfsgd.reporting.claims.kinds import KINDS, prose_of
 from tfsgd.reporting.claims.verdicts import Judgement
+from tfsgd.reporting.page.findings import paper_says
 from tfsgd.reporting.paper import ENOUGH, MIN_SEEDS, PAPER_LENGTH, UNDERTRAINED_MARGIN, attack_name, points
 from tfsgd.reporting.table.regime_labels import paper_regimes
 from tfsgd.reporting.table.studies import Study
 from tfsgd.text import counted
+
+
+ROLES = {
+    "primary": "The paper's claims that decide",
+    "secondary": "The paper's other claims",
+    "beyond": "Beyond the paper",
+    "own": "Your claims",
+}
 
 
 def _listed(values: Any, unit: str) -> str:
@@ -28,7 +38,7 @@ def summary_of(study: Study) -> str:
         others = f", and {len(t) - done} that are not planned any more," if len(t) > done else ""
         trials = f"{done} of {counted(study.planned, 'planned trial')}{others}"
     return (
-        f"{trials} with a record: {study.length} each; "
+        f"{trials} with a record; {study.length} each; "
         f"{_listed(t['batch_size'].unique(), 'batch sizes')}; "
         f"{_listed(t['momentum'].unique(), 'momenta')}; {_listed(t['seed'].unique(), 'seeds')}; "
         f"regimes {'; '.join(names) if any(',' in name for name in names) else ', '.join(names)}."
@@ -91,64 +101,41 @@ def _notes_on_troubles(study: Study) -> Iterator[str]:
         )
 
 
-def claim_rows(judgements: Sequence[Judgement], group: str) -> list[dict[str, Any]]:
-    """The claims of a group, each with its judgements at every epsilon."""
-    by_claim: dict[tuple[str, str | None], list[Judgement]] = {}
-    for judgement in judgements:
-        if judgement.claim.group == group:
-            by_claim.setdefault((judgement.claim.key, judgement.claim.metric.attack), []).append(judgement)
-    return [_claim_row(found) for found in by_claim.values()]
+def claim_rows(judgements: Sequence[Judgement], with_verdicts: bool) -> dict[str, list[dict[str, str]]]:
+    """Heading -> claims with their verdicts, numbers and tests."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for j in judgements:
+        heading = j.asked.group or ROLES[j.asked.role]
+        found.setdefault(heading, []).append(_claim_row(j, with_verdicts))
+    return found
 
 
-def _claim_row(found: Sequence[Judgement]) -> dict[str, Any]:
-    claim = found[0].claim
-    main = next((j for j in found if j.primary), found[0])
-    return {
-        "statement": claim.statement,
-        "section": claim.section,
-        "expected": claim.expected,
-        "test": claim.test.prose,
-        "attack": claim.metric.attack,
-        "main": _shown_judgement(main),
-        "others": _other_epsilons(main, found),
-        "judgements": [_shown_judgement(j) for j in found],
-    }
-
-
-def _other_epsilons(main: Judgement, found: Sequence[Judgement]) -> str:
-    """Where the verdicts at the other epsilons differ from the main one, in words."""
-    others = [j for j in found if j is not main]
-    if not others:
-        return ""
-    if all(j.verdict == main.verdict for j in others):
-        return "The same at every other ε."
-    at: dict[str, list[str]] = {}
-    for j in others:
-        at.setdefault(j.verdict, []).append(f"{j.epsilon:g}")
-    said = "; ".join(f"{verdict} at {', '.join(epsilons)}" for verdict, epsilons in at.items())
-    definite = {j.verdict for j in found} & {"supported", "contradicted"}
-    return f"At other ε: {said}." + (" The verdicts disagree." if len(definite) == 2 else "")
-
-
-def _shown_judgement(j: Judgement) -> dict[str, Any]:
+def _claim_row(j: Judgement, with_verdicts: bool) -> dict[str, str]:
     e = j.evidence
+    epsilon = f" (ε = {j.asked.attack[1]:g})" if j.asked.attack else ""
+    why = e.reason if isinstance(e, Impossible) else e.left_out
     return {
-        "epsilon": None if j.epsilon is None else f"{j.epsilon:g}",
-        "verdict": j.verdict,
-        "why": j.why,
-        "effect": numbers_of(e) or "none",
+        "statement": f"{j.asked.statement.removesuffix('.')}{epsilon}",
+        "source": j.asked.claim.source,
+        "paper": paper_says(j.asked),
+        "test": prose_of(KINDS[j.asked.claim.kind]),
+        "verdict": j.verdict if with_verdicts else "",
+        "why": j.why if with_verdicts else why,
+        "effect": numbers_of(e),
         "doubts": e.doubts,
-        "n": e.n or "none",
-        "p": p_in_words(e.p) if isinstance(e, Tested) else "none",
-        "p_holm": "none" if j.p_holm is None else p_in_words(j.p_holm),
+        "n": e.n,
+        "p": p_in_words(e.p) if isinstance(e, Tested) and with_verdicts else "",
+        "p_holm": "" if j.p_holm is None or not with_verdicts else p_in_words(j.p_holm),
+        "seeds": str(j.seeds_needed or "") if with_verdicts else "",
+        "stated": j.stated,
     }
 
 
-def numbers_of(e: Evidence, brief: bool = False) -> str:
-    """The effect and what else belongs to it; brief: without its interval, and without the pair it lies between."""
+def numbers_of(e: Evidence) -> str:
+    """The effect and what else belongs to it."""
     if isinstance(e, Impossible) or e.unit is None:
         return ""
-    effect = e.unit.words(e.effect, None if brief else e.interval, with_pair=not brief)
+    effect = e.unit.words(e.effect, e.interval)
     return f"{effect}; {e.detail}" if e.detail else effect
 
 
