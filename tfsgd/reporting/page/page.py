@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -40,6 +41,7 @@ from tfsgd.reporting.table.regime_labels import paper_regimes
 from tfsgd.reporting.table.studies import Study, read_studies
 from tfsgd.text import known_keys
 
+KEPT = re.compile(r"\S+ ×|× [\d.e+-]+|\[[^\]]*\]|\S+ points")  # on one line
 SECTIONS = {  # of figures -> the question that they answer
     "batch": "What does a larger batch change?",
     "momentum": "What does momentum change?",
@@ -226,6 +228,7 @@ def _render(context: dict[str, Any]) -> Iterator[str]:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
+    environment.filters["kept"] = lambda text: KEPT.sub(lambda found: found[0].replace(" ", "\u00a0"), text)
     return environment.get_template("page.html.j2").generate(context)
 
 

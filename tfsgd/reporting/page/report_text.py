@@ -24,25 +24,28 @@ ROLES = {
 }
 
 
-def _listed(values: Any, unit: str) -> str:
-    items = sorted(values)
-    return f"{unit} {', '.join(f'{v:g}' for v in items)}"
-
-
 def summary_of(study: Study) -> str:
-    t = study.trials
-    names = [regime.name for regime in study.regimes]
-    trials = counted(len(t), "trial")
+    """What was run, in a line."""
+    t, names = study.trials, [regime.name for regime in study.regimes]
+    trained = counted(len(t), "network")
     if study.planned is not None:
         done = study.planned - len(study.missing) - len(study.failures)
-        others = f", and {len(t) - done} that are not planned any more," if len(t) > done else ""
-        trials = f"{done} of {counted(study.planned, 'planned trial')}{others}"
+        others = f" and {len(t) - done} not planned any more" if len(t) > done else ""
+        trained = f"{done} of {counted(study.planned, 'planned network')}{others}"
+    seeds = counted(t["seed"].nunique(), "seed")
     return (
-        f"{trials} with a record; {study.length} each; "
-        f"{_listed(t['batch_size'].unique(), 'batch sizes')}; "
-        f"{_listed(t['momentum'].unique(), 'momenta')}; {_listed(t['seed'].unique(), 'seeds')}; "
+        f"{trained}, {study.length} each: {_span(t['batch_size'], 'batch size')}; {_span(t['momentum'], 'momentum')}; {seeds}; "
         f"regimes {'; '.join(names) if any(',' in name for name in names) else ', '.join(names)}."
     )
+
+
+def _span(values: Any, name: str) -> str:
+    """`batch sizes 16 to 4096 (5)`."""
+    found = sorted(values.unique())
+    if len(found) == 1:
+        return f"{name} {found[0]:g}"
+    plural = {"momentum": "momenta"}.get(name, f"{name}s")
+    return f"{len(found)} {plural} ({found[0]:g} to {found[-1]:g})"
 
 
 def notes_of(study: Study) -> list[str]:
@@ -97,7 +100,7 @@ def _notes_on_troubles(study: Study) -> Iterator[str]:
     if under:
         yield (
             f"Under-trained: {counted(under, 'trial')} (train accuracy {points(UNDERTRAINED_MARGIN)} or more below "
-            "the best cell's), with hollow markers."
+            "the best cell's)."
         )
 
 
