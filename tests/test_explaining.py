@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tfsgd.reporting.figures.correlations import correlations
 
 from tests.synthetic import experiment, explained, record, write_sweep
 from tfsgd.plan.regimes import SGDSettings
@@ -14,7 +15,6 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.claims.evidence import Impossible
 from tfsgd.reporting.claims.verdicts import judge
-from tfsgd.reporting.figures.correlations import correlations
 from tfsgd.reporting.figures.epsilon_curves import epsilon_curves
 from tfsgd.reporting.figures.legend import fails
 from tfsgd.reporting.figures.registry import draw

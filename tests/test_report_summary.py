@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tfsgd.reporting.page.summary import advice_of, lines_of
 
 from tests.synthetic import experiment, realistic, write_sweep
 from tests.test_readme import overrides_of
@@ -15,7 +16,6 @@ from tfsgd.reporting.claims import evidence
 from tfsgd.reporting.claims.claims import BEYOND
 from tfsgd.reporting.claims.verdicts import Judgement, judge
 from tfsgd.reporting.page.report_text import claim_rows
-from tfsgd.reporting.page.summary import advice_of, lines_of
 from tfsgd.reporting.table.studies import Study, read_studies
 
 

@@ -161,7 +161,7 @@ def test_what_is_asked_and_what_is_known_need_no_tensorflow() -> None:
 
 
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION, PARAMETERS = 400, 60, 7
-COMMANDS = {"sweep.sweep", "measure.measure"}  # a parameter for each of the command line's options
+COMMANDS = {"sweep.sweep", "measure.measure", "report.report"}  # a parameter for each of the command line's options
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
@@ -179,6 +179,7 @@ FILES_TWICE = {  # each with its reason
     "paper": "the paper's networks, and its numbers",
     "spectrum": "a measure, and its figure",
     "confidence": "a measure, and its figure",
+    "agreement": "a kind of claim, and its figure",
     "__init__": "of every folder",
 }
 

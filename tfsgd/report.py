@@ -39,14 +39,18 @@ def report(
     ] = None,
     figures: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME,...", help="Draw these figures alone; all: every one that the records allow."),
+        typer.Option(
+            metavar="NAME,...", help="Draw these figures alone; all: every one that the records allow."
+        ),
     ] = None,
     paper_figure: Annotated[
         int | None, typer.Option(metavar="N", help="Draw the paper's figure N, and nothing else.")
     ] = None,
     width: Annotated[
         str | None,
-        typer.Option(metavar="column|text", help="Draw figures for print, as wide as a column or the text of a page."),
+        typer.Option(
+            metavar="column|text", help="Draw figures for print, as wide as a column or the text of a page."
+        ),
     ] = None,
     font_size: Annotated[
         float | None, typer.Option(metavar="POINTS", help="The size of type as printed; 8 with --width.")

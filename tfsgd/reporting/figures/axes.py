@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -58,7 +59,7 @@ def _number(axis: Axis, ticks: Sequence[float]) -> None:
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
 
 
-def batch_axis(axes: Axes, sizes: Sequence[int], crowded: bool = False) -> None:
+def batch_axis(axes: Axes, sizes: Sequence[int]) -> None:
     """The batch sizes along x."""
     axes.set_xscale("log", base=2)
     alone = [sizes[0] / 2, sizes[0], 2 * sizes[0]]  # one label is no scale
@@ -67,8 +68,11 @@ def batch_axis(axes: Axes, sizes: Sequence[int], crowded: bool = False) -> None:
     _number(axes.xaxis, ticks)
     axes.set_xlim(ticks[0] / room, ticks[-1] * room)
     axes.set_xlabel("batch size")
-    if len(ticks) > (3 if crowded else 6):
-        axes.tick_params(axis="x", labelrotation=45 if not crowded else 60)
+    figure = axes.get_figure(root=True)
+    assert figure
+    letters = axes.get_position().width * figure.bbox.width / (0.6 * matplotlib.rcParams["font.size"] * figure.dpi / 72)
+    if sum(len(str(tick)) + 1 for tick in ticks) > letters:
+        axes.tick_params(axis="x", labelrotation=60)
 
 
 def percent_axis(axes: Axes, label: str, share: bool = True) -> None:

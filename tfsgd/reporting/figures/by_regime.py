@@ -88,7 +88,7 @@ def _accuracy_and_curvature(
     *left, right = drawing.panels(1, len(epsilons) + 1)[0]
     natural = [(axes, NATURAL) for axes in left]
     curves.draw(drawing, lines, [*natural, *zip(left, accuracies, strict=True), (right, LAMBDA)])
-    curves.batch_axes([*left, right], lines, crowded=len(left) > 1)
+    curves.batch_axes([*left, right], lines)
     for axes, epsilon in zip(left, epsilons, strict=True):
         axes.set_title(f"ε = {epsilon:g}")
         ax.percent_axis(axes, "accuracy")

@@ -261,9 +261,7 @@ def markers(
     if points and not (marker == "." and len(points) > CLOUD):
         x, y, texts = zip(*points, strict=True)
         width = size * matplotlib.rcParams["lines.markersize"]
-        axes.plot(
-            x, y, marker, color=curve.colour, markersize=width, gid=drawing.tooltip(*texts), **style
-        )
+        axes.plot(x, y, marker, color=curve.colour, markersize=width, gid=drawing.tooltip(*texts), **style)
 
 
 def ring(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
@@ -317,10 +315,10 @@ def _bad_trials(
 # Axes, legend and caption
 
 
-def batch_axes(panels: Sequence[Axes], curves: Sequence[Curve], crowded: bool = False) -> None:
+def batch_axes(panels: Sequence[Axes], curves: Sequence[Curve]) -> None:
     """The curves' batch sizes along x."""
     for axes in panels:
-        ax.batch_axis(axes, sizes_of(curves), crowded)
+        ax.batch_axis(axes, sizes_of(curves))
 
 
 def handles_of(curves: Sequence[Curve]) -> list[Any]:
@@ -344,13 +342,13 @@ def batch_caption(curves: Sequence[Curve], shown: Sequence[Series]) -> str:
     if rows.groupby([*Cell._fields]).size().max() > 1:
         logs = [series.what for series in shown if series.is_log]
         logarithm = f", of {' and '.join(logs)} on the logarithm" if logs else ""
-        said.append(
-            f"Lines: mean over the seeds, dots: seeds, bars: 95 % interval (Student's t{logarithm})."
-        )
+        said.append(f"Lines: mean over the seeds, dots: seeds, bars: 95 % interval (Student's t{logarithm}).")
     if any(series.dashed for series in shown):
         said.append("Dashed: adversarial accuracy.")
     if rows["status"].isin(BAD).any():
-        said.append("Crosses at the bottom: diverged or collapsed, not in the mean; numbers: of how many networks it is.")
+        said.append(
+            "Crosses at the bottom: diverged or collapsed, not in the mean; numbers: of how many networks it is."
+        )
     return " ".join(filter(None, (*said, marks_of(curves, shown).caption)))
 
 

@@ -36,7 +36,9 @@ def edge(study: Study) -> FigureResult:
     for kind in ("LR", "LR/BS"):
         lines = curves.momentum_curves(study, kind)
         if len(lines) > 1:
-            drawing = _against_ceiling(lines, f"edge-{curves.momentum_stem(kind)}", f"{title}: momenta of {kind}")
+            drawing = _against_ceiling(
+                lines, f"edge-{curves.momentum_stem(kind)}", f"{title}: momenta of {kind}"
+            )
             drawing.extra = True
             yield drawing
     yield _ratios(study)

@@ -10,7 +10,10 @@ from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.style import Drawing, FigureResult
 from tfsgd.reporting.table.studies import Study
 
-TRAIN, GAP = Series("train_accuracy", "train accuracy"), Series("gap", "train minus test accuracy", least=-1.0)
+TRAIN, GAP = (
+    Series("train_accuracy", "train accuracy"),
+    Series("gap", "train minus test accuracy", least=-1.0),
+)
 
 
 @figure("batch")

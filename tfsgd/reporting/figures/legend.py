@@ -101,7 +101,9 @@ class Marks:
             if of > MOST
         ]
         if under > MOST:
-            said.append(f"{int(completed['undertrained'].sum())} of {len(completed)} networks are under-trained.")
+            said.append(
+                f"{int(completed['undertrained'].sum())} of {len(completed)} networks are under-trained."
+            )
         return cls(
             hollow=0 < under <= MOST,
             rings=frozenset(attack for attack, of in rings.items() if 0 < of <= MOST),
@@ -121,7 +123,9 @@ class Marks:
     def caption(self) -> str:
         """What hollow markers and rings mean, and what most networks carry."""
         hollow = "Hollow: under-trained." * self.hollow
-        rings = "Rings: a network fails a check of its robustness (see the table of trials)." * bool(self.rings)
+        rings = "Rings: a network fails a check of its robustness (see the table of trials)." * bool(
+            self.rings
+        )
         return " ".join(filter(None, (hollow, rings, self.said)))
 
     def handles(self) -> list[Line2D]:
@@ -140,4 +144,8 @@ def fails(trials: pd.DataFrame, attack: str) -> pd.Series:
     """Trials that fail a check of this attack's accuracy, or, where it is empty, none."""
     if not attack:
         return pd.Series(False, trials.index)
-    return trials["failed_checks"].map(lambda failed: any(check.concerns(attack) for check in failed)).astype(bool)
+    return (
+        trials["failed_checks"]
+        .map(lambda failed: any(check.concerns(attack) for check in failed))
+        .astype(bool)
+    )

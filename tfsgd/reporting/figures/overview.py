@@ -28,7 +28,9 @@ def momenta(study: Study) -> FigureResult:
             found = ", ".join(line.label for line in lines) or "none"
             yield f"Momenta of {kind}: they need two, found {found}"
             continue
-        yield _three_panels(lines, curves.momentum_stem(kind), f"Momenta of {kind}, {curves.place(study)}", 3.2)
+        yield _three_panels(
+            lines, curves.momentum_stem(kind), f"Momenta of {kind}, {curves.place(study)}", 3.2
+        )
 
 
 def _three_panels(lines: Sequence[Curve], name: str, title: str, height: float) -> Drawing:
@@ -40,7 +42,7 @@ def _three_panels(lines: Sequence[Curve], name: str, title: str, height: float) 
     drawing = Drawing(name, title, curves.batch_caption(lines, shown), height)
     panels = drawing.panels(1, len(shown))[0]
     curves.draw(drawing, lines, [*zip(panels, shown, strict=True)])
-    curves.batch_axes(panels, lines, crowded=len(shown) > 1)
+    curves.batch_axes(panels, lines)
     for axes, series in zip(panels, shown, strict=True):
         if series.is_log:
             ax.log_axis(axes)

@@ -53,7 +53,9 @@ def figures() -> Mapping[str, _Figure]:
     """All of them by their names, in the order of the page."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         importlib.import_module(f"{__name__.rpartition('.')[0]}.{module.name}")
-    order = sorted(_FIGURES, key=lambda name: (SECTIONS.index(_FIGURES[name].section), _FIGURES[name].extra, name))
+    order = sorted(
+        _FIGURES, key=lambda name: (SECTIONS.index(_FIGURES[name].section), _FIGURES[name].extra, name)
+    )
     return {name: _FIGURES[name] for name in order}
 
 

@@ -175,7 +175,7 @@ class Drawing:
         """Its axes, `(rows, columns)`; a single row stands in a column where the figure is narrow."""
         if rows > 1 or columns == 1 or not self.look.is_narrow:
             return self.figure.subplots(rows, columns, squeeze=False, **shared)
-        self.figure.set_figheight(0.6 * columns * self.look.height * self.height)
+        self.figure.set_figheight(0.48 * columns * self.look.width + 0.11 * self.look.font)  # and the legend
         return self.figure.subplots(columns, 1, squeeze=False, **shared).reshape(1, columns)
 
     def add(self, value: CellValue) -> None:
@@ -209,7 +209,7 @@ class Drawing:
             "svg": dict.fromkeys(["Date", "Creator"]),
             "pdf": dict.fromkeys(["CreationDate", "Creator", "Producer"]),
         }[kind]
-        more = {"svg.hashsalt": self.name, "pdf.fonttype": PDF_FONTS}
+        more: Any = {"svg.hashsalt": self.name, "pdf.fonttype": PDF_FONTS}
         with matplotlib.rc_context({**self.look.style, **more}):
             self.figure.savefig(buffer, format=kind, dpi=DPI, metadata={**nothing, "Title": self.title})
         return buffer.getvalue()

@@ -183,7 +183,7 @@ def _brief(e: Evidence, asked: StatedClaim) -> tuple[str, str]:
     if isinstance(e, Impossible) or e.unit is None:
         return "", ""
     if asked.claim.kind == "both":
-        return "as above", ""
+        return "as above" if e.detail else "", ""
     per = e.unit.per.removesuffix(f", {' against '.join(asked.claim.regimes)}")
     pair = e.unit.pair.removesuffix(", the widest pair")
     return Unit(e.unit.scale).words(e.effect, e.interval), f"{per} {pair}".strip()

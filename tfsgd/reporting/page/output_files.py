@@ -1,14 +1,8 @@
 """The files beside the page: where they lie, figures, tables, and what an earlier report left."""
 
-import errno
-import multiprocessing
 import os
 import re
-import sys
-from collections import deque
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pandas as pd
@@ -24,8 +18,6 @@ from tfsgd.reporting.page.spreadsheet import plain_text, without_formulas
 from tfsgd.reporting.table.columns import dictionary
 from tfsgd.reporting.table.studies import Study
 
-CAN_FORK = sys.platform == "linux"  # where it can elsewhere, the system's own libraries may not bear it
-AT_A_TIME = 2  # figures: on two cores all are busy
 FILES = ("index.html", "records.csv", "records-columns.csv", "claims.json")
 LIST = "files.json"  # of the figures and tables that a report has written
 OURS = re.compile(r"figures/[\w.%-]+\.(png|svg|pdf|tex)|tables/[\w.-]+\.tex")
@@ -41,81 +33,13 @@ def report_folder(folders: Sequence[Path], out: Path | None) -> Path:
     return first / name
 
 
-class FigureWriter:
-    """Writes the files of figures, and lets each go: many trials make many artists.
-
-    That takes more than half of a report's time. Where a process can be forked each figure is written by one, while the
-    next ones are drawn here; the files are the same. Used as a context, which ends when all are written.
-
-    Attributes:
-        inlined: of each figure that is written, by name, the SVG as it stands in the page.
-    """
-
-    def __init__(self, target: Path) -> None:
-        self.inlined: dict[str, str] = {}
-        self._folder = target / "figures"
-        self._writing: deque[tuple[Path, BaseProcess, Connection]] = deque()
-
-    def save(self, drawing: Drawing) -> None:
-        """Writes a figure, or has it written, and clears it.
-
-        Raises:
-            OSError: it, or one before it, cannot be written.
-        """
-        path = self._folder / drawing.name
-        if CAN_FORK and self.inlined:
-            self._wait(AT_A_TIME - 1)
-            fork = multiprocessing.get_context("fork")
-            receiver, sender = fork.Pipe(duplex=False)
-            process = fork.Process(target=_send, args=(sender, path, drawing), daemon=True)
-            process.start()
-            sender.close()
-            self._writing.append((path, process, receiver))
-        else:  # the first loads fonts and modules, which each process has then
-            self.inlined[drawing.name] = _write(path, drawing)
-        drawing.figure.clear()
-
-    def __enter__(self) -> "FigureWriter":
-        return self
-
-    def __exit__(self, error: type[BaseException] | None, *rest: object) -> None:
-        try:
-            if error is None:
-                self._wait(0)
-        finally:
-            for _, process, _ in self._writing:
-                process.kill()
-                process.join()
-
-    def _wait(self, most: int) -> None:
-        """Until so many are not written yet, at most."""
-        while len(self._writing) > most:
-            path, process, receiver = self._writing.popleft()
-            with receiver:
-                try:
-                    sent = receiver.recv()
-                except EOFError:
-                    sent = OSError(errno.EIO, "the process that wrote it was killed", str(path))
-            process.join()
-            if isinstance(sent, Exception):
-                raise sent
-            self.inlined[path.name] = sent
-
-
-def _send(sender: Connection, path: Path, drawing: Drawing) -> None:
-    """In a process of its own: sends the figure as it stands in the page, or why it could not be written."""
-    try:
-        sender.send(_write(path, drawing))
-    except Exception as error:
-        sender.send(error)
-
-
-def _write(path: Path, drawing: Drawing) -> str:
-    """Writes a figure's files; gives its SVG as it stands in the page."""
-    svg = drawing.file("svg")
+def save_figure(target: Path, drawing: Drawing) -> str:
+    """Writes a figure's files and lets it go: many trials make many artists; gives its SVG as it stands in the page."""
+    path, svg = target / "figures" / drawing.name, drawing.file("svg")
     for kind in drawing.look.formats:
         write_atomically(path.with_name(f"{path.name}.{kind}"), svg if kind == "svg" else drawing.file(kind))
     write_atomically(path.with_name(f"{path.name}.{CAPTIONS}"), caption(drawing))
+    drawing.figure.clear()
     return drawing.inlined(svg.decode())
 
 

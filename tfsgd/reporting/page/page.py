@@ -26,12 +26,12 @@ from tfsgd.reporting.figures.style import Drawing, Drawn, Look, style_variables
 from tfsgd.reporting.page.advice import advice_of
 from tfsgd.reporting.page.findings import Finding, findings_of, has_verdicts, sentences_of
 from tfsgd.reporting.page.output_files import (
-    FigureWriter,
     add_files,
     earlier_files,
     refuse_unfit_target,
     remove_stale,
     report_folder,
+    save_figure,
     save_tables,
 )
 from tfsgd.reporting.page.paper_figures import refuse_undrawn, views_of_figure
@@ -92,23 +92,28 @@ def write_report(
     with _told_in_a_line(target):
         stale = earlier_files(target)
         several = len(studies) > 1
-        with FigureWriter(target) as writer:
-            drawn = [
-                _drawn(writer, f"{i + 1}-" if several else "", partial(draw, s, names=figures, look=look), observe)
-                for i, s in enumerate(studies)
-            ]
-            both = partial(compare, studies, look=look)
-            compared = _drawn(writer, "", both, observe) if several else ([], [])
+        inlined: dict[str, str] = {}
+
+        def save(prefix: str, drawing: Drawing) -> None:
+            drawing.name = f"{prefix}{drawing.name}"
+            observe(f"drawing {drawing.name}, figure {len(inlined) + 1}")
+            inlined[drawing.name] = save_figure(target, drawing)
+
+        drawn = [
+            draw(s, partial(save, f"{i + 1}-" if several else ""), figures, look) for i, s in enumerate(studies)
+        ]
+        compared: Drawn = compare(studies, partial(save, ""), look) if several else ([], [])
         everything = [drawing for drawings, _ in (*drawn, compared) for drawing in drawings]
         tables = save_tables(target, studies, findings, [drawings for drawings, _ in drawn])
         remove_stale(target, stale, everything, tables)
-        write_atomically(target / "claims.json", to_json([*map(partial(_json, target), studies, judged, agreed)]))
+        write_atomically(
+            target / "claims.json", to_json([*map(partial(_json, target), studies, judged, agreed)])
+        )
         context = {
             "titles": list(dict.fromkeys(study.title for study in studies)),
             "studies": [*map(_study_page, itertools.count(1), studies, judged, findings, agreed, drawn)],
-            "compared": _figures(compared),
-            # The SVGs were drawn here, their texts are escaped.
-            "inlined": {name: Markup(svg) for name, svg in writer.inlined.items()},
+    # The SVGs were drawn here, their texts are escaped.
+            "inlined": {name: Markup(svg) for name, svg in inlined.items()},
             "colours": style_variables(everything),
             "table": trial_table(studies, target),
             "facts": paper.FACTS,
@@ -141,17 +146,16 @@ def write_paper_figure(
     wanted = {view.file for view in views}
     written: list[Drawing] = []
     with _told_in_a_line(target):
-        with FigureWriter(target) as writer:
 
-            def save(prefix: str, drawing: Drawing) -> None:
-                if drawing.name in wanted:
-                    drawing.name = f"{prefix}{drawing.name}"
-                    writer.save(drawing)
-                    written.append(drawing)
+        def save(prefix: str, drawing: Drawing) -> None:
+            if drawing.name in wanted:
+                drawing.name = f"{prefix}{drawing.name}"
+                save_figure(target, drawing)
+                written.append(drawing)
 
-            for i, study in enumerate(studies):
-                prefix = f"{i + 1}-" if len(studies) > 1 else ""
-                draw(study, partial(save, prefix), [view.figure for view in views], look)
+        for i, study in enumerate(studies):
+            prefix = f"{i + 1}-" if len(studies) > 1 else ""
+            draw(study, partial(save, prefix), [view.figure for view in views], look)
         refuse_undrawn(number, studies, [drawing.name for drawing in written])
         return add_files(target, written)
 
@@ -164,7 +168,9 @@ def _told_in_a_line(target: Path) -> Iterator[None]:
         raise RequestError(f"{error.filename or target}: cannot be written: {error.strerror}") from None
 
 
-def _refuse_unknown_regimes(claims: Mapping[str, Claim], studies: Sequence[Study], where: Path | None) -> None:
+def _refuse_unknown_regimes(
+    claims: Mapping[str, Claim], studies: Sequence[Study], where: Path | None
+) -> None:
     """Refuses a claim about a regime that no study has."""
     known = {name for s in studies for name in (*(r.name for r in s.regimes), *paper_regimes(s.regimes))}
     for key, claim in claims.items():
@@ -175,24 +181,9 @@ def _refuse_unknown_regimes(claims: Mapping[str, Claim], studies: Sequence[Study
                 )
 
 
-def _drawn(
-    writer: FigureWriter,
-    prefix: str,
-    drawer: Callable[[Callable[[Drawing], None]], Drawn],
-    observe: Callable[[str], None],
-) -> Drawn:
-    """Draws and saves figures one by one; their names begin with the prefix."""
-    count = itertools.count(1)
-
-    def save(drawing: Drawing) -> None:
-        drawing.name = f"{prefix}{drawing.name}"
-        observe(f"drawing {drawing.name}, figure {next(count)}")
-        writer.save(drawing)
-
-    return drawer(save)
-
-
-def _json(target: Path, study: Study, judgements: Sequence[Judgement], agreed: Sequence[Entry]) -> dict[str, Any]:
+def _json(
+    target: Path, study: Study, judgements: Sequence[Judgement], agreed: Sequence[Entry]
+) -> dict[str, Any]:
     """A study in claims.json."""
     return {
         "dataset": study.dataset,
@@ -232,11 +223,6 @@ def _render(context: dict[str, Any]) -> Iterator[str]:
     return environment.get_template("page.html.j2").generate(context)
 
 
-def _figures(drawn: Drawn) -> dict[str, Any]:
-    drawings, undrawn = drawn
-    return {"figures": drawings, "undrawn": undrawn}
-
-
 def _study_page(
     number: int,
     study: Study,
@@ -256,7 +242,8 @@ def _study_page(
         "has_verdicts": with_verdicts,
         "summary": summary_of(study),
         "sentences": sentences_of(findings),
-        "findings": findings,
+        "findings": [f for f in findings if any(e.words for e in f.effects)],
+        "unmeasured": [f.title for f in findings if not any(e.words for e in f.effects)],
         "advice": advice_of(study, judgements),
         "notes": notes_of(study),
         "absent": [(f.trial, f.error) for f in study.failures] + [(name, "") for name in study.missing],

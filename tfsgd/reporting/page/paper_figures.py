@@ -116,7 +116,10 @@ def refuse_undrawn(number: int, studies: Sequence[Study], drawn: Sequence[str]) 
 def paper_figure_rows() -> list[str]:
     """The table of docs/from-records-to-a-paper.md."""
     configs = ", ".join(f"`{name}`" for name in CONFIGS.values())
-    rows = ["| the paper's figures | they show | files | draw it with | a config needs |", "|---|---|---|---|---|"]
+    rows = [
+        "| the paper's figures | they show | files | draw it with | a config needs |",
+        "|---|---|---|---|---|",
+    ]
     for view in PAPER_FIGURES:
         first, last = view.numbers
         needs = f"`{view.setting}`" if view.setting else "all of: " + configs

@@ -15,7 +15,6 @@ from tfsgd.reporting.table.regime_labels import paper_regimes
 from tfsgd.reporting.table.studies import Study
 from tfsgd.text import counted
 
-
 ROLES = {
     "primary": "The paper's claims that decide",
     "secondary": "The paper's other claims",
