@@ -40,7 +40,7 @@ class Images:
 images = np.full((3, 2, 2, 1), 0.2, np.float32)
 requests = requests_of(load_experiment(Path("configs/mnist_stdcnn.yaml")), 0)
 [asked] = [r for r in requests if r.label == "largest_logit"]
-[drawing] = [d for f in figures() if f.__name__ == "training_time" for d in f(study)]
+[drawing] = figures()["training-time"].function(study)
 found = {
     "darken": attack("darken", {"epsilon": [0.3]}, None).run(Black(), images, np.ones(3), 0.3, 0).correct.tolist(),
     "one_product": curvature_measure("one_product", {}, None).run(lambda v: 2 * v, 5, 0).value,

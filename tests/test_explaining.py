@@ -7,17 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tfsgd.reporting.figures.correlations import correlations
 
 from tests.synthetic import experiment, explained, record, write_sweep
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
-from tfsgd.reporting.claims.evidence import Impossible
-from tfsgd.reporting.claims.verdicts import judge
 from tfsgd.reporting.figures.epsilon_curves import epsilon_curves
 from tfsgd.reporting.figures.legend import fails
-from tfsgd.reporting.figures.registry import draw
+from tfsgd.reporting.figures.agreement import entries_of
+from tfsgd.reporting.figures.registry import ALL, draw
 from tfsgd.reporting.figures.spectrum import density
 from tfsgd.reporting.figures.style import Drawing
 from tfsgd.reporting.page.page import write_report
@@ -51,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def drawn(folder: Path) -> dict[str, Drawing]:
     [study] = read_studies([folder])
-    drawings, undrawn = draw(study)
+    drawings, undrawn = draw(study, names=[ALL])
     assert [text.split(":")[0] for text in undrawn if "Figs." not in text] == [
         "Transfer of perturbations from one network to another"
     ]
@@ -68,10 +66,9 @@ def test_every_figure_is_there(drawn: dict[str, Drawing]) -> None:
         "equal-loss-fgsm",
         "equal-loss-pgd",
         "certainty",
-        "smallest-minimal-0.1",
         "spectrum-spectrum",
     }
-    assert expected | {"correlations", "correlations-equal-loss"} <= set(drawn)
+    assert expected | {"overview", "momentum-lr", "momentum-lrbs", "agreement", "curvature"} <= set(drawn)
 
 
 def test_ceilings_are_those_of_the_settings(drawn: dict[str, Drawing]) -> None:
@@ -146,43 +143,6 @@ def test_what_a_snapshot_shows_and_who_never_got_there(drawn: dict[str, Drawing]
     assert "Train loss 0.5 was never" not in drawing.caption
 
 
-def test_quartiles_that_are_not_reached_are_said_to_lie_above(drawn: dict[str, Drawing]) -> None:
-    row = drawn["smallest-minimal-0.1"].values[0]
-    assert (row["lower quartile"], row["median"], row["upper quartile"]) == ("0.01", "0.03", "above 0.1")
-
-
-def test_an_attack_that_searches_the_smallest_epsilon_is_shown_by_it(drawn: dict[str, Drawing]) -> None:
-    """Its accuracy at the largest ε that it tries is the same for all, and no line leads there from ε = 0."""
-    assert [name for name in drawn if "minimal" in name] == [
-        "curvature-minimal",
-        "smallest-minimal-0.1",
-        "smallest-minimal-0.1-momentum-lr",
-        "smallest-minimal-0.1-momentum-lrbs",
-    ]
-    points = [text for texts in drawn["curvature-minimal"].hover.values() for text in texts]
-    assert any(text.endswith("median smallest ε 0.03") for text in points)
-    curves = {row["curve"] for row in drawn["smallest-minimal-0.1-momentum-lr"].values}
-    assert curves == {"momentum 0", "momentum 0.2", "momentum 0.5", "momentum 0.9"}
-
-
-def test_where_the_smallest_epsilon_alone_is_searched_the_regimes_are_shown(tmp_path: Path) -> None:
-    """Also up to the paper's ε, at which no accuracy is drawn then."""
-    of = experiment(**GRID | {"attacks": {"minimal": {"epsilon": [0.3]}}, "curvature": {}})
-    folder = write_sweep(tmp_path / "s", of, lambda t: explained(t) | {"minimal": {0.3: 0.2}})
-    [study] = read_studies([folder])
-    names = [drawing.name for drawing in draw(study)[0]]
-    assert {"regimes-natural", "smallest-minimal-0.3", "curvature-minimal"} <= set(names)
-
-
-def test_a_median_that_no_trial_reaches_is_not_drawn_against_the_eigenvalue(tmp_path: Path) -> None:
-    folder = write_sweep(tmp_path / "s", experiment(**GRID | {"seeds": [0], "curvature": {}}), explained)
-    [study] = read_studies([folder])
-    hold = replace(study, trials=study.trials.assign(**{"minimal_0.1_median": np.nan}))
-    drawings, undrawn = draw(hold)
-    assert "curvature-minimal" not in {drawing.name for drawing in drawings}
-    assert "λ1 against the smallest ε (minimal): of no trial half of the images are broken" in undrawn
-
-
 def test_a_regime_without_the_papers_momentum_is_shown_at_its_smallest(tmp_path: Path) -> None:
     regimes = {
         "LR": {"learning_rate": 0.01, "momentum": [0.5, 0.9]},
@@ -192,25 +152,40 @@ def test_a_regime_without_the_papers_momentum_is_shown_at_its_smallest(tmp_path:
         tmp_path / "s", experiment(**GRID | {"regimes": regimes, "curvature": {}}), explained
     )
     [study] = read_studies([folder])
-    drawings, undrawn = draw(study)
+    drawings, undrawn = draw(study, names=[ALL])
     named = {drawing.name: drawing for drawing in drawings}
-    assert "regimes-fgsm-other-epsilon" in named
-    lines = {row["curve"] for row in named["regimes-fgsm-other-epsilon"].values}
+    lines = {row["curve"] for row in named["regimes-fgsm"].values}
     assert lines == {"LR (momentum 0.5)", "LR/BS (momentum 0.9)"}
     assert "edge" in named
     assert not [drawing.title for drawing in drawings if drawing.title.startswith("As Figs.")]
     assert "Figs. 1-6 (the regimes): they need LR or LR/BS at momentum 0, or Benchmark at 0.9" in undrawn
 
 
-def test_rank_correlations_find_what_orders_the_accuracy(drawn: dict[str, Drawing]) -> None:
-    """Over the cells the median ε and, falling, the confidence have one order by construction."""
-    rows = {row["measure and accuracy"]: row for row in drawn["correlations"].values}
-    assert rows["confidence with FGSM accuracy at ε = 0.05"]["rank correlation"] == "-1.00"
-    assert rows["median ε (minimal) with FGSM accuracy at ε = 0.05"]["rank correlation"] == "+1.00"
-    assert not [
-        key for key in rows if key.endswith("minimal accuracy at ε = 0.1")
-    ]  # it is the same everywhere
-    assert all(re.fullmatch(r"[+-]\d\.\d\d", row["rank correlation"]) for row in rows.values())
+def test_the_matrix_of_agreement_has_measures_and_knobs_and_no_settings(folder: Path, drawn: dict[str, Drawing]) -> None:
+    """The median ε and, falling, the confidence have one order by construction."""
+    [study] = read_studies([folder])
+    found = {(e.measure, e.knob): e.found.value for e in entries_of(study)}
+    assert found["confidence", "batch size, LR"] == -1
+    assert {"rate η/(1−γ)", "noise scale", "updates", "smallest ε"}.isdisjoint({measure for measure, _ in found})
+    rows = {(row["measure"], row["knob"]): row["agreement"] for row in drawn["agreement"].values}
+    assert {key: float(text.split()[0]) for key, text in rows.items()} == pytest.approx(found, abs=0.005)
+    texts = [text.get_text() for text in drawn["agreement"].figure.axes[0].texts]
+    assert len(texts) == len(found)
+
+
+def test_a_mark_that_most_networks_carry_is_a_sentence(tmp_path: Path) -> None:
+    def all_masked(trial: Trial) -> dict[str, Any]:
+        return explained(trial) | {"fgsm": {0.05: 0.3}, "pgd": {0.05: 0.7}}
+
+    of = experiment(**GRID | {"seeds": [0], "curvature": {}})
+    [study] = read_studies([write_sweep(tmp_path / "s", of, all_masked)])
+    assert fails(study.trials, "pgd").mean() > 2 / 3
+    found = {drawing.name: drawing for drawing in draw(study, names=["regimes", "curvature-under-attack"])[0]}
+    for name in ("regimes-pgd", "curvature-pgd"):
+        assert re.search(r"\d+ of \d+ networks fail a check of their PGD accuracy", found[name].caption), name
+        assert "Rings" not in found[name].caption
+        legend = [text.get_text() for text in found[name].figure.legends[0].get_texts()]
+        assert "fails a check" not in legend
 
 
 def test_a_mean_against_epsilon_counts_the_seeds_that_were_attacked(tmp_path: Path) -> None:
@@ -226,40 +201,16 @@ def test_a_mean_against_epsilon_counts_the_seeds_that_were_attacked(tmp_path: Pa
     assert [(row["ε"], row["seeds"]) for row in rows] == [("0", "2"), ("0.05", "1")]
 
 
-def test_a_rank_correlation_of_λ1_is_that_of_its_claim(tmp_path: Path) -> None:
-    """Over the same cells, of which one that lost two of its seeds is none, and of λ1 on its logarithm."""
-
-    def scattered(trial: Trial) -> dict[str, Any]:
-        s = trial.settings
-        lost = (s.batch_size, s.momentum) == (1024, 0.9) and trial.seed > 0
-        spread = np.random.default_rng([s.batch_size, round(10 * s.momentum), trial.seed]).normal(size=2)
-        status = {"status": "collapsed"} if lost else {}
-        fgsm = {0.05: float(np.clip(0.5 + 0.1 * spread[0], 0, 1))}
-        return explained(trial) | status | {"eigenvalue": float(50 * 8 ** spread[1]), "fgsm": fgsm}
-
-    regimes = {"LR": {"learning_rate": 0.01, "momentum": [0.0, 0.5, 0.9]}}
-    of = experiment(**GRID | {"seeds": [0, 1, 2], "regimes": regimes})
-    [study] = read_studies([write_sweep(tmp_path / "sweep", of, scattered)])
-    plain, given = [d for d in correlations(study) if isinstance(d, Drawing)]
-    judged = {j.claim.key: j for j in judge(study.trials, "mnist", "stdcnn", study.attacks, 0.05)}
-    for drawing, kind in ((plain, "plain"), (given, "given-loss")):
-        [row] = rows_of(drawing, **{"measure and accuracy": "λ1 with FGSM accuracy at ε = 0.05"})
-        evidence = judged[f"curvature-across-{kind}-fgsm-accuracy"].evidence
-        assert not isinstance(evidence, Impossible)
-        assert row["rank correlation"] == f"{evidence.effect:+.2f}"
-        assert row["cells"] == f"{evidence.cells}" == f"{3 * 4 - 1}"
-
-
 def test_only_points_that_fail_a_check_have_a_ring(folder: Path, drawn: dict[str, Drawing]) -> None:
     [study] = read_studies([folder])
     odd = (study.trials["batch_size"] == 256) & (study.trials["momentum"] == 0)
     assert (fails(study.trials, "pgd") == odd).all()
     assert not fails(study.trials, "").any()
     marked = rows_of(
-        drawn["regimes-pgd-other-epsilon"], what="PGD accuracy at ε = 0.05", curve="LR (momentum 0)"
+        drawn["regimes-pgd"], what="PGD accuracy at ε = 0.05", curve="LR (momentum 0)"
     )
     assert [row["batch size"] for row in marked if "fails a check" in row["mean"]] == ["256"]
-    natural = rows_of(drawn["regimes-pgd-other-epsilon"], what="natural accuracy")
+    natural = rows_of(drawn["regimes-pgd"], what="natural accuracy")
     assert not [row for row in natural if "fails" in row["mean"]]
     assert "Rings" in drawn["curvature-pgd"].caption
     assert "Rings" not in drawn["gap"].caption
@@ -274,7 +225,7 @@ def test_page_table_and_verdicts_say_which_trials_fail(folder: Path) -> None:
     assert (
         "trials that fail a check: 2 of 8: one step of FGSM breaks more than PGD (masked gradients)" in text
     )
-    assert "<h3>Beyond the paper</h3>" in text
+    assert "<h3>The edge of stability</h3>" in text
     csv = (folder / "report" / "records.csv").read_text()
     assert csv.count("pgd_vs_fgsm") == 4  # LR and LR/BS, two seeds
 
@@ -304,8 +255,8 @@ def test_a_density_is_one_over_the_axis() -> None:
 def test_the_real_networks_are_drawn() -> None:
     [study] = read_studies([REAL])
     names = {drawing.name for drawing in draw(study)[0]}
-    assert {"edge", "edge-ratios", "eigenvalue-epochs", "certainty", "smallest-minimal-0.5"} <= names
-    assert {"correlations", "correlations-equal-loss"} <= names
+    assert {"overview", "agreement", "curvature", "edge", "edge-ratios", "eigenvalue-epochs"} <= names
+    assert len(names) <= 15
 
 
 def test_transfer_is_a_matrix(tmp_path: Path) -> None:
@@ -325,7 +276,7 @@ def test_transfer_is_a_matrix(tmp_path: Path) -> None:
         logs.write_record(found.model_copy(update={"measurements": (*found.measurements, made)}))
     [study] = read_studies([folder])
     assert "transfer" not in {label for label, _ in study.attacks}  # it is of no one network's strength
-    [drawing] = [d for d in draw(study)[0] if d.name == "transfer-0.05"]
+    [drawing] = draw(study, names=["transfer-matrix"])[0]
     assert len(drawing.values) == len(study.trials)
     assert {row["source"] for row in drawing.values} == {"lr/b0064-m0.0-s0"}
     assert {row["accuracy"] for row in drawing.values} == {f"{50 + n}.0 %" for n in range(len(study.trials))}

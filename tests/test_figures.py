@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from tests.synthetic import PAPER_REGIMES, Truth, experiment, realistic, write_sweep
 from tests.test_report import SMALL, with_troubles
 from tfsgd.plan.trials import Trial
+from tfsgd.report import look_of
 from tfsgd.reporting.figures.axes import round_ticks
-from tfsgd.reporting.figures.registry import draw
-from tfsgd.reporting.figures.style import PAPER, Drawing, sequence
+from tfsgd.reporting.figures.registry import ALL, draw
+from tfsgd.reporting.figures.style import PAPER, WIDTHS, Drawing, sequence
 from tfsgd.reporting.figures.svg import ROOM, views_of
 from tfsgd.reporting.table.studies import read_studies
 
@@ -50,7 +51,7 @@ def drawings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     changes, truth = SWEEPS[request.param]
     folder = write_sweep(tmp_path_factory.mktemp("logs") / "sweep", experiment(**changes), truth)
     (study,) = read_studies([folder])
-    return draw(study)[0]
+    return draw(study, names=[ALL])[0]
 
 
 def panels(drawings: list[Drawing]) -> Iterator[tuple[str, Axes]]:
@@ -115,7 +116,7 @@ def test_accuracy_ends_at_0_and_100_percent(tmp_path: Path) -> None:
     (study,) = read_studies([folder])
     ends = [
         axes.get_ylim()
-        for name, axes in panels(draw(study)[0])
+        for name, axes in panels(draw(study, names=[ALL])[0])
         if name.startswith("regimes-") and axes.get_ylabel() == "accuracy (%)"
     ]
     assert len(ends) >= 2
@@ -167,12 +168,27 @@ def test_a_report_has_each_figure_as_png_svg_and_pdf(tmp_path: Path) -> None:
     folder = write_sweep(tmp_path / "sweep", experiment(**SMALL | {"seeds": [0]}))
     (study,) = read_studies([folder])
     drawing = draw(study)[0][0]
-    png, pdf = drawing.png(), drawing.pdf()
+    png, pdf = drawing.file("png"), drawing.file("pdf")
     assert pdf.startswith(b"%PDF")
     assert b"/FontFile2" in pdf  # TrueType
     width = int.from_bytes(png[16:20], "big")
     assert width == round(drawing.figure.get_figwidth() * 300)
-    assert pdf == drawing.pdf()
+    assert pdf == drawing.file("pdf")
+
+
+@pytest.mark.usefixtures("real_pictures")
+@pytest.mark.parametrize("width", ["column", "text"])
+def test_figures_for_print_have_their_width_and_type(tmp_path: Path, width: str) -> None:
+    (study,) = read_studies([write_sweep(tmp_path / "sweep", experiment(**SMALL | {"seeds": [0]}))])
+    look = look_of(width, None, "png,pdf")
+    (drawing,) = draw(study, names=["overview"], look=look)[0]
+    pixels = int.from_bytes(drawing.file("png")[16:20], "big")
+    assert pixels == round(WIDTHS[width] * 300)
+    for axes in drawing.figure.axes:
+        assert axes.xaxis.label.get_fontsize() == 8
+        assert all(text.get_fontsize() >= 7 for text in axes.get_xticklabels())
+    tops = {round(axes.get_position().y1, 2) for axes in drawing.figure.axes}
+    assert len(tops) == (len(drawing.figure.axes) if width == "column" else 1)
 
 
 def test_the_papers_figures_lead_with_the_epsilon_that_tells_settings_apart(tmp_path: Path) -> None:
@@ -189,5 +205,3 @@ def test_the_papers_figures_lead_with_the_epsilon_that_tells_settings_apart(tmp_
     assert fgsm.title.endswith("FGSM at ε = 0.05, where settings differ most, and at ε = 0.3, the paper's")
     assert pgd.title.endswith("PGD at ε = 0.3")
     assert len(pgd.figure.axes) == 2
-    assert "regimes-fgsm-other-epsilon" not in found
-    assert "regimes-pgd-other-epsilon" in found

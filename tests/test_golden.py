@@ -18,7 +18,7 @@ import pytest
 
 from tfsgd.reporting.claims.verdicts import judgements_of
 from tfsgd.reporting.figures.registry import figures
-from tfsgd.reporting.figures.style import STYLE
+from tfsgd.reporting.figures.style import Look
 from tfsgd.reporting.page.output_files import records_table
 from tfsgd.reporting.table.studies import Study, read_studies
 
@@ -45,8 +45,8 @@ def claims_of(study: Study) -> list[dict[str, Any]]:
 def figures_of(study: Study) -> dict[str, str]:
     """Name -> a hash of the words and values of every figure; what is not drawn stands under its reason."""
     found: dict[str, str] = {}
-    with matplotlib.rc_context(STYLE):
-        for result in (result for function in figures() for result in function(study)):
+    with matplotlib.rc_context(Look().style):
+        for result in (result for one in figures().values() for result in one.function(study)):
             if isinstance(result, str):
                 found[result] = "not drawn"
                 continue

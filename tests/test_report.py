@@ -97,19 +97,21 @@ def test_it_writes_the_page_figures_table_and_claims(troubled: Path) -> None:
         "tables",
     }
     figures = {path.name for path in (troubled / "report" / "figures").iterdir()}
-    names = [{n.removesuffix(end) for n in figures if n.endswith(end)} for end in (".png", ".svg", ".pdf")]
-    assert names[0] == names[1] == names[2]
+    ends = (".png", ".svg", ".pdf", ".tex")
+    names = [{n.removesuffix(end) for n in figures if n.endswith(end)} for end in ends]
+    assert names[0] == names[1] == names[2] == names[3]
+    assert len(names[0]) <= 15
     for name in (
         "regimes-fgsm",
         "regimes-pgd",
-        "momentum-lr-fgsm",
-        "epsilon-pgd",
-        "curvature-fgsm",
+        "overview",
+        "momentum-lr",
         "gap",
         "learning",
     ):
         assert f"{name}.png" in figures
         assert "on Fashion-MNIST with StdCNN" in (troubled / "report" / "figures" / f"{name}.svg").read_text()
+        assert "on Fashion-MNIST with StdCNN" in (troubled / "report" / "figures" / f"{name}.tex").read_text()
 
 
 def test_the_table_has_one_row_a_trial_and_a_column_for_each_attack(troubled: Path) -> None:
@@ -181,7 +183,7 @@ def test_the_page_needs_nothing_from_outside_and_its_links_exist(troubled: Path)
 
 def test_it_says_what_is_missing_failed_diverged_and_collapsed(troubled: Path) -> None:
     text = page(troubled)
-    assert "30 of 33 planned trials with a record" in text
+    assert "30 of 33 planned networks" in text
     assert "Without a record yet: 3 planned trials" in text
     assert "1 of them failed" in text
     assert "lr-bs/b4096-m0.0-s0</code>: diverged" in text
@@ -367,7 +369,7 @@ def test_bad_input_is_refused_in_one_line(
 ) -> None:
     named = spoil(small)
     monkeypatch.setattr(sys, "argv", ["report", str(small)])
-    monkeypatch.setattr(page_module, "draw", lambda study, done: ([], []))
+    monkeypatch.setattr(page_module, "draw", lambda study, done, names, look: ([], []))
     with pytest.raises(SystemExit) as ended:
         report.main()
     out, err = capsys.readouterr()
@@ -395,7 +397,7 @@ def test_without_experiment_yaml_it_says_that_it_cannot_know_what_is_missing(sma
 
 def test_tensorflow_is_not_imported(small: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from tfsgd.reporting.page import page; page.draw = lambda study, done: ([], []); "
+        "import sys; from pathlib import Path; from tfsgd.reporting.page import page; page.draw = lambda study, done, names, look: ([], []); "
         f"page.write_report([Path({str(small)!r})]); "
         "print([m for m in ('tensorflow', 'keras', 'keras_tuner', 'cleverhans') if m in sys.modules])"
     )

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="needs Debian's packages chromium and chromium-driver"
 )
 
-WIDE, PHONE = (1200, 900), (390, 844)
+WIDE, PHONE = (1280, 900), (390, 844)
 ARGUMENTS = (
     "--headless",
     "--no-sandbox",
@@ -64,13 +64,15 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def show(browser: Any, page: Path, size: tuple[int, int], scheme: str) -> None:
+def show(browser: Any, page: Path, size: tuple[int, int], scheme: str, unfolded: bool = True) -> None:
     width, height = size
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == PHONE}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     browser.get(page.as_uri())
+    if unfolded:
+        browser.execute_script("document.querySelectorAll('details').forEach(e => e.open = true)")
 
 
 def column(browser: Any, heading: str) -> list[str]:
@@ -109,7 +111,7 @@ def test_it_opens_without_errors_or_requests_and_fits(
     assert outside == []
     wide = browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
     assert wide <= 0, "the page is wider than the window"
-    for i, place in enumerate(("#study-1", "#study-1-claims", "#figure-curvature-fgsm", "#trials")):
+    for i, place in enumerate(("#study-1", "#study-1-claims", "#figure-regimes-fgsm", "#trials")):
         browser.execute_script("document.querySelector(arguments[0]).scrollIntoView()", place)
         browser.save_screenshot(str(screenshots / f"{'phone' if size == PHONE else 'wide'}-{scheme}-{i}.png"))
 

@@ -2,10 +2,7 @@
 
 import csv
 import errno
-import multiprocessing
-import os
 import re
-import signal
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +11,14 @@ from typing import Any
 import matplotlib
 import pytest
 
-from tests.synthetic import experiment, write_sweep
+from tests.synthetic import experiment, realistic, write_sweep
 from tests.test_report import SMALL, TINY, with_troubles
 from tfsgd.errors import RequestError
 from tfsgd.models.paper import MODELS
+from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.figures.style import Drawing
 from tfsgd.reporting.figures.svg import PLACES, minify
-from tfsgd.reporting.page import output_files
 from tfsgd.reporting.page.latex import escaped, table
 from tfsgd.reporting.page.page import write_report
 from tfsgd.trials.pictures import epsilon_picture
@@ -63,24 +60,6 @@ def test_out_says_where_and_other_files_there_stay(tmp_path: Path) -> None:
     assert 'href="../../a/trials/' in text
 
 
-def test_figures_are_the_same_whoever_writes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = write_sweep(tmp_path / "a", experiment(**TINY))
-    here, pdf, elsewhere = os.getpid(), Drawing.pdf, tmp_path / "elsewhere"
-
-    def noticed(drawing: Drawing) -> bytes:
-        if os.getpid() != here:
-            elsewhere.touch()
-        return pdf(drawing)
-
-    monkeypatch.setattr(Drawing, "pdf", noticed)
-    expected = contents(write_report([folder]).parent)
-    assert elsewhere.exists()
-    elsewhere.unlink()
-    monkeypatch.setattr(output_files, "CAN_FORK", False)
-    assert contents(write_report([folder]).parent) == expected
-    assert not elsewhere.exists()
-
-
 def test_figures_take_nothing_from_a_users_matplotlibrc(tmp_path: Path) -> None:
     """Which needs no LaTeX on the machine, and no fonts."""
     folder = write_sweep(tmp_path / "a", experiment(**TINY))
@@ -92,46 +71,15 @@ def test_figures_take_nothing_from_a_users_matplotlibrc(tmp_path: Path) -> None:
         assert matplotlib.rcParams["text.usetex"]
 
 
-def test_a_figure_whose_process_is_killed_is_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_figure_that_cannot_be_written_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_sweep(tmp_path / "a", experiment(**TINY))
-    others = {*multiprocessing.active_children()}  # of tests before it
-    here, pdf = os.getpid(), Drawing.pdf
 
-    def killed(drawing: Drawing) -> bytes:
-        if os.getpid() != here:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return pdf(drawing)
+    def on_a_full_disk(drawing: Drawing, kind: str) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Drawing, "pdf", killed)
-    with pytest.raises(
-        RequestError, match=r"figures/.*: cannot be written: the process that wrote it was killed"
-    ):
-        write_report([folder])
-    assert capfd.readouterr().err == ""
-    assert {*multiprocessing.active_children()} <= others
-
-
-def test_a_figure_that_cannot_be_written_is_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    folder = write_sweep(tmp_path / "a", experiment(**TINY))
-    others = {*multiprocessing.active_children()}  # of tests before it
-    written: list[bytes] = []
-    pdf = Drawing.pdf
-
-    def on_a_full_disk(drawing: Drawing) -> bytes:
-        if written:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        written.append(pdf(drawing))
-        return written[0]
-
-    monkeypatch.setattr(Drawing, "pdf", on_a_full_disk)
+    monkeypatch.setattr(Drawing, "file", on_a_full_disk)
     with pytest.raises(RequestError, match="report: cannot be written: No space left on device"):
         write_report([folder])
-    assert capfd.readouterr().err == ""
-    assert {*multiprocessing.active_children()} <= others
 
 
 @pytest.mark.parametrize("model", ["mynet", "gone_nets:small"])
@@ -143,7 +91,7 @@ def test_a_sweep_is_reported_where_its_model_is_not(
         folder = write_sweep(tmp_path / "a", experiment(**TINY | {"model": model}))
     text = write_report([folder]).read_text()
     assert f"<h2>{model.rpartition(':')[2]} on Fashion-MNIST" in text
-    assert "planned trials with a record" in text
+    assert "planned networks, 100 epochs each" in text
     of = LogFolder(folder).read_experiment()
     if model == "mynet":
         with pytest.raises(RequestError, match="this installation has no 'mynet'"):
@@ -176,37 +124,51 @@ def test_latex_is_escaped() -> None:
         r"50 \% of a\_b \& c\textbackslash{}d \{x\} \#1 \$2 \textasciitilde{} \textasciicircum{}"
     )
     assert escaped("λ1 at ε = 0.3 ± 1") == r"$\lambda_1$ at $\varepsilon$ = 0.3 $\pm$ 1"
-    made = table(["a", "b"], [["1", "2 %"]], "lr")
-    assert made.splitlines()[1:] == [
-        r"\begin{tabular}{lr}",
+    made = table(["a", "b"], [["all"], ["1", escaped("2 %")]], "lr")
+    assert made.splitlines()[2:] == [
+        r"\begin{tabular}{@{}lr@{}}",
         r"\toprule",
         r"a & b \\",
         r"\midrule",
+        r"\multicolumn{2}{@{}l}{all} \\",
         r"1 & 2 \% \\",
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
     ]
 
 
-def test_tables_are_those_of_the_claims_and_the_papers_figures(report: Path) -> None:
+def test_tables_are_those_of_the_findings_and_the_papers_figures(report: Path) -> None:
     names = {path.stem for path in (report / "tables").iterdir()}
-    assert {"claims", "regimes-fgsm", "regimes-pgd", "momentum-lr-fgsm", "gap"} <= names
+    assert {"claims", "overview", "regimes-fgsm", "regimes-pgd", "momentum-lr", "gap"} <= names
     for path in (report / "tables").iterdir():
         lines = path.read_text(encoding="utf-8").splitlines()
         rows = [line for line in lines if line.endswith(r"\\")]
-        cells = {len(re.findall(r"(?<!\\)&", row)) for row in rows}
+        cells = {len(re.findall(r"(?<!\\)&", row)) for row in rows if "multicolumn" not in row}
         assert len(cells) == 1, path.name
         assert not re.search(r"(?<!\\)[%#_]", "".join(rows).replace(r"\lambda_1", "")), path.name
         assert "".join(rows).isascii(), path.name
+        assert not re.search("check|trained", "".join(rows)), path.name  # marks are the page's
+        assert "longtable" not in "".join(lines)
     figure = (report / "tables" / "regimes-fgsm.tex").read_text()
-    assert len(re.findall(r"^LR \(momentum 0\) &", figure, re.MULTILINE)) == 3
+    assert r"\multicolumn{5}{@{}l}{\emph{LR (momentum 0)}}" in figure
     for what in ("natural accuracy", r"FGSM accuracy at $\varepsilon$ = 0.3", r"$\lambda_1$"):
-        assert f"& {what} " in figure.splitlines()[3]
+        assert f"& {what} " in figure.splitlines()[4]
     claims = (report / "tables" / "claims.tex").read_text()
-    assert r"Under LR, natural accuracy falls as the batch size grows. &  & supported" in claims
-    assert re.search(r"Under LR, FGSM accuracy falls as the batch size grows. & 0\.\d+ & ", claims)
-    assert "not testable" not in claims
-    assert claims.count("{longtable}") == 2
+    assert r"\emph{Larger batches under LR}" in claims
+    assert re.search(r"\$\\lambda_1\$ & \$\\times\$ [\d.]+ \[[\d.]+, [\d.]+\] per doubling & \w+", claims)
+
+
+def test_intervals_end_at_what_is_possible(tmp_path: Path) -> None:
+    def apart(trial: Trial) -> dict[str, Any]:
+        left = {0.05: 0.05 + 0.9 * trial.seed, 0.3: 0.001 + 0.002 * trial.seed}
+        return realistic(trial) | {"fgsm": left, "pgd": left}
+
+    folder = write_sweep(tmp_path / "a", experiment(**SMALL | {"seeds": [0, 1]}), apart)
+    text = (write_report([folder]).parent / "tables" / "regimes-fgsm.tex").read_text()
+    ends = [float(end) for low, high in re.findall(r"\[([-\d.]+), ([-\d.]+) \\%\]", text) for end in (low, high)]
+    assert len(ends) > 20
+    assert min(ends) == 0
+    assert max(ends) == 100
 
 
 # Bytes

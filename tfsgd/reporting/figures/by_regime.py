@@ -60,14 +60,14 @@ def _under_every_attack(
         lead = curves.most_informative_epsilon(lines, attack, epsilons, of_paper or epsilons[0])
         shown = {lead: "where settings differ most"} if lead != of_paper else {}
         shown |= {of_paper: "the paper's" * bool(shown)} if of_paper in epsilons else {}
-        as_paper = f"As {numbers[attack]}, {curves.place(study)}: {what}" if attack in numbers else ""
-        title = as_paper or f"{what[0].upper() + what[1:]}, {curves.place(study)}"
+        as_paper = f"As {numbers[attack]}, " if attack in numbers and of_paper in epsilons else ""
+        title = f"{as_paper}{curves.place(study)}: {what}"
         drawing = _accuracy_and_curvature(
             lines,
             attack,
             shown,
             f"{stem}-{style.file_name(attack)}",
-            f"{title}, {paper.attack_name(attack)} {_at(shown)}",
+            f"{title[0].upper()}{title[1:]}, {paper.attack_name(attack)} {_at(shown)}",
         )
         drawing.extra = attack not in paper.PAPER_ATTACKS
         yield drawing

@@ -69,4 +69,4 @@ class CellMean:
 
     @property
     def notes(self) -> str:
-        return ", under-trained" if self.undertrained else ""
+        return ", under-trained" * self.undertrained + ", fails a check" * self.ringed
