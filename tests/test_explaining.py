@@ -161,12 +161,16 @@ def test_a_regime_without_the_papers_momentum_is_shown_at_its_smallest(tmp_path:
     assert "Figs. 1-6 (the regimes): they need LR or LR/BS at momentum 0, or Benchmark at 0.9" in undrawn
 
 
-def test_the_matrix_of_agreement_has_measures_and_knobs_and_no_settings(folder: Path, drawn: dict[str, Drawing]) -> None:
+def test_the_matrix_of_agreement_has_measures_and_knobs_and_no_settings(
+    folder: Path, drawn: dict[str, Drawing]
+) -> None:
     """The median ε and, falling, the confidence have one order by construction."""
     [study] = read_studies([folder])
     found = {(e.measure, e.knob): e.found.value for e in entries_of(study)}
     assert found["confidence", "batch size, LR"] == -1
-    assert {"rate η/(1−γ)", "noise scale", "updates", "smallest ε"}.isdisjoint({measure for measure, _ in found})
+    assert {"rate η/(1−γ)", "noise scale", "updates", "smallest ε"}.isdisjoint(
+        {measure for measure, _ in found}
+    )
     rows = {(row["measure"], row["knob"]): row["agreement"] for row in drawn["agreement"].values}
     assert {key: float(text.split()[0]) for key, text in rows.items()} == pytest.approx(found, abs=0.005)
     texts = [text.get_text() for text in drawn["agreement"].figure.axes[0].texts]
@@ -206,9 +210,7 @@ def test_only_points_that_fail_a_check_have_a_ring(folder: Path, drawn: dict[str
     odd = (study.trials["batch_size"] == 256) & (study.trials["momentum"] == 0)
     assert (fails(study.trials, "pgd") == odd).all()
     assert not fails(study.trials, "").any()
-    marked = rows_of(
-        drawn["regimes-pgd"], what="PGD accuracy at ε = 0.05", curve="LR (momentum 0)"
-    )
+    marked = rows_of(drawn["regimes-pgd"], what="PGD accuracy at ε = 0.05", curve="LR (momentum 0)")
     assert [row["batch size"] for row in marked if "fails a check" in row["mean"]] == ["256"]
     natural = rows_of(drawn["regimes-pgd"], what="natural accuracy")
     assert not [row for row in natural if "fails" in row["mean"]]

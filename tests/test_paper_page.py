@@ -9,6 +9,7 @@ import pytest
 
 from tests.synthetic import experiment, write_sweep
 from tests.test_report import SMALL
+from tfsgd.plan.reading import load_claims
 from tfsgd.reporting.page.page import write_report
 
 TEXT = Path("docs/from-records-to-a-paper.md").read_text()
@@ -32,6 +33,12 @@ def test_its_python_runs_from_top_to_bottom(
 def test_the_files_that_it_names_are_in_a_report(tmp_path: Path) -> None:
     report = write_report([write_sweep(tmp_path / "sweep", experiment(**SMALL))]).parent
     named = re.findall(r"report/((?:tables|figures)/[\w.-]+)\}", TEXT)
-    assert len(named) == 2
+    assert len(named) == 3
     for name in (*named, "records.csv", "records-columns.csv", "claims.json", "index.html"):
         assert (report / name).is_file(), name
+
+
+def test_its_claim_is_one_that_a_report_takes(tmp_path: Path) -> None:
+    [block] = re.findall(r"```yaml\n(.*?)```", TEXT, re.S)
+    (tmp_path / "claims.yaml").write_text(block)
+    assert load_claims(tmp_path / "claims.yaml")["sharper"].metric == ("lambda1",)

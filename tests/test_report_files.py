@@ -3,8 +3,6 @@
 import csv
 import errno
 import re
-import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,6 @@ from tfsgd.models.paper import MODELS
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.figures.style import Drawing
-from tfsgd.reporting.figures.svg import PLACES, minify
 from tfsgd.reporting.page.latex import escaped, table
 from tfsgd.reporting.page.page import write_report
 from tfsgd.trials.pictures import epsilon_picture
@@ -165,43 +162,9 @@ def test_intervals_end_at_what_is_possible(tmp_path: Path) -> None:
 
     folder = write_sweep(tmp_path / "a", experiment(**SMALL | {"seeds": [0, 1]}), apart)
     text = (write_report([folder]).parent / "tables" / "regimes-fgsm.tex").read_text()
-    ends = [float(end) for low, high in re.findall(r"\[([-\d.]+), ([-\d.]+) \\%\]", text) for end in (low, high)]
+    ends = [
+        float(end) for low, high in re.findall(r"\[([-\d.]+), ([-\d.]+) \\%\]", text) for end in (low, high)
+    ]
     assert len(ends) > 20
     assert min(ends) == 0
     assert max(ends) == 100
-
-
-# Bytes
-
-
-def test_a_slim_figure_looks_the_same(report: Path) -> None:
-    text = (report / "figures" / "regimes-pgd.svg").read_text()
-    whole, root = ET.fromstring(text), ET.fromstring(text)
-    for figure in (whole, root):
-        figure.remove(figure[0])  # its metadata
-    minify(root)
-    assert len(ET.tostring(root)) < 0.8 * len(ET.tostring(whole))
-    pairs = list(zip(styled(whole), styled(root), strict=True))
-    assert len(pairs) > 500
-    for (before, style), (after, same) in pairs:
-        assert (before.tag, (before.text or "").strip()) == (after.tag, (after.text or "").strip())
-        drawn = before.tag.rpartition("}")[2] not in (
-            "g",
-            "defs",
-            "clipPath",
-        )  # these draw nothing themselves
-        assert not drawn or style.split(", 'Bitstream")[0] == same.split(", sans-serif")[0]
-        for name in set(PLACES) & set(before.attrib):
-            numbers = [[float(n) for n in re.findall(NUMBER, e.attrib[name])] for e in (before, after)]
-            assert numbers[1] == pytest.approx(numbers[0], abs=0.0051)
-
-
-NUMBER = r"-?\d+(?:\.\d+)?"
-
-
-def styled(element: ET.Element, inherited: str = "") -> Iterator[tuple[ET.Element, str]]:
-    """Every element with the style that it is drawn in."""
-    style = element.get("style", inherited)
-    yield element, style
-    for child in element:
-        yield from styled(child, style)

@@ -14,7 +14,13 @@ from tests.test_report import TINY
 from tfsgd import report
 from tfsgd.plan.yaml_io import read_yaml
 from tfsgd.reporting.figures.registry import figures
-from tfsgd.reporting.page.paper_figures import CONFIGS, LAST, PAPER_FIGURES, paper_figure_rows, views_of_figure
+from tfsgd.reporting.page.paper_figures import (
+    CONFIGS,
+    LAST,
+    PAPER_FIGURES,
+    paper_figure_rows,
+    views_of_figure,
+)
 
 CLAIM = {
     "statement": "Larger batches raise λ1.",
@@ -51,7 +57,9 @@ def claims_file(tmp_path: Path, **changes: Any) -> Path:
     return path
 
 
-def test_claims_of_a_file_are_judged_besides_and_stand_open(logs: Path, tmp_path: Path, run_report: Run) -> None:
+def test_claims_of_a_file_are_judged_besides_and_stand_open(
+    logs: Path, tmp_path: Path, run_report: Run
+) -> None:
     code, _, err = run_report(logs, "--claims", claims_file(tmp_path), "--out", tmp_path / "r")
     assert (code, err) == (0, "")
     [study] = json.loads((tmp_path / "r/claims.json").read_text())
@@ -89,7 +97,9 @@ def test_figures_are_those_that_are_named_in_the_formats_that_are_asked_for(
     found = {path.name for path in (out / "figures").iterdir()}
     assert found == {"overview.pdf", "overview.tex", "epsilon-fgsm.pdf", "epsilon-fgsm.tex"}
     assert "<svg" in (out / "index.html").read_text()
-    assert run_report(logs, "--figures", "gap", "--figures", "overview", "--format", "svg", "--out", out)[0] == 2
+    assert (
+        run_report(logs, "--figures", "gap", "--figures", "overview", "--format", "svg", "--out", out)[0] == 2
+    )
     assert run_report(logs, "--figures", "overview", "--format", "svg", "--out", out)[0] == 0
     assert {path.name for path in (out / "figures").iterdir()} == {"overview.svg", "overview.tex"}
 
@@ -115,7 +125,9 @@ def test_wrong_options_are_a_line(
 
 def test_a_figure_of_the_paper_is_drawn_by_its_number(logs: Path, tmp_path: Path, run_report: Run) -> None:
     out = tmp_path / "r"
-    code, said, err = run_report(logs, "--paper-figure", 2, "--width", "column", "--format", "pdf", "--out", out)
+    code, said, err = run_report(
+        logs, "--paper-figure", 2, "--width", "column", "--format", "pdf", "--out", out
+    )
     assert (code, said, err) == (0, f"figure: {out}/figures/regimes-fgsm.pdf\n", "")
     assert (out / "figures/regimes-fgsm.pdf").read_bytes().startswith(b"%PDF")
     assert (out / "figures/regimes-fgsm.tex").read_text().startswith(r"\caption{As Figs. 1-6,")

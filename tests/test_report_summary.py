@@ -74,7 +74,8 @@ def test_a_verdict_is_on_what_the_paper_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"seeds": [0]}, {"profile": "quick", "batch_sizes": [32, 256], "epochs": 3, "seeds": [0, 1, 2]}]
+    "changes",
+    [{"seeds": [0]}, {"profile": "quick", "batch_sizes": [32, 256], "epochs": 3, "seeds": [0, 1, 2]}],
 )
 def test_one_seed_and_a_quick_profile_are_described_without_a_word_of_a_verdict(
     tmp_path: Path, changes: dict[str, Any]

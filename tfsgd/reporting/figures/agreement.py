@@ -3,16 +3,14 @@
 import matplotlib
 from matplotlib.axes import Axes
 
-from tfsgd.reporting.claims.agreement import Entry, agreements
+from tfsgd.reporting.claims.agreement import Entry, agreements, measures_of
 from tfsgd.reporting.figures.curves import place
 from tfsgd.reporting.figures.heatmap import INKS, heatmap_cell, label_cells
 from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.style import Drawing, FigureResult
 from tfsgd.reporting.table.cells import Cells
-from tfsgd.reporting.table.columns import CURVATURE_RANK, SMALLEST_RANK, Column
 from tfsgd.reporting.table.studies import Study
 
-SETTINGS = ("effective_learning_rate", "noise_scale", "updates")
 FAINT = 0.35  # opacity of what is not told from 0
 
 
@@ -40,18 +38,8 @@ def agreement(study: Study) -> FigureResult:
 
 
 def entries_of(study: Study) -> list[Entry]:
-    """The matrix: every measure that varies over the networks, but for what is a setting or a smallest epsilon itself."""
-    measures = [
-        column
-        for column in study.columns.values()
-        if column.title and column.rank != SMALLEST_RANK and column.name not in SETTINGS
-    ]
-    varied = [column for column in measures if study.trials[column.name].nunique() > 1]
-    return agreements(Cells(study.trials, study.chance), sorted(varied, key=_order))
-
-
-def _order(column: Column) -> tuple[float, str]:
-    return column.rank, column.name if column.rank == CURVATURE_RANK else ""
+    """The matrix of a study."""
+    return agreements(Cells(study.trials, study.chance), measures_of(study))
 
 
 def _draw_cell(drawing: Drawing, axes: Axes, at: tuple[int, int], entry: Entry) -> None:

@@ -70,7 +70,11 @@ def batch_axis(axes: Axes, sizes: Sequence[int]) -> None:
     axes.set_xlabel("batch size")
     figure = axes.get_figure(root=True)
     assert figure
-    letters = axes.get_position().width * figure.bbox.width / (0.6 * matplotlib.rcParams["font.size"] * figure.dpi / 72)
+    letters = (
+        axes.get_position().width
+        * figure.bbox.width
+        / (0.6 * matplotlib.rcParams["font.size"] * figure.dpi / 72)
+    )
     if sum(len(str(tick)) + 1 for tick in ticks) > letters:
         axes.tick_params(axis="x", labelrotation=60)
 

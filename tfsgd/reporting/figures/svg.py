@@ -1,4 +1,4 @@
-"""SVGs for the page: in fewer bytes, with colours as CSS variables, values on hover, and views of their parts."""
+"""SVGs for the page: colours as CSS variables, values on hover, and views of their parts."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -13,9 +13,6 @@ from matplotlib.legend import Legend
 from matplotlib.transforms import Bbox
 
 SVG = "{http://www.w3.org/2000/svg}"
-PLACES = ("d", "x", "y", "transform", "points")  # attributes that hold places, in points of 1/72 inch
-TEXTS = (f"{SVG}text", f"{SVG}title", f"{SVG}style")
-FONTS = re.compile(r"font-family: '([^']+)'[^;]*")
 COLOURED = ("style", "fill", "stroke")  # attributes that hold colours
 POINTS = 72.0  # an inch
 PANEL_SCALE, KEY_SCALE = 1.45, 1.2  # CSS pixels a point, at most: text of 10.5 points is 15 pixels high
@@ -23,37 +20,6 @@ ROOM = 4.0  # points around a part
 
 ET.register_namespace("", SVG[1:-1])
 ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
-
-
-# In fewer bytes
-
-
-def minify(root: ET.Element) -> None:
-    """Leaves out what nobody sees: places below 1/100 point, indents, fonts after the first, a style said twice."""
-    for element in root.iter():
-        element.tail = None
-        if element.tag not in TEXTS:
-            element.text = None
-        for name in PLACES:
-            if not re.search("scale|matrix", element.get(name, "scale")):  # a factor is no place
-                element.set(name, _rounded(element.attrib[name]))
-        if "style" in element.attrib:
-            element.set("style", FONTS.sub(r"font-family: '\1', sans-serif", element.attrib["style"]))
-    for group in root.iter(f"{SVG}g"):
-        _say_once(group, group.findall(f"{SVG}use"))
-
-
-def _rounded(places: str) -> str:
-    return re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), places)
-
-
-def _say_once(group: ET.Element, markers: Iterable[ET.Element]) -> None:
-    """The style that all markers of a group have is the group's."""
-    styles = {marker.get("style") for marker in markers}
-    if len(styles) == 1 and "style" not in group.attrib and (style := styles.pop()):
-        group.set("style", style)
-        for marker in markers:
-            del marker.attrib["style"]
 
 
 # Parts: panels and the items of the legend, which the page stacks where it is narrow
@@ -132,7 +98,6 @@ def inline(
         for attribute in COLOURED:
             if attribute in element.attrib:
                 element.set(attribute, _with_variables(element.attrib[attribute], dark))
-    minify(root)
     groups = {group.get("id"): group for group in root.iter(f"{SVG}g")}
     for key, texts in hover.items():
         if key in groups:  # an artist without a visible part is not in the SVG

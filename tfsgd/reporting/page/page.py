@@ -100,7 +100,8 @@ def write_report(
             inlined[drawing.name] = save_figure(target, drawing)
 
         drawn = [
-            draw(s, partial(save, f"{i + 1}-" if several else ""), figures, look) for i, s in enumerate(studies)
+            draw(s, partial(save, f"{i + 1}-" if several else ""), figures, look)
+            for i, s in enumerate(studies)
         ]
         compared: Drawn = compare(studies, partial(save, ""), look) if several else ([], [])
         everything = [drawing for drawings, _ in (*drawn, compared) for drawing in drawings]
@@ -112,7 +113,7 @@ def write_report(
         context = {
             "titles": list(dict.fromkeys(study.title for study in studies)),
             "studies": [*map(_study_page, itertools.count(1), studies, judged, findings, agreed, drawn)],
-    # The SVGs were drawn here, their texts are escaped.
+            # The SVGs were drawn here, their texts are escaped.
             "inlined": {name: Markup(svg) for name, svg in inlined.items()},
             "colours": style_variables(everything),
             "table": trial_table(studies, target),
