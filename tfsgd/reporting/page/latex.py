@@ -89,7 +89,8 @@ def figure_table(drawing: Drawing) -> str:
             ends = [value.interval if value else None for value in values]
             if any(ends):
                 rows.append(["", *(_interval(end) if end else "" for end in ends)])
-    return table(["Batch", *metrics], rows, "r" + "l" * len(metrics)) if rows else ""
+    short = [metric.replace(" at ε", " ε").replace(" accuracy", "") for metric in metrics]
+    return table(["Batch", *short], rows, "r" + "l" * len(metrics)) if rows else ""
 
 
 def _interval(ends: tuple[str, str]) -> str:

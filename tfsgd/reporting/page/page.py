@@ -113,6 +113,7 @@ def write_report(
         context = {
             "titles": list(dict.fromkeys(study.title for study in studies)),
             "studies": [*map(_study_page, itertools.count(1), studies, judged, findings, agreed, drawn)],
+            "compared": compared,
             # The SVGs were drawn here, their texts are escaped.
             "inlined": {name: Markup(svg) for name, svg in inlined.items()},
             "colours": style_variables(everything),
