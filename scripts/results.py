@@ -23,6 +23,7 @@ from tfsgd.records.record import Record
 from tfsgd.records.upgrade import BY_SOFTMAX
 from tfsgd.reporting.claims.agreement import agreements, measures_of, worst_knobs
 from tfsgd.reporting.claims.verdicts import Judgement
+from tfsgd.reporting.page.findings import findings_of
 from tfsgd.reporting.page.page import write_report
 from tfsgd.reporting.table.cells import Cells
 from tfsgd.reporting.paper import PAPER_ATTACKS, attack_name
@@ -125,13 +126,20 @@ def measures(folder: Path) -> Iterator[str]:
 
 
 def summary(folder: Path) -> Iterator[str]:
-    """The primary claims, a row each."""
-    yield from _claims_table([j for j in claims(folder) if j.asked.role == "primary"])
+    """The findings, a row each, as on the first screen of the report."""
+    [study] = read_studies([folder])
+    rows = []
+    for finding in findings_of(study, claims(folder)):
+        if any(effect.words for effect in finding.effects):
+            says = "<br>".join(f"{said}: **{verdict}**" for said, verdict in finding.verdicts)
+            n = "; ".join(dict.fromkeys(effect.n for effect in finding.effects))
+            rows.append([finding.title, finding.words(False), finding.words(True), says, finding.seeds_needed, n])
+    yield from table(["finding", "λ1 or natural accuracy", "smallest ε", "the paper says", "seeds needed", "n"], rows)
 
 
 def verdicts(folder: Path) -> Iterator[str]:
-    """The claims besides, a row each."""
-    yield from _claims_table([j for j in claims(folder) if j.asked.role != "primary"])
+    """The claims that have numbers, a row each."""
+    yield from _claims_table([j for j in claims(folder) if j.verdict != "not testable"])
 
 
 def _claims_table(judged: Iterable[Judgement]) -> Iterator[str]:
