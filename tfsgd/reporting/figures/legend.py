@@ -79,10 +79,10 @@ def marks(trials: pd.DataFrame, attacks: Sequence[str] = ()) -> list[Line2D]:
 
 
 def fails(trials: pd.DataFrame, attack: str) -> pd.Series:
-    """Trials that fail a check of this attack's accuracy, or, where it is empty, none."""
+    """Trials that fail a check of this attack's accuracy; none where it is empty, or where most networks fail one."""
     if not attack:
         return pd.Series(False, trials.index)
-    return trials["failed_checks"].map(lambda failed: any(check.concerns(attack) for check in failed))
+    return trials["failed_checks"].map(lambda failed: any(check.marks(attack) for check in failed))
 
 
 def any_fails(trials: pd.DataFrame, attacks: Sequence[str]) -> bool:

@@ -10,11 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tfsgd.measures.spec import Measurement, Split
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.requests import HESSIAN, TOP_EIGENVALUE, requests_of
 from tfsgd.plan.specs import defaults
-from tfsgd.records.outcomes import smallest_epsilons, spread
+from tfsgd.records.outcomes import outcomes_of, smallest_epsilons, spread
 from tfsgd.records.record import Record, labelled
 from tfsgd.reporting.paper import RESIDUAL_LIMIT
 from tfsgd.reporting.table.derived import derived
@@ -71,6 +74,11 @@ class TrialRow:
                 ):
                     extra[key] = m
         return extra | self.asked
+
+    @cached_property
+    def outcomes(self) -> dict[str, NDArray[np.generic]]:
+        """What became of every image, by the identity of its measurement, as far as it is kept."""
+        return outcomes_of(self.path / "trials" / self.record.folder, self.record)
 
     @cached_property
     def smallest_epsilons(self) -> dict[str, float]:
