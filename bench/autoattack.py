@@ -105,9 +105,6 @@ def parts(both: Pair, row: Row) -> Iterator[Row]:
         true = np.take_along_axis(logits, both.labels[:, None], 1)[:, 0]
         np.put_along_axis(logits, both.labels[:, None], -np.inf, 1)
         yield {"epsilon": float(f"{found:.2g}"), "sure": bits(true - logits.max(1) > SURE)}
-    for name, (kind, settings) in MEMBERS.items():
-        if name not in row:
-            yield {name: bits(both.left(kind, norm, row["epsilon"], **settings).correct)}
     for version in ("light", "standard"):
         if version not in row:
             began = time.process_time()
@@ -118,6 +115,9 @@ def parts(both: Pair, row: Row) -> Iterator[Row]:
             }  # fmt: skip
     if "autoattack" not in row:
         yield autoattack(both, norm, row["epsilon"])
+    for name, (kind, settings) in MEMBERS.items():
+        if name not in row:
+            yield {name: bits(both.left(kind, norm, row["epsilon"], **settings).correct)}
 
 
 def autoattack(both: Pair, norm: str, epsilon: float) -> Row:
@@ -178,7 +178,7 @@ def main(
             row = next((r for r in done if (r["network"], r["norm"]) == (name, one)), None)
             if row is None:
                 done.append(row := {"network": name, "norm": one, "images": examples})
-            both = None if "autoattack" in row else pair(dataset, name, row["images"])
+            both = None if {"autoattack", *MEMBERS} <= row.keys() else pair(dataset, name, row["images"])
             for found in parts(both, row) if both else ():
                 row |= found
                 out.write_text(json.dumps(done, indent=1) + "\n")

@@ -263,7 +263,7 @@ def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[i
         failures = _run(waiting, experiment, folder, options) if waiting else {}
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
     output = console()
-    output.print(results_table(done, experiment, output.width), crop=False)
+    output.print(results_table(done, experiment, output.width, folder.path), crop=False)
     return command.say_failures(failures), _stored_result(done, experiment, folder)
 
 
@@ -361,7 +361,8 @@ def _measure_files(targets: list[Path], asked: _Asked) -> _Result:
     found = {}
     for target, network in networks.items():
         found[target] = measured(network, plan, output.print, warn)
-        output.print(measurements_table(target, found[target].measurements, found[target].not_measured))
+        one = found[target]
+        output.print(measurements_table(target, one.measurements, one.not_measured, one.smallest_epsilons))
     return _Result(
         [evidence(list(found.values()), plan, splits)],
         {target: one.measurements for target, one in found.items()},

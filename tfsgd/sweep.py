@@ -137,7 +137,7 @@ def _sweep(experiment: Experiment, folder: LogFolder, options: WorkerOptions, in
         _note(experiment, state, folder)
     renew_manifests(state.complete, experiment, folder)
     if state.done:
-        output.print(results_table(state.done, experiment, output.width), crop=False)
+        output.print(results_table(state.done, experiment, output.width, folder.path), crop=False)
     _say_what_is_next(folder, in_full)
     for line in not_to_be_had(state.complete, experiment, folder):
         warn(line)
