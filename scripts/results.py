@@ -15,6 +15,7 @@ import pandas as pd
 from scripts.claim_text import claims, effect, elsewhere, said, table, verdict_and_number
 from scripts.findings import contrast, findings
 from scripts.float32 import attacked, margins, saturated, sentences
+from scripts.orders import orders, spreads
 from scripts.seed_ranges import counted, trials
 from scripts.updates import beside, judged, updates
 from tfsgd.measures.spec import Measurement
@@ -251,6 +252,8 @@ WRITERS: dict[str, Callable[[Path], Iterator[str]]] = {
     "attacked": attacked,
     "margins": margins,
     "sentences": sentences,
+    "spreads": spreads,
+    "orders": orders,
 }
 
 if __name__ == "__main__":

@@ -189,7 +189,8 @@ COLUMNS = (
            "of the best cell of its study"),
     Column("smallest_epsilon", "pixels in [0, 1]",
            "median over the images of the least epsilon at which anything broke it: a search, or any attack "
-           "in the L-infinity ball; empty where half of them hold out", _smallest("median"),
+           "in the L-infinity ball (without outcomes of the images: a search alone); empty where half of them hold out",
+           _smallest("median"),
            title="smallest ε", rank=SMALLEST_RANK, is_number=True, is_log=True),
     Column("smallest_epsilon_low", "pixels in [0, 1]", "lower end of its 95 % interval, a bootstrap over the images",
            _smallest("low"), is_number=True, is_log=True),

@@ -17,7 +17,7 @@ from tfsgd.measures.spec import Measurement, Split
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.requests import HESSIAN, TOP_EIGENVALUE, requests_of
 from tfsgd.plan.specs import defaults
-from tfsgd.records.outcomes import outcomes_of, smallest_epsilons, spread
+from tfsgd.records.outcomes import outcomes_of, smallest_epsilon
 from tfsgd.records.record import Record, labelled
 from tfsgd.reporting.paper import RESIDUAL_LIMIT
 from tfsgd.reporting.table.derived import derived
@@ -82,9 +82,8 @@ class TrialRow:
 
     @cached_property
     def smallest_epsilons(self) -> dict[str, float]:
-        """The spread of the images' smallest epsilons in L-infinity; empty where their outcomes are not kept."""
-        least = smallest_epsilons(self.path / "trials" / self.record.folder, self.record)
-        return {} if least is None else spread(least)
+        """The spread of the images' smallest epsilons in L-infinity: of old records, without outcomes, the median alone."""
+        return smallest_epsilon(self.path / "trials" / self.record.folder, self.record)
 
     @cached_property
     def shown(self) -> Record:
