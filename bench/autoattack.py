@@ -25,11 +25,11 @@ from bench.tables import write_rows
 RESULTS = Path("docs/results")
 NETWORKS = (
     ("fashion_mnist", "fmnist_stdcnn-seeds/trials/lr/b0064-m0.9-s0"),
+    ("mnist", "mnist_stdcnn/trials/lr/b0064-m0.0-s0"),
     ("fashion_mnist", "fmnist_stdcnn-seeds/trials/lr/b1024-m0.0-s0"),
+    ("mnist", "mnist_stdcnn/trials/lr/b1024-m0.0-s0"),
     ("fashion_mnist", "fmnist_stdcnn-seeds/trials/lr-bs/b0256-m0.5-s0"),
     ("fashion_mnist", "fmnist_stdcnn-seeds/trials/benchmark/b0064-m0.9-s0"),
-    ("mnist", "mnist_stdcnn/trials/lr/b0064-m0.0-s0"),
-    ("mnist", "mnist_stdcnn/trials/lr/b1024-m0.0-s0"),
 )
 BOUND = {"Linf": 0.5, "L2": 10.0}
 SURE = 17.0  # the margin of the logits from which on float32's softmax gives the true class 1
@@ -129,7 +129,7 @@ def autoattack(both: Pair, norm: str, epsilon: float) -> Row:
     attacker = torchattacks.AutoAttack(
         both.theirs, norm=norm, eps=epsilon, version="standard", n_classes=10, seed=0
     )
-    moved = attacker(both.pixels, torch.from_numpy(both.labels))
+    moved = attacker(both.pixels, torch.from_numpy(both.labels)).detach()
     with torch.no_grad():
         correct = both.theirs(moved).argmax(1).numpy() == both.labels
     change = (moved - both.pixels).flatten(1).numpy()
@@ -173,8 +173,8 @@ def main(
     configure_tensorflow(1)
     torch.set_num_threads(1)
     done: list[Row] = json.loads(out.read_text()) if out.exists() else []
-    for one in norm.split(","):
-        for dataset, name in NETWORKS:
+    for dataset, name in NETWORKS:
+        for one in norm.split(","):
             row = next((r for r in done if (r["network"], r["norm"]) == (name, one)), None)
             if row is None:
                 done.append(row := {"network": name, "norm": one, "images": examples})

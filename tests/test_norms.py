@@ -259,7 +259,14 @@ def test_an_attack_is_held_to_its_own_norm() -> None:
         ),
         ("pgd", {"epsilon": [0.1], "norm": "L1"}, "norm: expected 'Linf' or 'L2', received 'L1'"),
         ("pgd", {"epsilon": [20_000.0], "norm": "L2"}, "epsilon: expected less than or equal to 10000"),
-        ("pgd", {"epsilon": [0.1], "target": "likeliest"}, "target"),
+        *(
+            (
+                "apgd",
+                {"epsilon": [0.1], "target": no},
+                f"target: expected 'least_likely', 'all' or a class from 0 on, received {no!r}",
+            )
+            for no in ("likeliest", -1, 1.5, True)
+        ),
         ("robust", {"epsilon": []}, "epsilon: expected at least one entry"),
         ("robust", {"epsilon": [0.1], "version": "full"}, "version: expected 'light' or 'standard'"),
     ],

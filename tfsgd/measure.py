@@ -24,6 +24,7 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.atomic import from_json, to_json, write_atomically
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
+from tfsgd.records.outcomes import said_of_lost
 from tfsgd.records.preflight import (
     is_there,
     read_text,
@@ -264,6 +265,8 @@ def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[i
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
     output = console()
     output.print(results_table(done, experiment, output.width, folder.path), crop=False)
+    if lost := said_of_lost(folder.path, (record for _, record in done)):
+        warn(lost)
     return command.say_failures(failures), _stored_result(done, experiment, folder)
 
 

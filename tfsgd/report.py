@@ -12,7 +12,10 @@ import typer
 from rich.console import Console
 
 from tfsgd import command, interrupts
+from tfsgd.records.folder import LogFolder
+from tfsgd.records.outcomes import said_of_lost
 from tfsgd.reporting.page.page import write_report
+from tfsgd.terminal.progress import warn
 
 
 def report(
@@ -39,6 +42,9 @@ def report(
 
         page = write_report(folders, out, say)
         interrupts.check()
+    for folder in folders:
+        if lost := said_of_lost(folder, LogFolder(folder).records()):
+            warn(lost)
     print(f"report: {page}")
 
 

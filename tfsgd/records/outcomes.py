@@ -5,7 +5,7 @@ it is that, infinite where there is none. Images are counted from the first of t
 array, so what is gone, cut or changed is known.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from tfsgd.measures.spec import Measurement, digest
 from tfsgd.records.archive import Arrays, DamagedError, read_arrays, write_arrays
 from tfsgd.records.preflight import is_there
 from tfsgd.records.record import Record, Snapshot
+from tfsgd.text import counted
 
 FILE = "outcomes.npz"
 
@@ -51,6 +52,19 @@ def lost_outcomes(folder: Path, of: Record | Snapshot) -> list[Measurement]:
     """The measurements whose outcomes were kept, and are gone, cut or changed."""
     there = outcomes_of(folder, of)
     return [m for m in of.measurements if "outcomes_sha256" in m.values and m.identity not in there]
+
+
+def said_of_lost(logs: Path, records: Iterable[Record]) -> str:
+    """Trials of a sweep's folder whose outcomes are gone, cut or changed, and what brings them back; empty: none."""
+    lost = [
+        r.folder for r in records if any(lost_outcomes(logs / "trials" / r.folder, n) for n in r.networks)
+    ]
+    if not lost:
+        return ""
+    return (
+        f"{FILE} is gone, cut or changed in {counted(len(lost), 'trial')} ({lost[0]}{', ...' if len(lost) > 1 else ''}): "
+        f"python -m tfsgd.measure {logs} --outcomes attacks these networks again"
+    )
 
 
 def smallest_epsilons(folder: Path, of: Record | Snapshot, norm: str = "Linf") -> NDArray[np.float64] | None:
