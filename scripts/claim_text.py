@@ -38,7 +38,9 @@ def said(verdict: Verdict, expectation: Expectation) -> str:
 def number(judgement: Judgement) -> str:
     """`+5.48 points [3.10, 7.90]`, `× 1.37 [1.2, 1.6]`."""
     e = judgement.evidence
-    return "" if isinstance(e, Impossible) or e.unit is None else Unit(e.unit.scale).words(e.effect, e.interval)
+    return (
+        "" if isinstance(e, Impossible) or e.unit is None else Unit(e.unit.scale).words(e.effect, e.interval)
+    )
 
 
 def effect(judgement: Judgement) -> str:

@@ -15,6 +15,7 @@ import pandas as pd
 from scripts.claim_text import claims, effect, said, table
 from scripts.findings import contrast, findings
 from scripts.float32 import attacked, margins, saturated, sentences
+from scripts.orders import orders, spreads
 from scripts.seed_ranges import counted, trials
 from scripts.updates import beside, judged, updates
 from tfsgd.measures.spec import Measurement
@@ -25,8 +26,8 @@ from tfsgd.reporting.claims.agreement import agreements, measures_of, worst_knob
 from tfsgd.reporting.claims.verdicts import Judgement
 from tfsgd.reporting.page.findings import findings_of
 from tfsgd.reporting.page.page import write_report
-from tfsgd.reporting.table.cells import Cells
 from tfsgd.reporting.paper import PAPER_ATTACKS, attack_name
+from tfsgd.reporting.table.cells import Cells
 from tfsgd.reporting.table.columns import Column
 from tfsgd.reporting.table.studies import read_studies
 
@@ -133,8 +134,12 @@ def summary(folder: Path) -> Iterator[str]:
         if any(effect.words for effect in finding.effects):
             says = "<br>".join(f"{said}: **{verdict}**" for said, verdict in finding.verdicts)
             n = "; ".join(dict.fromkeys(effect.n for effect in finding.effects))
-            rows.append([finding.title, finding.words(False), finding.words(True), says, finding.seeds_needed, n])
-    yield from table(["finding", "λ1 or natural accuracy", "smallest ε", "the paper says", "seeds needed", "n"], rows)
+            rows.append(
+                [finding.title, finding.words(False), finding.words(True), says, finding.seeds_needed, n]
+            )
+    yield from table(
+        ["finding", "λ1 or natural accuracy", "smallest ε", "the paper says", "seeds needed", "n"], rows
+    )
 
 
 def verdicts(folder: Path) -> Iterator[str]:
@@ -162,7 +167,9 @@ def agreement(folder: Path) -> Iterator[str]:
     rows = []
     for measure in verdict:
         cells = [at.get((measure, knob)) for knob in knobs]
-        shown = [(f"**{e.found.value:+.2f}**" if e.sign else f"{e.found.value:+.2f}") if e else "" for e in cells]
+        shown = [
+            (f"**{e.found.value:+.2f}**" if e.sign else f"{e.found.value:+.2f}") if e else "" for e in cells
+        ]
         rows.append([measure, *shown, verdict[measure]])
     yield from table(["measure", *knobs, "over all knobs"], rows)
 
@@ -249,6 +256,8 @@ WRITERS: dict[str, Callable[[Path], Iterator[str]]] = {
     "attacked": attacked,
     "margins": margins,
     "sentences": sentences,
+    "spreads": spreads,
+    "orders": orders,
 }
 
 if __name__ == "__main__":

@@ -70,7 +70,9 @@ def judged(folder: Path) -> Iterator[str]:
         found = {j.asked.key: j for j in claims(of)}
         cells = [found[key] for key in JUDGED.values()]
         rows.append([f"equally many {what}", *map(verdict_and_number, cells), cells[0].evidence.n])
-    yield from table(["under LR accuracy and the smallest ε fall and λ1 rises, per doubling", *JUDGED, "n"], rows)
+    yield from table(
+        ["under LR accuracy and the smallest ε fall and λ1 rises, per doubling", *JUDGED, "n"], rows
+    )
 
 
 def _in_epochs(folder: Path) -> Path:

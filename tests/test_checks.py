@@ -3,13 +3,23 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.synthetic import experiment, realistic, record
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.record import Record
-from tfsgd.reporting.table.checks import SAID, Check, checks, standard_error
+from tfsgd.reporting.table.checks import (
+    SAID,
+    Check,
+    Outcomes,
+    checks,
+    common_marks,
+    said_of_common,
+    standard_error,
+    unmarked_where_common,
+)
 from tfsgd.reporting.table.checks import failed as failing
 
 LABELS = ("fgsm", "pgd", "pgd-80", "pgd-cool", "noise", "square", "transfer")
@@ -23,6 +33,7 @@ HONEST: dict[str, dict[float, float]] = {
     "square": {0.05: 0.35, 0.1: 0.05, 0.5: 0.0},
 }
 NAMES = [
+    "worst_case",
     "pgd_vs_fgsm",
     "pgd_vs_noise",
     "pgd_vs_square",
@@ -90,8 +101,8 @@ def check(record: Record, name: str) -> Check:
 def test_an_honest_trial_passes_every_check_and_the_figures_are_the_worst() -> None:
     found = checks(made())
     assert [c.name for c in found] == NAMES
-    assert [c.passed for c in found] == [True] * 10 + [None]  # no attack by softmax
-    figures = {c.name: c.figure for c in found[:-1]}
+    assert [c.passed for c in found] == [None] + [True] * 10 + [None]  # no worst case, no attack by softmax
+    figures = {c.name: c.figure for c in found[1:-1]}
     assert figures == pytest.approx(
         {
             "pgd_vs_fgsm": 0.30 - 0.40, "pgd_vs_noise": 0.0 - 0.3, "pgd_vs_square": 0.0,
@@ -185,6 +196,87 @@ def test_every_attack_that_fails_a_check_is_doubted() -> None:
     assert found.concerns("pgd-again")
 
 
+def beside_robust(
+    left: dict[str, int], worst: int = 200, norm: str = "Linf", rise: float = 0.02
+) -> tuple[Record, Outcomes]:
+    """A trial whose `robust` at 0.05 leaves the first `worst` of 1,000 images, and attacks that leave the first so many."""
+    record = made(("fgsm", "pgd", "noise", "square"), rise=rise, square={0.05: 0.1, 0.1: 0.05})
+    pgd = next(m for m in record.attacks if (m.label, m.epsilon) == ("pgd", 0.05))
+    more = [
+        pgd.model_copy(update={"name": name, "label": name, "identity": name} | changes)
+        for name, changes in (
+            ("robust", {"settings": {"epsilon": 0.05, "norm": norm}, "values": {"accuracy": worst / 1_000}}),
+            (
+                "minimal",
+                {"settings": {"epsilon": 0.5, "norm": "Linf"}, "values": {"accuracy": 0.0, "censored": 0.0}},
+            ),
+        )
+    ]
+    found = {"robust": np.arange(1_000) < worst}
+    for m in (*record.attacks, more[1]):
+        if m.label in left and (m.epsilon == 0.05 or m.label == "minimal"):
+            right = np.arange(m.examples) < left[m.label]
+            found[m.identity] = (
+                np.where(right, 0.06, 0.05).astype(np.float32) if m.label == "minimal" else right
+            )
+    return record.model_copy(update={"measurements": (*record.measurements, *more)}), found
+
+
+def test_what_leaves_more_than_the_worst_case_of_the_same_images_is_weak_and_said_once() -> None:
+    record, outcomes = beside_robust({"fgsm": 400, "pgd": 211, "noise": 900, "square": 210, "minimal": 212})
+    [found] = failing(record, outcomes)
+    assert (found.name, found.sign) == ("worst_case", "weak attack")
+    assert found.attacks == pytest.approx({"fgsm": 0.2, "minimal": 0.012, "pgd": 0.011})
+    assert found.said == (
+        "other attacks break more of the same images: 20.0 points (fgsm at 0.05: 20.0, minimal at 0.05: 1.2, pgd at 0.05: 1.1)"
+    )
+    assert [found.concerns(a) for a in ("pgd", "fgsm", "square", "noise", "robust")] == [True] * 2 + [
+        False
+    ] * 3
+    # It stands in the place of the other signs that PGD is weak; without outcomes these stand.
+    assert {c.name for c in checks(record, outcomes) if c.passed is None} > {
+        "pgd_vs_square",
+        "loss_rises",
+        "steps",
+    }
+    assert [c.name for c in failing(record)] == ["pgd_vs_square", "loss_rises"]
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+def test_the_worst_case_is_that_of_the_same_norm(norm: str) -> None:
+    record, outcomes = beside_robust({"pgd": 300}, norm=norm, rise=0.0)
+    of_l2 = check(record, "worst_case") if norm == "L2" else None
+    found = next(c for c in checks(record, outcomes) if c.name == "worst_case")
+    assert found.passed is (norm == "L2")
+    assert of_l2 in (None, Check("worst_case"))
+
+
+def test_images_in_common_count_and_robust_itself_is_held_to_all_attacks() -> None:
+    """Of 100 images PGD leaves none, where `robust` leaves all of them: 10 points of its 1,000."""
+    record, outcomes = beside_robust({"pgd": 0})
+    few = [m.model_copy(update={"examples": 100}) if m.label == "pgd" else m for m in record.measurements]
+    pgd = next(m for m in few if (m.label, m.epsilon) == ("pgd", 0.05))
+    [found] = failing(
+        record.model_copy(update={"measurements": tuple(few)}),
+        {**outcomes, pgd.identity: outcomes[pgd.identity][:100]},
+    )
+    assert found.attacks == pytest.approx({"robust": 0.1})
+
+
+def test_a_mark_that_most_networks_carry_is_said_in_a_sentence() -> None:
+    weak = [failing(*beside_robust({"fgsm": 400, "pgd": 192 + 14 * k})) for k in range(4)]  # PGD weak in 2
+    attacks = ["fgsm", "pgd", "minimal"]
+    assert common_marks(weak, attacks) == {"fgsm": 4}
+    assert common_marks(weak[2:], attacks) == {"fgsm": 2, "pgd": 2}
+    assert common_marks(weak[1:], attacks) == {"fgsm": 3}  # two thirds are not more than that
+    assert said_of_common(weak, attacks) == [
+        "FGSM: 4 of 4 networks fail a check, so no figure marks it: other attacks break more of the same images: "
+        "20.0 points (in the median)"
+    ]
+    [last] = unmarked_where_common(weak[3], common_marks(weak, attacks))
+    assert (last.marks("fgsm"), last.marks("pgd"), last.concerns("fgsm")) == (False, True, True)
+
+
 def test_at_a_large_epsilon_more_than_chance_fails() -> None:
     """1,000 images of 10 classes: 0.1 and a standard error of 0.0095."""
     labels = ("pgd",)
@@ -216,7 +308,15 @@ def test_a_weaker_attack_on_fewer_images_counts_where_it_is_far_below(square: fl
 
 def test_what_was_not_measured_neither_passes_nor_fails() -> None:
     some = made(("pgd",), pgd={})
-    unknown = ["pgd_vs_fgsm", "pgd_vs_noise", "pgd_vs_square", "pgd_vs_transfer", "steps", "temperature"]
+    unknown = [
+        "worst_case",
+        "pgd_vs_fgsm",
+        "pgd_vs_noise",
+        "pgd_vs_square",
+        "pgd_vs_transfer",
+        "steps",
+        "temperature",
+    ]
     assert [c.name for c in checks(some) if c.passed is None] == [*unknown, "float32"]
     assert check(some, "steps") == Check("steps")
     few = experiment(attacks={"pgd": {"epsilon": [0.1]}, "fgsm": {"epsilon": [0.1], "examples": 500}})

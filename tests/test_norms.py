@@ -201,6 +201,19 @@ def test_what_the_first_member_breaks_is_not_robust_and_members_account_for_all(
     assert sum(broken) == pytest.approx(1 - outcome.correct.mean())
 
 
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("kind", ["robust", "apgd", "minimal", "square"])
+def test_where_all_images_are_misclassified_nothing_is_left_to_attack(kind: str, norm: str) -> None:
+    model, images = linear(3), grey(5)
+    wrong = (labels_of(model, images) + 1) % 3
+    more = {"target": "all", "loss": "dlr"} if kind == "apgd" else {}
+    spec = attack(kind, {"epsilon": [0.3], "norm": norm, **more}, None)
+    outcome = run_checked(spec, CompiledVictim.of(model), images, wrong, 0.3, 0)
+    assert not outcome.correct.any()
+    np.testing.assert_array_equal(outcome.images, images)
+    assert set(outcome.values.values()) <= {0.0}
+
+
 @pytest.mark.parametrize("target", ["least_likely", "all", 2])
 @pytest.mark.parametrize("kind", ["pgd", "apgd"])
 def test_a_targeted_attack_goes_to_its_class(kind: str, target: Any) -> None:
@@ -259,7 +272,14 @@ def test_an_attack_is_held_to_its_own_norm() -> None:
         ),
         ("pgd", {"epsilon": [0.1], "norm": "L1"}, "norm: expected 'Linf' or 'L2', received 'L1'"),
         ("pgd", {"epsilon": [20_000.0], "norm": "L2"}, "epsilon: expected less than or equal to 10000"),
-        ("pgd", {"epsilon": [0.1], "target": "likeliest"}, "target"),
+        *(
+            (
+                "apgd",
+                {"epsilon": [0.1], "target": no},
+                f"target: expected 'least_likely', 'all' or a class from 0 on, received {no!r}",
+            )
+            for no in ("likeliest", -1, 1.5, True)
+        ),
         ("robust", {"epsilon": []}, "epsilon: expected at least one entry"),
         ("robust", {"epsilon": [0.1], "version": "full"}, "version: expected 'light' or 'standard'"),
     ],

@@ -84,7 +84,7 @@ def test_the_spread_of_smallest_epsilons() -> None:
 
 @pytest.mark.parametrize("harm", ["gone", "cut", "changed"])
 def test_outcomes_that_are_not_what_was_recorded_are_missed_and_nothing_else_is(
-    config: Config, run_sweep: Run, tmp_path: Path, harm: str, work: Work
+    config: Config, run_sweep: Run, run_measure: Run, tmp_path: Path, harm: str, work: Work
 ) -> None:
     path = swept(config, run_sweep)
     folder = tmp_path / "logs/tiny/trials/lr/b0064-m0.9-s0"
@@ -103,8 +103,13 @@ def test_outcomes_that_are_not_what_was_recorded_are_missed_and_nothing_else_is(
         table = tfsgd.outcomes(tmp_path / "logs/tiny")
     assert set(table.label) == ({"fgsm", "minimal"} if harm == "changed" else set())
     work.measured.clear()
-    code, _out, _ = run_sweep(path)
+    code, _out, err = run_sweep(path)
     assert (code, work.measured) == (0, [])
+    assert "outcomes.npz is gone, cut or changed in 1 trial (lr/b0064-m0.9-s0): " in err
+    code, _out, err = run_measure(tmp_path / "logs/tiny", "--outcomes")
+    assert (code, err, len(work.trained)) == (0, "", 1)
+    assert work.measured == [("minimal-l2", 5.0)] if harm == "changed" else len(work.measured) == 4
+    assert len(tfsgd.outcomes(tmp_path / "logs/tiny")) == 2 * 50 + 2 * 30
 
 
 def test_a_kill_between_the_outcomes_and_the_record_costs_the_measurement_at_hand(
@@ -186,4 +191,8 @@ def test_the_table_of_trials_has_the_smallest_epsilon(config: Config, run_sweep:
     assert trial.smallest_epsilon == pytest.approx(np.quantile(least, 0.5, method="inverted_cdf"))
     assert trial.smallest_epsilon_low <= trial.smallest_epsilon <= trial.smallest_epsilon_high
     (logs / "trials" / record.folder / "outcomes.npz").unlink()
-    assert "smallest_epsilon" not in tfsgd.read_records(logs)
+    # As of a record that kept none: the median that the search recorded, without an interval.
+    [trial] = tfsgd.read_records(logs).itertuples()
+    [recorded] = [m.values["median"] for m in record.measurements if m.label == "minimal"]
+    assert trial.smallest_epsilon == recorded
+    assert not hasattr(trial, "smallest_epsilon_low")

@@ -29,7 +29,8 @@ def headings(**changes: Any) -> tuple[list[str], str]:
 def test_the_table_has_the_columns_that_the_readme_explains() -> None:
     section = Path("README.md").read_text().partition("## What comes out")[2].partition("The exit code")[0]
     explained = [name for row in re.findall(r"^\| ([^|]+) \|", section, re.M)[1:] for name in row.split(", ")]
-    shown, _ = headings(attacks={"fgsm": {"epsilon": [0.1]}, "pgd": {"epsilon": [0.1]}})
+    attacks = {"fgsm": {"epsilon": [0.1]}, "pgd": {"epsilon": [0.1]}, "minimal": {"epsilon": [0.5]}}
+    shown, _ = headings(attacks=attacks)
     assert shown == [name for name in explained if name != "---"]
 
 

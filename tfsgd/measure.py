@@ -24,6 +24,7 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.atomic import from_json, to_json, write_atomically
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
+from tfsgd.records.outcomes import said_of_lost
 from tfsgd.records.preflight import (
     is_there,
     read_text,
@@ -263,7 +264,9 @@ def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[i
         failures = _run(waiting, experiment, folder, options) if waiting else {}
         done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
     output = console()
-    output.print(results_table(done, experiment, output.width), crop=False)
+    output.print(results_table(done, experiment, output.width, folder.path), crop=False)
+    if lost := said_of_lost(folder.path, (record for _, record in done)):
+        warn(lost)
     return command.say_failures(failures), _stored_result(done, experiment, folder)
 
 
@@ -361,7 +364,8 @@ def _measure_files(targets: list[Path], asked: _Asked) -> _Result:
     found = {}
     for target, network in networks.items():
         found[target] = measured(network, plan, output.print, warn)
-        output.print(measurements_table(target, found[target].measurements, found[target].not_measured))
+        one = found[target]
+        output.print(measurements_table(target, one.measurements, one.not_measured, one.smallest_epsilons))
     return _Result(
         [evidence(list(found.values()), plan, splits)],
         {target: one.measurements for target, one in found.items()},

@@ -13,8 +13,11 @@ from rich.console import Console
 
 from tfsgd import command, interrupts
 from tfsgd.errors import RequestError
+from tfsgd.records.folder import LogFolder
+from tfsgd.records.outcomes import said_of_lost
 from tfsgd.reporting.figures.style import FONT, FORMATS, SCREEN, WIDTHS, Look
 from tfsgd.reporting.page.page import write_paper_figure, write_report
+from tfsgd.terminal.progress import warn
 from tfsgd.text import known_keys
 
 PRINTED = 8.0  # points, where a width on paper is asked for
@@ -76,6 +79,9 @@ def report(
 
         page = write_report(folders, out, say, claims=claims, figures=names, look=look)
         interrupts.check()
+    for folder in folders:
+        if lost := said_of_lost(folder, LogFolder(folder).records()):
+            warn(lost)
     print(f"report: {page}")
 
 

@@ -16,6 +16,7 @@ from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
 from tfsgd.records.manifest import renew_manifests
+from tfsgd.records.outcomes import said_of_lost
 from tfsgd.records.preflight import refuse_unusable, refuse_unusable_trials, refuse_unwritable
 from tfsgd.records.resume import (
     SweepState,
@@ -142,9 +143,10 @@ def _sweep(experiment: Experiment, folder: LogFolder, options: WorkerOptions, in
         _note(experiment, state, folder)
     renew_manifests(state.complete, experiment, folder)
     if state.done:
-        output.print(results_table(state.done, experiment, output.width), crop=False)
+        output.print(results_table(state.done, experiment, output.width, folder.path), crop=False)
     _say_what_is_next(folder, in_full)
-    for line in not_to_be_had(state.complete, experiment, folder):
+    lost = said_of_lost(folder.path, (record for _, record in state.done))
+    for line in (*not_to_be_had(state.complete, experiment, folder), *filter(None, [lost])):
         warn(line)
     return command.say_failures({trial.name: _reason(trial, failures, folder) for trial in state.incomplete})
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator
 
 from tfsgd.errors import RequestError
 from tfsgd.measures.victim import Images, Labels, Victim
 
-Target = Literal["least_likely", "all"] | Annotated[int, Field(strict=True, ge=0)]
+
+def _named_or_number(value: Any) -> Any:
+    is_class = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if value not in ("least_likely", "all") and not is_class:
+        raise ValueError(f"expected 'least_likely', 'all' or a class from 0 on, received {value!r:.60}")
+    return value
+
+
+Target = Annotated[Literal["least_likely", "all"] | int, BeforeValidator(_named_or_number)]
 
 
 def others_by_logit(logits: NDArray[np.float32], labels: Labels) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from tfsgd.measures.attack import AttackSpec
+from tfsgd.measures.attacks.minimal import Minimal
 from tfsgd.measures.confidence import Confidence
 from tfsgd.measures.curvature_spec import CurvatureSpec
 from tfsgd.measures.input_gradient import InputGradient
@@ -84,6 +85,11 @@ def attacks(specs: Mapping[str, AttackSpec], test_examples: int, seed: int) -> l
         for label, spec in specs.items()
         for epsilon in spec.epsilon
     ]
+
+
+def is_primary(request: Request) -> bool:
+    """Whether it searches the smallest epsilon of each image in L-infinity, for the primary measure of robustness."""
+    return isinstance(request.spec, Minimal) and request.spec.norm == "Linf"
 
 
 def curvature(specs: Mapping[str, CurvatureSpec]) -> list[Request]:

@@ -5,7 +5,7 @@ it is that, infinite where there is none. Images are counted from the first of t
 array, so what is gone, cut or changed is known.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from tfsgd.measures.spec import Measurement, digest
 from tfsgd.records.archive import Arrays, DamagedError, read_arrays, write_arrays
 from tfsgd.records.preflight import is_there
 from tfsgd.records.record import Record, Snapshot
+from tfsgd.text import counted
 
 FILE = "outcomes.npz"
 
@@ -43,8 +44,8 @@ def outcomes_of(folder: Path, of: Record | Snapshot) -> dict[str, NDArray[np.gen
     for m in of.measurements:
         array = known.get(_key(of, m.identity))
         if array is not None and digest(array) == m.values.get("outcomes_sha256"):
-            found[m.identity] = array if array.dtype == np.float32 else _unpacked(array, m)
-    return found
+            found[m.identity] = array
+    return unpacked(found, of.measurements)
 
 
 def lost_outcomes(folder: Path, of: Record | Snapshot) -> list[Measurement]:
@@ -53,14 +54,33 @@ def lost_outcomes(folder: Path, of: Record | Snapshot) -> list[Measurement]:
     return [m for m in of.measurements if "outcomes_sha256" in m.values and m.identity not in there]
 
 
+def said_of_lost(logs: Path, records: Iterable[Record]) -> str:
+    """Trials of a sweep's folder whose outcomes are gone, cut or changed, and what brings them back; empty: none."""
+    lost = [
+        r.folder for r in records if any(lost_outcomes(logs / "trials" / r.folder, n) for n in r.networks)
+    ]
+    if not lost:
+        return ""
+    return (
+        f"{FILE} is gone, cut or changed in {counted(len(lost), 'trial')} ({lost[0]}{', ...' if len(lost) > 1 else ''}): "
+        f"python -m tfsgd.measure {logs} --outcomes attacks these networks again"
+    )
+
+
 def smallest_epsilons(folder: Path, of: Record | Snapshot, norm: str = "Linf") -> NDArray[np.float64] | None:
     """The least epsilon at which anything broke each image, `(N,)`: a search of it, or any attack in the same norm.
 
     Infinite where nothing did; 0 where the image is misclassified clean. N is that of the search on the most images;
     `None` where no search has outcomes.
     """
-    found = outcomes_of(folder, of)
-    attacks = [m for m in of.measurements if m.identity in found and m.settings.get("norm", "Linf") == norm]
+    return least_epsilons(of.measurements, outcomes_of(folder, of), norm)
+
+
+def least_epsilons(
+    measurements: Sequence[Measurement], found: Mapping[str, NDArray[np.generic]], norm: str = "Linf"
+) -> NDArray[np.float64] | None:
+    """As `smallest_epsilons`, of attacks whose outcomes `found` has by their identity."""
+    attacks = [m for m in measurements if m.identity in found and m.settings.get("norm", "Linf") == norm]
     searched = [found[m.identity] for m in attacks if found[m.identity].dtype == np.float32]
     if not searched:
         return None
@@ -74,15 +94,47 @@ def smallest_epsilons(folder: Path, of: Record | Snapshot, norm: str = "Linf") -
     return least
 
 
-def spread(least: NDArray[np.float64], draws: int = 1_000) -> dict[str, float]:
-    """Quartiles of smallest epsilons, the median's 95 % interval by a bootstrap over images, and the share without one."""
-    rng = np.random.default_rng(0)
-    drawn = np.sort(rng.choice(least, (draws, len(least))), 1)[:, (len(least) - 1) // 2]
+def spread(least: NDArray[np.float64], draws: int = 10_000) -> dict[str, float]:
+    """Quartiles of smallest epsilons, the median's 95 % interval by a bootstrap over images, and the share without one.
+
+    The rank of the median of n images that are drawn with replacement is ceil(n B), B of the beta distribution of the
+    median of n uniform numbers: so one number is drawn in place of n images.
+    """
+    count, rank = len(least), (len(least) + 1) // 2
+    ranks = np.ceil(count * np.random.default_rng(0).beta(rank, count - rank + 1, draws)).astype(int)
+    drawn = np.sort(least)[ranks - 1]
     names = ("lower_quartile", "median", "upper_quartile", "low", "high")
     quartiles = np.quantile(least, [0.25, 0.5, 0.75], method="inverted_cdf")
     interval = np.quantile(drawn, [0.025, 0.975], method="inverted_cdf")
     return dict(zip(names, map(float, (*quartiles, *interval)), strict=True)) | {
         "censored": float(np.isinf(least).mean())
+    }
+
+
+def smallest_epsilon(folder: Path, of: Record | Snapshot) -> dict[str, float]:
+    """The primary measure of robustness: `median` in L-infinity, and where outcomes are kept the rest of `spread`.
+
+    Without outcomes it is the median that the search on the most images recorded; empty where there is none. What more
+    than half of the images hold out is infinite.
+    """
+    least = smallest_epsilons(folder, of)
+    if least is not None:
+        return spread(least)
+    searched = [
+        m for m in of.measurements if "censored" in m.values and m.settings.get("norm", "Linf") == "Linf"
+    ]
+    if not searched:
+        return {}
+    median = max(searched, key=lambda m: m.examples).values.get("median")
+    return {"median": np.inf if median is None else float(median)}
+
+
+def unpacked(found: Mapping[str, NDArray[np.generic]], measurements: Sequence[Measurement]) -> Arrays:
+    """Outcomes as `Outcome.packed` makes them, a bool or the smallest epsilon for each image, by their identity."""
+    return {
+        m.identity: array if array.dtype == np.float32 else _unpacked(array, m)
+        for m in measurements
+        if (array := found.get(m.identity)) is not None
     }
 
 

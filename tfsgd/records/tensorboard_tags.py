@@ -1,24 +1,36 @@
 """What TensorBoard is to show of a trial's measurements, and whether it does; without TensorFlow."""
 
 import hashlib
+import math
 import re
 from pathlib import Path
 
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.requests import HESSIAN, requests_of
 from tfsgd.records.atomic import to_json
+from tfsgd.records.outcomes import smallest_epsilon
 from tfsgd.records.record import Record
 
 EIGENVALUE = "hessian_eigenvalue"  # λ1, in the epochs in which it is taken and at the end
+SMALLEST_EPSILON = "smallest_epsilon"  # the primary measure of robustness: its median over the images
 TAKEN = re.compile(
-    rf"epoch_.*|.*_accuracy|.*_median_epsilon|{EIGENVALUE}|attacks|config"
+    rf"epoch_.*|.*_accuracy|.*_median_epsilon|{EIGENVALUE}|{SMALLEST_EPSILON}|attacks|config"
 )  # other things' tags
 NAMED = re.compile(r"events\.out\.tfevents\..*\.([0-9a-f]{16})\.v2")
 
 
-def scalars(record: Record, experiment: Experiment) -> dict[str, float]:
-    """Tag -> number, of everything that was measured as the config asks."""
+def scalars(record: Record, experiment: Experiment, folder: Path) -> dict[str, float]:
+    """Tag -> number, of everything that was measured as the config asks, and the smallest epsilon.
+
+    Args:
+        record: of the trial.
+        experiment: the config.
+        folder: of the trial, in which the outcomes are.
+    """
     shown = dict[str, float]()
+    median = smallest_epsilon(folder, record).get("median", math.inf)
+    if math.isfinite(median):
+        shown[SMALLEST_EPSILON] = median
     for found in record.asked(requests_of(experiment, record.seed)):
         value = found.values.get("value", found.accuracy)
         if value is not None:
@@ -28,9 +40,9 @@ def scalars(record: Record, experiment: Experiment) -> dict[str, float]:
     return shown
 
 
-def fingerprint(record: Record, experiment: Experiment) -> str:
+def fingerprint(record: Record, experiment: Experiment, folder: Path) -> str:
     """Of those numbers: it is part of the name of the file that TensorBoard reads."""
-    return hashlib.sha256(to_json(scalars(record, experiment)).encode()).hexdigest()[:16]
+    return hashlib.sha256(to_json(scalars(record, experiment, folder)).encode()).hexdigest()[:16]
 
 
 def is_current(record: Record, experiment: Experiment, folder: Path) -> bool:
@@ -41,7 +53,7 @@ def is_current(record: Record, experiment: Experiment, folder: Path) -> bool:
     named = [
         found[1] for path in folder.glob("events.out.tfevents.*") if (found := NAMED.fullmatch(path.name))
     ]
-    return not named or fingerprint(record, experiment) in named
+    return not named or fingerprint(record, experiment, folder) in named
 
 
 def median_tag(label: str, epsilon: float | None) -> str:

@@ -1,7 +1,9 @@
 """The plan and the results as tables in a terminal."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -13,8 +15,18 @@ from tfsgd.measures.attacks.minimal import Minimal
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import settings_in_use
-from tfsgd.plan.requests import attacks, curvature, natural, requests_of, titled, top_eigenvalue
+from tfsgd.plan.requests import (
+    HESSIAN,
+    attacks,
+    curvature,
+    is_primary,
+    natural,
+    requests_of,
+    titled,
+    top_eigenvalue,
+)
 from tfsgd.plan.trials import Trial
+from tfsgd.records.outcomes import smallest_epsilon
 from tfsgd.records.record import Record
 from tfsgd.terminal.progress import duration
 from tfsgd.text import counted
@@ -69,18 +81,31 @@ def _to_measure(done: Sequence[Record], experiment: Experiment) -> str:
 MOST_COLUMNS = 12  # of what is measured beside natural accuracy and λ1: more cannot be read
 
 
-def results_table(results: list[tuple[Trial, Record]], experiment: Experiment, width: int) -> Table:
-    """The trials with what was measured: each attack by its label, at all its epsilons, or at the smallest and the
-    largest where they are too many for a terminal of this width. No number is cut: print it with `crop=False`.
+def results_table(
+    results: list[tuple[Trial, Record]], experiment: Experiment, width: int, logs: Path | None = None
+) -> Table:
+    """The trials with what was measured: first natural accuracy, the median smallest epsilon and λ1; then each attack by its
+    label, at all its epsilons, or at the smallest and the largest where they are too many for a terminal of this width. The
+    smallest epsilon has its 95 % interval where there is room. No number is cut: print it with `crop=False`.
+
+    Args:
+        results: the trials with their records.
+        experiment: what they were asked for.
+        width: of the terminal, in characters.
+        logs: the sweep's folder, with the outcomes of the attacks.
     """
     asked = [
         *attacks(experiment.attacks, experiment.examples("test"), 0),
         *curvature(experiment.curvature),
     ]
+    searched = next((r for r in asked if is_primary(r)), None)
+    asked = [r for r in asked if r is not searched]
+    smallest = None if searched is None else [_smallest(logs, record) for _, record in results]
     ends = {(label, e) for label, a in experiment.attacks.items() for e in (min(a.epsilon), max(a.epsilon))}
-    few = [r for r in asked if r.epsilon is None or (r.label, r.epsilon) in ends]
-    for shown in (asked, few[:MOST_COLUMNS]):
-        table = _results(results, experiment, shown, len(asked) - len(shown))
+    few = [r for r in asked if r.epsilon is None or (r.label, r.epsilon) in ends][:MOST_COLUMNS]
+    for shown, parts in ((asked, 2), (asked, 1), (few, 2), (few, 1)):
+        primary = None if smallest is None else [" ".join(one[:parts]).strip() for one in smallest]
+        table = _results(results, experiment, shown, primary, len(asked) - len(shown))
         wide = Console(width=1_000)
         table.width = Measured.get(wide, wide.options, table).maximum
         if len(shown) <= MOST_COLUMNS and table.width <= width:
@@ -88,29 +113,52 @@ def results_table(results: list[tuple[Trial, Record]], experiment: Experiment, w
     return table
 
 
+def _smallest(logs: Path | None, record: Record) -> tuple[str, str]:
+    """The median smallest epsilon, and its interval; `-`: more than half of the images hold out, or it was not measured."""
+    found = smallest_epsilon((logs or Path()) / "trials" / record.folder, record)
+    return in_words(found)
+
+
+def in_words(found: Mapping[str, float]) -> tuple[str, str]:
+    """A median smallest epsilon, and its 95 % interval in brackets or nothing."""
+    median = found.get("median", math.inf)
+    if math.isinf(median):
+        return "-", ""
+    ends = [
+        f"{found[end]:.3g}" if math.isfinite(found[end]) else "∞" for end in ("low", "high") if end in found
+    ]
+    return f"{median:.3g}", f"[{', '.join(ends)}]" if ends else ""
+
+
 def _results(
-    results: list[tuple[Trial, Record]], experiment: Experiment, shown: Sequence[Request], left_out: int
+    results: list[tuple[Trial, Record]],
+    experiment: Experiment,
+    shown: Sequence[Request],
+    primary: Sequence[str] | None,
+    left_out: int,
 ) -> Table:
     table = Table(
         title=f"{experiment.name}: accuracies are fractions, λ1 is the top Hessian eigenvalue",
         title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=0,
     )  # fmt: skip
     table.add_column("regimes")
-    headings = [_heading(r) for r in shown]
     settings = settings_in_use([trial.settings for trial, _ in results])
     told = [s.heading or s.title for s in settings]
-    for heading in (*told, "seed", "train", "test", *headings, "λ1", "time"):
+    lead = ["train", "test", *([] if primary is None else ["smallest\nε"]), "λ1"]
+    for heading in (*told, "seed", *lead, *map(_heading, shown), "time"):
         table.add_column(heading, justify="right")
     table.add_column("status")
-    columns = [*natural({split: experiment.examples(split) for split in ("train", "test")}), *shown]
-    columns.append(top_eigenvalue(experiment))
+    first = [*natural({split: experiment.examples(split) for split in ("train", "test")})]
+    columns = [*first, top_eigenvalue(experiment), *shown]
     unsure = False
-    for trial, record in results:
+    for number, (trial, record) in enumerate(results):
         found = [record.find(replace(r, seed=trial.seed) if r.epsilon is not None else r) for r in columns]
         unsure |= any(m.kind == "curvature" and not m.values["converged"] for m in found if m)
+        cells = [_shown(m) for m in found]
+        cells[len(first) : len(first)] = [] if primary is None else [primary[number]]
         table.add_row(
             " = ".join(trial.regimes), *(s.text(trial.settings) for s in settings), str(trial.seed),
-            *map(_shown, found), duration(record.cost), record.status,
+            *cells, duration(record.cost), record.status,
         )  # fmt: skip
     said = []
     if unsure:
@@ -142,17 +190,37 @@ def _number(value: float | None, form: str = ".3f") -> str:
     return "-" if value is None else format(value, form)
 
 
-def measurements_table(title: str, found: Sequence[Measurement], not_measured: Mapping[str, str]) -> Table:
-    """What was measured on one network, one row each."""
+def measurements_table(
+    title: str,
+    found: Sequence[Measurement],
+    not_measured: Mapping[str, str],
+    smallest: Mapping[str, float] | None = None,
+) -> Table:
+    """What was measured on one network, one row each: natural accuracy, the smallest epsilon and λ1 lead.
+
+    Args:
+        title: of the table.
+        found: the measurements.
+        not_measured: label -> why not.
+        smallest: the smallest epsilons over all attacks, as `tfsgd.records.outcomes.spread` gives them; empty: none.
+    """
     table = Table(title=title, title_justify="left")
     for heading in ("what", "ε", "images"):
         table.add_column(heading, justify="left" if heading == "what" else "right")
     for heading in ("value", "evidence"):
         table.add_column(heading, justify="right" if heading == "value" else "left")
-    for one in found:
-        what = f"accuracy on {one.split} images" if one.kind == "accuracy" else titled(one.label)
+    natural = [m for m in found if m.kind == "accuracy"]
+    for one in natural:
+        what = f"accuracy on {one.split} images"
+        table.add_row(what, "", f"{one.examples:,}", *_value_and_evidence(one))
+    if smallest:
+        median, interval = in_words(smallest)
+        images = max(m.examples for m in found if "censored" in m.values)
+        said = f"95 % interval {interval}; whatever attack broke the image" if interval else ""
+        table.add_row("smallest ε, median", "", f"{images:,}", median, said)
+    for one in sorted((m for m in found if m.kind != "accuracy"), key=lambda m: m.label != HESSIAN):
         at = "" if one.epsilon is None else f"{one.epsilon:g}"
-        table.add_row(what, at, f"{one.examples:,}", *_value_and_evidence(one))
+        table.add_row(titled(one.label), at, f"{one.examples:,}", *_value_and_evidence(one))
     for label, why in not_measured.items():
         table.add_row(titled(label), "", "", "none", why)
     return table

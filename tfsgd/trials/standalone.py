@@ -20,6 +20,7 @@ from tfsgd.networks.operators import check_mode
 from tfsgd.plan.config import Experiment, Measuring
 from tfsgd.plan.requests import requests_of, titled
 from tfsgd.plan.user_model import UserModel
+from tfsgd.records.outcomes import least_epsilons, spread, unpacked
 from tfsgd.training.provenance import provenance
 from tfsgd.trials.outcome import in_a_line as in_one_line
 from tfsgd.trials.outcome import only_own_failures
@@ -60,6 +61,12 @@ class NetworkResult:
     not_measured: dict[str, str]
     warnings: tuple[str, ...]
     has_failures: bool
+
+    @property
+    def smallest_epsilons(self) -> dict[str, float]:
+        """Their spread over all attacks in L-infinity; empty where none searched them."""
+        least = least_epsilons(self.measurements, unpacked(self.of.subject.outcomes, self.measurements))
+        return {} if least is None else spread(least)
 
     def as_json(self) -> dict[str, Any]:
         """With everything that is needed to believe it."""

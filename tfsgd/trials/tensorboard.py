@@ -10,10 +10,10 @@ from tfsgd.errors import RequestError
 from tfsgd.measures.attacks.minimal import Minimal
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import plain, settings_in_use
-from tfsgd.plan.requests import requests_of
+from tfsgd.plan.requests import HESSIAN, is_primary, requests_of
 from tfsgd.plan.trials import Trial
 from tfsgd.records.record import EIGENVALUE_COLUMNS, Record
-from tfsgd.records.tensorboard_tags import fingerprint, median_tag, scalars, tag
+from tfsgd.records.tensorboard_tags import EIGENVALUE, SMALLEST_EPSILON, fingerprint, median_tag, scalars, tag
 from tfsgd.training.scalars import remove_events, write_epoch
 
 
@@ -30,12 +30,7 @@ def write_hparams_config(experiment: Experiment, trials: list[Trial], folder: Pa
         hp.HParam(key, hp.Discrete(sorted({v[key] for v in values if key in v})))
         for key in ("regime", "seed", *names)
     ]
-    # The largest epsilon, the paper's, comes first: the view shows five metrics until it is told otherwise.
-    asked = sorted(requests_of(experiment, 0), key=lambda request: -(request.epsilon or 0))
-    first = [request for request in asked if request.split == "test" and request.spec.kind == "accuracy"]
-    first += [request for request in asked if request.spec.kind in ("attack", "curvature")]
-    metrics = [hp.Metric(tag(r.spec.kind, r.label, r.split, r.epsilon)) for r in first]
-    metrics += [hp.Metric(median_tag(r.label, r.epsilon)) for r in first if isinstance(r.spec, Minimal)]
+    metrics = [hp.Metric(name) for name in _metrics(experiment)]
     try:
         with tf.summary.create_file_writer(str(folder)).as_default():
             hp.hparams_config(hparams=hparams, metrics=metrics)
@@ -44,13 +39,28 @@ def write_hparams_config(experiment: Experiment, trials: list[Trial], folder: Pa
         raise RequestError(f"{folder}: TensorBoard's view cannot be written: {said}") from None
 
 
+def _metrics(experiment: Experiment) -> list[str]:
+    """Tags: the view shows five until it is told otherwise, so the three that lead come first.
+
+    Of the attacks that at the largest epsilon, the paper's, comes first.
+    """
+    asked = sorted(requests_of(experiment, 0), key=lambda request: -(request.epsilon or 0))
+    lead = [r for r in asked if r.split == "test" and r.spec.kind == "accuracy"]
+    searched = [r for r in asked if isinstance(r.spec, Minimal)]
+    tags = [tag(r.spec.kind, r.label, r.split, r.epsilon) for r in lead]
+    tags += [SMALLEST_EPSILON] if any(map(is_primary, asked)) else []
+    rest = [r for r in asked if r.spec.kind in ("attack", "curvature") and r.label != HESSIAN]
+    tags += [EIGENVALUE, *(tag(r.spec.kind, r.label, r.split, r.epsilon) for r in rest)]
+    return [*tags, *(median_tag(r.label, r.epsilon) for r in searched)]
+
+
 def write_summary(record: Record, experiment: Experiment, picture: bytes | None, folder: Path) -> None:
     """Writes a trial's hyperparameters, epochs, final measurements, config and picture of the attacks.
 
-    It takes the place of all that was written while the trial was trained and measured.
+    It takes the place of all that was written while the trial was trained and measured. `folder` is the trial's.
     """
     remove_events(folder)
-    suffix = f".{fingerprint(record, experiment)}.v2"
+    suffix = f".{fingerprint(record, experiment, folder)}.v2"
     with tf.summary.create_file_writer(str(folder), filename_suffix=suffix).as_default():
         hp.hparams(_settings(record.trial), trial_id=record.folder)
         for done in range(1, record.epochs + 1):
@@ -60,7 +70,7 @@ def write_summary(record: Record, experiment: Experiment, picture: bytes | None,
                     key: value for key, value in figures.items() if key not in EIGENVALUE_COLUMNS.values()
                 }
             write_epoch(figures, done)
-        for name, value in scalars(record, experiment).items():
+        for name, value in scalars(record, experiment, folder).items():
             tf.summary.scalar(name, value, step=record.epochs)
         tf.summary.text("config", _as_code(experiment), step=record.epochs)
         if picture is not None:

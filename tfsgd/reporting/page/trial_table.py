@@ -12,7 +12,7 @@ import pandas as pd
 from tfsgd.plan.regimes import settings as setting_kinds
 from tfsgd.reporting.paper import attack_name
 from tfsgd.reporting.table.cell import SETTINGS
-from tfsgd.reporting.table.checks import Check
+from tfsgd.reporting.table.checks import Check, said_of_common
 from tfsgd.reporting.table.columns import attack_column
 from tfsgd.reporting.table.studies import Study
 
@@ -29,7 +29,9 @@ class TableCell:
 
 
 def trial_table(studies: Sequence[Study], target: Path) -> dict[str, list[Any]]:
-    """The `headings`, and `rows`, one for every trial; links lead from the folder `target` to the trials'."""
+    """The `headings`, `rows`, one for every trial, and `notes` on checks that most of them fail; links lead from the folder
+    `target` to the trials'.
+    """
     attacks = sorted({attack for study in studies for attack in study.attacks})
     settings = [s for s in (*SETTINGS, "epochs") if s not in SELDOM or _is_varied(studies, s)]
     several = len(studies) > 1
@@ -53,7 +55,17 @@ def trial_table(studies: Sequence[Study], target: Path) -> dict[str, list[Any]]:
         for study in studies
         for row in study.trials.to_dict("records")
     ]
-    return {"headings": headings, "rows": rows}
+    return {
+        "headings": headings,
+        "rows": rows,
+        "notes": [note for s in studies for note in _common_checks(s)],
+    }
+
+
+def _common_checks(study: Study) -> list[str]:
+    """What no figure marks, since most networks of the study fail it."""
+    completed = study.trials.loc[study.trials["status"] == "completed", "failed_checks"]
+    return said_of_common([*completed], (label for label, _ in study.attacks))
 
 
 def _is_varied(studies: Sequence[Study], column: str) -> bool:

@@ -7,16 +7,20 @@ that passes proves nothing.
 
 import json
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tfsgd.measures.attack import SOFTMAX
 from tfsgd.measures.spec import Measurement
 from tfsgd.measures.zero_gradients import MISDIRECTED
 from tfsgd.records.record import Record
+from tfsgd.reporting.paper import attack_name
 
 GRADIENT = ("pgd", "bim", "apgd")  # many steps up the gradient of a loss
 SEARCH = (
@@ -24,14 +28,22 @@ SEARCH = (
     "square",
 )  # find more the longer they look: a larger ball holds all that a smaller one does
 WEAKER = ("fgsm", "noise", "square", "transfer")  # in this order of what they say about PGD
+CONTROLS = ("noise", "transfer")  # they look for no image's worst case
 LARGE = 0.5  # epsilon at which every image can be made grey
 ZERO_GRADIENTS = 0.1  # share of the images
-MORE_STEPS = 0.005  # of accuracy
+RISES = MORE_STEPS = 0.005  # of accuracy: with epsilon, with fewer steps
 LAST_RISE = 0.01  # nats: what the last step may still add to the loss
+WORST_CASE = 0.01  # of accuracy: what an attack may leave beyond `robust`, on the same images
+COMMON = 2 / 3  # of the networks: a mark that more of them carry tells none apart
 
 Sign = Literal["masked gradients", "weak attack", "float32"]
 
+Outcomes = Mapping[
+    str, NDArray[Any]
+]  # identity of a measurement -> what `tfsgd.records.outcomes` keeps of it
+
 SAID: dict[str, tuple[Sign, str]] = {
+    "worst_case": ("weak attack", "other attacks break more of the same images"),
     "pgd_vs_fgsm": ("masked gradients", "one step of FGSM breaks more than PGD"),
     "pgd_vs_noise": ("masked gradients", "noise breaks more than PGD"),
     "pgd_vs_square": ("weak attack", "PGD is not the strongest attack here: Square finds more"),
@@ -56,7 +68,8 @@ class Check:
         figure: the worst one, in accuracy or as a share of the images.
         limit: what the figure may be at most, where it is the worst.
         where: the measurements that gave it.
-        attacks: the labels of those whose accuracy is in doubt; none: of every attack.
+        attacks: the labels of those whose accuracy is in doubt, with the worst figure of each; none: of every attack.
+        unmarked: attacks of which most networks fail a check: figures do not mark it, see `unmarked_where_common`.
     """
 
     name: str
@@ -64,7 +77,8 @@ class Check:
     figure: float | None = None
     limit: float | None = None
     where: str = ""
-    attacks: tuple[str, ...] = ()
+    attacks: Mapping[str, float] = field(default_factory=dict)
+    unmarked: tuple[str, ...] = ()
 
     @property
     def sign(self) -> Sign:
@@ -89,6 +103,10 @@ class Check:
         """Whether the accuracy under an attack, by its label, is in doubt where this fails."""
         return self.sign == "masked gradients" or attack in self.attacks
 
+    def marks(self, attack: str) -> bool:
+        """Whether a figure marks the accuracy under an attack, by its label, where this fails."""
+        return self.concerns(attack) and attack not in self.unmarked
+
 
 @dataclass(frozen=True)
 class _Comparison:
@@ -100,15 +118,18 @@ class _Comparison:
     attack: str = ""
 
 
-def checks(record: Record) -> list[Check]:
+def checks(record: Record, outcomes: Outcomes | None = None) -> list[Check]:
     """All checks of one trial, always the same ones in the same order.
 
+    - `worst_case`: an attack leaves at most a point more than `robust` on the same images, in the same norm and at the same
+      epsilon, and `robust` at most a point more than all attacks together. It takes the place of the other signs of a weak
+      attack where the outcomes of `robust` are kept.
     - `pgd_vs_...`: PGD's accuracy minus that of a weaker attack, at the same epsilon and images, is at most a
       binomial standard error: it has a gradient, which noise and Square have not, more steps than FGSM, and sees
       the network itself, which the source of a transferred perturbation is not. On other numbers of images it is
       at most three standard errors of the difference.
     - `epsilon`: the accuracy under an attack that searches (not under FGSM, whose one step may overshoot) rises
-      with epsilon by at most a binomial standard error.
+      with epsilon by at most half a point or a binomial standard error.
     - `large_epsilon`: at the largest epsilon, if it is at least 0.5, the accuracy under a gradient attack is at most
       chance, 1 / classes, and a binomial standard error.
     - `steps`: at least twice the steps, all else equal, lower PGD's accuracy by half a point at most.
@@ -120,12 +141,18 @@ def checks(record: Record) -> list[Check]:
       that float32 has turned, by a cosine below 0.9 with the exact one.
 
     Attacks by `softmax_cross_entropy` are judged by all checks where there are no others, else by the last one alone.
+
+    Args:
+        record: of the trial.
+        outcomes: what became of every image, as far as it is kept.
     """
     known = [m for m in record.attacks if m.accuracy is not None and m.epsilon is not None]
     softmax = [m for m in known if m.settings.get("loss") == SOFTMAX]
     exact = [m for m in known if m.settings.get("loss") != SOFTMAX]
     attacks = exact if any("loss" in m.settings for m in exact) else known
-    return [
+    worst_case = _worst_case(attacks, outcomes or {})
+    found = [
+        worst_case,
         *(_worst(f"pgd_vs_{name}", _against(attacks, name)) for name in WEAKER),
         _worst("epsilon", _rises(attacks)),
         _worst("large_epsilon", _at_large_epsilon(attacks, record.classes)),
@@ -138,11 +165,45 @@ def checks(record: Record) -> list[Check]:
             (found for m in softmax for found in _of_gradients(record, "misdirected", MISDIRECTED, m.label)),
         ),
     ]
+    if worst_case.passed is None:
+        return found
+    return [Check(c.name) if c.sign == "weak attack" and c is not worst_case else c for c in found]
 
 
-def failed(record: Record) -> list[Check]:
+def failed(record: Record, outcomes: Outcomes | None = None) -> list[Check]:
     """The checks that a trial fails; empty: none, or nothing was measured."""
-    return [check for check in checks(record) if check.passed is False]
+    return [check for check in checks(record, outcomes) if check.passed is False]
+
+
+def common_marks(failed: Sequence[Sequence[Check]], attacks: Iterable[str]) -> dict[str, int]:
+    """Attack -> how many networks fail a check that concerns it, of those of which more than two thirds do.
+
+    Args:
+        failed: the checks that each network fails.
+        attacks: labels.
+    """
+    count = Counter(a for a in dict.fromkeys(attacks) for of in failed if any(c.concerns(a) for c in of))
+    return {attack: number for attack, number in count.items() if number > COMMON * len(failed)}
+
+
+def said_of_common(failed: Sequence[Sequence[Check]], attacks: Iterable[str]) -> list[str]:
+    """The same in words, a line an attack: what the check says that most of them fail, with its median figure."""
+    lines = []
+    for attack, number in common_marks(failed, attacks).items():
+        names = Counter(c.name for of in failed for c in of if c.concerns(attack))
+        [(name, _)] = names.most_common(1)
+        worst = [c for of in failed for c in of if c.name == name and c.concerns(attack)]
+        figures = [c.attacks.get(attack, c.figure or 0.0) for c in worst]
+        said = replace(worst[0], figure=float(np.median(figures)), where="in the median").said
+        lines.append(
+            f"{attack_name(attack)}: {number} of {len(failed)} networks fail a check, so no figure marks it: {said}"
+        )
+    return lines
+
+
+def unmarked_where_common(of: Sequence[Check], common: Iterable[str]) -> tuple[Check, ...]:
+    """The checks that a network fails, as ones that mark no accuracy under attacks of which most networks fail one."""
+    return tuple(replace(check, unmarked=tuple(common)) for check in of)
 
 
 def standard_error(accuracy: float, images: int) -> float:
@@ -156,8 +217,10 @@ def _worst(name: str, found: Iterable[_Comparison]) -> Check:
     worst = max(figures, key=lambda f: f.figure - f.limit, default=None)
     if worst is None:
         return Check(name)
-    failed = dict.fromkeys(f.attack for f in figures if f.attack and f.figure > f.limit)
-    return Check(name, worst.figure <= worst.limit, worst.figure, worst.limit, worst.where, tuple(failed))
+    failed: dict[str, float] = {}
+    for f in (f for f in figures if f.attack and f.figure > f.limit):
+        failed[f.attack] = max(f.figure, failed.get(f.attack, f.figure))
+    return Check(name, worst.figure <= worst.limit, worst.figure, worst.limit, worst.where, failed)
 
 
 def _against(attacks: list[Measurement], name: str) -> Iterator[_Comparison]:
@@ -167,6 +230,40 @@ def _against(attacks: list[Measurement], name: str) -> Iterator[_Comparison]:
                 limit = _may_differ(pgd, weaker)
                 where = f"{_said(pgd)}, {_said(weaker)}"
                 yield _Comparison(_accuracy(pgd) - _accuracy(weaker), limit, where, pgd.label)
+
+
+def _worst_case(attacks: list[Measurement], outcomes: Outcomes) -> Check:
+    """Each attack that leaves more than the worst case of the same images, once, where it leaves most."""
+    found = sorted(_beyond_worst_case(attacks, outcomes), key=lambda f: -f.figure)
+    check = _worst("worst_case", found)
+    said = [next(f.where for f in found if f.attack == attack) for attack in check.attacks]
+    return replace(check, where=", ".join(said)) if said else check
+
+
+def _beyond_worst_case(attacks: list[Measurement], outcomes: Outcomes) -> Iterator[_Comparison]:
+    kept = [m for m in attacks if m.identity in outcomes and m.name not in CONTROLS]
+    for robust in (m for m in kept if m.name == "robust"):
+        worst = outcomes[robust.identity]
+        together = worst.copy()
+        for m in (m for m in kept if m is not robust and _is_beside(m, robust)):
+            left = outcomes[m.identity][: len(worst)]
+            left = left > (robust.epsilon or 0) if left.dtype == np.float32 else left
+            together[: len(left)] &= left
+            yield _beyond(m, robust, left, worst[: len(left)])
+        yield _beyond(robust, robust, worst, together)
+
+
+def _is_beside(m: Measurement, robust: Measurement) -> bool:
+    """Whether its outcomes say what it leaves in the same ball of the same images."""
+    same = [(a.split, a.settings.get("norm", "Linf")) for a in (m, robust)]
+    at = m.epsilon == robust.epsilon or ("censored" in m.values and (m.epsilon or 0) >= (robust.epsilon or 0))
+    return same[0] == same[1] and at
+
+
+def _beyond(m: Measurement, robust: Measurement, left: NDArray[Any], worst: NDArray[Any]) -> _Comparison:
+    figure = float(left.mean() - worst.mean())
+    where = f"{m.label} at {robust.epsilon:g}: {100 * figure:.1f}"
+    return _Comparison(figure, WORST_CASE, where, m.label)
 
 
 def _may_differ(pgd: Measurement, weaker: Measurement) -> float:
@@ -181,7 +278,7 @@ def _rises(attacks: list[Measurement]) -> Iterator[_Comparison]:
     for alike in _groups((m for m in attacks if m.name in SEARCH), "epsilon", "step_size"):
         by_epsilon = sorted(alike, key=lambda m: m.epsilon or 0.0)
         for small, large in combinations(by_epsilon, 2):
-            limit = standard_error(_accuracy(small), small.examples)
+            limit = max(standard_error(_accuracy(small), small.examples), RISES)
             yield _Comparison(_accuracy(large) - _accuracy(small), limit, f"{_said(small)}, {_said(large)}")
 
 

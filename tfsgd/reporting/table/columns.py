@@ -25,7 +25,7 @@ from tfsgd.plan.requests import HESSIAN, requests_of
 from tfsgd.records.upgrade import BY_SOFTMAX
 from tfsgd.reporting.paper import UNDERTRAINED_MARGIN, attack_name, points
 from tfsgd.reporting.table.cell import SETTINGS
-from tfsgd.reporting.table.checks import failed
+from tfsgd.reporting.table.checks import common_marks, failed, unmarked_where_common
 from tfsgd.reporting.table.rows import TrialRow
 
 Attack = tuple[str, float]  # label, epsilon
@@ -184,13 +184,14 @@ COLUMNS = (
     Column("data_sha256", "", "hash of the data", get("record.data_sha256")),
     Column("training_hash", "", "hash of all that determines the network", get("record.training_hash")),
     Column("failed_checks", "", "signs that an accuracy under attack is too high, separated by semicolons",
-           lambda r: tuple(failed(r.shown))),
+           lambda r: tuple(failed(r.shown, r.outcomes))),
     Column("undertrained", "",
            f"whether the cell's train accuracy is {points(UNDERTRAINED_MARGIN)} or more below that "
            "of the best cell of its study"),
     Column("smallest_epsilon", "pixels in [0, 1]",
            "median over the images of the least epsilon at which anything broke it: a search, or any attack "
-           "in the L-infinity ball; empty where half of them hold out", _smallest("median"),
+           "in the L-infinity ball (without outcomes of the images: a search alone); empty where half of them hold out",
+           _smallest("median"),
            title="smallest ε", rank=SMALLEST_RANK, is_number=True, is_log=True),
     Column("smallest_epsilon_low", "pixels in [0, 1]", "lower end of its 95 % interval, a bootstrap over the images",
            _smallest("low"), is_number=True, is_log=True),
@@ -256,7 +257,7 @@ def values_of(row: TrialRow) -> Iterator[Value]:
     for loss, there in row.snapshots.items():
         for column, value in _snapshot_values(there):
             yield column.at_loss(loss), value
-    yield KNOWN["failed_checks"], tuple(failed(row.shown))
+    yield KNOWN["failed_checks"], tuple(failed(row.shown, row.outcomes))
 
 
 def asked_columns(experiment: Experiment) -> dict[str, Column]:
@@ -337,6 +338,9 @@ def table_of(rows: Sequence[TrialRow]) -> tuple[pd.DataFrame, dict[str, Column]]
     numbers = [c.name for c in columns.values() if c.is_number]
     table = table.astype(dict.fromkeys(numbers, float)).copy()
     table["undertrained"] = undertrained(table)
+    completed = table.loc[table["status"] == "completed", "failed_checks"]
+    common = common_marks([*completed], (label for label, _ in attacks_of(rows)))
+    table["failed_checks"] = [unmarked_where_common(of, common) for of in table["failed_checks"]]
     return table, columns | {"undertrained": KNOWN["undertrained"]}
 
 

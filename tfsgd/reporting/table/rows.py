@@ -10,11 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tfsgd.measures.spec import Measurement, Split
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.requests import HESSIAN, TOP_EIGENVALUE, requests_of
 from tfsgd.plan.specs import defaults
-from tfsgd.records.outcomes import smallest_epsilons, spread
+from tfsgd.records.outcomes import outcomes_of, smallest_epsilon
 from tfsgd.records.record import Record, labelled
 from tfsgd.reporting.paper import RESIDUAL_LIMIT
 from tfsgd.reporting.table.derived import derived
@@ -73,14 +76,14 @@ class TrialRow:
         return extra | self.asked
 
     @cached_property
+    def outcomes(self) -> dict[str, NDArray[np.generic]]:
+        """What became of every image, by the identity of its measurement, as far as it is kept."""
+        return outcomes_of(self.path / "trials" / self.record.folder, self.record)
+
+    @cached_property
     def smallest_epsilons(self) -> dict[str, float]:
-        """The spread of the images' smallest epsilons in L-infinity; of a search whose outcomes are not kept its median."""
-        least = smallest_epsilons(self.path / "trials" / self.record.folder, self.record)
-        if least is not None:
-            return spread(least)
-        searches = (m.values for m in self.attacks.values() if m.settings.get("norm", "Linf") == "Linf")
-        medians = (values["median"] for values in searches if values.get("median") is not None)
-        return {"median": median for median in medians}
+        """The spread of the images' smallest epsilons in L-infinity: of old records, without outcomes, the median alone."""
+        return smallest_epsilon(self.path / "trials" / self.record.folder, self.record)
 
     @cached_property
     def shown(self) -> Record:
