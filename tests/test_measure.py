@@ -164,13 +164,13 @@ def test_evidence_and_picture(on_letters: Run, made: Path, tmp_path: Path) -> No
     [one] = evidence["networks"]
     assert one["network"]["sha256"] == hashlib.sha256((made / "net.keras").read_bytes()).hexdigest()
     assert [m["label"] for m in one["measurements"]] == [
-        "test", "confidence", "input_gradient", "hessian", "fgsm", "fgsm", "zero_gradients", "trace",
+        "test", "confidence", "input_gradient", "jacobian", "weights", "hessian", "fgsm", "fgsm", "zero_gradients", "trace",
     ]  # fmt: skip
     for each in one["measurements"]:
         assert len(each["identity"]) == 64
         assert each["seed"] == 0
-    assert [m["examples"] for m in one["measurements"]] == [60, 60, 60, 240, 60, 60, 60, 240]
-    assert one["measurements"][3]["settings"] == {
+    assert [m["examples"] for m in one["measurements"]] == [60, 60, 60, 60, 1, 240, 60, 60, 60, 240]
+    assert one["measurements"][5]["settings"] == {
         "max_iterations": 100,
         "tolerance": 0.01,
         "method": "rayleigh_ritz",
