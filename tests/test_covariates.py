@@ -47,7 +47,7 @@ def test_the_weights_norms_and_singular_values() -> None:
     kernel, dense, bias = rng.normal(size=(3, 3, 2, 4)), rng.normal(size=(7, 5)), rng.normal(size=5)
     found = sizes_of([kernel, dense, bias])
     flat = np.concatenate([w.ravel() for w in (kernel, dense, bias)])
-    assert found["norm"] == pytest.approx(np.sqrt((flat**2).sum()))
+    assert found["value"] == pytest.approx(np.sqrt((flat**2).sum()))
     assert found["layer_norms"] == pytest.approx([np.sqrt((w**2).sum()) for w in (kernel, dense, bias)])
     tops = [np.sqrt(np.linalg.eigvalsh(m.T @ m).max()) for m in (kernel.reshape(18, 4), dense)]
     assert found["log_spectral_norms"] == pytest.approx(np.log(tops).sum())
@@ -66,4 +66,4 @@ def test_a_rescaling_of_layers_moves_the_norm_and_neither_the_jacobian_nor_the_s
     after = jacobian_norms(CompiledVictim.of(network), x, labels, 3), sizes_of(network.get_weights())
     assert after[0] == pytest.approx(before[0], rel=1e-5)
     assert after[1]["log_spectral_norms"] == pytest.approx(before[1]["log_spectral_norms"], abs=1e-6)
-    assert after[1]["norm"] > 1.5 * before[1]["norm"]
+    assert after[1]["value"] > 1.5 * before[1]["value"]

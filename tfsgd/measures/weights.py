@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Weights(Spec):
     """How large the trained variables are.
 
-    Its values are `norm`, the Euclidean norm of all of them; `layer_norms`, that of each variable, in the network's order; and
+    Its values are `value`, the Euclidean norm of all of them; `layer_norms`, that of each variable, in the network's order; and
     `log_spectral_norms`, the sum over those with two axes or more of the natural logarithm of the top singular value
     of the matrix that they are with all axes but the last one flattened (Yoshida and Miyato 2017, section 3.2, take a
     convolution's kernel so). `None` where a matrix is zero.
@@ -36,4 +36,4 @@ def sizes_of(weights: Sequence[NDArray[np.floating[Any]]]) -> dict[str, Any]:
     matrices = (w.reshape(-1, w.shape[-1]).astype(np.float64) for w in weights if w.ndim > 1)
     with np.errstate(divide="ignore"):
         logs = [float(np.log(np.linalg.norm(m, 2))) for m in matrices]
-    return {"norm": float(np.linalg.norm(norms)), "layer_norms": norms, "log_spectral_norms": float(sum(logs))}
+    return {"value": float(np.linalg.norm(norms)), "layer_norms": norms, "log_spectral_norms": float(sum(logs))}

@@ -295,7 +295,7 @@ def _other_values(row: TrialRow) -> Iterator[Value]:
     """Measures of gradient and curvature besides λ1, under their labels."""
     for m in row.shown.measurements:
         if m.kind == "weights":
-            yield KNOWN["weight_norm"], m.values["norm"]
+            yield KNOWN["weight_norm"], m.values["value"]
             yield KNOWN["log_spectral_norms"], m.values["log_spectral_norms"]
         elif m.kind == "gradient":
             yield from _measure_values(m, KNOWN.get(m.label) or _unknown(m.label))
