@@ -196,7 +196,7 @@ def test_a_config_says_what_is_measured(run_measure: Run, made: Path, tmp_path: 
     code, _, err = run_measure(made / "net.keras", "--config", path, "--out", out)
     assert (code, err) == (0, "")
     [one] = read(out)["networks"]
-    assert [(m["label"], m["examples"]) for m in one["measurements"]][3:5] == [("hessian", 64), ("bim", 20)]
+    assert [(m["label"], m["examples"]) for m in one["measurements"]][5:7] == [("hessian", 64), ("bim", 20)]
 
 
 def test_without_variables_attacks_run_and_the_hessian_is_refused_in_words(
