@@ -209,7 +209,7 @@ def test_without_variables_attacks_run_and_the_hessian_is_refused_in_words(
     for key, accuracy in reference[0].items():
         assert abs(accuracies(one)[key] - accuracy) < 1.5 / TEST_IMAGES
     why = "the network tells no trainable variables, so there is no Hessian to take"
-    assert one["not_measured"] == {"hessian": why}
+    assert one["not_measured"] == {"hessian": why, "weights": "the network tells no trainable variables"}
     assert why in said
 
 
