@@ -202,6 +202,8 @@ def test_a_kill_between_two_measurements_costs_the_one_at_hand(
         "hessian",
         "confidence",
         "input_gradient",
+        "jacobian",
+        "weights",
         "fgsm",
     ]
     assert work.trained == [TRIAL]

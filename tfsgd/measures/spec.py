@@ -27,7 +27,7 @@ from tfsgd.source_hash import code_sha256
 if TYPE_CHECKING:
     from tfsgd.measures.subject import Subject
 
-Kind = Literal["accuracy", "confidence", "attack", "gradient", "curvature"]
+Kind = Literal["accuracy", "confidence", "attack", "gradient", "curvature", "weights"]
 Split = Literal["train", "validation", "test"]
 
 

@@ -34,6 +34,9 @@ class Subject(Protocol):
     def logits(self, split: str, examples: int) -> NDArray[np.float64]:
         """Of them, `(N, classes)`, in inference mode."""
 
+    def weights(self) -> list[NDArray[np.floating[Any]]]:
+        """The values of the variables that are trained."""
+
     def clean(self, split: str, examples: int) -> Mask:
         """Which of them get their true label unperturbed."""
 

@@ -90,6 +90,10 @@ class MeasuredNetwork:
         """Of them, `(N, classes)`."""
         return self.evaluate.logits(getattr(self.splits, split).first(examples))
 
+    def weights(self) -> list[NDArray[np.floating[Any]]]:
+        """The values of the variables that are trained."""
+        return [np.asarray(variable) for variable in self.network.trainable_variables]
+
     def clean(self, split: str, examples: int) -> Mask:
         """Which of them get their true label unperturbed."""
         if (split, examples) not in self._clean:

@@ -7,8 +7,10 @@ from tfsgd.measures.attacks.minimal import Minimal
 from tfsgd.measures.confidence import Confidence
 from tfsgd.measures.curvature_spec import CurvatureSpec
 from tfsgd.measures.input_gradient import InputGradient
+from tfsgd.measures.jacobian import MOST_IMAGES, Jacobian
 from tfsgd.measures.natural_accuracy import NaturalAccuracy
 from tfsgd.measures.spec import Request, Split
+from tfsgd.measures.weights import Weights
 from tfsgd.measures.zero_gradients import ZeroGradients
 from tfsgd.plan.config import Measuring
 
@@ -41,6 +43,8 @@ def _derived(experiment: Measuring, seed: int) -> list[Request]:
         *natural(sizes),
         Request("confidence", "confidence", Confidence(), "test", sizes["test"], free=True),
         Request("input_gradient", "input_gradient", InputGradient(), "test", sizes["test"], free=True),
+        Request("jacobian", "jacobian", Jacobian(), "test", min(MOST_IMAGES, sizes["test"]), free=True),
+        Request("weights", "weights", Weights(), "train", 1, free=True),
         top_eigenvalue(experiment),
         *attacks(experiment.attacks, sizes["test"], seed),
         Request("zero_gradients", "zero_gradients", ZeroGradients(), "test", sizes["test"]),

@@ -106,7 +106,17 @@ class _Kinds(Generic[S]):
         return found
 
 
-BUILT_IN = ("train", "validation", "test", "confidence", "input_gradient", "hessian", "zero_gradients")
+BUILT_IN = (
+    "train",
+    "validation",
+    "test",
+    "confidence",
+    "input_gradient",
+    "jacobian",
+    "weights",
+    "hessian",
+    "zero_gradients",
+)
 _ATTACKS = _Kinds[AttackSpec]("attack", attacks, AttackSpec, RecordedAttack)
 _MEASURES = _Kinds[CurvatureSpec]("measure", curvature, CurvatureSpec, RecordedMeasure)
 KINDS: dict[str, _Kinds[Any]] = {"attacks": _ATTACKS, "curvature": _MEASURES}  # by the config's key

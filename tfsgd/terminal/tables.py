@@ -245,7 +245,12 @@ def _value_and_evidence(found: Measurement) -> tuple[str, str]:
     if found.kind == "gradient":
         if found.name == "zero_gradients":
             return _number(values["fraction"]), _direction(values)
-        return _number(values["value"], ".4g"), f"first-order radius {_number(values['radius'], '.3g')}"
+        radius = f"first-order radius {_number(values['radius'], '.3g')}" if "radius" in values else ""
+        return _number(values["value"], ".4g"), radius
+    if found.kind == "weights":
+        return _number(
+            values["value"], ".4g"
+        ), f"log spectral norms {_number(values['log_spectral_norms'], '.4g')}"
     said = f"error {_number(values['error'], '.2g')} after {values['products']} products"
     return _shown(found), said + ("" if values["converged"] else ", not converged")
 

@@ -170,6 +170,8 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Network
 def _why_not(request: Request, network: Opened) -> str:
     """Why something cannot be measured on a network; empty where it can."""
     spec, parameters = request.spec, network.facts["parameters"]
+    if spec.kind == "weights" and not parameters:
+        return "the network tells no trainable variables"
     if not isinstance(spec, CurvatureSpec):
         return ""
     if not parameters and spec.operator != "inputs":

@@ -208,6 +208,13 @@ COLUMNS = (
            "one is below 0.9"),
     Column("input_gradient", "", "value of the measure input_gradient, as the record names it",
            title="input gradient", rank=6),
+    Column("jacobian", "logits per pixel unit",
+           "mean over test images of the Frobenius norm of dz/dx, the logits centred over the classes",
+           title="Jacobian", rank=7, is_number=True, is_log=True),
+    Column("weight_norm", "", "Euclidean norm of all trained variables",
+           title="weight norm", rank=9, is_number=True, is_log=True),
+    Column("log_spectral_norms", "", "sum of the natural logarithms of the weight matrices' top singular values",
+           title="log spectral norms", rank=9, is_number=True),
     Column("input_gradient_radius", "", "value of the measure input_gradient_radius, as the record names it",
            title="first-order radius", rank=7),
 )
@@ -304,7 +311,10 @@ def _attack_values(row: TrialRow) -> Iterator[Value]:
 def _other_values(row: TrialRow) -> Iterator[Value]:
     """Measures of gradient and curvature besides λ1, under their labels."""
     for m in row.shown.measurements:
-        if m.kind == "gradient":
+        if m.kind == "weights":
+            yield KNOWN["weight_norm"], m.values["value"]
+            yield KNOWN["log_spectral_norms"], m.values["log_spectral_norms"]
+        elif m.kind == "gradient":
             yield from _measure_values(m, KNOWN.get(m.label) or _unknown(m.label))
         elif m.kind == "curvature" and m.label != HESSIAN:
             title = m.label.replace("_", " ")
