@@ -19,6 +19,8 @@ RULES = {
     "linear_scaling": {"schedule", "step_epochs", "warmup_epochs"},
     "sam": {"sam", "adaptive"},
     "label_smoothing": {"label_smoothing"},
+    "optimizers": {"optimizer", "optimizer_arguments"},
+    "full_batch": set(),
 }
 
 

@@ -219,6 +219,15 @@ class Experiment(Measuring):
     checkpoint_every_epochs: Epochs = 1
     profile: Literal["full", "quick"] = "full"
 
+    @field_validator("batch_sizes", mode="before")
+    @classmethod
+    def _with_full(cls, sizes: Any, info: ValidationInfo) -> Any:
+        """`full` is all training images that are used: gradient descent."""
+        known = info.data.get("own_data") or DATASETS.get(info.data.get("dataset", ""))
+        if not isinstance(sizes, list | tuple) or "full" not in sizes or known is None:
+            return sizes
+        return [(info.data.get("train_examples") or known.train) if size == "full" else size for size in sizes]
+
     @field_validator("regimes", mode="before")
     @classmethod
     def _asked(cls, regimes: Any) -> Any:

@@ -30,8 +30,10 @@ from tfsgd.fields import (
     OneOrMore,
     Rate,
     Strength,
+    Text,
     problems,
 )  # fmt: skip
+from tfsgd.plan.optimizers import SGD, OptimizerName, checked
 from tfsgd.plan.schedule import Shape, annealed, stepped, warmup
 from tfsgd.text import known_keys, shown
 
@@ -158,6 +160,17 @@ class SGDSettings:
                       folder="adaptive")
     )  # fmt: skip
 
+    optimizer: OptimizerName = field(
+        default=SGD,
+        metadata=dict(title="optimizer", meaning="Keras's name of the rule of a step; sgd: the paper's Algorithm 1",
+                      form="", folder="{value}")
+    )  # fmt: skip
+    optimizer_arguments: Text = field(
+        default="",
+        metadata=dict(title="with", meaning="the optimizer's arguments other than by Keras's default", form="",
+                      folder="{value}")
+    )  # fmt: skip
+
     @property
     def is_constant(self) -> bool:
         """Whether the learning rate is the same in all epochs."""
@@ -166,7 +179,9 @@ class SGDSettings:
     @property
     def is_algorithm_1(self) -> bool:
         """Whether a step is the paper's, up the gradient of the cross-entropy; the rate may change."""
-        return not (self.weight_decay or self.nesterov or self.label_smoothing or self.sam)
+        return self.optimizer == SGD and not (
+            self.weight_decay or self.nesterov or self.label_smoothing or self.sam
+        )
 
     def learning_rate_at(self, epoch: int, epochs: int) -> float:
         """Learning rate in an epoch, counted from 0, of so many."""
@@ -227,7 +242,8 @@ class Regime(Block):
     halve_every_epochs: Epochs | None = None
     schedule: Literal["cosine", "linear"] | StepDecay | None = None
     warmup_epochs: EpochsOrNever = 0
-    momentum: Annotated[tuple[Momentum, ...], Field(min_length=1)]
+    momentum: tuple[Momentum, ...] = ()
+    optimizer: Any = None
     weight_decay: OneOrMore[Strength] = (0.0,)
     nesterov: Flag = False
     label_smoothing: OneOrMore[LabelSmoothing] = (0.0,)
@@ -250,6 +266,25 @@ class Regime(Block):
                 f"expected cosine, linear or {{step: [EPOCH, ...], factor: 0.1}}, received {shown(value)}"
             )
         return value
+
+    @field_validator("optimizer")
+    @classmethod
+    def _known_optimizer(cls, value: Any) -> Any:
+        if value is not None:
+            checked(value)
+        return value
+
+    @model_validator(mode="after")
+    def _steps(self) -> Self:
+        """SGD with its momenta, or another optimizer, which has its own."""
+        if self.optimizer is None and not self.momentum:
+            raise ValueError("momentum: expected at least one entry" if "momentum" in self.model_fields_set else "momentum: missing")
+        if self.optimizer is not None:
+            for key in ("momentum", "nesterov", "weight_decay"):
+                if key in self.model_fields_set and getattr(self, key) not in ((0.0,), False):
+                    raise ValueError(f"{key}: expected none beside optimizer, whose arguments hold what it has of it")
+            object.__setattr__(self, "momentum", (0.0,))
+        return self
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
@@ -305,6 +340,10 @@ class Regime(Block):
         for chosen in itertools.product(*axes):
             own = dict(chosen)
             own["adaptive"] = self.adaptive and own["sam"] > 0
+            if self.optimizer is None:
+                del own["optimizer"]
+            else:
+                own["optimizer"], own["optimizer_arguments"] = checked(self.optimizer)
             yield SGDSettings(
                 batch_size=batch_size, learning_rate=self.rate(batch_size), **self._falling, **own
             )

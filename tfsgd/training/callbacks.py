@@ -25,7 +25,7 @@ class LearningRateRule(keras.callbacks.Callback):
     """Sets the learning rate of each epoch, keeping the momentum of the paper's Algorithm 1.
 
     Algorithm 1 has v <- momentum v - gradient and weights <- weights + learning_rate v. Keras keeps
-    learning_rate x v in its slots instead, so where the rate changes the slots change with it.
+    learning_rate x v in its slots instead, so where the rate changes the slots change with it. Other optimizers keep theirs.
     """
 
     def __init__(self, settings: SGDSettings, epochs: int) -> None:
@@ -43,7 +43,7 @@ class LearningRateRule(keras.callbacks.Callback):
         scale = (
             float(optimizer.learning_rate.numpy()) / old if old else 1
         )  # halved to nothing, it stays there
-        if scale != 1:
+        if scale != 1 and isinstance(optimizer, keras.optimizers.SGD):
             for slot in optimizer.momentums:
                 slot.assign(slot * scale)
 

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfsgd.plan import optimizers
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.length import steps_per_epoch
 from tfsgd.plan.regimes import SGDSettings
@@ -43,12 +44,7 @@ def compiled_model(
         elif parts > 1:
             model = InParts(model.inputs, model.outputs, name=model.name, parts=parts)
         model.compile(
-            optimizer=SGD(
-                settings.learning_rate,
-                momentum=float(settings.momentum),
-                nesterov=settings.nesterov,
-                weight_decay=settings.weight_decay or None,
-            ),
+            optimizer=_optimizer(settings),
             loss=_loss(settings.label_smoothing),
             metrics=[
                 "accuracy",
@@ -65,6 +61,20 @@ def compiled_model(
         )
         model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _optimizer(settings: SGDSettings) -> keras.optimizers.Optimizer:
+    """The paper's SGD, or another of Keras's optimizers."""
+    if settings.optimizer != optimizers.SGD:
+        given = optimizers.arguments(settings.optimizer, settings.optimizer_arguments)
+        config = {"learning_rate": settings.learning_rate, **given}
+        return keras.optimizers.deserialize({"class_name": settings.optimizer, "config": config})
+    return SGD(
+        settings.learning_rate,
+        momentum=float(settings.momentum),
+        nesterov=settings.nesterov,
+        weight_decay=settings.weight_decay or None,
+    )
 
 
 def _loss(label_smoothing: float) -> keras.losses.Loss:
