@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,10 @@ import pytest
 
 from tests.conftest import TINY
 from tfsgd.plan.reading import load_experiment
+from tfsgd.plan.trials import grid
 from tfsgd.plan.yaml_io import to_yaml
 from tfsgd.records.folder import LogFolder, read_record
+from tfsgd.records.outcomes import lost_outcomes
 from tfsgd.records.resume import is_complete
 
 CONFIG = TINY | {
@@ -32,6 +35,21 @@ CONFIG = TINY | {
     },
 }
 TRIALS = 4
+RATE = {"learning_rate": 0.1, "momentum": [0.9]}
+PHASES = TINY | {  # short, with every kind of work: SAM, borders of each schedule, attacks that keep outcomes
+    "epochs": 3,
+    "train_examples": 500,
+    "regimes": {
+        "SAM": RATE | {"sam": [0.05], "schedule": "cosine", "warmup_epochs": 1},
+        "Step": RATE | {"schedule": {"step": [2]}, "warmup_epochs": 1},
+        "Benchmark": RATE | {"halve_every_epochs": 2},
+    },
+    "attacks": {
+        "fgsm": {"epsilon": [0.02]},
+        "minimal": {"epsilon": [0.5], "steps": 5, "examples": 20},
+        "robust": {"epsilon": [0.01], "examples": 20},
+    },
+}
 SECONDS = 400  # after which a test gives up
 KILLS = Counter[str]()  # at random moments, for the summary of a run
 
@@ -106,6 +124,15 @@ class Sweep:
             if is_complete(read_record(path, {}), load_experiment(self.config))
         }
 
+    def lost(self) -> list[Path]:
+        """The records whose outcomes of every image are not beside them, as they were measured."""
+        found = self.logs.glob("trials/*/*/record.json")
+        return [
+            path
+            for path in found
+            if any(lost_outcomes(path.parent, part) for part in read_record(path, {}).networks)
+        ]
+
     def wait_for_epoch(self, epoch: int = 1) -> None:
         """Until some trial has so many epochs in a checkpoint."""
         self.wait_for(lambda: list(self.logs.glob(f"trials/*/*/checkpoint/epoch-{epoch:06d}.npz")))
@@ -176,33 +203,35 @@ def wait_until_gone(pids: list[int]) -> None:
     assert not [pid for pid in pids if alive(pid)]
 
 
-def undisturbed(factory: pytest.TempPathFactory, workers: int) -> tuple[dict[str, Any], float]:
+def undisturbed(
+    factory: pytest.TempPathFactory, workers: int, config: dict[str, Any] = CONFIG
+) -> tuple[dict[str, Any], float]:
     """What an uninterrupted sweep of so many workers finds, and how many seconds it takes.
 
     Swept once, for all processes of a test run.
     """
     shared = factory.getbasetemp().parent if os.environ.get("PYTEST_XDIST_WORKER") else factory.getbasetemp()
-    kept = shared / f"undisturbed-{workers}.json"
-    with (shared / f"undisturbed-{workers}.lock").open("w") as lock:
+    kept = shared / f"undisturbed-{workers}-{zlib.crc32(to_yaml(config).encode())}.json"
+    with kept.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.exists():
             began = time.monotonic()
-            found = _swept(factory.mktemp("undisturbed"), workers)
+            found = _swept(factory.mktemp("undisturbed"), workers, config)
             kept.write_text(json.dumps({"records": found, "seconds": time.monotonic() - began}))
         read = json.loads(kept.read_text())
     return read["records"], read["seconds"]
 
 
-def _swept(root: Path, workers: int) -> dict[str, Any]:
+def _swept(root: Path, workers: int, config: dict[str, Any]) -> dict[str, Any]:
     temporary = root / "tmp"
     temporary.mkdir()
-    sweep = Sweep(root, "--workers", str(workers), environment={"TMPDIR": str(temporary)})
+    sweep = Sweep(root, "--workers", str(workers), config=config, environment={"TMPDIR": str(temporary)})
     processes = workers if workers > 1 else 0  # one works in the sweep's own process
     family = sweep.wait_for(lambda: len(sweep.workers()) == processes and sweep.family())
     code, out, err = sweep.end()
     assert (code, err) == (0, ""), out + err
     found = numbers(sweep.logs)
-    assert len(found) == TRIALS
+    assert sorted(found) == sorted(trial.name for trial in grid(load_experiment(sweep.config)))
     assert sorted(ended(out)) == sorted(found)
     assert not list(sweep.logs.glob("trials/*/*/checkpoint"))
     wait_until_gone(family)

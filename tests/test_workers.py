@@ -18,6 +18,7 @@ from tests.conftest import mounted
 from tests.sweeps import (
     CONFIG,
     KILLS,
+    PHASES,
     Sweep,
     alive,
     ended,
@@ -201,21 +202,22 @@ def test_kills_at_random_moments(tmp_path_factory: pytest.TempPathFactory, tmp_p
     crew, options = list(CREWS.items())[seed % len(CREWS)]
     address = f"127.0.0.1:{20_000 + seed}"  # the same one whenever the same command is repeated
     options += (address,) * (crew == "two machines")
-    reference, seconds = undisturbed(tmp_path_factory, workers=2 if crew == "two workers" else 1)
+    workers = 2 if crew == "two workers" else 1
+    reference, seconds = undisturbed(tmp_path_factory, workers, PHASES)
     chance, recorded, seen, joined = random.Random(seed), dict[Path, int](), list[int](), list[Sweep]()
     left = chance.randint(1, 6)
     for _ in range(20):
-        sweep = Sweep(tmp_path, *options)
+        sweep = Sweep(tmp_path, *options, config=PHASES)
         KILLS[f"{crew}: sweeps"] += 1
-        strikes = time.monotonic() + chance.uniform(0.05, 0.9) * seconds
+        strikes = time.monotonic() + chance.uniform(0.05, 0.6) * seconds
         while sweep.process.poll() is None:
             others = [other for other in joined if other.process.poll() is None]
             if crew == "two machines" and not others and sweep.folder.certificate_path.exists():
-                joined.append(Sweep(tmp_path, "--workers", "1", "--join", address))
+                joined.append(Sweep(tmp_path, "--workers", "1", "--join", address, config=PHASES))
             if left and time.monotonic() > strikes:
                 left -= 1
                 seen += _signal_one(chance, crew, [sweep, *others])
-                strikes = time.monotonic() + chance.uniform(0.05, 0.9) * seconds
+                strikes = time.monotonic() + chance.uniform(0.05, 0.6) * seconds
             time.sleep(0.2)
         code, _, err = sweep.end()
         assert "Traceback" not in err
@@ -225,9 +227,11 @@ def test_kills_at_random_moments(tmp_path_factory: pytest.TempPathFactory, tmp_p
             break
     assert code == 0
     assert numbers(sweep.logs) == reference
+    assert not sweep.lost()
     for other in joined:
         code, _, err = other.end()
         assert "Traceback" not in err
     wait_until_gone(seen)
     KILLS[f"{crew}: seeds"] += 1
+    KILLS[f"{crew}: records, all with the reference's bits"] += len(reference)
     shutil.rmtree(sweep.logs)
