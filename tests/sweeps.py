@@ -35,23 +35,25 @@ CONFIG = TINY | {
     },
 }
 TRIALS = 4
-RATE = {"learning_rate": 0.1, "momentum": [0.9]}
-PHASES = TINY | {  # short, with every kind of work: SAM, borders of each schedule, attacks that keep outcomes
-    "epochs": 3,
-    "train_examples": 500,
-    "regimes": {
-        "SAM": RATE | {"sam": [0.05], "schedule": "cosine", "warmup_epochs": 1},
-        "Step": RATE | {"schedule": {"step": [2]}, "warmup_epochs": 1},
-        "Benchmark": RATE | {"halve_every_epochs": 2},
-    },
-    "attacks": {
-        "fgsm": {"epsilon": [0.02]},
-        "minimal": {"epsilon": [0.5], "steps": 5, "examples": 20},
-        "robust": {"epsilon": [0.01], "examples": 20},
-    },
-}
 SECONDS = 400  # after which a test gives up
 KILLS = Counter[str]()  # at random moments, for the summary of a run
+
+
+def phases(schedule: Any) -> dict[str, Any]:
+    """A short config with every kind of work: SAM, borders of schedules, attacks that keep outcomes."""
+    rate = {"learning_rate": 0.1, "momentum": [0.9]}
+    return TINY | {
+        "epochs": 3,
+        "train_examples": 500,
+        "regimes": {
+            "SAM": rate | {"sam": [0.05], "schedule": schedule, "warmup_epochs": 1},
+            "Benchmark": rate | {"halve_every_epochs": 2},
+        },
+        "attacks": {
+            "minimal": {"epsilon": [0.5], "steps": 5, "examples": 20},
+            "robust": {"epsilon": [0.01], "examples": 20},
+        },
+    }
 
 
 class Sweep:

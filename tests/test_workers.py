@@ -18,11 +18,11 @@ from tests.conftest import mounted
 from tests.sweeps import (
     CONFIG,
     KILLS,
-    PHASES,
     Sweep,
     alive,
     ended,
     numbers,
+    phases,
     undisturbed,
     wait_until_gone,
 )
@@ -203,17 +203,18 @@ def test_kills_at_random_moments(tmp_path_factory: pytest.TempPathFactory, tmp_p
     address = f"127.0.0.1:{20_000 + seed}"  # the same one whenever the same command is repeated
     options += (address,) * (crew == "two machines")
     workers = 2 if crew == "two workers" else 1
-    reference, seconds = undisturbed(tmp_path_factory, workers, PHASES)
+    config = phases({"step": [2]} if workers == 2 else "cosine")
+    reference, seconds = undisturbed(tmp_path_factory, workers, config)
     chance, recorded, seen, joined = random.Random(seed), dict[Path, int](), list[int](), list[Sweep]()
     left = chance.randint(1, 6)
     for _ in range(20):
-        sweep = Sweep(tmp_path, *options, config=PHASES)
+        sweep = Sweep(tmp_path, *options, config=config)
         KILLS[f"{crew}: sweeps"] += 1
         strikes = time.monotonic() + chance.uniform(0.05, 0.6) * seconds
         while sweep.process.poll() is None:
             others = [other for other in joined if other.process.poll() is None]
             if crew == "two machines" and not others and sweep.folder.certificate_path.exists():
-                joined.append(Sweep(tmp_path, "--workers", "1", "--join", address, config=PHASES))
+                joined.append(Sweep(tmp_path, "--workers", "1", "--join", address, config=config))
             if left and time.monotonic() > strikes:
                 left -= 1
                 seen += _signal_one(chance, crew, [sweep, *others])
