@@ -12,7 +12,6 @@ import typer
 from rich.console import Console
 
 from tfsgd import command, interrupts
-from tfsgd.reporting.page.page import write_report
 
 
 def report(
@@ -29,6 +28,10 @@ def report(
     ] = None,
 ) -> None:
     """Draw the paper's figures from the records of a sweep and judge its claims, with statistics."""
+    from tfsgd.reporting.page.page import (
+        write_report,
+    )  # matplotlib, whose settings have been looked at by now
+
     gc.freeze()  # what is imported stays
     gc.set_threshold(100_000, 50, 100)  # figures are many objects that live for a moment
     with Console(stderr=True).status("") as status:  # nothing where there is no terminal
