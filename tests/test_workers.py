@@ -194,6 +194,52 @@ def _signal_one(chance: random.Random, crew: str, sweeps: list[Sweep]) -> list[i
     return seen
 
 
+@pytest.mark.long  # beyond 70 seconds without a sign of life
+@pytest.mark.parametrize("crew", [*CREWS][1:])
+def test_a_frozen_sweep_goes_on_when_it_is_woken(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, crew: str
+) -> None:
+    """By SIGSTOP, as Ctrl-Z or a machine that sleeps: its workers wait, and no trial is run or heard of twice."""
+    config = phases("cosine") | {"seeds": [0, 1]}
+    reference, _ = undisturbed(tmp_path_factory, 2 if crew == "two workers" else 1, config)
+    address = ("127.0.0.1:19999",) * (crew == "two machines")
+    sweep, joined = Sweep(tmp_path, *CREWS[crew], *address, config=config), list[Sweep]()
+    if crew == "two machines":
+        sweep.wait_for(
+            lambda: sweep.folder.certificate_path.exists() and sweep.folder.experiment_path.exists()
+        )
+        joined.append(Sweep(tmp_path, "--workers", "1", "--join", *address, config=config))
+        joined[0].wait_for(joined[0].workers)
+    sweep.wait_for_epoch()
+    os.kill(sweep.process.pid, signal.SIGSTOP)
+    time.sleep(80)
+    os.kill(sweep.process.pid, signal.SIGCONT)
+    code, out, err = sweep.end()
+    assert (code, err) == (0, "")
+    assert sorted(ended(out)) == sorted(reference)
+    assert numbers(sweep.logs) == reference
+    assert [other.end()[::2] for other in joined] == [(0, "")] * len(joined)
+
+
+@pytest.mark.long
+def test_a_frozen_sweep_that_is_killed_takes_its_workers_along(
+    reference: dict[str, Any], tmp_path: Path
+) -> None:
+    sweep = Sweep(tmp_path, "--workers", "2")
+    sweep.wait_for_epoch(2)
+    family = sweep.family()
+    os.kill(sweep.process.pid, signal.SIGSTOP)
+    time.sleep(1)
+    os.kill(sweep.process.pid, signal.SIGKILL)
+    sweep.process.wait()
+    wait_until_gone(family)
+    recorded = sweep.recorded()
+    code, _, err = Sweep(tmp_path, "--workers", "2").end()
+    assert (code, err) == (0, "")
+    assert numbers(sweep.logs) == reference
+    assert recorded.items() <= sweep.recorded().items()
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", range(int(os.environ.get("TFSGD_FAULTS", "9"))))

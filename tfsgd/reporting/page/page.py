@@ -21,7 +21,7 @@ from tfsgd.reporting.figures.registry import draw
 from tfsgd.reporting.figures.style import Drawing, Drawn, style_variables
 from tfsgd.reporting.page.output_files import (
     FigureWriter,
-    earlier_files,
+    begin_report,
     refuse_unfit_target,
     remove_stale,
     report_folder,
@@ -57,7 +57,7 @@ def write_report(
     observe("judging the claims")
     judged = [judgements_of(s) for s in studies]
     try:
-        stale = earlier_files(target)
+        stale = begin_report(target)
         several = len(studies) > 1
         with FigureWriter(target) as figures:
             drawn = [
