@@ -65,6 +65,7 @@ class Sweep:
         config: what is swept.
         host: the network namespace in which it runs, on one core.
         environment: of its process, besides.
+        code: Python that calls the command, in place of `-m tfsgd.sweep`.
     """
 
     def __init__(
@@ -74,13 +75,15 @@ class Sweep:
         config: dict[str, Any] = CONFIG,
         host: str | None = None,
         environment: dict[str, str] | None = None,
+        code: str | None = None,
     ) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.config = root / "config.yaml"
         self.config.write_text(to_yaml(config))
         self.logs = root / config["name"]
         self.folder = LogFolder(self.logs)
-        command = [sys.executable, "-m", "tfsgd.sweep", str(self.config), "--logs", str(root), *options]
+        called = ("-c", code) if code else ("-m", "tfsgd.sweep")
+        command = [sys.executable, *called, str(self.config), "--logs", str(root), *options]
         if host:  # `taskset` and `ip` become the command, in the same process
             core = str(min(os.sched_getaffinity(0)))
             command = ["taskset", "-c", core, "ip", "netns", "exec", host, *command]

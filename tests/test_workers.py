@@ -75,6 +75,21 @@ def test_killed_sweep_takes_its_workers_along_and_goes_on(reference: dict[str, A
     assert recorded.items() <= sweep.recorded().items()
 
 
+def test_workers_from_scratch_end_with_a_killed_sweep_too(tmp_path: Path) -> None:
+    """As on GPUs, where each needs an environment of its own; also while they are still importing."""
+    code = (
+        "from tfsgd.sweeping import run; run.visible_gpus = lambda: ['0', '1']; "
+        "from tfsgd.sweep import main; main()"
+    )
+    sweep = Sweep(tmp_path, "--workers", "2", code=code)
+    workers = sweep.wait_for(lambda: len(sweep.workers()) == 2 and sweep.workers())
+    assert all(b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in workers)
+    family = sweep.family()
+    os.kill(sweep.process.pid, signal.SIGKILL)
+    sweep.process.wait()
+    wait_until_gone(family)
+
+
 def test_a_frozen_worker_loses_its_trial_and_is_not_heard_afterwards(
     reference: dict[str, Any], tmp_path: Path
 ) -> None:
