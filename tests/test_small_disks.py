@@ -17,7 +17,7 @@ from tests.test_report_files import contents
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.outcomes import lost_outcomes
 from tfsgd.reporting.page.page import write_report
-from tfsgd.trials import trial
+from tfsgd.trials.tensorboard import write_summary
 
 ONE: dict[str, Any] = {
     "epochs": 2,
@@ -49,11 +49,12 @@ def make_room(disk: Path, files: int | None = None) -> None:
 
 def without_room_at(name: str, full: Callable[[], None], patch: pytest.MonkeyPatch) -> None:
     """Fills the disk when a file of some name is about to be written the first time."""
-    real, write_summary, done = os.open, trial.write_summary, []
+    real, waiting = os.open, [name]
 
     def opened(path: Any, *rest: Any, **options: Any) -> int:
-        if not done and str(path).endswith(f"-{name}"):
-            done.append(full())
+        if waiting and str(path).endswith(f"-{name}"):
+            waiting.clear()
+            full()
         return real(path, *rest, **options)
 
     def summarized(*arguments: Any) -> None:
@@ -62,7 +63,7 @@ def without_room_at(name: str, full: Callable[[], None], patch: pytest.MonkeyPat
         write_summary(*arguments)
 
     patch.setattr(os, "open", opened)
-    patch.setattr(trial, "write_summary", summarized)
+    patch.setattr("tfsgd.trials.trial.write_summary", summarized)
 
 
 @pytest.mark.parametrize(

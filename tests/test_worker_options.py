@@ -179,7 +179,7 @@ def test_fewer_processes_than_workers_need_are_a_line(workers: int, processes: i
     another = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", *capabilities]
     config = everybodys / "config.yaml"
     config.write_text(to_yaml(TINY))
-    sweep = [sys.executable, "-m", "tfsgd.sweep", config, "--logs", everybodys, f"--workers={workers}"]
+    sweep = [sys.executable, "-m", "tfsgd.sweep", str(config), f"--logs={everybodys}", f"--workers={workers}"]
     done = subprocess.run(
         [*another, "prlimit", f"--nproc={processes}", *sweep],
         capture_output=True,
