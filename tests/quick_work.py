@@ -7,15 +7,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import dask
+
 from tfsgd.plan.trials import Trial
 from tfsgd.sweeping.worker import WORKER_SPEC, ProgressReporter
 from tfsgd.trials.outcome import TrialOutcome
 
 
 def dask_setup(worker: Any) -> None:
-    """Where it is a worker's hook: it cannot start once a trial has spoilt it."""
-    if (Path(json.loads(os.environ[WORKER_SPEC])["logs"]) / "spoilt").exists():
+    """Where it is a worker's hook: it cannot start once a trial has spoilt it, and waits while it is held up."""
+    logs = Path(json.loads(os.environ[WORKER_SPEC])["logs"])
+    if (logs / "spoilt").exists():
         os._exit(1)
+    while (logs / "held up").exists():
+        time.sleep(0.05)
 
 
 def work(trial: Trial) -> TrialOutcome | None:
@@ -38,6 +43,8 @@ def work(trial: Trial) -> TrialOutcome | None:
         elif step == "epoch":
             ProgressReporter(worker_spec["name"]).progress(trial, tries, "an epoch")
             time.sleep(0.5)  # it is on its way before the worker dies
+        elif step == "tell":
+            (logs / "told").write_text(json.dumps(dask.config.config["distributed"]))
         elif step == "raise":
             raise OSError("no such card")
         elif step == "lose":

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,10 @@ import pytest
 
 from tests.conftest import TINY
 from tfsgd.plan.reading import load_experiment
+from tfsgd.plan.trials import grid
 from tfsgd.plan.yaml_io import to_yaml
 from tfsgd.records.folder import LogFolder, read_record
+from tfsgd.records.outcomes import lost_outcomes
 from tfsgd.records.resume import is_complete
 
 CONFIG = TINY | {
@@ -36,6 +39,23 @@ SECONDS = 400  # after which a test gives up
 KILLS = Counter[str]()  # at random moments, for the summary of a run
 
 
+def phases(schedule: Any) -> dict[str, Any]:
+    """A short config with every kind of work: SAM, borders of schedules, attacks that keep outcomes."""
+    rate = {"learning_rate": 0.1, "momentum": [0.9]}
+    return TINY | {
+        "epochs": 3,
+        "train_examples": 500,
+        "regimes": {
+            "SAM": rate | {"sam": [0.05], "schedule": schedule, "warmup_epochs": 1},
+            "Benchmark": rate | {"halve_every_epochs": 2},
+        },
+        "attacks": {
+            "minimal": {"epsilon": [0.5], "steps": 5, "examples": 20},
+            "robust": {"epsilon": [0.01], "examples": 20},
+        },
+    }
+
+
 class Sweep:
     """A sweep that runs.
 
@@ -45,6 +65,7 @@ class Sweep:
         config: what is swept.
         host: the network namespace in which it runs, on one core.
         environment: of its process, besides.
+        code: Python that calls the command, in place of `-m tfsgd.sweep`.
     """
 
     def __init__(
@@ -54,13 +75,15 @@ class Sweep:
         config: dict[str, Any] = CONFIG,
         host: str | None = None,
         environment: dict[str, str] | None = None,
+        code: str | None = None,
     ) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.config = root / "config.yaml"
         self.config.write_text(to_yaml(config))
         self.logs = root / config["name"]
         self.folder = LogFolder(self.logs)
-        command = [sys.executable, "-m", "tfsgd.sweep", str(self.config), "--logs", str(root), *options]
+        called = ("-c", code) if code else ("-m", "tfsgd.sweep")
+        command = [sys.executable, *called, str(self.config), "--logs", str(root), *options]
         if host:  # `taskset` and `ip` become the command, in the same process
             core = str(min(os.sched_getaffinity(0)))
             command = ["taskset", "-c", core, "ip", "netns", "exec", host, *command]
@@ -105,6 +128,15 @@ class Sweep:
             for path in self.logs.glob("trials/*/*/record.json")
             if is_complete(read_record(path, {}), load_experiment(self.config))
         }
+
+    def lost(self) -> list[Path]:
+        """The records whose outcomes of every image are not beside them, as they were measured."""
+        found = self.logs.glob("trials/*/*/record.json")
+        return [
+            path
+            for path in found
+            if any(lost_outcomes(path.parent, part) for part in read_record(path, {}).networks)
+        ]
 
     def wait_for_epoch(self, epoch: int = 1) -> None:
         """Until some trial has so many epochs in a checkpoint."""
@@ -176,33 +208,35 @@ def wait_until_gone(pids: list[int]) -> None:
     assert not [pid for pid in pids if alive(pid)]
 
 
-def undisturbed(factory: pytest.TempPathFactory, workers: int) -> tuple[dict[str, Any], float]:
+def undisturbed(
+    factory: pytest.TempPathFactory, workers: int, config: dict[str, Any] = CONFIG
+) -> tuple[dict[str, Any], float]:
     """What an uninterrupted sweep of so many workers finds, and how many seconds it takes.
 
     Swept once, for all processes of a test run.
     """
     shared = factory.getbasetemp().parent if os.environ.get("PYTEST_XDIST_WORKER") else factory.getbasetemp()
-    kept = shared / f"undisturbed-{workers}.json"
-    with (shared / f"undisturbed-{workers}.lock").open("w") as lock:
+    kept = shared / f"undisturbed-{workers}-{zlib.crc32(to_yaml(config).encode())}.json"
+    with kept.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.exists():
             began = time.monotonic()
-            found = _swept(factory.mktemp("undisturbed"), workers)
+            found = _swept(factory.mktemp("undisturbed"), workers, config)
             kept.write_text(json.dumps({"records": found, "seconds": time.monotonic() - began}))
         read = json.loads(kept.read_text())
     return read["records"], read["seconds"]
 
 
-def _swept(root: Path, workers: int) -> dict[str, Any]:
+def _swept(root: Path, workers: int, config: dict[str, Any]) -> dict[str, Any]:
     temporary = root / "tmp"
     temporary.mkdir()
-    sweep = Sweep(root, "--workers", str(workers), environment={"TMPDIR": str(temporary)})
+    sweep = Sweep(root, "--workers", str(workers), config=config, environment={"TMPDIR": str(temporary)})
     processes = workers if workers > 1 else 0  # one works in the sweep's own process
     family = sweep.wait_for(lambda: len(sweep.workers()) == processes and sweep.family())
     code, out, err = sweep.end()
     assert (code, err) == (0, ""), out + err
     found = numbers(sweep.logs)
-    assert len(found) == TRIALS
+    assert sorted(found) == sorted(trial.name for trial in grid(load_experiment(sweep.config)))
     assert sorted(ended(out)) == sorted(found)
     assert not list(sweep.logs.glob("trials/*/*/checkpoint"))
     wait_until_gone(family)

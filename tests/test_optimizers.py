@@ -34,7 +34,9 @@ GIVEN: dict[str, dict[str, Any]] = {
 
 
 def settings_of(name: str, rate: float = 0.01, **more: Any) -> SGDSettings:
-    regime = Regime.model_validate({"learning_rate": rate, "optimizer": {"name": name, **GIVEN[name]}, **more})
+    regime = Regime.model_validate(
+        {"learning_rate": rate, "optimizer": {"name": name, **GIVEN[name]}, **more}
+    )
     [found] = regime.settings(32)
     return found
 
@@ -80,7 +82,9 @@ def test_adam_is_that_of_its_paper(start: Any, splits: Splits, tmp_path: Path) -
     assert np.median(np.abs(found - theta)) < 1e-6
 
 
-@pytest.mark.parametrize("name", ["adamw", *(pytest.param(name, marks=pytest.mark.long) for name in ("muon", "rmsprop"))])
+@pytest.mark.parametrize(
+    "name", ["adamw", *(pytest.param(name, marks=pytest.mark.long) for name in ("muon", "rmsprop"))]
+)
 def test_a_killed_training_ends_with_the_same_bits(name: str, splits: Splits, tmp_path: Path) -> None:
     asked = experiment(epochs=4, batch_sizes=[32], train_examples=100)
     settings, few = settings_of(name, 0.002, schedule="cosine"), small(splits, 100)
@@ -99,7 +103,9 @@ def test_full_is_all_training_images(config: Config, run_sweep: Run) -> None:
     code, out, err = run_sweep(config(batch_sizes=[16, "full"]), "--dry-run")
     assert (code, err) == (0, "")
     assert "b0016" in out
-    assert load_experiment(config(batch_sizes=["full"])).batch_sizes == (load_experiment(config()).examples("train"),)
+    assert load_experiment(config(batch_sizes=["full"])).batch_sizes == (
+        load_experiment(config()).examples("train"),
+    )
 
 
 def test_what_is_known_of_keras_is_so() -> None:
@@ -122,8 +128,14 @@ def test_arguments_are_a_text_and_back() -> None:
     [
         ({"optimizer": "adamm"}, "regimes.LR.optimizer: expected one of adadelta, "),
         ({"optimizer": "sgd"}, "SGD with its momentum is what there is without it"),
-        ({"optimizer": {"name": "adam", "beta1": 0.8}}, "regimes.LR.optimizer.beta1: unknown key; did you mean 'beta_1'?"),
-        ({"optimizer": {"name": "adam", "beta_1": "much"}}, "beta_1: expected a number or a truth value, received 'much'"),
+        (
+            {"optimizer": {"name": "adam", "beta1": 0.8}},
+            "regimes.LR.optimizer.beta1: unknown key; did you mean 'beta_1'?",
+        ),
+        (
+            {"optimizer": {"name": "adam", "beta_1": "much"}},
+            "beta_1: expected a number or a truth value, received 'much'",
+        ),
         ({"optimizer": "adamw"}, "weight_decay: missing; adamw needs it, 0.0 for none"),
         ({"optimizer": "adam", "momentum": [0.9]}, "momentum: expected none beside optimizer"),
         ({"optimizer": "adam", "weight_decay": 0.1}, "weight_decay: expected none beside optimizer"),

@@ -120,11 +120,13 @@ def test_a_kill_between_the_outcomes_and_the_record_costs_the_measurement_at_han
     monkeypatch: pytest.MonkeyPatch,
     tests_are_tfsgd: None,
 ) -> None:
-    keep = outcomes.keep_outcomes
+    keep, kept_so_far = outcomes.keep_outcomes, set[str]()
 
     def killed(folder: Path, found: Any, of: Any) -> None:
         keep(folder, found, of)
-        if len(found) == 2:
+        assert not kept_so_far & found.keys()  # each is handed over once
+        kept_so_far.update(found)
+        if len(kept_so_far) == 2:
             raise Killed
 
     path = config(regimes=ONE, attacks=ATTACKS)

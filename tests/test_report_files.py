@@ -9,8 +9,11 @@ from typing import Any
 import matplotlib
 import pytest
 
+from tests.hostile import ran
+from tests.own import refusal
 from tests.synthetic import experiment, realistic, write_sweep
 from tests.test_report import SMALL, TINY, with_troubles
+from tfsgd.environment import refuse_unreadable_matplotlibrc
 from tfsgd.errors import RequestError
 from tfsgd.models.paper import MODELS
 from tfsgd.plan.trials import Trial
@@ -66,6 +69,40 @@ def test_figures_take_nothing_from_a_users_matplotlibrc(tmp_path: Path) -> None:
         assert contents(write_report([folder]).parent) == expected
         assert epsilon_picture({}, "a network") == picture
         assert matplotlib.rcParams["text.usetex"]
+
+
+@pytest.mark.parametrize("place", ["here", "variable", "home"])
+def test_a_matplotlibrc_that_cannot_be_read_is_named_by_every_command(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With it matplotlib could not be imported."""
+    path = {"here": Path(), "variable": tmp_path / "asked", "home": tmp_path / "config/matplotlib"}[
+        place
+    ] / "matplotlibrc"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    monkeypatch.delenv("MATPLOTLIBRC", raising=False)
+    if place == "variable":
+        monkeypatch.setenv("MATPLOTLIBRC", str(path.parent))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    refuse_unreadable_matplotlibrc()
+    path.write_text("lines.linewidth: 2\n")
+    refuse_unreadable_matplotlibrc()
+    path.write_bytes(b"# \xe9\n")
+    assert refusal(refuse_unreadable_matplotlibrc).startswith(
+        f"{path}: expected settings of matplotlib in UTF-8"
+    )
+    if place == "variable":
+        for name in ("report", "sweep", "measure"):
+            code, out, err = ran(
+                "settings of matplotlib", f"tfsgd.{name}", "x", cwd=Path(__file__).parents[1]
+            )
+            assert (code, out, err.count("\n")) == (2, "", 1)
+            assert err.startswith(f"error: {path}: expected settings")
+    path.unlink()
+    os.mkfifo(path)
+    assert "found what is not a regular file" in refusal(refuse_unreadable_matplotlibrc)
 
 
 def test_a_figure_that_cannot_be_written_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,17 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import keras
 import pytest
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,10 +25,12 @@ from tests.conftest import TINY, Config, Run
 from tests.own import refusal
 from tests.sweeps import Sweep
 from tests.synthetic import experiment, write_sweep
+from tfsgd import command
 from tfsgd.errors import RequestError
 from tfsgd.networks.load_network import load_network
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import grid
+from tfsgd.plan.yaml_io import to_yaml
 from tfsgd.records.folder import LogFolder, stored_network
 from tfsgd.records.lease import locked
 from tfsgd.source_hash import running
@@ -153,6 +159,51 @@ def test_what_is_odd_in_the_users_dask_does_nothing_and_what_is_malformed_is_nam
     assert two.end()[::2] == (0, "")
     assert recorded.items() <= two.recorded().items()
     assert len(two.recorded()) == 3
+
+
+@pytest.fixture
+def everybodys() -> Iterator[Path]:
+    """A folder that another user can read and write; those of pytest are this user's alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize(("workers", "processes"), [(1, 12), (2, 40)])
+def test_fewer_processes_than_workers_need_are_a_line(workers: int, processes: int, everybodys: Path) -> None:
+    """TensorFlow would abort without a word; of root no limit is held."""
+    if os.geteuid() or not shutil.which("setpriv") or not shutil.which("prlimit"):
+        pytest.skip("needs root, setpriv and prlimit")
+    kept = "-all,+dac_override,+dac_read_search"  # the folders of the interpreter and of this test
+    capabilities = [f"--{name}={kept}" for name in ("inh-caps", "ambient-caps", "bounding-set")]
+    another = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", *capabilities]
+    config = everybodys / "config.yaml"
+    config.write_text(to_yaml(TINY))
+    sweep = [sys.executable, "-m", "tfsgd.sweep", str(config), f"--logs={everybodys}", f"--workers={workers}"]
+    done = subprocess.run(
+        [*another, "prlimit", f"--nproc={processes}", *sweep],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith(f"error: --workers {workers}: needs about ")
+    assert f"(ulimit -u: {processes})" in done.stderr
+    assert not list(everybodys.glob("tiny/trials/*"))
+
+
+def test_a_thread_that_cannot_start_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def drawn() -> None:
+        raise RuntimeError("can't start new thread")
+
+    with patch.object(sys, "argv", ["report"]):
+        assert command.outcome(app, "tfsgd report", "interrupted") == command.WRONG_REQUEST
+    assert capsys.readouterr().err == (
+        "error: tfsgd report: can't start new thread; raise the limit of processes (ulimit -u)\n"
+    )
 
 
 def test_a_second_sweep_is_refused_also_where_the_lock_was_deleted(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +87,11 @@ def ran(logs: LogFolder, seed: int) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def searched(trials: list[Trial], logs: LogFolder, workers: int = 2) -> tuple[dict[str, str], Listener]:
+def searched(
+    trials: list[Trial], logs: LogFolder, workers: int = 2, gpus: Sequence[str] = ()
+) -> tuple[dict[str, str], Listener]:
     listener = Listener()
-    with WorkerPool(logs, allocate(workers, [], logs.path)) as pool:
+    with WorkerPool(logs, allocate(workers, list(gpus), logs.path)) as pool:
         pool.callbacks = listener
         return search_on_workers(trials, pool, logs), listener
 
@@ -223,6 +225,27 @@ def test_visitors_work_hear_of_their_own_trials_and_leave_when_all_is_done(
     assert len(here.outcomes) == SEEDS
 
 
+def test_visitors_go_where_the_sweep_has_gone_while_they_started(
+    trials: list[Trial], logs: LogFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dask's worker would look for its scheduler for ever."""
+    monkeypatch.setattr(cluster, "PRELOAD", ["tests.quick_work"])
+    held_up = logs.path / "held up"
+    held_up.touch()
+    soon = {"tfsgd.register": "1s", "distributed.comm.timeouts.connect": "1s"}
+    with dask.config.set(soon), WorkerPool(logs, [], Address("127.0.0.1", 0)) as pool:
+        remote = RemoteWorkers(
+            Address.parse(pool.address, "--join"), trials, logs, allocate(1, [], logs.path), Listener()
+        )
+        with remote:
+            while not any(is_worker(child.pid) for child in psutil.Process().children(recursive=True)):
+                time.sleep(0.05)
+            pool.__exit__(None, None, None)
+            held_up.unlink()
+            with pytest.raises(RequestError, match="the other sweep is gone"):
+                remote.wait()
+
+
 def test_workers_that_cannot_start_are_said_in_a_line(
     trials: list[Trial], logs: LogFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +280,25 @@ def test_workers_with_a_gpu_start_from_scratch(tmp_path: Path) -> None:
     assert import_ahead(allocate(2, ["0", "1"], tmp_path)) == "spawn"
     assert import_ahead(allocate(2, [], tmp_path)) == "forkserver"
     assert import_ahead([]) == "spawn"
+
+
+def test_workers_from_scratch_take_nothing_of_the_users_dask(
+    trials: list[Trial], logs: LogFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They import Dask anew, and find the user's files."""
+    (tmp_path / ".config/dask").mkdir(parents=True)
+    (tmp_path / ".config/dask/mine.yaml").write_text(
+        "distributed: {comm: {retry: {count: 7}}, worker: {profile: {enabled: true}}, mine: 1}\n"
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DASK_DISTRIBUTED__MINE", "2")
+    script(logs, s0={"1": ["tell"]})
+    failures, _ = searched(trials[:1], logs, gpus=["0"])
+    assert failures == {}
+    told = json.loads((logs.path / "told").read_text())
+    assert (told["comm"]["retry"]["count"], told["worker"]["profile"]["enabled"]) == (0, False)
+    assert told["scheduler"]["allowed-failures"] == 0
+    assert "mine" not in told
 
 
 def test_the_log_of_a_worker_has_its_name(logs: LogFolder) -> None:

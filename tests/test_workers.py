@@ -22,6 +22,7 @@ from tests.sweeps import (
     alive,
     ended,
     numbers,
+    phases,
     undisturbed,
     wait_until_gone,
 )
@@ -72,6 +73,21 @@ def test_killed_sweep_takes_its_workers_along_and_goes_on(reference: dict[str, A
     assert (code, err) == (0, "")
     assert numbers(sweep.logs) == reference
     assert recorded.items() <= sweep.recorded().items()
+
+
+def test_workers_from_scratch_end_with_a_killed_sweep_too(tmp_path: Path) -> None:
+    """As on GPUs, where each needs an environment of its own; also while they are still importing."""
+    code = (
+        "from tfsgd.sweeping import run; run.visible_gpus = lambda: ['0', '1']; "
+        "from tfsgd.sweep import main; main()"
+    )
+    sweep = Sweep(tmp_path, "--workers", "2", code=code)
+    workers = sweep.wait_for(lambda: len(sweep.workers()) == 2 and sweep.workers())
+    assert all(b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in workers)
+    family = sweep.family()
+    os.kill(sweep.process.pid, signal.SIGKILL)
+    sweep.process.wait()
+    wait_until_gone(family)
 
 
 def test_a_frozen_worker_loses_its_trial_and_is_not_heard_afterwards(
@@ -193,6 +209,52 @@ def _signal_one(chance: random.Random, crew: str, sweeps: list[Sweep]) -> list[i
     return seen
 
 
+@pytest.mark.long  # beyond 70 seconds without a sign of life
+@pytest.mark.parametrize("crew", [*CREWS][1:])
+def test_a_frozen_sweep_goes_on_when_it_is_woken(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, crew: str
+) -> None:
+    """By SIGSTOP, as Ctrl-Z or a machine that sleeps: its workers wait, and no trial is run or heard of twice."""
+    config = phases("cosine") | {"seeds": [0, 1]}
+    reference, _ = undisturbed(tmp_path_factory, 2 if crew == "two workers" else 1, config)
+    address = ("127.0.0.1:19999",) * (crew == "two machines")
+    sweep, joined = Sweep(tmp_path, *CREWS[crew], *address, config=config), list[Sweep]()
+    if crew == "two machines":
+        sweep.wait_for(
+            lambda: sweep.folder.certificate_path.exists() and sweep.folder.experiment_path.exists()
+        )
+        joined.append(Sweep(tmp_path, "--workers", "1", "--join", *address, config=config))
+        joined[0].wait_for(joined[0].workers)
+    sweep.wait_for_epoch()
+    os.kill(sweep.process.pid, signal.SIGSTOP)
+    time.sleep(80)
+    os.kill(sweep.process.pid, signal.SIGCONT)
+    code, out, err = sweep.end()
+    assert (code, err) == (0, "")
+    assert sorted(ended(out)) == sorted(reference)
+    assert numbers(sweep.logs) == reference
+    assert [other.end()[::2] for other in joined] == [(0, "")] * len(joined)
+
+
+@pytest.mark.long
+def test_a_frozen_sweep_that_is_killed_takes_its_workers_along(
+    reference: dict[str, Any], tmp_path: Path
+) -> None:
+    sweep = Sweep(tmp_path, "--workers", "2")
+    sweep.wait_for_epoch(2)
+    family = sweep.family()
+    os.kill(sweep.process.pid, signal.SIGSTOP)
+    time.sleep(1)
+    os.kill(sweep.process.pid, signal.SIGKILL)
+    sweep.process.wait()
+    wait_until_gone(family)
+    recorded = sweep.recorded()
+    code, _, err = Sweep(tmp_path, "--workers", "2").end()
+    assert (code, err) == (0, "")
+    assert numbers(sweep.logs) == reference
+    assert recorded.items() <= sweep.recorded().items()
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", range(int(os.environ.get("TFSGD_FAULTS", "9"))))
@@ -201,21 +263,23 @@ def test_kills_at_random_moments(tmp_path_factory: pytest.TempPathFactory, tmp_p
     crew, options = list(CREWS.items())[seed % len(CREWS)]
     address = f"127.0.0.1:{20_000 + seed}"  # the same one whenever the same command is repeated
     options += (address,) * (crew == "two machines")
-    reference, seconds = undisturbed(tmp_path_factory, workers=2 if crew == "two workers" else 1)
+    workers = 2 if crew == "two workers" else 1
+    config = phases({"step": [2]} if workers == 2 else "cosine")
+    reference, seconds = undisturbed(tmp_path_factory, workers, config)
     chance, recorded, seen, joined = random.Random(seed), dict[Path, int](), list[int](), list[Sweep]()
     left = chance.randint(1, 6)
     for _ in range(20):
-        sweep = Sweep(tmp_path, *options)
+        sweep = Sweep(tmp_path, *options, config=config)
         KILLS[f"{crew}: sweeps"] += 1
-        strikes = time.monotonic() + chance.uniform(0.05, 0.9) * seconds
+        strikes = time.monotonic() + chance.uniform(0.05, 0.6) * seconds
         while sweep.process.poll() is None:
             others = [other for other in joined if other.process.poll() is None]
             if crew == "two machines" and not others and sweep.folder.certificate_path.exists():
-                joined.append(Sweep(tmp_path, "--workers", "1", "--join", address))
+                joined.append(Sweep(tmp_path, "--workers", "1", "--join", address, config=config))
             if left and time.monotonic() > strikes:
                 left -= 1
                 seen += _signal_one(chance, crew, [sweep, *others])
-                strikes = time.monotonic() + chance.uniform(0.05, 0.9) * seconds
+                strikes = time.monotonic() + chance.uniform(0.05, 0.6) * seconds
             time.sleep(0.2)
         code, _, err = sweep.end()
         assert "Traceback" not in err
@@ -225,9 +289,11 @@ def test_kills_at_random_moments(tmp_path_factory: pytest.TempPathFactory, tmp_p
             break
     assert code == 0
     assert numbers(sweep.logs) == reference
+    assert not sweep.lost()
     for other in joined:
         code, _, err = other.end()
         assert "Traceback" not in err
     wait_until_gone(seen)
     KILLS[f"{crew}: seeds"] += 1
+    KILLS[f"{crew}: records, all with the reference's bits"] += len(reference)
     shutil.rmtree(sweep.logs)

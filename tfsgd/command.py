@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import typer
 
 from tfsgd import interrupts
-from tfsgd.environment import refuse_other_keras
+from tfsgd.environment import refuse_other_keras, refuse_unreadable_matplotlibrc
 from tfsgd.errors import OutputLost, RequestError
 from tfsgd.text import came_from_own, one_line, printable, shown_path
 
@@ -74,6 +74,7 @@ def outcome(app: typer.Typer, prog: str, interrupted: str) -> int:
         _refuse_empty(sys.argv[1:])
         _refuse_other_encodings(sys.argv[1:])
         refuse_other_keras()
+        refuse_unreadable_matplotlibrc()
         code: Any = app(standalone_mode=False, prog_name=prog)
         if lost_output := _error_of_output():
             raise OutputLost(lost_output)
@@ -94,6 +95,8 @@ def outcome(app: typer.Typer, prog: str, interrupted: str) -> int:
             return _without_output(lost_output, interrupted)
         return _refuse(f"{shown_path(error.filename or prog)}: {error.strerror or error}")
     except BaseException as error:  # what code of one's own raised where nobody else has heard it
+        if "can't start new thread" in str(error):
+            return _refuse(f"{prog}: {error}; raise the limit of processes (ulimit -u)")
         if not came_from_own(error):
             raise
         return _refuse(one_line(error))

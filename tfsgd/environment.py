@@ -1,6 +1,7 @@
-"""What the environment and Keras's own settings may not say: networks here are float32, channels last, of TensorFlow."""
+"""What the environment and settings of libraries may not say: networks here are float32, channels last, of TensorFlow."""
 
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +41,25 @@ def refuse_other_settings(keras: Any) -> None:
                 f"{file}: {key}: expected {expected}, found {found[key]}; change it there, or in the code of your own "
                 "that has set it"
             )
+
+
+def refuse_unreadable_matplotlibrc() -> None:
+    """Refuses a file of settings that matplotlib could not be imported with, or would wait for; nothing of it is used.
+
+    Raises:
+        RequestError: the line names the file, which is the first that is there, in matplotlib's own order.
+    """
+    variable, config = os.environ.get("MATPLOTLIBRC"), os.environ.get("MPLCONFIGDIR")
+    above = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    places = [Path("matplotlibrc"), *((Path(variable), Path(variable, "matplotlibrc")) if variable else ())]
+    places.append(Path(config or Path(above, "matplotlib"), "matplotlibrc"))
+    path = next((path for path in places if os.path.exists(path) and not os.path.isdir(path)), None)
+    try:
+        if path and not stat.S_ISREG(os.stat(path).st_mode):
+            raise ValueError("what is not a regular file")
+        if path:
+            path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise RequestError(
+            f"{path}: expected settings of matplotlib in UTF-8, found {error}; mend the file or move it away"
+        ) from None

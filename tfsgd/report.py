@@ -6,7 +6,7 @@ Example:
 
 import gc
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -15,10 +15,11 @@ from tfsgd import command, interrupts
 from tfsgd.errors import RequestError
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.outcomes import said_of_lost
-from tfsgd.reporting.figures.style import FONT, FORMATS, SCREEN, WIDTHS, Look
-from tfsgd.reporting.page.page import write_paper_figure, write_report
 from tfsgd.terminal.progress import warn
 from tfsgd.text import known_keys
+
+if TYPE_CHECKING:
+    from tfsgd.reporting.figures.style import Look
 
 PRINTED = 8.0  # points, where a width on paper is asked for
 SMALLEST, LARGEST = 4.0, 40.0  # points
@@ -60,9 +61,14 @@ def report(
     ] = None,
     formats: Annotated[
         str, typer.Option("--format", metavar="png,svg,pdf", help="The files of each figure.")
-    ] = ",".join(FORMATS),
+    ] = "png,svg,pdf",
 ) -> None:
     """Draw the paper's figures from the records of a sweep and judge its claims, with statistics."""
+    from tfsgd.reporting.page.page import (  # after matplotlib's settings were looked at
+        write_paper_figure,
+        write_report,
+    )
+
     gc.freeze()  # what is imported stays
     gc.set_threshold(100_000, 50, 100)  # figures are many objects that live for a moment
     look = look_of(width, font_size, formats)
@@ -85,12 +91,14 @@ def report(
     print(f"report: {page}")
 
 
-def look_of(width: str | None, font_size: float | None, formats: str) -> Look:
+def look_of(width: str | None, font_size: float | None, formats: str) -> "Look":
     """How large figures are, as the command line says.
 
     Raises:
         RequestError: a value that no figure can have.
     """
+    from tfsgd.reporting.figures.style import FONT, FORMATS, SCREEN, WIDTHS, Look
+
     if width is not None and width not in WIDTHS:
         raise RequestError(f"--width: no width '{width}'{known_keys(width, WIDTHS)}")
     if font_size is not None and not SMALLEST <= font_size <= LARGEST:

@@ -27,9 +27,6 @@ class MeasuredNetwork:
         splits: the images, cut to those that are used.
         batch_size: with which it was trained, where that is known.
         sources: other networks, for attacks that need them.
-
-    Attributes:
-        outcomes: what became of every image under each attack, by the identity of the request.
     """
 
     def __init__(
@@ -39,7 +36,7 @@ class MeasuredNetwork:
         self._sources = sources or Sources()
         self.network = network
         self.splits = splits
-        self.outcomes: dict[str, NDArray[np.generic]] = {}
+        self._outcomes: dict[str, NDArray[np.generic]] = {}
         self._clean: dict[tuple[str, int], Mask] = {}
         self._products: dict[tuple[Any, ...], Any] = {}
 
@@ -115,8 +112,13 @@ class MeasuredNetwork:
 
     def keep(self, request: Request, outcomes: NDArray[np.generic]) -> str:
         """Keeps what became of every image under an attack, by the request's identity; its SHA-256."""
-        self.outcomes[request.identity] = outcomes
+        self._outcomes[request.identity] = outcomes
         return digest(outcomes)
+
+    def new_outcomes(self) -> dict[str, NDArray[np.generic]]:
+        """What became of every image under the attacks since this was last asked, by the identity of the request."""
+        new, self._outcomes = self._outcomes, {}
+        return new
 
     def product(self, spec: CurvatureSpec, split: str, examples: int) -> Any:
         """v -> Hv on them, or the product that the measure asks for."""

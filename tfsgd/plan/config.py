@@ -226,7 +226,9 @@ class Experiment(Measuring):
         known = info.data.get("own_data") or DATASETS.get(info.data.get("dataset", ""))
         if not isinstance(sizes, list | tuple) or "full" not in sizes or known is None:
             return sizes
-        return [(info.data.get("train_examples") or known.train) if size == "full" else size for size in sizes]
+        return [
+            (info.data.get("train_examples") or known.train) if size == "full" else size for size in sizes
+        ]
 
     @field_validator("regimes", mode="before")
     @classmethod

@@ -10,7 +10,9 @@ from tfsgd.text import known_keys, nearest, shown
 
 SGD = "sgd"
 _ADAM = ("beta_1", "beta_2", "epsilon", "weight_decay")
-ARGUMENTS: Mapping[str, tuple[str, ...]] = {  # that are numbers or truth values; what else Keras has is as it is there
+ARGUMENTS: Mapping[
+    str, tuple[str, ...]
+] = {  # that are numbers or truth values; what else Keras has is as it is there
     "adadelta": ("rho", "epsilon", "weight_decay"),
     "adagrad": ("initial_accumulator_value", "epsilon", "weight_decay"),
     "adam": (*_ADAM, "amsgrad"),
@@ -43,10 +45,14 @@ def checked(value: Any) -> tuple[str, str]:
     """
     block = {"name": value} if isinstance(value, str) else value
     if not isinstance(block, dict) or not isinstance(block.get("name"), str):
-        raise ValueError(f"expected a name such as adam, or {{name: adamw, weight_decay: 0.01}}, received {shown(value)}")
+        raise ValueError(
+            f"expected a name such as adam, or {{name: adamw, weight_decay: 0.01}}, received {shown(value)}"
+        )
     name, given = block["name"], {key: v for key, v in block.items() if key != "name"}
     if name not in ARGUMENTS:
-        own = "; SGD with its momentum is what there is without it" if name == SGD else nearest(name, ARGUMENTS)
+        own = (
+            "; SGD with its momentum is what there is without it" if name == SGD else nearest(name, ARGUMENTS)
+        )
         raise ValueError(f"expected one of {', '.join(ARGUMENTS)}, received {shown(name)}{own}")
     for key, v in given.items():
         if key not in ARGUMENTS[name]:

@@ -278,11 +278,17 @@ class Regime(Block):
     def _steps(self) -> Self:
         """SGD with its momenta, or another optimizer, which has its own."""
         if self.optimizer is None and not self.momentum:
-            raise ValueError("momentum: expected at least one entry" if "momentum" in self.model_fields_set else "momentum: missing")
+            raise ValueError(
+                "momentum: expected at least one entry"
+                if "momentum" in self.model_fields_set
+                else "momentum: missing"
+            )
         if self.optimizer is not None:
             for key in ("momentum", "nesterov", "weight_decay"):
                 if key in self.model_fields_set and getattr(self, key) not in ((0.0,), False):
-                    raise ValueError(f"{key}: expected none beside optimizer, whose arguments hold what it has of it")
+                    raise ValueError(
+                        f"{key}: expected none beside optimizer, whose arguments hold what it has of it"
+                    )
             object.__setattr__(self, "momentum", (0.0,))
         return self
 

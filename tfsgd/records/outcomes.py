@@ -28,7 +28,7 @@ def keep_outcomes(folder: Path, found: Mapping[str, NDArray[np.generic]], of: Re
         found: arrays as `tfsgd.measures.attack.Outcome.packed` makes them.
         of: the network that was attacked.
     """
-    known = _arrays(folder)
+    known = _arrays(folder) if found else {}
     new = {_key(of, identity): array for identity, array in found.items()}
     if any(key not in known or digest(known[key]) != digest(array) for key, array in new.items()):
         write_arrays(folder / FILE, known | new)

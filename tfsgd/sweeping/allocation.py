@@ -1,11 +1,15 @@
 """How a machine is shared out among workers: a core or more to each, or a GPU, or a part of one."""
 
 import os
+import resource
+import threading
 from pathlib import Path
 from typing import Any
 
+from tfsgd.errors import RequestError
 from tfsgd.text import counted
 
+OF_THE_POOL, OF_A_WORKER, OF_A_CORE = 20, 8, 4  # threads, as they were counted on one core and on two
 DEVICES, DRIVER = Path("/dev"), Path("/proc/driver/nvidia")
 
 
@@ -64,3 +68,42 @@ def allocate(size: int, gpus: list[str], logs: Path) -> list[dict[str, Any]]:
         {"logs": str(logs), "threads": 0, "environment": {"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} | grow}
         for i in range(size)
     ]
+
+
+def refuse_few_threads(workers: list[dict[str, Any]], alone: bool) -> None:
+    """Refuses to begin where the user may not have the threads for it: TensorFlow would abort, without a word.
+
+    Args:
+        workers: as `allocate` gives them.
+        alone: one process, without a cluster.
+
+    Raises:
+        RequestError: they cannot be started; the line names how many, and the limit.
+    """
+    cores = len(os.sched_getaffinity(0))
+    count = sum(OF_A_WORKER + OF_A_CORE * (spec["threads"] or cores) for spec in workers)
+    count += 0 if alone else OF_THE_POOL
+    if not _can_start(count):
+        limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+        raise RequestError(
+            f"--workers {len(workers)}: needs about {count} more threads, and this user may not start as many (ulimit -u: "
+            f"{'unlimited' if limit == resource.RLIM_INFINITY else limit}); raise the limit of processes, or choose fewer workers"
+        )
+
+
+def _can_start(threads: int) -> bool:
+    """Whether so many can be there at a time, which is tried: limits are a user's, a container's or the machine's."""
+    over, started, size = threading.Event(), list[threading.Thread](), threading.stack_size(2**16)
+    try:
+        for _ in range(threads):
+            thread = threading.Thread(target=over.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except RuntimeError:
+        return False
+    finally:
+        threading.stack_size(size)
+        over.set()
+        for thread in started:
+            thread.join()
+    return True

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import dask
+from dask.utils import parse_timedelta
 from distributed import Nanny, Scheduler, Security, Status, Worker
 from distributed.utils import get_mp_context
 
@@ -39,6 +40,7 @@ SETTINGS = {
     "distributed.comm.timeouts.connect": "10s",
     "distributed.comm.timeouts.tcp": "30s",  # of a connection that answers nothing
     "distributed.diagnostics.nvml": False,
+    "tfsgd.register": "60s",  # of a worker that has started and finds no scheduler
 }
 LOGGERS = ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application", "asyncio")
 CLOSE_SECONDS = 2.0
@@ -85,10 +87,15 @@ class QuietScheduler(Scheduler):
 
 
 class QuietWorker(Worker):
-    """Dask's worker without its HTTP server."""
+    """Dask's worker without its HTTP server; it ends where it finds no scheduler."""
 
     def start_http_server(self, *arguments: Any, **options: Any) -> None:
         """Dask's method, which knows no way to have none."""
+
+    async def _register_with_scheduler(self) -> None:
+        """Dask's method, which would try for ever where the sweep was killed while this worker started."""
+        seconds = parse_timedelta(dask.config.get("tfsgd.register"))
+        await asyncio.wait_for(super()._register_with_scheduler(), seconds)
 
 
 class WorkerNanny(Nanny):

@@ -22,7 +22,14 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.resume import refuse_other_data, refuse_other_structure
 from tfsgd.sweeping.address import Address
-from tfsgd.sweeping.allocation import allocate, default_size, described, unseen_gpu, visible_gpus
+from tfsgd.sweeping.allocation import (
+    allocate,
+    default_size,
+    described,
+    refuse_few_threads,
+    unseen_gpu,
+    visible_gpus,
+)
 from tfsgd.sweeping.forkserver import import_ahead
 from tfsgd.terminal.progress import Display, console, send_native_logs_to, warn
 
@@ -131,6 +138,7 @@ def _workers(trials: int, folder: LogFolder, options: WorkerOptions) -> Iterator
     workers = options.worker_specs(trials, folder)
     needs_cluster = options.listen or options.jobqueue or options.dashboard is not None
     alone = len(workers) == 1 and not needs_cluster
+    refuse_few_threads(workers, alone)
     _say_device(workers, alone)
     if alone:
         yield None
@@ -288,6 +296,8 @@ def bring_workers(
         from tfsgd.sweeping.joining import RemoteWorkers
 
     log_to(folder.tuner_path / f"{name}-dask.log")
-    with RemoteWorkers(address, trials, folder, options.worker_specs(len(trials), folder), display) as remote:
+    workers = options.worker_specs(len(trials), folder)
+    refuse_few_threads(workers, alone=False)
+    with RemoteWorkers(address, trials, folder, workers, display) as remote:
         remote.wait()
     return remote.failures

@@ -67,7 +67,7 @@ def measure_outcomes(
             for request in requests:
                 found = request.measure_on(subject)
                 elsewhere = None if here == record.provenance else here
-                keep_outcomes(folder, subject.outcomes, part)
+                keep_outcomes(folder, subject.new_outcomes(), part)
                 record = record.renewed(found.model_copy(update={"provenance": elsewhere}), of=part)
                 logs.write_record(record)
                 count += 1

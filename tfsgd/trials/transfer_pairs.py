@@ -86,7 +86,7 @@ def measure_transfer(
             )
             for request in missing:
                 one = request.measure_on(subject)
-                keep_outcomes(logs.trial_path(trial), subject.outcomes, record)
+                keep_outcomes(logs.trial_path(trial), subject.new_outcomes(), record)
                 elsewhere = None if here == record.provenance else here
                 record = record.with_measurements(one.model_copy(update={"provenance": elsewhere}))
                 logs.write_record(record)

@@ -110,7 +110,7 @@ def run_trial(trial: Trial, context: SweepContext) -> Record:
             except Exception as error:  # what comes after it is measured all the same
                 failures.append((request.title, error))
                 continue
-            keep_outcomes(folder, on.outcomes, part)
+            keep_outcomes(folder, on.new_outcomes(), part)
             record = record.with_measurements(_marked(found, record), of=part)
             if not record.is_complete(requests):
                 context.keep(trial, record)

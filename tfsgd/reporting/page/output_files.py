@@ -96,13 +96,21 @@ def refuse_unfit_target(target: Path) -> None:
         )
 
 
-def earlier_files(target: Path) -> list[str]:
-    """The figures and tables that an earlier report in this folder has written, as its own list says."""
+def begin_report(target: Path) -> list[str]:
+    """The figures and tables that an earlier report in this folder has written, as its own list says.
+
+    The list is written again, or for the first time: where this report ends early, the next one finds a report's folder.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     try:
         listed = from_json(read_text(target / LIST))
     except (OSError, ValueError, RecursionError):
-        return []
-    return [name for name in listed if OURS.fullmatch(str(name))] if isinstance(listed, list) else []
+        listed = []
+    earlier = [name for name in listed if OURS.fullmatch(str(name))] if isinstance(listed, list) else []
+    write_atomically(target / LIST, to_json(earlier))
+    return earlier
 
 
 def files_of(drawings: Sequence[Drawing]) -> list[str]:
@@ -113,7 +121,7 @@ def files_of(drawings: Sequence[Drawing]) -> list[str]:
 def add_files(target: Path, drawings: Sequence[Drawing]) -> list[Path]:
     """Adds figures to the list of an earlier report, if there is one; gives the paths of their pictures."""
     names = files_of(drawings)
-    write_atomically(target / LIST, to_json(sorted({*earlier_files(target), *names})))
+    write_atomically(target / LIST, to_json(sorted({*begin_report(target), *names})))
     return [target / name for name in names if not name.endswith(CAPTIONS)]
 
 

@@ -27,7 +27,7 @@ from tfsgd.reporting.page.advice import advice_of
 from tfsgd.reporting.page.findings import Finding, findings_of, has_verdicts, sentences_of
 from tfsgd.reporting.page.output_files import (
     add_files,
-    earlier_files,
+    begin_report,
     refuse_unfit_target,
     remove_stale,
     report_folder,
@@ -90,7 +90,7 @@ def write_report(
     findings = [*map(findings_of, studies, judged)]
     agreed = [*map(entries_of, studies)]
     with _told_in_a_line(target):
-        stale = earlier_files(target)
+        stale = begin_report(target)
         several = len(studies) > 1
         inlined: dict[str, str] = {}
 
