@@ -47,7 +47,7 @@ def spread_of(of: Table, name: str) -> np.ndarray:
     return np.where((of.batch_size == of.batch_size.max()) & (name == "unequal"), 6.0, 1.0)
 
 
-def at_the_margin(of: Table) -> dict[str, np.ndarray]:
+def at_the_margin(of: Table) -> dict[str, Any]:
     """The hardest null of near-constancy: the ends of every knob differ by the margin itself."""
     share = (of.doublings - of.doublings.min()) / (
         of.doublings.max() - of.doublings.min()
@@ -175,7 +175,7 @@ def tables(sets: int) -> Iterator[str]:
         of = null_table(seeds)
         for interaction in (0.0, 2.0):
             for noise in ("equal", "unequal"):
-                truth = {"interaction": interaction, "spread": spread_of(of, noise)}
+                truth: dict[str, Any] = {"interaction": interaction, "spread": spread_of(of, noise)}
                 size, strong = sizes_of_tests(of, sets, 1, **truth), power(of, sets, 2, **truth)
                 cells = [f"{family_error(of, sets, 0, **truth):.1%}"]
                 cells += [

@@ -10,7 +10,8 @@ import pytest
 
 from tests.conftest import Config, Run
 from tests.test_checkpoint import Killed, everything, killer
-from tests.test_rules import _linear, experiment, small, trained, weights_of  # noqa: F401  # a fixture
+from tests.test_rules import _linear, trained, weights_of  # noqa: F401  # a fixture
+from tests.test_train import experiment, small
 from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
 from tfsgd.plan.optimizers import ARGUMENTS, arguments, checked

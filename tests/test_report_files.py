@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import os
 import re
 from pathlib import Path
 from typing import Any

@@ -2,10 +2,13 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
@@ -54,6 +57,7 @@ class NetworkResult:
         not_measured: label -> why not.
         warnings: what makes the numbers doubtful.
         has_failures: something that could be measured ended in an error.
+        outcomes: what became of every image, by the identity of the measurement.
     """
 
     of: Opened
@@ -61,11 +65,12 @@ class NetworkResult:
     not_measured: dict[str, str]
     warnings: tuple[str, ...]
     has_failures: bool
+    outcomes: Mapping[str, NDArray[np.generic]]
 
     @property
     def smallest_epsilons(self) -> dict[str, float]:
         """Their spread over all attacks in L-infinity; empty where none searched them."""
-        least = least_epsilons(self.measurements, unpacked(self.of.subject.outcomes, self.measurements))
+        least = least_epsilons(self.measurements, unpacked(self.outcomes, self.measurements))
         return {} if least is None else spread(least)
 
     def as_json(self) -> dict[str, Any]:
@@ -164,6 +169,7 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Network
         not_measured={r.label: why for r, why in reasons if why} | failed,
         warnings=tuple(warnings),
         has_failures=bool(failed),
+        outcomes=network.subject.new_outcomes(),
     )
 
 

@@ -227,8 +227,8 @@ def agreement(cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evidence
     for needed in (SMALLEST, metric):
         if not cells.has(needed):
             return untestable(cells, needed, "")
-    values = [pd.to_numeric(rows[m.column]).to_numpy(float) for m in (metric, SMALLEST)]
-    found = agreement_of(*values, _lines(rows, claim.knob, ["regime"]))
+    measure, robustness = (pd.to_numeric(rows[m.column]).to_numpy(float) for m in (metric, SMALLEST))
+    found = agreement_of(measure, robustness, _lines(rows, claim.knob, ["regime"]))
     if found is None:
         return untestable(
             cells, metric, f"{regime}: no two networks differ in the {claim.knob.replace('_', ' ')} alone"

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from tfsgd.data.load import DATASETS
 from tfsgd.errors import RequestError
@@ -56,8 +56,7 @@ class StatedClaim:
     @property
     def attack(self) -> Attack | None:
         """The attack that it is about."""
-        [attack] = {(m.attack, m.epsilon) for m in self.metrics if m.attack} or {None}
-        return attack  # type: ignore[return-value]  # an attack's metric has its epsilon
+        return next(((m.attack, m.epsilon or 0.0) for m in self.metrics if m.attack), None)
 
     @property
     def is_of_the_paper(self) -> bool:
@@ -79,7 +78,7 @@ def shipped_claims(dataset: str, model: str, attacks: Sequence[Attack]) -> list[
 
 @functools.cache
 def _table() -> Mapping[Role, Any]:
-    return read_yaml(Path(__file__).with_name("claims.yaml"))
+    return cast(Mapping[Role, Any], read_yaml(Path(__file__).with_name("claims.yaml")))
 
 
 def _expanded(
