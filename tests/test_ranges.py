@@ -57,7 +57,7 @@ def judged(trials: pd.DataFrame) -> dict[str, Judgement]:
     ],
 )
 def test_ranges_lie_between_the_bad_batch_sizes(bad: list[int], expected: list[list[int]]) -> None:
-    assert adjoining([512, 64, 256, 128], bad) == expected
+    assert adjoining([512, 64, 256, 128], dict.fromkeys(bad)) == expected
 
 
 @pytest.mark.parametrize(
