@@ -1,7 +1,6 @@
 """Figures that explain, from records with known answers: which are there, what they mark, and what they say."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ from tests.synthetic import experiment, explained, record, write_sweep
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
+from tfsgd.reporting.figures.agreement import entries_of
 from tfsgd.reporting.figures.epsilon_curves import epsilon_curves
 from tfsgd.reporting.figures.legend import fails
-from tfsgd.reporting.figures.agreement import entries_of
 from tfsgd.reporting.figures.registry import ALL, draw
 from tfsgd.reporting.figures.spectrum import density
 from tfsgd.reporting.figures.style import Drawing

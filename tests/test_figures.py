@@ -186,7 +186,7 @@ def test_figures_for_print_have_their_width_and_type(tmp_path: Path, width: str)
     assert pixels == round(WIDTHS[width] * 300)
     for axes in drawing.figure.axes:
         assert axes.xaxis.label.get_fontsize() == 8
-        assert all(text.get_fontsize() >= 7 for text in axes.get_xticklabels())
+        assert all(float(text.get_fontsize()) >= 7 for text in axes.get_xticklabels())
     tops = {round(axes.get_position().y1, 2) for axes in drawing.figure.axes}
     assert len(tops) == (len(drawing.figure.axes) if width == "column" else 1)
 

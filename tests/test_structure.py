@@ -161,7 +161,11 @@ def test_what_is_asked_and_what_is_known_need_no_tensorflow() -> None:
 
 
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION, PARAMETERS = 400, 60, 7
-COMMANDS = {"sweep.sweep", "measure.measure", "report.report"}  # a parameter for each of the command line's options
+COMMANDS = {
+    "sweep.sweep",
+    "measure.measure",
+    "report.report",
+}  # a parameter for each of the command line's options
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
