@@ -49,14 +49,8 @@ def spread_of(of: Table, name: str) -> np.ndarray:
 
 def at_the_margin(of: Table) -> dict[str, np.ndarray]:
     """The hardest null of near-constancy: the ends of every knob differ by the margin itself."""
-    share = (of.doublings - of.doublings.min()) / (
-        of.doublings.max() - of.doublings.min()
-    ) + of.momentum / 0.9
-    return {
-        "accuracy": -0.02 * share,
-        "log2_eigenvalue": np.log2(1.5) * share,
-        "log2_epsilon": -np.log2(1.25) * share,
-    }
+    share = (of.doublings - of.doublings.min()) / (of.doublings.max() - of.doublings.min()) + of.momentum / 0.9
+    return {"accuracy": -0.02 * share, "log2_eigenvalue": np.log2(1.5) * share, "log2_epsilon": -np.log2(1.25) * share}
 
 
 # Trials that collapse
@@ -152,24 +146,16 @@ def agreement_error(of: Table, sets: int, seed: int, measures: int = 5) -> float
     trend = 0.2 * of.doublings
     for _ in range(sets):
         robustness = (trend + rng.normal(size=len(first)))[which]
-        found = [
-            agreement_of(rng.normal(size=len(first))[which], robustness, of_knob)
-            for of_knob in lines.values()
-            for _ in range(measures)
-        ]
+        found = [agreement_of(rng.normal(size=len(first))[which], robustness, of_knob) for of_knob in lines.values() for _ in range(measures)]
         wrong += min(holm([a.p for a in found if a])) < ALPHA
     return wrong / sets
 
 
 def tables(sets: int) -> Iterator[str]:
     """The tables of docs/reading-the-report.md, as Markdown."""
-    yield (
-        "| seeds | slopes of the seeds | noise | family error | "
-        + " | ".join(
-            f"{kind}: size" for kind in ("trend", "interaction", "both", "equivalent", "non_inferior")
-        )
-        + " | power: trend | interaction | non_inferior |"
-    )
+    yield "| seeds | slopes of the seeds | noise | family error | " + " | ".join(
+        f"{kind}: size" for kind in ("trend", "interaction", "both", "equivalent", "non_inferior")
+    ) + " | power: trend | interaction | non_inferior |"
     yield "|---" * 12 + "|"
     for seeds in (3, 5):
         of = null_table(seeds)
@@ -178,15 +164,9 @@ def tables(sets: int) -> Iterator[str]:
                 truth = {"interaction": interaction, "spread": spread_of(of, noise)}
                 size, strong = sizes_of_tests(of, sets, 1, **truth), power(of, sets, 2, **truth)
                 cells = [f"{family_error(of, sets, 0, **truth):.1%}"]
-                cells += [
-                    f"{size[k]:.1%}" for k in ("trend", "interaction", "both", "equivalent", "non_inferior")
-                ]
+                cells += [f"{size[k]:.1%}" for k in ("trend", "interaction", "both", "equivalent", "non_inferior")]
                 cells += [f"{strong[k]:.0%}" for k in ("trend", "interaction", "non_inferior")]
-                yield (
-                    f"| {seeds} | {'differ' if interaction else 'equal'} | {noise} | "
-                    + " | ".join(cells)
-                    + " |"
-                )
+                yield f"| {seeds} | {'differ' if interaction else 'equal'} | {noise} | " + " | ".join(cells) + " |"
     yield ""
     yield "| seeds | trials that collapse | family error |"
     yield "|---|---|---|"

@@ -230,12 +230,7 @@ class Table:
 
     def __init__(self, of: Experiment, epsilons: tuple[float, ...] = (0.3,)) -> None:
         self.attacks = [(attack, epsilon) for attack in ("fgsm", "pgd") for epsilon in epsilons]
-        self.columns = [
-            "test_accuracy",
-            *(f"{a}_{e}" for a, e in self.attacks),
-            "eigenvalue",
-            "smallest_epsilon",
-        ]
+        self.columns = ["test_accuracy", *(f"{a}_{e}" for a, e in self.attacks), "eigenvalue", "smallest_epsilon"]
         trials = grid(of)
         settings = [trial.settings for trial in trials]
         self.batch_size = np.array([s.batch_size for s in settings])

@@ -23,9 +23,7 @@ def table() -> Table:
     return Table(experiment(batch_sizes=[16, 64, 256, 1024], regimes=REGIMES))
 
 
-def counted(
-    measure: np.ndarray, other: np.ndarray, lines: list[tuple[int, list[int]]]
-) -> tuple[float, float, float]:
+def counted(measure: np.ndarray, other: np.ndarray, lines: list[tuple[int, list[int]]]) -> tuple[float, float, float]:
     """The value and both tails, over every order of `other` within each line."""
 
     def total(values: np.ndarray) -> float:
@@ -96,11 +94,7 @@ def test_a_planted_relation_is_found_on_its_knobs_alone() -> None:
     trials = of.filled(rng, log2_epsilon=np.where(lr, -0.3 * of.doublings, 0.0))
     trials["follows"] = -np.log2(trials["smallest_epsilon"]) + 0.01 * rng.normal(size=len(trials))
     trials["along"] = np.where(lr, of.doublings, 0.0) + 0.3 * rng.normal(size=len(trials))
-    columns = [
-        Column("follows", title="follows"),
-        Column("along", title="along"),
-        Column("noise", title="noise"),
-    ]
+    columns = [Column("follows", title="follows"), Column("along", title="along"), Column("noise", title="noise")]
     trials["noise"] = rng.normal(size=len(trials))
     found = {(e.measure, e.knob): e.sign for e in agreements(Cells(trials, 0.1), columns)}
     assert {sign for (measure, _), sign in found.items() if measure == "follows"} == {-1}

@@ -59,8 +59,7 @@ def test_a_slope_is_the_least_squares_slope_and_its_p_that_of_one_slope_a_seed()
     made = of.filled(np.random.default_rng(2), log2_eigenvalue=0.1 * of.doublings)
     lr = made[of.in_regime("LR") & (of.momentum == 0)]
     slopes = [
-        np.polyfit(np.log2(rows["batch_size"]), np.log2(rows["eigenvalue"]), 1)[0]
-        for _, rows in lr.groupby("seed")
+        np.polyfit(np.log2(rows["batch_size"]), np.log2(rows["eigenvalue"]), 1)[0] for _, rows in lr.groupby("seed")
     ]
     found = judged(made)["batch-lr-eigenvalue"].evidence
     assert isinstance(found, evidence.Tested)
@@ -91,8 +90,7 @@ def test_non_inferiority_is_one_sided_against_the_margin() -> None:
     rows = made[of.in_regime("LR/BS") & (of.momentum == 0)]
     pivot = np.log2(rows.pivot(index="seed", columns="batch_size", values="smallest_epsilon"))
     p_values = [
-        stats.ttest_1samp(pivot[b] - pivot[64], -np.log2(1.25), alternative="greater").pvalue
-        for b in (256, 1024)
+        stats.ttest_1samp(pivot[b] - pivot[64], -np.log2(1.25), alternative="greater").pvalue for b in (256, 1024)
     ]
     found = judged(made)["lrbs-keeps-smallest-epsilon"].evidence
     assert isinstance(found, evidence.Tested)
@@ -116,9 +114,7 @@ def test_equivalence_is_two_one_sided_tests_of_every_pair() -> None:
 
 def test_the_seeds_that_are_needed_would_decide() -> None:
     of = table()
-    found = judged(of.filled(np.random.default_rng(6), log2_eigenvalue=0.04 * of.doublings))[
-        "batch-lr-eigenvalue"
-    ]
+    found = judged(of.filled(np.random.default_rng(6), log2_eigenvalue=0.04 * of.doublings))["batch-lr-eigenvalue"]
     e, needed = found.evidence, found.seeds_needed
     assert isinstance(e, evidence.Tested)
     assert found.verdict == "undecided"
@@ -143,9 +139,7 @@ def effect(**by_regime: tuple[float, float, float, float, float, float]) -> Make
         for name, slopes in by_regime.items():
             inside = of.regime == labels[name]
             for row, batch, momentum in zip(numbers, slopes[:3], slopes[3:], strict=True):
-                row += np.where(
-                    inside, batch * of.doublings + momentum * of.momentum * (of.doublings > 0), 0.0
-                )
+                row += np.where(inside, batch * of.doublings + momentum * of.momentum * (of.doublings > 0), 0.0)
         return dict(zip(("accuracy", "log2_eigenvalue", "log2_epsilon"), numbers, strict=True))
 
     return make
@@ -208,9 +202,7 @@ def test_known_answers(make: Make, key: str, expected: str) -> None:
 def test_every_kind_of_shipped_claim_has_a_known_answer() -> None:
     known = {key for _, key, _ in KNOWN}
     of = [c for c in shipped_claims("mnist", "stdcnn", paper_attacks(0.3)) if c.role != "beyond"]
-    assert {(c.claim.kind, c.claim.knob) for c in of} == {
-        (c.claim.kind, c.claim.knob) for c in of if c.key in known
-    }
+    assert {(c.claim.kind, c.claim.knob) for c in of} == {(c.claim.kind, c.claim.knob) for c in of if c.key in known}
     assert known <= {c.key for c in of}
 
 
@@ -238,27 +230,13 @@ def test_below_a_ceiling_in_every_cell(share: float, expected: str) -> None:
     [
         ({"kind": "trend", "metric": "lambda1", "expected": "rises"}, "supported"),
         ({"kind": "trend", "metric": "lambda1", "expected": "falls", "at_most": 1024}, "contradicted"),
-        (
-            {"kind": "trend", "metric": "natural_accuracy", "expected": "rises", "momentum": 0.5},
-            "contradicted",
-        ),
-        (
-            {"kind": "trend", "metric": "smallest_epsilon", "expected": "rises", "knob": "momentum"},
-            "supported",
-        ),
-        (
-            {"kind": "difference", "metric": "eigenvalue", "regimes": ["LR", "LR/BS"], "expected": "rises"},
-            "supported",
-        ),
+        ({"kind": "trend", "metric": "natural_accuracy", "expected": "rises", "momentum": 0.5}, "contradicted"),
+        ({"kind": "trend", "metric": "smallest_epsilon", "expected": "rises", "knob": "momentum"}, "supported"),
+        ({"kind": "difference", "metric": "eigenvalue", "regimes": ["LR", "LR/BS"], "expected": "rises"}, "supported"),
         ({"kind": "equivalent", "metric": "eigenvalue", "margin": 1.2}, "contradicted"),
         ({"kind": "equivalent", "metric": "eigenvalue", "regimes": ["LR/BS"], "margin": 1.2}, "supported"),
         (
-            {
-                "kind": "equivalent",
-                "metric": "eigenvalue",
-                "regimes": ["LR", "LR/BS"],
-                "momentum": [0.9, 0.0],
-            },
+            {"kind": "equivalent", "metric": "eigenvalue", "regimes": ["LR", "LR/BS"], "momentum": [0.9, 0.0]},
             "supported",
         ),
         ({"kind": "below", "metric": "lambda1", "margin": 1000}, "supported"),
@@ -276,9 +254,7 @@ def test_own_claims_of_every_kind(block: dict[str, Any], expected: str) -> None:
 
 
 def test_a_claim_about_ones_own_regime_is_judged_by_its_label() -> None:
-    of = table(
-        seeds=[0, 1, 2], regimes={"cosine": {"learning_rate": 0.03, "momentum": [0.5], "schedule": "cosine"}}
-    )
+    of = table(seeds=[0, 1, 2], regimes={"cosine": {"learning_rate": 0.03, "momentum": [0.5], "schedule": "cosine"}})
     made = of.filled(np.random.default_rng(9), log2_eigenvalue=0.3 * of.doublings, spread=0.5)
     made["schedule"] = "cosine"
     found = own(made, kind="trend", metric="lambda1", expected="rises", regimes=["cosine"])
@@ -437,9 +413,7 @@ def test_holm_corrects_a_family_and_nothing_else_changes_it() -> None:
     of = table()
     trials = of.filled(np.random.default_rng(25)).assign(**{"noise_0.1": 0.5})
     alone, more = judged(trials, attacks=[]), judged(trials, attacks=[*paper_attacks(0.3), ("noise", 0.1)])
-    assert {k: j.p_holm for k, j in more.items() if not j.asked.attack} == {
-        k: j.p_holm for k, j in alone.items()
-    }
+    assert {k: j.p_holm for k, j in more.items() if not j.asked.attack} == {k: j.p_holm for k, j in alone.items()}
     primary = [j for j in alone.values() if j.asked.role == "primary"]
     p_values = [j.evidence.p for j in primary if isinstance(j.evidence, evidence.Tested)]
     assert [j.p_holm for j in primary] == pytest.approx(holm(p_values))

@@ -53,9 +53,7 @@ def test_one_that_was_changed_later_was_stated_later(tmp_path: Path) -> None:
     assert [entry["records"] for entry in known.values()] == [len(list(logs.records()))]
     changed = of.claims["flat"].model_copy(update={"expected": "falls"})
     assert said_of(changed, known) == "stated after the data"
-    assert said_of(of.claims["flat"], known).startswith(
-        f"stated when there were {len(list(logs.records()))} records"
-    )
+    assert said_of(of.claims["flat"], known).startswith(f"stated when there were {len(list(logs.records()))} records")
 
 
 def test_claims_of_a_file_are_judged_on_stored_sweeps(tmp_path: Path) -> None:
@@ -71,10 +69,7 @@ def test_claims_of_a_file_are_judged_on_stored_sweeps(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"kind": "trent"}, "claims.flat.kind: expected 'trend', "),
-        (
-            {"regimes": ["LB"]},
-            "claims.flat.regimes: expected one of LR, LR/BS, Benchmark, received 'LB'; did you mean 'LR/BS'?",
-        ),
+        ({"regimes": ["LB"]}, "claims.flat.regimes: expected one of LR, LR/BS, Benchmark, received 'LB'; did you mean 'LR/BS'?"),
         ({"expected": None}, "claims.flat.expected: kind 'trend' needs rises or falls"),
         ({"margin": 2.0}, "claims.flat.margin: kind 'trend' has a direction, `expected`, and no margin"),
         ({"kind": "both"}, "claims.flat.metric: expected 2 for kind 'both', received 1"),
@@ -105,9 +100,7 @@ def test_what_a_sweep_does_not_measure_is_refused_before_it_trains(metric: str, 
     with pytest.raises(RequestError) as refusal:
         refuse_unknown_metrics(asked, "my.yaml")
     assert said in str(refusal.value)
-    refuse_unknown_metrics(
-        load_experiment(CONFIG, (with_claim(metric="trace"), "curvature.trace={}")), "my.yaml"
-    )
+    refuse_unknown_metrics(load_experiment(CONFIG, (with_claim(metric="trace"), "curvature.trace={}")), "my.yaml")
 
 
 def test_a_margin_is_asked_for_where_no_metric_has_one() -> None:
@@ -117,9 +110,7 @@ def test_a_margin_is_asked_for_where_no_metric_has_one() -> None:
 
 
 def test_claims_change_no_training(tmp_path: Path) -> None:
-    plain, stated = (
-        write_sweep(tmp_path / n, experiment(**GRID | c)) for n, c in (("a", {"claims": {}}), ("b", {}))
-    )
+    plain, stated = (write_sweep(tmp_path / n, experiment(**GRID | c)) for n, c in (("a", {"claims": {}}), ("b", {})))
     hashes = [[r.training_hash for r in LogFolder(folder).records()] for folder in (plain, stated)]
     assert hashes[0] == hashes[1]
     assert realistic  # the same numbers

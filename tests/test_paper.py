@@ -67,9 +67,7 @@ def test_the_papers_settings_are_those_of_its_regimes() -> None:
 
 
 def test_prose_is_made_from_the_constants() -> None:
-    assert "2 points of accuracy, a factor of 1.5 of λ1, of 1.25 of the smallest ε" in prose_of(
-        KINDS["equivalent"]
-    )
+    assert "2 points of accuracy, a factor of 1.5 of λ1, of 1.25 of the smallest ε" in prose_of(KINDS["equivalent"])
     assert all(prose_of(test) for test in KINDS.values())
     assert paper.FACTS["floor"] == "within 2 points of 0 or of guessing"
     assert paper.FACTS["few"] == "3 seeds or 3 batch sizes"

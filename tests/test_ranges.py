@@ -112,9 +112,7 @@ def test_every_kind_of_claim_is_judged_where_it_trains() -> None:
             continue
         assert max(judgement.evidence.trains) == 2048, key
         of_two = len(judgement.asked.claim.regimes)
-        assert f"at 4096 {5 * of_two} of {5 * of_two * (1 + key.startswith('momentum'))}" in judgement.why, (
-            key
-        )
+        assert f"at 4096 {5 * of_two} of {5 * of_two * (1 + key.startswith('momentum'))}" in judgement.why, key
 
 
 def test_a_claim_about_two_regimes_needs_both_to_train() -> None:

@@ -207,9 +207,7 @@ def test_attacks_of_any_label_are_drawn_and_judged(tmp_path: Path) -> None:
     page = write_report([folder])
     [study] = read_studies([folder])
     found = judgements_of(study, study.attacks)
-    assert [
-        j.asked.attack for j in found if j.asked.key.startswith("batch-lr-") and j.asked.attack
-    ] == study.attacks
+    assert [j.asked.attack for j in found if j.asked.key.startswith("batch-lr-") and j.asked.attack] == study.attacks
     assert {j.asked.attack for j in judgements_of(study)} == {None, *paper_attacks(0.3)}
     text = page.read_text(encoding="utf-8")
     assert "The regimes, on Fashion-MNIST with StdCNN, BIM at ε = 0.3" in text

@@ -171,9 +171,7 @@ class Entry:
 def measures_of(study: Study) -> list[Column]:
     """Every measure that varies over the trials, in the order of its rank; settings, and what is a smallest epsilon, are none."""
     titled = (c for c in study.columns.values() if c.title and c.rank < SETTING_RANK)
-    ranked = sorted(
-        titled, key=lambda column: (column.rank, column.name if column.rank == CURVATURE_RANK else "")
-    )
+    ranked = sorted(titled, key=lambda column: (column.rank, column.name if column.rank == CURVATURE_RANK else ""))
     return [column for column in ranked if study.trials[column.name].nunique() > 1]
 
 
