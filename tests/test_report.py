@@ -424,7 +424,7 @@ def narrow_first(trial: Trial) -> dict[str, Any]:
 @pytest.mark.parametrize("truth", [wide, narrow_first])
 def test_every_point_lies_inside_its_axes(tmp_path: Path, truth: Truth) -> None:
     (study,) = read_studies([write_sweep(tmp_path / "wide", experiment(seeds=[0]), truth)])
-    drawings, _ = draw(study)
+    drawings, _ = draw(study, names=["all"])
     assert {"curvature-pgd", "regimes-fgsm"} <= {drawing.name for drawing in drawings}
     for drawing in drawings:
         for axes in drawing.figure.axes:

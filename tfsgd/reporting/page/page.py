@@ -13,7 +13,6 @@ import jinja2
 from markupsafe import Markup
 
 from tfsgd.errors import RequestError
-from tfsgd.plan.claim import Claim
 from tfsgd.plan.reading import load_claims
 from tfsgd.records.atomic import to_json, write_atomically
 from tfsgd.reporting import paper
@@ -79,11 +78,9 @@ def write_report(
         RequestError: a folder, a record or a claim is wrong, or the report cannot be written.
     """
     refuse_unknown_figures(figures)
-    asked = load_claims(claims) if claims else {}
     target = report_folder(folders, out)
     observe("reading the records")
-    studies = read_studies(folders, asked)
-    _refuse_unknown_regimes(asked, studies, claims)
+    studies = _read(folders, claims)
     refuse_unfit_target(target)
     observe("judging the claims")
     judged = [judgements_of(s) for s in studies]
@@ -110,19 +107,22 @@ def write_report(
         write_atomically(
             target / "claims.json", to_json([*map(partial(_json, target), studies, judged, agreed)])
         )
-        context = {
-            "titles": list(dict.fromkeys(study.title for study in studies)),
-            "studies": [*map(_study_page, itertools.count(1), studies, judged, findings, agreed, drawn)],
-            "compared": compared,
-            # The SVGs were drawn here, their texts are escaped.
-            "inlined": {name: Markup(svg) for name, svg in inlined.items()},
-            "colours": style_variables(everything),
-            "table": trial_table(studies, target),
-            "facts": paper.FACTS,
-            "provenance": [line for study in studies for line in provenance_of(study)],
-        }
-        write_atomically(target / "index.html", _render(context))
+        pages = [*map(_study_page, itertools.count(1), studies, judged, findings, agreed, drawn)]
+        context = {"studies": pages, "compared": compared, "colours": style_variables(everything)}
+        write_atomically(target / "index.html", _render(context | _common(studies, target, inlined)))
     return target / "index.html"
+
+
+def _common(studies: Sequence[Study], target: Path, inlined: Mapping[str, str]) -> dict[str, Any]:
+    """What the page has of all studies together."""
+    return {
+        "titles": list(dict.fromkeys(study.title for study in studies)),
+        # The SVGs were drawn here, their texts are escaped.
+        "inlined": {name: Markup(svg) for name, svg in inlined.items()},
+        "table": trial_table(studies, target),
+        "facts": paper.FACTS,
+        "provenance": [line for study in studies for line in provenance_of(study)],
+    }
 
 
 def write_paper_figure(
@@ -170,17 +170,18 @@ def _told_in_a_line(target: Path) -> Iterator[None]:
         raise RequestError(f"{error.filename or target}: cannot be written: {error.strerror}") from None
 
 
-def _refuse_unknown_regimes(
-    claims: Mapping[str, Claim], studies: Sequence[Study], where: Path | None
-) -> None:
-    """Refuses a claim about a regime that no study has."""
+def _read(folders: Sequence[Path], file: Path | None) -> list[Study]:
+    """The studies, with the claims of a file; refuses one about a regime that no study has."""
+    claims = load_claims(file) if file else {}
+    studies = read_studies(folders, claims)
     known = {name for s in studies for name in (*(r.name for r in s.regimes), *paper_regimes(s.regimes))}
     for key, claim in claims.items():
         for regime in claim.regimes:
             if regime not in known:
                 raise RequestError(
-                    f"{where}: claims.{key}.regimes: no trial has the regime '{regime}'{known_keys(regime, sorted(known))}"
+                    f"{file}: claims.{key}.regimes: no trial has the regime '{regime}'{known_keys(regime, sorted(known))}"
                 )
+    return studies
 
 
 def _json(
