@@ -68,6 +68,7 @@ IN_THE_WAY: list[tuple[str, Callable[[Path], None], str]] = [
     ("trials", file, "expected a folder, found a file"),
     ("trials/lr", file, "expected a folder, found a file"),
     ("trials/lr/b0064-m0.0-s1", file, "expected a folder, found a file"),
+    ("trials/lr/b0064-m0.0-s1/outcomes.npz", folder, "expected a file, found a folder"),
     (f"{TRIAL}/record.json", folder, "found a folder"),
     (f"{TRIAL}/record.json", fifo, "found what is not a regular file"),
     (f"{TRIAL}/record.json", dangling, "cannot be read: No such file or directory"),

@@ -12,6 +12,8 @@ from tests.conftest import Config, Run, Work
 from tfsgd.records import outcomes
 from tfsgd.records.archive import read_arrays, write_arrays
 from tfsgd.records.folder import LogFolder
+from tfsgd.records.tensorboard_tags import scalars
+from tfsgd.terminal.tables import results_table
 
 
 class Killed(BaseException):
@@ -192,9 +194,26 @@ def test_the_table_of_trials_has_the_smallest_epsilon(config: Config, run_sweep:
     assert least is not None
     assert trial.smallest_epsilon == pytest.approx(np.quantile(least, 0.5, method="inverted_cdf"))
     assert trial.smallest_epsilon_low <= trial.smallest_epsilon <= trial.smallest_epsilon_high
+    of, low, high = LogFolder(logs).read_experiment(), trial.smallest_epsilon_low, trial.smallest_epsilon_high
+
+    def told(width: int) -> tuple[list[str], list[str]]:
+        table = results_table([(record.trial, record)], of, width, logs)
+        cells = [str(next(iter(column.cells))) for column in table.columns]
+        return [str(column.header).replace("\n", " ") for column in table.columns], cells
+
+    headings, cells = told(300)
+    lead = headings.index("smallest ε")
+    assert headings[lead - 1 : lead + 2] == ["test", "smallest ε", "λ1"]
+    assert not any(heading.startswith("minimal median") for heading in headings)
+    assert cells[lead] == f"{trial.smallest_epsilon:.3g} [{low:.3g}, {high:.3g}]"
+    assert told(60)[1][lead] == f"{trial.smallest_epsilon:.3g}"
+    place = logs / "trials" / record.folder
+    assert scalars(record, of, place)["smallest_epsilon"] == pytest.approx(trial.smallest_epsilon)
     (logs / "trials" / record.folder / "outcomes.npz").unlink()
     # As of a record that kept none: the median that the search recorded, without an interval.
     [trial] = tfsgd.read_records(logs).itertuples()
     [recorded] = [m.values["median"] for m in record.measurements if m.label == "minimal"]
     assert trial.smallest_epsilon == recorded
+    assert told(300)[1][lead] == f"{recorded:.3g}"
+    assert scalars(record, of, place)["smallest_epsilon"] == recorded
     assert not hasattr(trial, "smallest_epsilon_low")

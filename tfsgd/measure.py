@@ -256,6 +256,7 @@ def _measure_stored(target: Path, asked: _Asked, workers: int | None) -> tuple[i
         if asked.transfer:
             return OK, _measure_transfer(done, experiment, folder, options)
         if asked.outcomes:
+            refuse_unusable_trials(folder.trial_path(trial) for trial, _ in done)
             _measure_outcomes(done, experiment, folder, options)
             done = _chosen(trained(grid(experiment), experiment, folder), folder, target)
         waiting = [trial for trial, record in done if not is_complete(record, experiment, also_free=True)]

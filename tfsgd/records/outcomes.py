@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 
 from tfsgd.measures.spec import Measurement, digest
 from tfsgd.records.archive import Arrays, DamagedError, read_arrays, write_arrays
-from tfsgd.records.preflight import is_there
+from tfsgd.records.preflight import OUTCOMES, is_there
 from tfsgd.records.record import Record, Snapshot
 from tfsgd.text import counted
-
-FILE = "outcomes.npz"
 
 
 def keep_outcomes(folder: Path, found: Mapping[str, NDArray[np.generic]], of: Record | Snapshot) -> None:
@@ -31,7 +29,7 @@ def keep_outcomes(folder: Path, found: Mapping[str, NDArray[np.generic]], of: Re
     known = _arrays(folder) if found else {}
     new = {_key(of, identity): array for identity, array in found.items()}
     if any(key not in known or digest(known[key]) != digest(array) for key, array in new.items()):
-        write_arrays(folder / FILE, known | new)
+        write_arrays(folder / OUTCOMES, known | new)
 
 
 def outcomes_of(folder: Path, of: Record | Snapshot) -> dict[str, NDArray[np.generic]]:
@@ -62,7 +60,7 @@ def said_of_lost(logs: Path, records: Iterable[Record]) -> str:
     if not lost:
         return ""
     return (
-        f"{FILE} is gone, cut or changed in {counted(len(lost), 'trial')} ({lost[0]}{', ...' if len(lost) > 1 else ''}): "
+        f"{OUTCOMES} is gone, cut or changed in {counted(len(lost), 'trial')} ({lost[0]}{', ...' if len(lost) > 1 else ''}): "
         f"python -m tfsgd.measure {logs} --outcomes attacks these networks again"
     )
 
@@ -140,10 +138,10 @@ def unpacked(found: Mapping[str, NDArray[np.generic]], measurements: Sequence[Me
 
 def _arrays(folder: Path) -> Arrays:
     """What the file holds; nothing where it is gone or damaged."""
-    if not is_there(folder / FILE):
+    if not is_there(folder / OUTCOMES):
         return {}
     try:
-        return read_arrays(folder / FILE)
+        return read_arrays(folder / OUTCOMES)
     except DamagedError:
         return {}
 

@@ -79,6 +79,9 @@ def refuse_irregular(path: Path) -> None:
         )
 
 
+OUTCOMES = "outcomes.npz"  # what became of every image under every attack, beside a trial's record
+
+
 def refuse_unusable(folder: Path) -> None:
     """Refuses a `LOGS/NAME` in which something is in the way of a sweep.
 
@@ -100,6 +103,7 @@ def refuse_unusable_trials(trials: Iterable[Path]) -> None:
     Raises:
         RequestError: the line names what is in the way.
     """
+    trials = list(trials)
     places = (place for trial in trials for place in (trial.parent.parent, trial.parent, trial))
     for path in dict.fromkeys(places):
         _refuse_other_than_folder(path)
@@ -107,6 +111,8 @@ def refuse_unusable_trials(trials: Iterable[Path]) -> None:
             raise RequestError(
                 f"{path}: cannot be read and written: Permission denied; nothing is trained in its place"
             )
+    for trial in trials:
+        _refuse_other_than_file(trial / OUTCOMES, os.F_OK)
 
 
 def _refuse_other_than_folder(path: Path) -> None:
