@@ -13,6 +13,7 @@ from matplotlib.legend import Legend
 from matplotlib.transforms import Bbox
 
 SVG = "{http://www.w3.org/2000/svg}"
+PLACES = ("d", "x", "y")  # attributes that hold places, in points; a hundredth is not seen
 COLOURED = ("style", "fill", "stroke")  # attributes that hold colours
 POINTS = 72.0  # an inch
 PANEL_SCALE, KEY_SCALE = 1.45, 1.2  # CSS pixels a point, at most: text of 10.5 points is 15 pixels high
@@ -95,6 +96,10 @@ def inline(
     for metadata in root.findall(f"{SVG}metadata"):
         root.remove(metadata)
     for element in root.iter():
+        for attribute in PLACES:
+            if attribute in element.attrib:
+                places = element.attrib[attribute]
+                element.set(attribute, re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}", places))
         for attribute in COLOURED:
             if attribute in element.attrib:
                 element.set(attribute, _with_variables(element.attrib[attribute], dark))
