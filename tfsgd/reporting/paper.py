@@ -37,7 +37,6 @@ COUNTER_EXAMPLE = ("fashion_mnist", "stdcnn")  # Section 3.2
 ALPHA = 0.05
 MIN_SEEDS = 3
 MIN_BATCH_SIZES = 3
-MIN_CELLS = 8  # for a rank correlation
 ACCURACY_MARGIN = 0.02  # "almost constant" and "on the floor"
 EIGENVALUE_FACTOR = 1.5  # "almost constant"
 EPSILON_FACTOR = 1.25  # "almost constant", of the median smallest epsilon

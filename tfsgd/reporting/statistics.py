@@ -1,4 +1,4 @@
-"""Contrasts, their intervals, Holm's correction, rank correlations: pure functions of numbers."""
+"""Contrasts, their intervals and Holm's correction: pure functions of numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from tfsgd.reporting.paper import ALPHA, ZERO
 
@@ -96,38 +96,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted = np.empty(count)
     adjusted[order] = np.maximum.accumulate([(count - i) * p_values[j] for i, j in enumerate(order)])
     return [float(p) for p in np.minimum(adjusted, 1.0)]
-
-
-# Ranks, which are described and not tested: cells that share a trend are no independent observations
-
-
-def rank_correlation(x: Array, y: Array, given: Array | None = None) -> tuple[float, int]:
-    """Spearman's correlation and its degrees of freedom.
-
-    With `given`, what its ranks explain linearly is removed from both (the partial rank correlation).
-    """
-    columns = [_centred_ranks(values) for values in (x, y, *([] if given is None else [given]))]
-    a, b, *rest = columns
-    for z in rest:
-        if (z @ z) > 0:
-            a, b = a - z * (a @ z) / (z @ z), b - z * (b @ z) / (z @ z)
-    scale = math.sqrt(float((a @ a) * (b @ b)))
-    return (float(a @ b) / scale if scale > ZERO else 0.0), len(x) - 2 - len(rest)
-
-
-def _centred_ranks(values: Array) -> Array:
-    ranked = ranks_of(values)
-    return np.asarray((ranked - ranked.mean()) / len(values))
-
-
-def ranks_of(values: Array) -> Array:
-    """Ranks from 1 up, ties in the middle; means that differ by rounding alone, below 1e-12 of the largest, are ties."""
-    largest = float(np.abs(values).max(initial=0.0))
-    return np.asarray(stats.rankdata(np.round(values / (largest or 1.0), 12)))
-
-
-def fisher_interval(rho: float, freedom: int) -> tuple[float, float]:
-    """Fieller, Hartley and Pearson 1957: atanh of Spearman's rho has variance 1.06 / (n - 3)."""
-    centre = math.atanh(max(-1 + ZERO, min(1 - ZERO, rho)))
-    half = 1.96 * math.sqrt(1.06 / max(freedom - 1, 1))
-    return math.tanh(centre - half), math.tanh(centre + half)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import pandas as pd
 
 from tfsgd.plan.regimes import plain, settings
-from tfsgd.reporting.paper import MIN_SEEDS
 
 SETTINGS = [s.name for s in settings() if s.parts_cells]  # columns; with the length of the training a cell
 
@@ -37,8 +36,3 @@ CellFilter = Callable[[Cell], bool]
 
 def any_cell(_: Cell) -> bool:
     return True
-
-
-def with_enough_seeds(rows: pd.DataFrame, seeds: int) -> pd.DataFrame:
-    """The rows of cells that were measured under 3 seeds, or under all where there are fewer."""
-    return rows[rows.groupby([*Cell._fields])["seed"].transform("nunique") >= min(MIN_SEEDS, seeds)]
