@@ -12,7 +12,8 @@ from tfsgd.command import OK
 from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_experiment
-from tfsgd.plan.trials import Trial
+from tfsgd.plan.selection import Selection, selection
+from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
 from tfsgd.records.manifest import renew_manifests
@@ -29,6 +30,7 @@ from tfsgd.records.stated import state_claims
 from tfsgd.sweeping.run import WorkerOptions, bring_workers, prepared, run_trials
 from tfsgd.terminal.progress import Display, console, warn
 from tfsgd.terminal.tables import MANY, plan_lines, plan_table, results_table, what_is_left
+from tfsgd.text import counted
 
 
 def sweep(
@@ -53,6 +55,16 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the trials and their SGD settings; train nothing.")
     ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE,...",
+            help="Work on these trials alone, e.g. batch_size=64,momentum=0.9; given twice, on either.",
+        ),
+    ] = None,
+    stop_after: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Work on the first N trials that are left.")
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -109,28 +121,37 @@ def sweep(
     options = WorkerOptions(workers, workers_per_gpu, listen, join, jobqueue, dashboard, data)
     folder = LogFolder(logs / (experiment.name + ("-quick" if experiment.profile == "quick" else "")))
     options.check(folder)
+    asked = selection(only or (), stop_after)
+    asked.check(grid(experiment))
     if dry_run:
-        _show_plan(experiment, folder)
+        _show_plan(experiment, folder, asked)
         return OK
     if join:
+        if only or stop_after:
+            raise RequestError(
+                "--only, --stop-after: the sweep that listens deals out the trials; give them there"
+            )
         return _join(experiment, folder, options)
     refuse_unwritable(folder.path)
     folder.path.mkdir(parents=True, exist_ok=True)
     with locked(folder.path):
-        return _sweep(experiment, folder, options, _in_full() if quick else "")
+        return _sweep(experiment, folder, options, asked, _in_full() if quick else "")
 
 
-def _sweep(experiment: Experiment, folder: LogFolder, options: WorkerOptions, in_full: str) -> int:
+def _sweep(
+    experiment: Experiment, folder: LogFolder, options: WorkerOptions, asked: Selection, in_full: str
+) -> int:
     """Trains and measures what is missing, then shows all."""
     refuse_unusable(folder.path)
     state = read_state(experiment, folder)
     refuse_changed_sources(state.done, experiment, folder)
-    refuse_unusable_trials(map(folder.trial_path, state.waiting))
+    waiting = asked.of(state.waiting)
+    refuse_unusable_trials(map(folder.trial_path, waiting))
     output = console()
     output.print(f"{experiment.name}: {state}")
     failures: dict[str, str] = {}
-    if state.waiting:
-        with prepared(state.waiting, experiment, folder, options) as run:
+    if waiting:
+        with prepared(waiting, experiment, folder, options) as run:
             output.print(f"images: {experiment.dataset} from {run.splits.source}")
             if run.pool and options.listen:
                 _say_how_to_join(run.pool.address)
@@ -148,7 +169,12 @@ def _sweep(experiment: Experiment, folder: LogFolder, options: WorkerOptions, in
     lost = said_of_lost(folder.path, (record for _, record in state.done))
     for line in (*not_to_be_had(state.complete, experiment, folder), *filter(None, [lost])):
         warn(line)
-    return command.say_failures({trial.name: _reason(trial, failures, folder) for trial in state.incomplete})
+    meant = set(waiting)
+    if left := len([trial for trial in state.incomplete if trial not in meant]):
+        output.print(f"{counted(left, 'trial')} left, for which this command was not asked")
+    return command.say_failures(
+        {trial.name: _reason(trial, failures, folder) for trial in state.incomplete if trial in meant}
+    )
 
 
 def _note(experiment: Experiment, state: SweepState, folder: LogFolder) -> None:
@@ -158,15 +184,17 @@ def _note(experiment: Experiment, state: SweepState, folder: LogFolder) -> None:
     state_claims(folder, experiment.claims.values())
 
 
-def _show_plan(experiment: Experiment, folder: LogFolder) -> None:
+def _show_plan(experiment: Experiment, folder: LogFolder, asked: Selection) -> None:
     refuse_unwritable(folder.path)
     state = read_state(experiment, folder)
     refuse_changed_sources(state.done, experiment, folder)
-    if len(state.trials) <= MANY:
-        console().print(plan_table(state.trials, experiment))
+    trials = asked.of(state.waiting if asked.at_most else state.trials)
+    if len(trials) <= MANY:
+        console().print(plan_table(trials, experiment))
     else:
-        print("\n".join(plan_lines(state.trials, experiment)))
-    print(what_is_left(state.trials, [record for _, record in state.done], experiment, str(folder.path)))
+        print("\n".join(plan_lines(trials, experiment)))
+    done = [record for trial, record in state.done if trial in trials]
+    print(what_is_left(trials, done, experiment, str(folder.path)))
 
 
 def _join(experiment: Experiment, folder: LogFolder, options: WorkerOptions) -> int:
