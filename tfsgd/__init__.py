@@ -32,6 +32,7 @@ __all__ = [
     "outcomes",
     "read_records",
     "top_eigenvalue",
+    "zoo",
 ]
 
 

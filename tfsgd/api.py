@@ -210,6 +210,38 @@ def load_network(path: str | Path) -> Any:
     return load_network.load_network(Path(path))
 
 
+def zoo(folder: str | Path | None = None) -> "pd.DataFrame":
+    """The published networks, one row each: setting, seed, what was measured, and `network`, the file for `load_network`.
+
+    The index is `STUDY/REGIME/TRIAL`, such as `fmnist_stdcnn-seeds/lr/b0064-m0.0-s0`; the other columns are those of `read_records`.
+
+    Args:
+        folder: with the studies; by default `docs/results` of the checkout.
+
+    Raises:
+        RequestError: the package is installed without its checkout, which has the networks.
+    """
+    import pandas as pd
+
+    place = Path(folder) if folder else Path(__file__).parents[1] / "docs/results"
+    studies = sorted(path.parent for path in place.glob("*/experiment.yaml"))
+    if not studies:
+        raise RequestError(
+            f"{place}: no published networks; they are in docs/results of tfsgd's repository: clone it, and give that "
+            "folder as zoo(folder)"
+        )
+    tables = [read_records(study).assign(study=study.name) for study in studies]
+    found = pd.concat([table.dropna(axis=1, how="all") for table in tables], ignore_index=True)
+    found["network"] = [str(Path(trial) / "model.keras") for trial in found["folder"]]
+    found.index = pd.Index(
+        [
+            f"{study}/{'/'.join(Path(f).parts[-2:])}"
+            for study, f in zip(found["study"], found["folder"], strict=True)
+        ]
+    )
+    return found[[Path(file).is_file() for file in found["network"]]]
+
+
 def _spec(kind: str, epsilon: Any, settings: dict[str, Any]) -> AttackSpec:
     """The attack that a call asks for, or a line that says what does not fit."""
     for key in ("attack", "examples"):
