@@ -183,8 +183,9 @@ def main(
                 row |= found
                 out.write_text(json.dumps(done, indent=1) + "\n")
             print(*cells(row), sep="  ", flush=True)
-    if page:
-        write_rows(page, "autoattack", COLUMNS, [cells(r) for r in done], f"{processor()}; {versions()}.")
+            if page:
+                whole = [cells(r) for r in done if {"autoattack", *MEMBERS} <= r.keys()]
+                write_rows(page, "autoattack", COLUMNS, whole, f"{processor()}; {versions()}.")
 
 
 if __name__ == "__main__":
