@@ -12,6 +12,7 @@ from typing import Any
 import dask
 import psutil
 import pytest
+from distributed import Client, Future
 
 from tests import quick_work
 from tests.sweeps import is_worker, wait_until_gone
@@ -177,6 +178,25 @@ def test_a_trial_that_another_worker_took_is_sent_again(trials: list[Trial], log
     failures, _ = searched(trials[:2], logs)
     assert failures == {}
     assert len(ran(logs, 0)) == 2
+
+
+def test_a_trial_that_dask_cancels_is_sent_again(trials: list[Trial], logs: LogFolder) -> None:
+    """As where the sweep was frozen: its workers count as dead when it is woken, and what they have said as lost."""
+    script(logs, s0={"1": ["sleep"]})
+
+    async def cancel(client: Client) -> None:
+        await client.cancel([Future(key, client) for key in client.futures], force=True)
+
+    with WorkerPool(logs, allocate(2, [], logs.path)) as pool:
+        pool.callbacks = Listener()
+        hand = threading.Thread(target=pool.run, args=(trials[0],))
+        hand.start()
+        while not (ran(logs, 0) and pool.size == 2 and len(pool._registry.names) == 2):
+            time.sleep(0.05)
+        pool._loop.call(cancel(pool._client))
+        hand.join(30)
+        assert not hand.is_alive()
+    assert (len(ran(logs, 0)), pool.failures) == (2, {})
 
 
 def test_who_leaves_takes_the_waiting_threads_and_the_workers_along(

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from distributed import Client, KilledWorker
+from distributed.client import FutureCancelledError
 from typing_extensions import Self
 
 from tfsgd.errors import OutputLost, RequestError
@@ -220,10 +221,12 @@ class WorkerPool:
         absence = asyncio.ensure_future(gone.wait())
         try:
             await asyncio.wait((answer, absence), return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
+            if not answer.done() or answer.cancelled():
                 return None
             outcome: TrialOutcome | None = answer.result()
             return outcome
+        except FutureCancelledError:  # by Dask, which gave the worker up after it had ended the trial
+            return None
         except KilledWorker:
             await asyncio.wait_for(gone.wait(), 10)
             return None
