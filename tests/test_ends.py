@@ -14,7 +14,7 @@ import typer
 
 from tests.conftest import TINY
 from tests.hostile import SURVIVED, ran, write
-from tests.synthetic import experiment, write_sweep
+from tests.synthetic import write_sweep
 from tfsgd import command
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.yaml_io import to_yaml
@@ -50,19 +50,6 @@ def test_signals_end_a_command_that_is_still_imported(name: str, tmp_path: Path)
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"}
     code, out, err = ran("ends", "tfsgd.sweep", "--help", env=environment)
     assert (code, out, err) == (130, "", "interrupted\n")
-
-
-def test_a_report_hears_what_python_swallows_at_a_fork(tmp_path: Path) -> None:
-    folder = write_sweep(tmp_path / "synthetic", experiment(batch_sizes=[64, 512], seeds=[0]))
-    script = (
-        "import os, signal\nfrom tfsgd import report\n"
-        "os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))\nreport.main()"
-    )
-    command = [sys.executable, "-c", script, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (130, ""), done.stderr
-    assert done.stderr.endswith("interrupted\n")
-    SURVIVED["ends"] += 1
 
 
 def test_what_nohup_ignores_stays_ignored() -> None:

@@ -80,7 +80,7 @@ def report(
     with Console(stderr=True).status("") as status:  # nothing where there is no terminal
 
         def say(doing: str) -> None:
-            interrupts.check()  # Python swallows Ctrl-C in what it does at a fork, and each figure has one
+            interrupts.check()  # a library may have caught it
             status.update(doing)
 
         page = write_report(folders, out, say, claims=claims, figures=names, look=look)

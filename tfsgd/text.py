@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-FEW = 13  # keys that a line can list
+FEW = 16  # keys that a line can list
 _INSTALLED = tuple(
     {
         str(Path(__file__).parent),
