@@ -141,9 +141,9 @@ class Marks:
 
 
 def fails(trials: pd.DataFrame, attack: str) -> pd.Series:
-    """Trials that fail a check of this attack's accuracy; none where it is empty, or where most networks fail one."""
+    """Trials that fail a check of this attack's accuracy; none where it is empty."""
     if not attack:
         return pd.Series(False, trials.index)
     return (
-        trials["failed_checks"].map(lambda failed: any(check.marks(attack) for check in failed)).astype(bool)
+        trials["failed_checks"].map(lambda failed: any(check.concerns(attack) for check in failed)).astype(bool)
     )
