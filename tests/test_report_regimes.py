@@ -204,7 +204,7 @@ def test_attacks_of_any_label_are_drawn_and_judged(tmp_path: Path) -> None:
             },
         ),
     )
-    page = write_report([folder])
+    page = write_report([folder], figures=["all"])
     [study] = read_studies([folder])
     found = judgements_of(study, study.attacks)
     assert [
