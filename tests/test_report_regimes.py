@@ -212,7 +212,7 @@ def test_attacks_of_any_label_are_drawn_and_judged(tmp_path: Path) -> None:
     ] == study.attacks
     assert {j.asked.attack for j in judgements_of(study)} == {None, *paper_attacks(0.3)}
     text = page.read_text(encoding="utf-8")
-    assert "The regimes, on Fashion-MNIST with StdCNN, BIM at ε = 0.3" in text
+    assert "On Fashion-MNIST with StdCNN: the regimes, BIM at ε = 0.3" in text
     figures = {path.name for path in (page.parent / "figures").iterdir()}
     assert {"regimes-pgd_margin.svg", "regimes-pgd-margin.svg", "curvature-bim.svg"} <= figures
 
