@@ -74,7 +74,7 @@ def test_networks_of_a_line_differ_in_the_knob_alone() -> None:
     rows = Cells(table().filled(np.random.default_rng(2)), 0.1).rows.reset_index(drop=True)
     knobs = knobs_of(rows)
     assert set(knobs) == {
-        "batch size, LR", "batch size, LR/BS", "batch size, other: LR-0.1",
+        "batch size, LR", "batch size, LR/BS", "batch size, LR-0.1",
         "momentum, LR", "momentum, LR/BS", "learning rate",
     }  # fmt: skip
     columns = {"batch size": "batch_size", "momentum": "momentum", "learning rate": "learning_rate"}

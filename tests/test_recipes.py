@@ -73,7 +73,7 @@ def test_a_claim_is_stated_judged_and_dated(
     code, _, err = run_sweep(config(claims=claims, regimes=regimes, attacks=attacks, seeds=[0]))
     assert (code, err) == (0, "")
     page = write_report([tmp_path / "logs/tiny"])
-    assert claims["fragile-and-flat"]["statement"] in page.read_text()
+    assert claims["fragile-and-flat"]["statement"].removesuffix(".") in page.read_text()
     [study] = json.loads((page.parent / "claims.json").read_text())
     [own] = [claim for claim in study["claims"] if claim["role"] == "own"]
     assert own["claim"] == "fragile-and-flat"
