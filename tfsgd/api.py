@@ -230,15 +230,11 @@ def zoo(folder: str | Path | None = None) -> "pd.DataFrame":
             f"{place}: no published networks; they are in docs/results of tfsgd's repository: clone it, and give that "
             "folder as zoo(folder)"
         )
-    tables = [read_records(study).assign(study=study.name) for study in studies]
-    found = pd.concat([table.dropna(axis=1, how="all") for table in tables], ignore_index=True)
-    found["network"] = [str(Path(trial) / "model.keras") for trial in found["folder"]]
-    found.index = pd.Index(
-        [
-            f"{study}/{'/'.join(Path(f).parts[-2:])}"
-            for study, f in zip(found["study"], found["folder"], strict=True)
-        ]
-    )
+    tables = [read_records(study).assign(study=study.name).dropna(axis=1, how="all") for study in studies]
+    found = pd.concat(tables, ignore_index=True)
+    found = found.assign(network=[str(Path(trial) / "model.keras") for trial in found["folder"]])
+    places = zip(found["study"], found["folder"], strict=True)
+    found.index = pd.Index([f"{study}/{'/'.join(Path(trial).parts[-2:])}" for study, trial in places])
     return found[[Path(file).is_file() for file in found["network"]]]
 
 

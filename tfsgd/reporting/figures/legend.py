@@ -145,5 +145,7 @@ def fails(trials: pd.DataFrame, attack: str) -> pd.Series:
     if not attack:
         return pd.Series(False, trials.index)
     return (
-        trials["failed_checks"].map(lambda failed: any(check.concerns(attack) for check in failed)).astype(bool)
+        trials["failed_checks"]
+        .map(lambda failed: any(check.concerns(attack) for check in failed))
+        .astype(bool)
     )
