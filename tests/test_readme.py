@@ -159,7 +159,8 @@ def test_the_lines_from_python_run(
     matplotlib.use("Agg")
     blocks = [block for block in re.findall(r"```python\n(.*?)```", TEXT, re.S) if "import tfsgd" in block]
     lines, of_the_zoo = blocks
-    exec(of_the_zoo, published := {})  # in the checkout, whose networks they are
+    published: dict[str, Any] = {}
+    exec(of_the_zoo, published)  # in the checkout, whose networks they are
     assert published["model"].output_shape == (None, 10)
     monkeypatch.chdir(home)
     names: dict[str, Any] = {}
