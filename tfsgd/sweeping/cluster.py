@@ -40,7 +40,7 @@ SETTINGS = {
     "distributed.comm.timeouts.connect": "10s",
     "distributed.comm.timeouts.tcp": "30s",  # of a connection that answers nothing
     "distributed.diagnostics.nvml": False,
-    "tfsgd.register": "60s",  # of a worker that has started and finds no scheduler
+    "tfsgd.register": "300s",  # of a worker that has started and finds no scheduler; one that is starved needs its time
 }
 LOGGERS = ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application", "asyncio")
 CLOSE_SECONDS = 2.0
