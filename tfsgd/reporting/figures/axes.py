@@ -1,6 +1,7 @@
 """Axes: round numbers on logarithmic ones, batch sizes, shares in %, and no axis with fewer than two labels."""
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import matplotlib
@@ -39,7 +40,9 @@ def round_ticks(low: float, high: float) -> list[float]:
 def log_axis(axes: Axes, along: str = "y", label: str = "") -> None:
     """A logarithmic axis with round numbers, wide enough for two of them."""
     # The scale comes first: a range that spans factors reaches below zero on a linear axis.
-    getattr(axes, f"set_{along}scale")("log")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # no positive value: below
+        getattr(axes, f"set_{along}scale")("log")
     limits = getattr(axes, f"set_{along}lim")
     low, high = getattr(axes, f"get_{along}lim")()
     if low <= 0 or not math.isfinite(low):  # nothing to show on a logarithmic axis
