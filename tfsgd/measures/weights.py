@@ -36,6 +36,10 @@ def sizes_of(weights: Sequence[NDArray[np.floating[Any]]]) -> dict[str, Any]:
     matrices = (w.reshape(-1, w.shape[-1]).astype(np.float64) for w in weights if w.ndim > 1)
     with np.errstate(divide="ignore"):
         logs = [float(np.log(np.linalg.norm(m, 2))) for m in matrices]
-    found = {"value": np.linalg.norm(norms), "layer_norms": norms, "log_spectral_norms": sum(logs)}
+    found: dict[str, Any] = {
+        "value": np.linalg.norm(norms),
+        "layer_norms": norms,
+        "log_spectral_norms": sum(logs),
+    }
     # To nine digits: how many threads a linear algebra library has moves later ones.
     return {key: np.round(value, 9).tolist() for key, value in found.items()}
