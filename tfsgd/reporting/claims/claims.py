@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from tfsgd.data.load import DATASETS
 from tfsgd.errors import RequestError
-from tfsgd.models.paper import MODELS
-from tfsgd.plan.claim import Claim
+from tfsgd.plan.claim import WITHIN_MARGIN, Claim
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.yaml_io import read_yaml
 from tfsgd.reporting.paper import COUNTER_EXAMPLE, PAPER_ATTACKS
@@ -158,7 +156,7 @@ def _own_metrics(claim: Claim, columns: Mapping[str, Column], where: str) -> tup
             )
         if claim.margin:
             metric = metric.within(claim.margin)
-        if claim.kind in ("equivalent", "non_inferior", "below") and not metric.allowed:
+        if claim.kind in WITHIN_MARGIN and not metric.allowed:
             raise RequestError(f"{where}.margin: missing; {name} has none of its own")
         metrics.append(metric)
     return tuple(metrics)
@@ -176,9 +174,3 @@ def refuse_unknown_metrics(experiment: Experiment, where: str) -> None:
 def paper_attacks(epsilon: float | None) -> list[Attack]:
     """The paper's attacks at its epsilon; none where it has none for the data."""
     return [] if epsilon is None else [(attack, epsilon) for attack in PAPER_ATTACKS]
-
-
-def counter_example() -> str:
-    """The paper's counter-example in words."""
-    dataset, model = COUNTER_EXAMPLE
-    return f"{MODELS[model].title} on {DATASETS[dataset].title}"

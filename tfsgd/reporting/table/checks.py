@@ -69,7 +69,6 @@ class Check:
         limit: what the figure may be at most, where it is the worst.
         where: the measurements that gave it.
         attacks: the labels of those whose accuracy is in doubt, with the worst figure of each; none: of every attack.
-        unmarked: attacks of which most networks fail a check: figures do not mark it, see `unmarked_where_common`.
     """
 
     name: str
@@ -78,7 +77,6 @@ class Check:
     limit: float | None = None
     where: str = ""
     attacks: Mapping[str, float] = field(default_factory=dict)
-    unmarked: tuple[str, ...] = ()
 
     @property
     def sign(self) -> Sign:
@@ -102,10 +100,6 @@ class Check:
     def concerns(self, attack: str) -> bool:
         """Whether the accuracy under an attack, by its label, is in doubt where this fails."""
         return self.sign == "masked gradients" or attack in self.attacks
-
-    def marks(self, attack: str) -> bool:
-        """Whether a figure marks the accuracy under an attack, by its label, where this fails."""
-        return self.concerns(attack) and attack not in self.unmarked
 
 
 @dataclass(frozen=True)
@@ -199,11 +193,6 @@ def said_of_common(failed: Sequence[Sequence[Check]], attacks: Iterable[str]) ->
             f"{attack_name(attack)}: {number} of {len(failed)} networks fail a check, so no figure marks it: {said}"
         )
     return lines
-
-
-def unmarked_where_common(of: Sequence[Check], common: Iterable[str]) -> tuple[Check, ...]:
-    """The checks that a network fails, as ones that mark no accuracy under attacks of which most networks fail one."""
-    return tuple(replace(check, unmarked=tuple(common)) for check in of)
 
 
 def standard_error(accuracy: float, images: int) -> float:

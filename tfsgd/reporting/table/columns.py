@@ -25,7 +25,7 @@ from tfsgd.plan.requests import HESSIAN, requests_of
 from tfsgd.records.upgrade import BY_SOFTMAX
 from tfsgd.reporting.paper import UNDERTRAINED_MARGIN, attack_name, points
 from tfsgd.reporting.table.cell import SETTINGS
-from tfsgd.reporting.table.checks import common_marks, failed, unmarked_where_common
+from tfsgd.reporting.table.checks import failed
 from tfsgd.reporting.table.rows import TrialRow
 
 Attack = tuple[str, float]  # label, epsilon
@@ -348,9 +348,6 @@ def table_of(rows: Sequence[TrialRow]) -> tuple[pd.DataFrame, dict[str, Column]]
     numbers = [c.name for c in columns.values() if c.is_number]
     table = table.astype(dict.fromkeys(numbers, float)).copy()
     table["undertrained"] = undertrained(table)
-    completed = table.loc[table["status"] == "completed", "failed_checks"]
-    common = common_marks([*completed], (label for label, _ in attacks_of(rows)))
-    table["failed_checks"] = [unmarked_where_common(of, common) for of in table["failed_checks"]]
     return table, columns | {"undertrained": KNOWN["undertrained"]}
 
 
