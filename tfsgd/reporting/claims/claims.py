@@ -49,6 +49,7 @@ class StatedClaim:
 
     @property
     def statement(self) -> str:
+        """The sentence that is judged."""
         return self.claim.statement
 
     @property
