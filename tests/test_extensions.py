@@ -21,6 +21,16 @@ RULES = {
     "label_smoothing": {"label_smoothing"},
     "optimizers": {"optimizer", "optimizer_arguments"},
     "full_batch": set(),
+    "equal_updates": set(),
+    "growing_batches": {"grow_every_epochs", "grow_up_to"},
+    "mixed_adversarial": {"adversarial_epochs", "adversarial_attack", "adversarial_epsilon"},
+}
+
+
+LENGTHS = {  # a warmup, a step and a growth need more
+    "linear_scaling": "epochs=3",
+    "growing_batches": "epochs=2",
+    "equal_updates": "budget.updates=3",
 }
 
 
@@ -38,8 +48,8 @@ def test_each_has_the_papers_lr_beside_its_rules(path: Path) -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_each_runs(path: Path, tmp_path: Path, run_sweep: Run) -> None:
     overrides = [word for override in TINY for word in ("--set", override)]
-    epochs = "epochs=3" if path.stem == "linear_scaling" else "epochs=1"  # a warmup and a step need more
-    code, _, err = run_sweep(path, "--quick", "--logs", tmp_path, "--set", epochs, *overrides)
+    length = LENGTHS.get(path.stem, "epochs=1")
+    code, _, err = run_sweep(path, "--quick", "--logs", tmp_path, "--set", length, *overrides)
     assert (code, err) == (0, "")
     records = [json.loads(found.read_text()) for found in tmp_path.rglob("record.json")]
     used = {key for record in records for key in record["sgd"]}

@@ -22,11 +22,11 @@ CHANGE = (
         "    clip_norm: float = field(default=0.0, metadata=dict(title='clip norm', meaning='of a variable'))\n\n"
         "    def learning_rate_at(",
     ),
-    ("plan/regimes.py", "    momentum: Annotated[", "    clip_norm: tuple[float, ...] = (0.0,)\n    momentum: Annotated["),
+    ("plan/regimes.py", "    optimizer: Any = None\n", "    clip_norm: tuple[float, ...] = (0.0,)\n    optimizer: Any = None\n"),
     (
         "training/model.py",
-        "                settings.learning_rate,\n",
-        "                settings.learning_rate,\n                clipnorm=settings.clip_norm or None,\n",
+        "    return SGD(\n        settings.learning_rate,\n",
+        "    return SGD(\n        settings.learning_rate,\n        clipnorm=settings.clip_norm or None,\n",
     ),
 )  # fmt: skip
 AXES = """

@@ -14,11 +14,14 @@ from tests.test_rules import _linear, trained, weights_of  # noqa: F401  # a fix
 from tests.test_train import experiment, small
 from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
+from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
+from tfsgd.networks.operators import product_of
 from tfsgd.plan.optimizers import ARGUMENTS, arguments, checked
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.regimes import Regime, SGDSettings
 from tfsgd.reporting.table.derived import ceiling
 from tfsgd.training.batches import EpochBatches
+from tfsgd.training.preconditioner import Preconditioned, preconditioner
 from tfsgd.training.train import train
 
 GIVEN: dict[str, dict[str, Any]] = {
@@ -96,8 +99,56 @@ def test_a_killed_training_ends_with_the_same_bits(name: str, splits: Splits, tm
     assert everything(resumed) == everything(whole)
 
 
-def test_the_edge_of_stability_is_that_of_sgd_alone() -> None:
-    assert np.isnan(ceiling(settings_of("adam"), 0, 10))
+def test_the_edge_of_stability_of_an_optimizer() -> None:
+    """38/eta of Adam (Cohen et al. 2022), 2/eta of RMSprop; of those without such a preconditioner it is not known."""
+    assert ceiling(settings_of("adam"), 0, 10) == pytest.approx(38 / 0.01)
+    assert ceiling(settings_of("rmsprop"), 0, 10) == pytest.approx(2 * 1.5 / 0.01)
+    assert ceiling(settings_of("adagrad"), 0, 10) == pytest.approx(2 / 0.01)
+    assert all(np.isnan(ceiling(settings_of(name), 0, 10)) for name in ("lion", "muon", "nadam", "adamax"))
+    assert np.isnan(ceiling(settings_of("adam", label_smoothing=0.1), 0, 10))
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop", "adagrad"])
+def test_the_preconditioned_eigenvalue_is_that_of_a_dense_matrix(
+    name: str, splits: Splits, tmp_path: Path
+) -> None:
+    """Of a small network, with P read from one step of the optimizer: a step is -rate g / P without momentum."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((3, 3, 1))
+    hidden = keras.layers.Dense(4, activation="tanh")(keras.layers.Flatten()(image))
+    network = keras.Model(image, keras.layers.Dense(3)(hidden))
+    rng = np.random.default_rng(0)
+    optimizer = keras.optimizers.deserialize(
+        {"class_name": name, "config": {"learning_rate": 0.01, **({"beta_1": 0.0} if "adam" in name else {})}}
+    )
+    optimizer.build(network.trainable_variables)
+    for _ in range(3):
+        gradients = [rng.normal(size=v.shape).astype("f") for v in network.trainable_variables]
+        before = np.concatenate([np.ravel(v) for v in network.get_weights()])
+        decay = 1 - 0.01 * float(optimizer.weight_decay or 0)
+        optimizer.apply([keras.ops.convert_to_tensor(g) for g in gradients], network.trainable_variables)
+        moved = np.concatenate([np.ravel(v) for v in network.get_weights()]) - decay * before
+    flat = np.concatenate([g.ravel() for g in gradients])
+    found = preconditioner(optimizer)
+    assert found is not None
+    np.testing.assert_allclose(-0.01 * flat / moved, np.asarray(found), rtol=2e-3)
+    images, labels = rng.random((20, 3, 3, 1), np.float32), rng.integers(0, 3, 20)
+    product = product_of(TopEigenvalue(tolerance=1e-5), network, images, labels)
+    dense = np.array([product(row) for row in np.eye(product.dimension)])
+    scale = 1 / np.sqrt(found)
+    truth = np.linalg.eigvalsh(scale[:, None] * dense * scale)[-1]
+    value = TopEigenvalue(tolerance=1e-5).of(Preconditioned(product, found)).value
+    assert value == pytest.approx(truth, rel=1e-4)
+
+
+def test_adam_on_full_batches_is_recorded_with_its_own_eigenvalue(splits: Splits, tmp_path: Path) -> None:
+    found = trained(settings_of("adam"), splits, tmp_path, 2)
+    assert found.hessian is not None
+    assert found.history["preconditioned_eigenvalue"][0] is None
+    assert (found.history["preconditioned_eigenvalue"][-1] or 0) > 0
+    assert found.history["preconditioned_eigenvalue"][-1] != found.hessian.value
+    plain = trained(SGDSettings(32, 0.9, 0.05), splits, tmp_path / "sgd", 1)
+    assert "preconditioned_eigenvalue" not in plain.history
 
 
 def test_full_is_all_training_images(config: Config, run_sweep: Run) -> None:

@@ -21,6 +21,12 @@ def refuse_other_keras() -> None:
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
         raise RequestError(f"KERAS_BACKEND={backend}: expected tensorflow; change or take away the variable")
+    math = os.environ.get("ONEDNN_DEFAULT_FPMATH_MODE", "").strip().upper()
+    if math not in ("", "STRICT"):
+        raise RequestError(
+            f"ONEDNN_DEFAULT_FPMATH_MODE={math}: no record would say that float32 is computed in 16 bits; take the "
+            "variable away, precision: bfloat16 in a regime trains so"
+        )
 
 
 def refuse_other_settings(keras: Any) -> None:

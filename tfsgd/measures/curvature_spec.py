@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
+from typing_extensions import Self
 
 from tfsgd.fields import Count
 from tfsgd.measures.spec import Kind, Request, Spec
@@ -99,6 +101,7 @@ class CurvatureSpec(Spec):
         mode: inference: BatchNorm with its running statistics; training: with those of each batch of the trial's
             size, in which the loss is then taken: of the `examples` those that fill no batch are left out, unless
             there are fewer than a batch. Dropout is off in both.
+        loss: whose Hessian it is: the cross-entropy, or of networks that are trained on it the squared error (`mse`).
         operator: whose products `run` sees: a class says it, no config.
     """
 
@@ -110,6 +113,20 @@ class CurvatureSpec(Spec):
     examples: Count = 5_000
     split: Literal["train", "test"] = "train"
     mode: Literal["inference", "training"] = "inference"
+    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+
+    @model_validator(mode="after")
+    def _loss_of_pixels(self) -> Self:
+        if self.operator == "inputs" and self.loss != "cross_entropy":
+            raise ValueError(
+                f"loss: expected cross_entropy, of the pixels there is no other, received {self.loss}"
+            )
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """As `Spec.settings`; the loss where it is not the usual one."""
+        usual = {"loss"} if self.loss == "cross_entropy" else set[str]()
+        return {key: value for key, value in super().settings().items() if key not in usual}
 
     def run(self, matvec: Matvec, dimension: int, seed: int) -> Curvature:
         """Measures H by its products with vectors.

@@ -45,6 +45,13 @@ def softmax_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
 
 
+def squared_error(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Half the squared distance of the logits from the one-hot label, `(N,)`; its Hessian in the logits is the identity."""
+    logits = _single(logits)
+    targets = tf.one_hot(labels, tf.shape(logits)[1], dtype=logits.dtype)
+    return tf.reduce_sum(tf.square(logits - targets), 1) / 2
+
+
 def margin(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """The largest other logit minus the true one, shape `(N,)`: above zero where an example is misclassified.
 
@@ -76,6 +83,7 @@ LOSSES: dict[str, Loss] = {
     "margin": margin,
     "dlr": dlr,
 }
+DESCENDED: dict[str, Loss] = {"cross_entropy": cross_entropy, "mse": squared_error}  # by SGD
 UPHILL: dict[str, Loss] = LOSSES | {"cross_entropy": log_odds}  # whose gradient leads up each loss
 
 

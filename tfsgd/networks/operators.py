@@ -12,6 +12,7 @@ from tfsgd.networks.batch_hessian import BatchProduct
 from tfsgd.networks.gauss_newton_product import GaussNewtonProduct
 from tfsgd.networks.hessian import HessianVectorProduct
 from tfsgd.networks.input_hessian import InputProduct
+from tfsgd.networks.losses import DESCENDED
 from tfsgd.networks.training_mode import TrainingMode
 
 _PRODUCTS: dict[Operator, Callable[..., Any]] = {
@@ -41,6 +42,8 @@ def product_of(
         RequestError: in training mode: the batch size is not known, or the network's statistics cannot be reached.
     """
     settings: dict[str, Any] = {"batch_size": batch_size} if spec.operator == "batches" else {}
+    if spec.loss != "cross_entropy":
+        settings["loss"] = DESCENDED[spec.loss]
     if spec.mode == "training":
         size = _batch_size(spec, batch_size)
         full = len(labels) // size * size

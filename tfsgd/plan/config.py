@@ -23,8 +23,9 @@ from tfsgd.models.paper import MODELS, Architecture
 from tfsgd.plan.claim import Claim
 from tfsgd.plan.import_string import is_own_name
 from tfsgd.plan.length import Length, steps_per_epoch
-from tfsgd.plan.regimes import Regime
+from tfsgd.plan.regimes import RULES, Regime, SGDSettings
 from tfsgd.plan.specs import KINDS
+from tfsgd.plan.stages import Stage, stages_of
 from tfsgd.plan.user_model import UserModel, is_own_dataset, load_own_splits, with_own
 from tfsgd.text import nearest
 
@@ -213,6 +214,9 @@ class Experiment(Measuring):
     snapshots: Snapshots | None = None
     batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)]
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    order_seeds: tuple[
+        Seed, ...
+    ] = ()  # of the batches and augmentation, each with each of `seeds`; none: the same
     regimes: Annotated[dict[Label, Regime], Field(min_length=1)]
     claims: dict[Label, Claim] = Field(default_factory=dict)
     export: Flag = True
@@ -264,8 +268,17 @@ class Experiment(Measuring):
                 f"budget.updates: expected at most {MOST_EPOCHS:,} epochs of every batch size, found {longest:,}"
             )
         for label, regime in self.regimes.items():
-            if unfit := regime.unfit(min(map(self.epochs_at, self.batch_sizes))):
+            shortest = min(map(self.epochs_at, self.batch_sizes))
+            if unfit := regime.unfit(shortest, self.batch_sizes, self.examples("train")):
                 raise ValueError(f"regimes.{label}.{unfit}")
+            if self.budget and (block := next((b for b in RULES if getattr(regime, b)), None)):
+                raise ValueError(
+                    f"regimes.{label}.{block}: expected epochs beside it, received budget.updates"
+                )
+        self._has_one_loss()
+        roles = [regime.plays for regime in self.regimes.values() if regime.plays]
+        if len(set(roles)) < len(roles):
+            raise ValueError(f"regimes: plays: expected each once, received {', '.join(roles)}")
         for key, claim in self.claims.items():
             for label in claim.regimes:
                 _one_of(f"claims.{key}.regimes", label, self.regimes)
@@ -277,9 +290,19 @@ class Experiment(Measuring):
             )
         return self
 
+    def _has_one_loss(self) -> None:
+        """λ1 is that of the loss which is descended, unless the config says otherwise."""
+        losses = {regime.loss for regime in self.regimes.values()}
+        if len(losses) > 1:
+            raise ValueError(
+                f"regimes: loss: expected the same in all, since λ1 is that of the loss, received {', '.join(sorted(losses))}"
+            )
+        if "loss" not in self.hessian.model_fields_set:
+            object.__setattr__(self, "hessian", self.hessian.model_copy(update={"loss": losses.pop()}))
+
     def _is_of_a_size(self) -> None:
         per_size = sum(regime.size for regime in self.regimes.values())
-        trials = len(self.seeds) * len(self.batch_sizes) * per_size
+        trials = len(self.seeds) * max(len(self.order_seeds), 1) * len(self.batch_sizes) * per_size
         if trials > LARGEST_GRID:
             raise ValueError(
                 f"seeds x batch_sizes x momenta: expected a grid of at most {LARGEST_GRID:,} trials, found {trials:,}"
@@ -322,6 +345,10 @@ class Experiment(Measuring):
     def epochs_at(self, batch_size: int) -> int:
         """How many epochs are begun at a batch size."""
         return self.length.epochs(self.steps(batch_size))
+
+    def stages(self, settings: SGDSettings) -> list[Stage]:
+        """What a training with these settings passes through."""
+        return stages_of(settings, self.length, self.examples("train"))
 
     def build(self) -> Any:
         """The network with fresh weights, a `keras.Model`."""

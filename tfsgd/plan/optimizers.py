@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
+from tfsgd.plan.import_string import is_own_name
 from tfsgd.text import known_keys, nearest, shown
 
 SGD = "sgd"
@@ -49,14 +50,19 @@ def checked(value: Any) -> tuple[str, str]:
             f"expected a name such as adam, or {{name: adamw, weight_decay: 0.01}}, received {shown(value)}"
         )
     name, given = block["name"], {key: v for key, v in block.items() if key != "name"}
-    if name not in ARGUMENTS:
+    known = ARGUMENTS.get(name)
+    if known is None and not is_own_name(name):
         own = (
             "; SGD with its momentum is what there is without it" if name == SGD else nearest(name, ARGUMENTS)
         )
-        raise ValueError(f"expected one of {', '.join(ARGUMENTS)}, received {shown(name)}{own}")
+        raise ValueError(
+            f"expected one of {', '.join(ARGUMENTS)}, or module:function, received {shown(name)}{own}"
+        )
     for key, v in given.items():
-        if key not in ARGUMENTS[name]:
-            raise ValueError(f"{key}: unknown key{known_keys(str(key), ARGUMENTS[name])}")
+        if known is not None and key not in known:
+            raise ValueError(f"{key}: unknown key{known_keys(str(key), known)}")
+        if not str(key).isidentifier() or key == "learning_rate":
+            raise ValueError(f"{key}: expected the name of another argument of {name}")
         if not isinstance(v, bool | int | float) or v != v or v in (float("inf"), -float("inf")):
             raise ValueError(f"{key}: expected a number or a truth value, received {shown(v)}")
     if name in DECAYS and "weight_decay" not in given:
@@ -81,8 +87,22 @@ def arguments(name: str, text: str) -> dict[str, Any]:
     return found
 
 
+def stability_bound(name: str, text: str) -> float | None:
+    """2(1 + beta_1)/(1 - beta_1), or 2(1 + gamma): over the rate it is what the preconditioned eigenvalue cannot stay above.
+
+    Of full batches; Cohen et al. 2022 (arXiv:2207.14484), equation 3 (38/eta for beta_1 = 0.9). `None`: not known of it.
+    """
+    given = arguments(name, text)
+    if name in ("adam", "adamw") and not given.get("amsgrad"):
+        beta = given.get("beta_1", 0.9)
+        return 2 * (1 + beta) / (1 - beta)
+    if name == "adagrad" or (name == "rmsprop" and not given.get("centered")):
+        return 2 * (1 + given.get("momentum", 0.0))
+    return None
+
+
 def _known(name: str) -> str:
-    if name != SGD and name not in ARGUMENTS:
+    if name != SGD and name not in ARGUMENTS and not is_own_name(name):
         raise ValueError(f"expected one of {', '.join([SGD, *ARGUMENTS])}, received {shown(name)}")
     return name
 

@@ -13,7 +13,7 @@ from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.plan.claim import Claim
 from tfsgd.plan.config import Budget, Experiment, Measuring, Snapshots
 from tfsgd.plan.presets import full_blocks, usual_epsilons, with_full
-from tfsgd.plan.regimes import Regime
+from tfsgd.plan.regimes import RULES, Regime
 from tfsgd.plan.shipped import find_config
 from tfsgd.plan.user_model import NOT_NAMED, SET_BY_THE_TOOL, own_names
 from tfsgd.plan.yaml_io import DialectError, parse_yaml, read_yaml, to_yaml
@@ -203,6 +203,8 @@ def _model(path: Path, raw: dict[str, Any], data_folder: Path | None, what: type
 def _hint(location: tuple[int | str, ...]) -> str:
     """Where an unknown key belongs that was given at the top, such as `momentum`; or the nearest, or all there are."""
     key, block = str(location[-1]), str(location[0])
+    if len(location) > 3 and location[2] in RULES:
+        return known_keys(key, RULES[str(location[2])].model_fields)
     if len(location) > 1:
         return known_keys(key, BLOCKS[block][1].model_fields if block in BLOCKS else ())
     if key not in ("attack", "measure"):  # which are near to blocks of the top

@@ -4,15 +4,14 @@
 `Benchmark` (Yao et al. 2018) halves it after every five epochs. What a regime is follows from its
 keys in the config, not from its name.
 
-A new setting is a field of `SGDSettings` with a default and its `Setting`, and a key of `Regime`. Whatever
-shows, names, stores or compares settings takes them from `settings`.
+A new setting is a field of `SGDSettings` with a default and what `tfsgd.plan.settings` says of it, and a key of `Regime`.
 """
 
 import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -29,64 +28,18 @@ from tfsgd.fields import (
     Momentum,
     OneOrMore,
     Rate,
+    Seed,
     Strength,
     Text,
     problems,
 )  # fmt: skip
 from tfsgd.plan.optimizers import SGD, OptimizerName, checked
 from tfsgd.plan.schedule import Shape, annealed, stepped, warmup
+from tfsgd.plan.stages import Attack, Factor, GrowBatch, Then, grown
 from tfsgd.text import known_keys, shown
 
-
-@dataclass(frozen=True)
-class Setting:
-    """How a setting of SGD is called, shown, drawn and compared.
-
-    Attributes:
-        name: of the field, and of the key in a config and a record.
-        default: its value where no config gives one; `MISSING`: every config gives one.
-        title: in sentences and on axes.
-        meaning: in one line.
-        unit: of its values; empty: none.
-        heading: the title of a narrow column; empty: `title`.
-        form: Python's format of a value.
-        scale: of an axis.
-        parts_cells: whether trials that differ in it are never averaged.
-        folder: how a trial's folder tells a value other than the default; empty: the regime tells it.
-    """
-
-    name: str
-    default: Any
-    title: str
-    meaning: str
-    unit: str = ""
-    heading: str = ""
-    form: str = "g"
-    scale: Literal["linear", "log2", "log10"] = "linear"
-    parts_cells: bool = True
-    folder: str = "{name}{value:g}"
-
-    @property
-    def is_required(self) -> bool:
-        """Whether it has no default."""
-        return self.default is MISSING
-
-    @property
-    def is_beyond(self) -> bool:
-        """Whether it belongs to a rule that the paper has not: records and tables have it only where it is used."""
-        return not self.is_required and self.name != "halve_every_epochs"
-
-    def text(self, of: "SGDSettings") -> str:
-        """Its value, for a person."""
-        value = plain(getattr(of, self.name))
-        return (
-            "never" if value is None else str(value) if isinstance(value, str) else format(value, self.form)
-        )
-
-
-def plain(value: Any) -> Any:
-    """A value of a setting where there can be no list."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else value
+Loss = Literal["cross_entropy", "mse"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -130,6 +83,11 @@ class SGDSettings:
         metadata=dict(title="label smoothing", meaning="share of each label that is dealt out to all classes alike",
                       heading="smoothing", form="", folder="ls{value}")
     )  # fmt: skip
+    loss: Loss = field(
+        default="cross_entropy",
+        metadata=dict(title="loss", meaning="that SGD descends: cross_entropy, or mse: half the squared distance of the logits "
+                      "from the one-hot label", form="", folder="{value}")
+    )  # fmt: skip
     schedule: Shape = field(
         default="constant",
         metadata=dict(title="schedule", meaning="how the learning rate falls: constant (or halved), cosine, linear, step",
@@ -171,6 +129,52 @@ class SGDSettings:
                       folder="{value}")
     )  # fmt: skip
 
+    grow_every_epochs: Epochs | None = field(
+        default=None,
+        metadata=dict(title="batch grows every", meaning="after which the batch size is multiplied; empty: never",
+                      unit="epochs", heading="grows", form="d", folder="grow{value}")
+    )  # fmt: skip
+    grow_factor: Factor = field(
+        default=2,
+        metadata=dict(title="growth", meaning="on the batch size, each time that it grows", form="d", folder="by{value}")
+    )  # fmt: skip
+    grow_up_to: Count | None = field(
+        default=None,
+        metadata=dict(title="grows to", meaning="the largest batch size to which it grows", unit="images", form="d",
+                      scale="log2", folder="to{value}")
+    )  # fmt: skip
+    ghost_batch: Count | None = field(
+        default=None,
+        metadata=dict(title="ghost batch", meaning="images of a batch that BatchNorm takes its moments over; empty: all",
+                      unit="images", heading="ghost", form="d", folder="ghost{value}")
+    )  # fmt: skip
+    adversarial_epochs: EpochsOrNever = field(
+        default=0,
+        metadata=dict(title="adversarial epochs", meaning="after the others, on images that are attacked", unit="epochs",
+                      heading="then", form="d", folder="then{value}")
+    )  # fmt: skip
+    adversarial_attack: Attack = field(
+        default="",
+        metadata=dict(title="adversarial attack", meaning="on the images of the adversarial epochs", heading="attack",
+                      form="", folder="{value}")
+    )  # fmt: skip
+    adversarial_epsilon: Strength = field(
+        default=0.0,
+        metadata=dict(title="adversarial epsilon", meaning="L-infinity, of the attack on training images", heading="eps",
+                      folder="eps{value}")
+    )  # fmt: skip
+
+    order_seed: Seed | None = field(
+        default=None,
+        metadata=dict(title="order seed", meaning="of the order of the batches and augmentation; empty: the seed", heading="order",
+                      form="d", folder="order{value}", parts_cells=False)
+    )  # fmt: skip
+    precision: Precision = field(
+        default="float32",
+        metadata=dict(title="precision", meaning="of a step's layers; weights, loss and all that is measured are float32",
+                      form="", folder="{value}")
+    )  # fmt: skip
+
     @property
     def is_constant(self) -> bool:
         """Whether the learning rate is the same in all epochs."""
@@ -180,7 +184,23 @@ class SGDSettings:
     def is_algorithm_1(self) -> bool:
         """Whether a step is the paper's, up the gradient of the cross-entropy; the rate may change."""
         return self.optimizer == SGD and not (
-            self.weight_decay or self.nesterov or self.label_smoothing or self.sam
+            self.weight_decay
+            or self.nesterov
+            or self.label_smoothing
+            or self.sam
+            or self.ghost_batch
+            or self.adversarial_epochs
+        )
+
+    def batch_size_at(self, epoch: int) -> int:
+        """Batch size in an epoch, counted from 0."""
+        if self.grow_every_epochs is None:
+            return self.batch_size
+        return grown(
+            self.batch_size,
+            epoch // self.grow_every_epochs,
+            self.grow_factor,
+            self.grow_up_to or self.batch_size,
         )
 
     def learning_rate_at(self, epoch: int, epochs: int) -> float:
@@ -195,27 +215,6 @@ class SGDSettings:
         return float(self.learning_rate * factor)
 
 
-@functools.cache
-def settings(kind: Any = SGDSettings) -> tuple[Setting, ...]:
-    """Every setting of SGD, in the order in which they are shown; `kind` is the class that has them."""
-    return tuple(Setting(name=f.name, default=f.default, **f.metadata) for f in fields(kind))
-
-
-def settings_in_use(of: Sequence[SGDSettings]) -> list[Setting]:
-    """What to show of these: the settings without a default, and those in which one of them differs from it."""
-    kind: Any = type(of[0]) if of else SGDSettings
-    return [
-        s for s in settings(kind) if s.is_required or any(getattr(one, s.name) != s.default for one in of)
-    ]
-
-
-def told(of: SGDSettings) -> dict[str, Any]:
-    """What a record says of them."""
-    kind: Any = type(of)
-    known = ((s, getattr(of, s.name)) for s in settings(kind))
-    return {s.name: value for s, value in known if value != s.default or not s.is_beyond}
-
-
 OF_THE_RATE = (
     "learning_rate",
     "ratio",
@@ -223,6 +222,10 @@ OF_THE_RATE = (
     "base_batch_size",
     "schedule",
 )  # keys; no settings as they stand
+RULES: dict[str, type[Block]] = {
+    "grow_batch": GrowBatch,
+    "then": Then,
+}  # keys, each of which is several settings
 
 
 class StepDecay(Block):
@@ -247,8 +250,16 @@ class Regime(Block):
     weight_decay: OneOrMore[Strength] = (0.0,)
     nesterov: Flag = False
     label_smoothing: OneOrMore[LabelSmoothing] = (0.0,)
+    loss: Loss = "cross_entropy"
     sam: OneOrMore[Strength] = (0.0,)
     adaptive: Flag = False
+    grow_batch: GrowBatch | None = None
+    ghost_batch: Count | None = None
+    precision: OneOrMore[Precision] = ("float32",)
+    then: Then | None = None
+    plays: Literal["LR", "LR/BS", "Benchmark"] | None = (
+        None  # for which regime of the paper it stands in the claims
+    )
 
     @field_validator("schedule", mode="before")
     @classmethod
@@ -298,6 +309,8 @@ class Regime(Block):
             raise ValueError("expected either learning_rate or ratio")
         if self.nesterov and 0.0 in self.momentum:
             raise ValueError("nesterov: expected momenta above 0, received 0.0 among them")
+        if self.loss == "mse" and any(self.label_smoothing):
+            raise ValueError("label_smoothing: expected none beside loss: mse")
         if self.adaptive and not any(self.sam):
             raise ValueError("adaptive: expected a sam above 0 beside it")
         if self.schedule is not None and self.halve_every_epochs is not None:
@@ -311,8 +324,18 @@ class Regime(Block):
             )
         return self
 
-    def unfit(self, epochs: int) -> str:
-        """Why it has no meaning in so many epochs, beginning with the key; empty: it has."""
+    def unfit(self, epochs: int, batch_sizes: Sequence[int], examples: int) -> str:
+        """Why it has no meaning in so many epochs over so many images, beginning with the key; empty: it has."""
+        if grow := self.grow_batch:
+            if grow.every_epochs >= epochs:
+                return f"grow_batch.every_epochs: expected fewer than the {epochs} of the training, received {grow.every_epochs}"
+            if not max(batch_sizes) < grow.up_to <= examples:
+                return (
+                    f"grow_batch.up_to: expected more than the largest batch size, {max(batch_sizes):,}, and at most the "
+                    f"{examples:,} training images, received {grow.up_to:,}"
+                )
+        if self.ghost_batch and self.ghost_batch >= max(batch_sizes):
+            return f"ghost_batch: expected less than the largest batch size, {max(batch_sizes):,}, received {self.ghost_batch:,}"
         if self.warmup_epochs >= epochs:
             return f"warmup_epochs: expected fewer than the {epochs} of the training, received {self.warmup_epochs}"
         if isinstance(self.schedule, StepDecay) and max(self.schedule.step) >= epochs:
@@ -339,12 +362,13 @@ class Regime(Block):
 
     def settings(self, batch_size: int) -> Iterator[SGDSettings]:
         """The SGD settings at a batch size, one for each value of its lists."""
-        keys = [(key, value) for key, value in self if key not in OF_THE_RATE]
+        keys = [(key, value) for key, value in self if key not in (*OF_THE_RATE, *RULES, "plays")]
         axes = [
             [(key, one) for one in (value if isinstance(value, tuple) else (value,))] for key, value in keys
         ]
+        blocks = {k: v for block in RULES if (of := getattr(self, block)) for k, v in of.as_settings.items()}
         for chosen in itertools.product(*axes):
-            own = dict(chosen)
+            own = dict(chosen) | blocks
             own["adaptive"] = self.adaptive and own["sam"] > 0
             if self.optimizer is None:
                 del own["optimizer"]

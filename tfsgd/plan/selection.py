@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfsgd.errors import RequestError
-from tfsgd.plan.regimes import plain, settings
+from tfsgd.plan.settings import plain, settings
 from tfsgd.plan.trials import Trial
 from tfsgd.text import known_keys
 

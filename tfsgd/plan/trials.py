@@ -1,12 +1,14 @@
 """The grid: SGD settings and seeds, what each trial is called, and what determines its trained network."""
 
 import hashlib
+import itertools
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from tfsgd.plan.config import Experiment, slug
-from tfsgd.plan.regimes import SGDSettings, plain, settings
+from tfsgd.plan.regimes import SGDSettings
+from tfsgd.plan.settings import plain, settings
 
 BATCH_ORDER = (
     1  # rises when seed and epoch begin to mean another order of the batches, or another augmentation
@@ -27,7 +29,9 @@ class Trial:
         """Its folder below `trials/`, such as `lr-bs/b0064-m0.9-s0`."""
         kind: Any = type(self.settings)
         values = ((s, getattr(self.settings, s.name)) for s in settings(kind))
-        told = (s.folder.format(name=s.name, value=plain(value)) for s, value in values if value != s.default)
+        told = (
+            s.folder.format(name=s.name, value=_in_a_path(value)) for s, value in values if value != s.default
+        )
         return f"{slug(self.regime)}/{'-'.join(filter(None, told))}-s{self.seed}"
 
 
@@ -80,7 +84,7 @@ def training_of(trial: Trial, experiment: Experiment, data_sha256: str, model_sh
         model=experiment.model,
         model_sha256=model_sha256,
         train_examples=experiment.cut_examples("train"),
-        epochs=experiment.epochs_at(trial.settings.batch_size),
+        epochs=experiment.stages(trial.settings)[-1].until,
         settings=trial.settings,
         seed=trial.seed,
         rest=experiment.length.rest(experiment.steps(trial.settings.batch_size)),
@@ -94,13 +98,19 @@ def grid(experiment: Experiment) -> list[Trial]:
     names all of them and is stored under the first.
     """
     trials: dict[tuple[SGDSettings, int], Trial] = {}
-    for seed in experiment.seeds:
+    for seed, order in itertools.product(experiment.seeds, experiment.order_seeds or (None,)):
         for label, regime in experiment.regimes.items():
             for batch_size in experiment.batch_sizes:
                 for sgd in regime.settings(batch_size):
+                    sgd = replace(sgd, order_seed=None if order == seed else order)
                     known = trials.get((sgd, seed), Trial(label, (), sgd, seed))
                     trials[sgd, seed] = replace(known, regimes=(*known.regimes, label))
     return list(trials.values())
+
+
+def _in_a_path(value: Any) -> Any:
+    """`module:name` has no colon there: not every file system has one."""
+    return value.replace(":", ".") if isinstance(value, str) else plain(value)
 
 
 def _unusual(sgd: SGDSettings) -> dict[str, Any]:

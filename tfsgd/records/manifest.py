@@ -8,8 +8,8 @@ from typing import Any
 
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.regimes import told
 from tfsgd.plan.requests import requests_of
+from tfsgd.plan.settings import told
 from tfsgd.records.atomic import to_json, write_atomically
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.preflight import is_there

@@ -15,14 +15,19 @@ from tfsgd.data.load import DATASETS
 from tfsgd.fields import Count, Epochs, Flag, Name, Seconds, Seed, Text
 from tfsgd.measures.spec import Measurement, Number, Part, Provenance, Request, Sha256
 from tfsgd.plan.length import Length, steps_per_epoch
-from tfsgd.plan.regimes import SGDSettings, told
+from tfsgd.plan.optimizers import SGD
+from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.requests import HESSIAN, TOP_EIGENVALUE
+from tfsgd.plan.settings import told
+from tfsgd.plan.stages import stages_of, updates_of
 from tfsgd.plan.trials import Training, Trial
 
 EIGENVALUE_COLUMNS = {  # λ1 over the epochs, in `history`, by the network's mode in which it was taken
     "inference": "top_hessian_eigenvalue",
     "training": "top_hessian_eigenvalue_training",
 }
+
+PRECONDITIONED = "preconditioned_eigenvalue"  # likewise, as an optimizer with a step for each weight sees it
 
 
 def labelled(found: Measurement, label: str) -> Measurement:
@@ -147,6 +152,8 @@ class Record(Part, Measured):
     def _fits_together(self) -> Self:
         if not self.regimes:
             raise ValueError("regimes: expected at least one, found none")
+        if self.sgd.adversarial_epochs >= self.epochs:
+            raise ValueError(f"epochs: expected more than the adversarial ones, found {self.epochs:,}")
         known = DATASETS.get(self.dataset)
         if known and not self.cut and self.train_examples != known.train:
             raise ValueError(
@@ -176,8 +183,14 @@ class Record(Part, Measured):
 
     @property
     def length(self) -> Length:
-        """How long it was to be trained."""
-        return Length("epochs", self.epochs) if self.updates is None else Length("updates", self.updates)
+        """How long it was to be trained, on images as they are."""
+        natural = self.epochs - self.sgd.adversarial_epochs
+        return Length("epochs", natural) if self.updates is None else Length("updates", self.updates)
+
+    @property
+    def updates_made(self) -> int:
+        """Steps of SGD of the whole training."""
+        return updates_of(stages_of(self.sgd, self.length, self.train_examples))
 
     @property
     def steps(self) -> int:
@@ -196,7 +209,9 @@ class Record(Part, Measured):
 
     @property
     def stability_history(self) -> tuple[float | None, ...]:
-        """λ1 of the loss that SGD descends, over the epochs; `None` where it was not taken."""
+        """λ1 of the loss that is descended, as its optimizer sees it, over the epochs; `None` where it was not taken."""
+        if self.sgd.optimizer != SGD:
+            return self.history.get(PRECONDITIONED, ())
         plain = () if self.batch_norm else self.history.get(EIGENVALUE_COLUMNS["inference"], ())
         return self.history.get(EIGENVALUE_COLUMNS["training"], plain)
 

@@ -52,6 +52,23 @@ def contrast(table: Array, weights: Array, above: float = 0.0) -> Contrast:
     return Contrast(estimate, spread, low, high, *t_tails(statistic, len(of_seed) - 1))
 
 
+def variance_components(table: Array) -> tuple[float, float, float]:
+    """Variances of two crossed random effects without repetition, of the rows, the columns, and what is left.
+
+    From the mean squares of an analysis of variance (Searle, Casella and McCulloch 1992, chapter 4), at least 0.
+
+    Args:
+        table: `(rows, columns)`, at least two of each.
+    """
+    rows, columns = table.shape
+    by_row, by_column = table.mean(1) - table.mean(), table.mean(0) - table.mean()
+    rest = table - table.mean() - by_row[:, None] - by_column[None]
+    of_rest = float((rest**2).sum() / ((rows - 1) * (columns - 1)))
+    of_rows = columns * float((by_row**2).sum()) / (rows - 1)
+    of_columns = rows * float((by_column**2).sum()) / (columns - 1)
+    return max((of_rows - of_rest) / columns, 0.0), max((of_columns - of_rest) / rows, 0.0), of_rest
+
+
 def student_interval(values: Array) -> tuple[Any, Any]:
     """Student's 95 % interval of the mean over the seeds, the first axis of the values."""
     seeds = len(values)

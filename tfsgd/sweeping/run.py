@@ -17,6 +17,7 @@ from tfsgd.errors import RequestError
 from tfsgd.imports import quickly
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.feasibility import refuse_unfit
+from tfsgd.plan.import_string import is_own_name
 from tfsgd.plan.requests import doubts
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
@@ -218,14 +219,20 @@ def run_trials(run: SweepRun) -> dict[str, str]:
             configure_tensorflow,
             mirrored_strategy,
         )
+        from tfsgd.training.precision import is_slow_here
         from tfsgd.trials.tensorboard import write_hparams_config
         from tfsgd.trials.trial import SweepContext, structure_of
 
     configure_tensorflow()
+    if any("bfloat16" in regime.precision for regime in experiment.regimes.values()) and is_slow_here():
+        warn(
+            "regimes: precision: this processor has no unit for bfloat16; training in it is slower than in float32"
+        )
     if experiment.has_code:
         experiment.architecture.check(experiment.data.image_shape, experiment.data.classes)
         refuse_other_structure(structure_of(experiment), folder)
         _refuse_unfit(experiment, pool.size if pool else 1)
+        _refuse_rules(experiment)
     write_hparams_config(experiment, grid(experiment), folder.path)
     with Display(run.waiting, experiment, folder, console()) as display:
         if pool:
@@ -235,6 +242,23 @@ def run_trials(run: SweepRun) -> dict[str, str]:
         check_replicas(experiment.batch_sizes, len(run.splits.train), replicas)
         check_rules((trial.settings for trial in grid(experiment)), replicas)
         return search(run.waiting, SweepContext(experiment, run.splits, folder, display))
+
+
+def _refuse_rules(experiment: Experiment) -> None:
+    """Refuses rules that the network is not made for, and optimizers of one's own that cannot be used."""
+    chosen = [trial.settings for trial in grid(experiment)]
+    own = {s.optimizer: s for s in chosen if is_own_name(s.optimizer)}
+    if not own and not any(s.ghost_batch for s in chosen):
+        return
+    from tfsgd.training.devices import check_ghosts
+    from tfsgd.training.own_optimizer import check_state, own_optimizer
+
+    network = experiment.build()
+    check_ghosts(chosen, network)
+    for name, settings in own.items():
+        optimizer = own_optimizer(experiment, settings)
+        optimizer.build(network.trainable_variables)
+        check_state(optimizer, name)
 
 
 def _refuse_unfit(experiment: Experiment, workers: int) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import keras_tuner
 
 from tfsgd import interrupts
-from tfsgd.plan.regimes import plain, settings_in_use
+from tfsgd.plan.settings import plain, settings_in_use
 from tfsgd.plan.trials import Trial
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.preflight import is_gone, refuse_gone

@@ -145,7 +145,7 @@ class Display:
             )
 
     def _epochs_of(self, trial: Trial) -> int:
-        return self._experiment.epochs_at(trial.settings.batch_size)
+        return self._experiment.stages(trial.settings)[-1].until
 
     def _count(self) -> None:
         self._bars.update(

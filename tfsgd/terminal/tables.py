@@ -14,7 +14,6 @@ from rich.table import Table
 from tfsgd.measures.attacks.minimal import Minimal
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.regimes import settings_in_use
 from tfsgd.plan.requests import (
     HESSIAN,
     attacks,
@@ -25,6 +24,7 @@ from tfsgd.plan.requests import (
     titled,
     top_eigenvalue,
 )
+from tfsgd.plan.settings import settings_in_use
 from tfsgd.plan.trials import Trial
 from tfsgd.records.outcomes import smallest_epsilon
 from tfsgd.records.record import Record

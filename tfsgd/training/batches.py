@@ -1,8 +1,10 @@
 """Batches for training: every epoch a permutation that is a pure function of (seed, epoch)."""
 
+import copy
 from typing import Any
 
 import tensorflow as tf
+from typing_extensions import Self
 
 from tfsgd.data.dataset import Split
 from tfsgd.plan.length import steps_per_epoch
@@ -35,6 +37,12 @@ class EpochBatches:
         self._batch_size = batch_size
         self._seed = seed
         self._augment = augment
+
+    def of_size(self, batch_size: int) -> Self:
+        """The same images in batches of another size."""
+        other = copy.copy(self)
+        other.steps, other._batch_size = steps_per_epoch(len(self._labels), batch_size), batch_size
+        return other
 
     def distributed(self, strategy: tf.distribute.Strategy, first_epoch: int = 0) -> Any:
         """The dataset of every replica, for `fit`.

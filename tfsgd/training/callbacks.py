@@ -18,7 +18,8 @@ from tfsgd.networks.accuracy import Evaluator
 from tfsgd.networks.hessian import Product
 from tfsgd.networks.operators import product_of
 from tfsgd.plan.regimes import SGDSettings
-from tfsgd.records.record import EIGENVALUE_COLUMNS
+from tfsgd.records.record import EIGENVALUE_COLUMNS, PRECONDITIONED
+from tfsgd.training.preconditioner import Preconditioned, preconditioner
 
 
 class LearningRateRule(keras.callbacks.Callback):
@@ -76,15 +77,16 @@ class StopWhenDiverged(keras.callbacks.Callback):
 
 
 class ValidationMetrics(keras.callbacks.Callback):
-    """Adds `val_loss` and `val_accuracy`, weighted by examples however many replicas there are."""
+    """Adds `val_loss` and `val_accuracy` of a network, weighted by examples however many replicas there are."""
 
-    def __init__(self, split: Split) -> None:
+    def __init__(self, split: Split, network: Any) -> None:
         super().__init__()
         self._split = split
+        self._network = network
 
     @cached_property
     def _evaluate(self) -> Evaluator:
-        return Evaluator(self.model)
+        return Evaluator(self._network)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         found = self._evaluate(self._split)
@@ -92,7 +94,7 @@ class ValidationMetrics(keras.callbacks.Callback):
 
 
 class TopHessianEigenvalue(keras.callbacks.Callback):
-    """Adds the top eigenvalue of the Hessian to the epochs in which it is computed.
+    """Adds the top eigenvalue of the Hessian to the epochs in which it is computed, and as an optimizer such as Adam sees it.
 
     It is computed by power iteration after every `every_epochs` epochs (0: never) and after the
     last, on fixed images without augmentation, and not for a diverged network.
@@ -102,15 +104,17 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
         spec: when the power iteration stops, and how often besides it is computed.
         epochs: how many the training has.
         batch_size: of the training.
+        network: on which it is taken.
 
     Attributes:
         result: the last one, `None` before the first.
         seconds: wall time spent here.
     """
 
-    def __init__(self, split: Split, spec: TopEigenvalue, epochs: int, batch_size: int) -> None:
+    def __init__(self, split: Split, spec: TopEigenvalue, epochs: int, batch_size: int, network: Any) -> None:
         super().__init__()
         self._split = split.first(spec.examples)
+        self._network = network
         self._epochs = epochs
         self._batch_size = batch_size
         self.spec = spec
@@ -120,7 +124,7 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
     @cached_property
     def _product(self) -> Product:
         images, labels = to_unit(self._split.images), self._split.labels
-        return product_of(self.spec, self.model, images, labels, self._batch_size)
+        return product_of(self.spec, self._network, images, labels, self._batch_size)
 
     def on_train_begin(self, logs: Any = None) -> None:
         _ = self._product.evidence  # what it cannot be taken on is refused before the first epoch
@@ -134,6 +138,8 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
         began = time.perf_counter()
         self.result = self.spec.of(self._product)
         logs[EIGENVALUE_COLUMNS[self.spec.mode]] = self.result.value
+        if (diagonal := preconditioner(self.model.optimizer)) is not None:
+            logs[PRECONDITIONED] = self.spec.of(Preconditioned(self._product, diagonal)).value
         self.seconds += time.perf_counter() - began
 
 

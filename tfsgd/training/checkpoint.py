@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tfsgd.measures.curvature_spec import Curvature
 from tfsgd.records.archive import Arrays, DamagedError, read_arrays, write_arrays
-from tfsgd.records.record import EIGENVALUE_COLUMNS, Stretch
+from tfsgd.records.record import EIGENVALUE_COLUMNS, PRECONDITIONED, Stretch
 from tfsgd.training.callbacks import EpochLog, TopHessianEigenvalue
 from tfsgd.training.provenance import provenance
 from tfsgd.training.snapshots import KeepSnapshots
@@ -120,7 +120,7 @@ class Checkpoints(keras.callbacks.Callback):
             if seen["hessian_settings"] == _settings(self._hessian):
                 self._hessian.result = Curvature(**seen["hessian"]) if seen["hessian"] else None
             else:
-                self._forget(*EIGENVALUE_COLUMNS.values())
+                self._forget(*EIGENVALUE_COLUMNS.values(), PRECONDITIONED)
             # Checkpoints of earlier versions do not say it.
             if seen.get("validation_examples", self._validation_examples) != self._validation_examples:
                 self._forget("val_loss", "val_accuracy")

@@ -84,6 +84,18 @@ def check_rules(all_settings: Iterable[SGDSettings], replicas: int) -> None:
         )
 
 
+def check_ghosts(all_settings: Iterable[SGDSettings], network: Any) -> None:
+    """Refuses ghost batches where nothing is normalized over a batch.
+
+    Raises:
+        RequestError: a setting has them, and the network no statistics of its own.
+    """
+    if any(settings.ghost_batch for settings in all_settings) and not network.non_trainable_weights:
+        raise RequestError(
+            f"regimes: ghost_batch: expected a network with BatchNorm, {network.name} has none; leave it out"
+        )
+
+
 def check_statistics(network: Any, replicas: int) -> None:
     """Refuses BatchNorm that would take its moments over a replica's part of each batch, and not over the batch.
 

@@ -5,13 +5,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfsgd.networks.losses import squared_error
 from tfsgd.plan import optimizers
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.length import steps_per_epoch
+from tfsgd.plan.import_string import is_own_name
 from tfsgd.plan.regimes import SGDSettings
+from tfsgd.plan.stages import Stage, stages_of
 from tfsgd.training.callbacks import exact_loss_metric
-from tfsgd.training.devices import check_rules, check_statistics
+from tfsgd.training.devices import check_ghosts, check_rules, check_statistics
 from tfsgd.training.optimizer import SGD
+from tfsgd.training.own_optimizer import check_state, own_optimizer
+from tfsgd.training.precision import build_in
 from tfsgd.training.train_steps import InParts, SharpnessAware
 
 STEPS_PER_EXECUTION = 64  # at most so many steps between two visits to Python
@@ -23,48 +27,61 @@ PART_SIZE = 1_024  # images of a batch in one pass, on a replica: memory, not ma
 def compiled_model(
     experiment: Experiment, settings: SGDSettings, strategy: tf.distribute.MirroredStrategy, examples: int
 ) -> Any:
-    """The experiment's network, ready for `fit` over epochs of so many images."""
-    replicas, steps = strategy.num_replicas_in_sync, steps_per_epoch(examples, settings.batch_size)
+    """The experiment's network, ready for `fit` over the first stage of a training on so many images."""
+    replicas, stages = strategy.num_replicas_in_sync, stages_of(settings, experiment.length, examples)
     with strategy.scope():
-        model = experiment.build()
+        model = build_in(experiment, settings.precision)
         check_statistics(model, replicas)
         check_rules([settings], replicas)
-        parts = parts_of_a_batch(settings.batch_size, examples, replicas)
-        # A layer with statistics of its own, as BatchNorm has, must see the whole batch at once.
-        parts = 1 if model.non_trainable_weights else parts
+        check_ghosts([settings], model)
+        parts = [_parts(model, settings, stage, examples, replicas) for stage in stages]
         if settings.sam:
             model = SharpnessAware(
-                model.inputs,
-                model.outputs,
-                name=model.name,
-                parts=parts,
-                rho=settings.sam,
-                adaptive=settings.adaptive,
+                model.inputs, model.outputs, name=model.name, rho=settings.sam, adaptive=settings.adaptive
             )
-        elif parts > 1:
-            model = InParts(model.inputs, model.outputs, name=model.name, parts=parts)
+        elif max(parts) > 1 or settings.adversarial_epochs:
+            model = InParts(model.inputs, model.outputs, name=model.name)
         model.compile(
-            optimizer=_optimizer(settings),
-            loss=_loss(settings.label_smoothing),
+            optimizer=_optimizer(experiment, settings),
+            loss=_loss(settings),
             metrics=[
                 "accuracy",
                 *([exact_loss_metric()] if replicas > 1 or settings.label_smoothing else []),
             ],
-            # With several replicas Keras supports neither more steps per execution nor XLA.
-            steps_per_execution=steps_per_execution(steps, experiment.length.rest(steps))
-            if replicas == 1
-            else 1,
             jit_compile=False,
             # Keras would wrap SGD under a global policy of mixed_float16, and leave out steps whose scaled
             # gradients overflow: Algorithm 1 has neither.
             auto_scale_loss=False,
         )
         model.optimizer.build(model.trainable_variables)
+        check_state(model.optimizer, settings.optimizer)
+    enter(model, settings, stages[0], examples, replicas)
     return model
 
 
-def _optimizer(settings: SGDSettings) -> keras.optimizers.Optimizer:
-    """The paper's SGD, or another of Keras's optimizers."""
+def enter(model: Any, settings: SGDSettings, stage: Stage, examples: int, replicas: int) -> None:
+    """Makes the network ready for the epochs of a stage, over so many images."""
+    if isinstance(model, InParts):
+        model.parts = _parts(model, settings, stage, examples, replicas)
+        attack = settings.adversarial_attack, settings.adversarial_epsilon
+        model.attack = attack if stage.is_adversarial else None
+    # With several replicas Keras supports neither more steps per execution nor XLA.
+    model.steps_per_execution = steps_per_execution(stage.steps) if replicas == 1 else 1
+    model.train_function = None  # traced anew
+
+
+def _parts(model: Any, settings: SGDSettings, stage: Stage, examples: int, replicas: int) -> int:
+    """In how many parts the network passes over a batch of a stage."""
+    # A layer with statistics of its own, as BatchNorm has, must see the whole batch at once, or each ghost batch.
+    if model.non_trainable_weights:
+        return -(-stage.batch_size // settings.ghost_batch) if settings.ghost_batch else 1
+    return parts_of_a_batch(stage.batch_size, examples, replicas)
+
+
+def _optimizer(experiment: Experiment, settings: SGDSettings) -> keras.optimizers.Optimizer:
+    """The paper's SGD, or another of Keras's optimizers, or one's own."""
+    if is_own_name(settings.optimizer):
+        return own_optimizer(experiment, settings)
     if settings.optimizer != optimizers.SGD:
         given = optimizers.arguments(settings.optimizer, settings.optimizer_arguments)
         config = {"learning_rate": settings.learning_rate, **given}
@@ -77,11 +94,24 @@ def _optimizer(settings: SGDSettings) -> keras.optimizers.Optimizer:
     )
 
 
-def _loss(label_smoothing: float) -> keras.losses.Loss:
+def _loss(settings: SGDSettings) -> keras.losses.Loss:
     """What SGD descends. The batches carry the weights that turn the sum into the mean over the whole batch."""
-    if label_smoothing:
-        return SmoothedCrossEntropy(label_smoothing)
+    if settings.loss == "mse":
+        return SquaredError()
+    if settings.label_smoothing:
+        return SmoothedCrossEntropy(settings.label_smoothing)
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+
+
+class SquaredError(keras.losses.Loss):
+    """The sum of `tfsgd.networks.losses.squared_error`."""
+
+    def __init__(self) -> None:
+        super().__init__(name="squared_error", reduction="sum")
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Keras's hook: of labels and logits."""
+        return squared_error(tf.cast(y_true, tf.int64), y_pred)
 
 
 class SmoothedCrossEntropy(keras.losses.Loss):
@@ -114,9 +144,9 @@ def parts_of_a_batch(batch_size: int, examples: int, replicas: int) -> int:
     return min(-(-batch_size // (PART_SIZE * replicas)), smallest // replicas)
 
 
-def steps_per_execution(steps: int, rest: int = 0) -> int:
-    """The greatest divisor of an epoch's steps, and of a cut one's, that is at most `STEPS_PER_EXECUTION`.
+def steps_per_execution(steps: int) -> int:
+    """The greatest divisor of an epoch's steps that is at most `STEPS_PER_EXECUTION`.
 
     An execution that is no divisor would run into the next epoch.
     """
-    return max(n for n in range(1, STEPS_PER_EXECUTION + 1) if steps % n == 0 and rest % n == 0)
+    return max(n for n in range(1, STEPS_PER_EXECUTION + 1) if steps % n == 0)

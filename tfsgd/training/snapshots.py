@@ -28,10 +28,14 @@ class KeepSnapshots(keras.callbacks.Callback):
         train: the training images.
         folder: of the trial.
         log: of the epochs before.
+        network: that is kept.
     """
 
-    def __init__(self, experiment: Experiment, train: Split, folder: Path, log: EpochLog) -> None:
+    def __init__(
+        self, experiment: Experiment, train: Split, folder: Path, log: EpochLog, network: Any
+    ) -> None:
         super().__init__()
+        self._network = network
         asked = experiment.snapshots
         self._experiment, self._folder, self._log = experiment, folder, log
         self._values = asked.train_loss if asked else ()
@@ -40,7 +44,7 @@ class KeepSnapshots(keras.callbacks.Callback):
 
     @cached_property
     def _evaluate(self) -> Evaluator:
-        return Evaluator(self.model)
+        return Evaluator(self._network)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         left = [snapshot for snapshot in self.found() if snapshot.epoch is None]
@@ -63,4 +67,4 @@ class KeepSnapshots(keras.callbacks.Callback):
 
     def _keep(self, path: Path) -> None:
         with replacing(path) as temporary:
-            plain_copy(self.model, self._experiment).save(temporary)
+            plain_copy(self._network, self._experiment).save(temporary)

@@ -10,8 +10,8 @@ import keras
 from tfsgd.data.dataset import Splits
 from tfsgd.measures.curvature_spec import Curvature
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.length import Length
 from tfsgd.plan.regimes import SGDSettings
+from tfsgd.plan.stages import stages_of
 from tfsgd.records.record import Snapshot, Stretch
 from tfsgd.training.batches import EpochBatches
 from tfsgd.training.callbacks import (
@@ -24,7 +24,8 @@ from tfsgd.training.callbacks import (
 )
 from tfsgd.training.checkpoint import Checkpoints
 from tfsgd.training.devices import check_replicas, mirrored_strategy
-from tfsgd.training.model import compiled_model, plain_copy
+from tfsgd.training.model import compiled_model, enter, plain_copy
+from tfsgd.training.precision import Twin
 from tfsgd.training.scalars import EpochScalars
 from tfsgd.training.seeds import seeded
 from tfsgd.training.snapshots import KeepSnapshots
@@ -59,7 +60,7 @@ def train(
 
     Args:
         settings: batch size, momentum and learning-rate rule.
-        seed: initialization, dropout, order of the batches and augmentation derive from it.
+        seed: initialization and dropout derive from it, and order of the batches and augmentation, if they have no other.
         experiment: which model, how many epochs, how to measure the Hessian.
         splits: the images, already cut to the number that the experiment asks for.
         folder: where TensorBoard's epoch scalars go, and checkpoints to `folder/checkpoint`.
@@ -67,42 +68,75 @@ def train(
         observe: called after each epoch.
     """
     strategy = mirrored_strategy()
-    check_replicas((settings.batch_size,), len(splits.train), strategy.num_replicas_in_sync)
+    examples, replicas = len(splits.train), strategy.num_replicas_in_sync
+    stages = stages_of(settings, experiment.length, examples)
+    check_replicas(tuple(stage.batch_size for stage in stages), examples, replicas)
     _forget_earlier_trials()
     with seeded(seed):
-        batches = EpochBatches(splits.train, settings.batch_size, seed, experiment.data.augment)
-        model = compiled_model(experiment, settings, strategy, len(splits.train))
-        spec, epochs = experiment.hessian, experiment.epochs_at(settings.batch_size)
-        hessian = TopHessianEigenvalue(getattr(splits, spec.split), spec, epochs, settings.batch_size)
-        log = EpochLog(observe)
-        tensorboard = EpochScalars(folder, log)
-        snapshots = KeepSnapshots(experiment, splits.train, folder, log)
-        checkpoints = Checkpoints(
-            folder / "checkpoint", training_hash or "", experiment.checkpoint_every_epochs,
-            log, hessian, snapshots, len(splits.validation),
-        )  # fmt: skip
-        rules = [ExactLoss(), LearningRateRule(settings, epochs), StopWhenDiverged()]
-        callbacks = [*rules, ValidationMetrics(splits.validation), hessian, snapshots, log, tensorboard]
-        done = 0
-        if training_hash is not None:
-            callbacks.append(checkpoints)
-            done = checkpoints.restore(model)
-        for until, steps in _stages(experiment.length, batches.steps):
-            if done < until and not model.stop_training:
+        order = seed if settings.order_seed is None else settings.order_seed
+        batches = EpochBatches(splits.train, settings.batch_size, order, experiment.data.augment)
+        model = compiled_model(experiment, settings, strategy, examples)
+        twin = Twin(experiment.build()) if settings.precision != "float32" else None
+        seen = _Observers(
+            experiment,
+            settings,
+            splits,
+            folder,
+            training_hash,
+            EpochLog(observe),
+            twin.network if twin else model,
+        )
+        rules = [ExactLoss(), LearningRateRule(settings, stages[-1].until), StopWhenDiverged()]
+        callbacks = [*rules, *([twin] if twin else []), *seen.callbacks]
+        done = seen.checkpoints.restore(model) if training_hash is not None else 0
+        for stage in stages:
+            if done < stage.until and not model.stop_training:
+                enter(model, settings, stage, examples, replicas)
                 model.fit(
-                    batches.distributed(strategy, first_epoch=done), steps_per_epoch=steps, initial_epoch=done,
-                    epochs=until, callbacks=callbacks, verbose=0, shuffle=False,
+                    batches.of_size(stage.batch_size).distributed(strategy, first_epoch=done),
+                    steps_per_epoch=stage.steps, initial_epoch=done, epochs=stage.until,
+                    callbacks=callbacks, verbose=0, shuffle=False,
                 )  # fmt: skip
-                done = until
+                done = stage.until
+        return seen.trained(plain_copy(model, experiment), bool(model.stop_training))
+
+
+class _Observers:
+    """What is seen of a training, and kept; arguments as of `train`.
+
+    Args:
+        log: of the epochs.
+        measured: the network on which validation, λ1 and snapshots are taken.
+    """
+
+    def __init__(
+        self, experiment: Experiment, settings: SGDSettings, splits: Splits, folder: Path,
+        training_hash: str | None, log: EpochLog, measured: Any,
+    ) -> None:  # fmt: skip
+        spec, epochs = experiment.hessian, experiment.stages(settings)[-1].until
+        split = getattr(splits, spec.split)
+        self.log = log
+        self.hessian = TopHessianEigenvalue(split, spec, epochs, settings.batch_size, measured)
+        self.snapshots = KeepSnapshots(experiment, splits.train, folder, log, measured)
+        self.checkpoints = Checkpoints(
+            folder / "checkpoint", training_hash or "", experiment.checkpoint_every_epochs,
+            log, self.hessian, self.snapshots, len(splits.validation),
+        )  # fmt: skip
+        validation, tensorboard = ValidationMetrics(splits.validation, measured), EpochScalars(folder, log)
+        last = [self.checkpoints] if training_hash is not None else []
+        self.callbacks = [validation, self.hessian, self.snapshots, log, tensorboard, *last]
+
+    def trained(self, network: Any, diverged: bool) -> Trained:
+        """What is left of it."""
         return Trained(
-            train_seconds=checkpoints.seconds - hessian.seconds,
-            network=plain_copy(model, experiment),
-            history=log.columns(),
-            diverged=bool(model.stop_training),
-            hessian=None if model.stop_training else hessian.result,
-            hessian_seconds=hessian.seconds,
-            made_by=checkpoints.made_by(len(log.epochs)),
-            snapshots=snapshots.found(),
+            train_seconds=self.checkpoints.seconds - self.hessian.seconds,
+            network=network,
+            history=self.log.columns(),
+            diverged=diverged,
+            hessian=None if diverged else self.hessian.result,
+            hessian_seconds=self.hessian.seconds,
+            made_by=self.checkpoints.made_by(len(self.log.epochs)),
+            snapshots=self.snapshots.found(),
         )
 
 
@@ -111,9 +145,3 @@ def _forget_earlier_trials() -> None:
     policy = keras.config.dtype_policy()
     keras.backend.clear_session()
     keras.config.set_dtype_policy(policy)
-
-
-def _stages(length: Length, steps: int) -> list[tuple[int, int]]:
-    """Until which epoch with how many updates each: the whole epochs, then one that is cut."""
-    epochs, rest = length.epochs(steps), length.rest(steps)
-    return [(epochs - 1, steps), (epochs, rest)] if rest else [(epochs, steps)]

@@ -1,9 +1,11 @@
-"""Steps of SGD that Keras has not: over a batch in parts, and with the gradient of another place (SAM)."""
+"""Steps of SGD that Keras has not: over a batch in parts, on attacked images, and with the gradient of another place (SAM)."""
 
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from tfsgd.training.adversarial import attacked
 
 Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # images, labels, weights
 ETA = 0.01  # Kwon et al. 2021: a weight that is 0 is still moved
@@ -13,24 +15,37 @@ class InParts(keras.Model):
     """A network that passes over each batch part by part, and then takes the step of the whole batch.
 
     The gradient of the batch's loss is the sum of the parts' gradients. With BatchNorm it is not: its
-    statistics are those of the images that it sees at once.
+    statistics are those of the images that it sees at once, as of the ghost batches of Hoffer et al. 2017 (Algorithm 1).
 
-    Args:
+    Attributes:
         parts: of as many images as can be, one after the other, so that the activations of only one are in
             memory at a time.
+        attack: on the images of each step, and its epsilon; `None`: they are as they are.
     """
 
-    def __init__(self, *args: Any, parts: int, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._parts = parts
+    parts = 1
+    attack: tuple[str, float] | None = None
 
     def train_step(self, data: Batch) -> dict[str, Any]:
         """Keras's hook: one step on a batch of images, labels and weights."""
         count = tf.shape(data[1])[0]
-        gradients, loss = self._gradients(data, count)
+        gradients, loss = self._gradients(self._attacked(data, count), count)
         self.optimizer.apply(gradients, self.trainable_variables)
         self.metrics[0].update_state(loss, sample_weight=count)  # Keras's `loss`
         return self.get_metrics_result()
+
+    def _part(self, i: int, data: Batch, count: tf.Tensor) -> Batch:
+        """One part of a batch of so many images."""
+        begin, end = i * count // self.parts, (i + 1) * count // self.parts
+        images, labels, weights = (piece[begin:end] for piece in data)
+        return images, labels, weights
+
+    def _attacked(self, data: Batch, count: tf.Tensor) -> Batch:
+        if self.attack is None:
+            return data
+        parts = [self._part(i, data, count) for i in range(self.parts)]
+        images = [attacked(self, images, labels, *self.attack) for images, labels, _ in parts]
+        return tf.concat(images, 0), *data[1:]
 
     def _gradients(
         self, data: Batch, count: tf.Tensor, is_measured: bool = True
@@ -38,11 +53,9 @@ class InParts(keras.Model):
         """The gradients of the loss of a batch of so many images, and the loss; the metrics are told, or not."""
         batch_loss = tf.constant(0.0)
         sums = [tf.zeros_like(variable) for variable in self.trainable_variables]
-        for i in range(self._parts):
+        for i in range(self.parts):
             with tf.control_dependencies(sums):  # the part before is done
-                images, labels, weights = (
-                    piece[i * count // self._parts : (i + 1) * count // self._parts] for piece in data
-                )
+                images, labels, weights = self._part(i, data, count)
             with tf.GradientTape() as tape:
                 logits = self(images, training=True)
                 loss = self.compute_loss(images, labels, logits, weights)
@@ -73,6 +86,7 @@ class SharpnessAware(InParts):
     def train_step(self, data: Batch) -> dict[str, Any]:
         """Keras's hook: one step on a batch of images, labels and weights."""
         count = tf.shape(data[1])[0]
+        data = self._attacked(data, count)
         changing = [*self.trainable_variables, *self._states()]
         before = [tf.identity(variable) for variable in changing]
         gradients, loss = self._gradients(data, count)

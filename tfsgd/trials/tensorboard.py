@@ -9,8 +9,8 @@ from tensorboard.plugins.hparams import api as hp
 from tfsgd.errors import RequestError
 from tfsgd.measures.attacks.minimal import Minimal
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.regimes import plain, settings_in_use
 from tfsgd.plan.requests import HESSIAN, is_primary, requests_of
+from tfsgd.plan.settings import plain, settings_in_use
 from tfsgd.plan.trials import Trial
 from tfsgd.records.record import EIGENVALUE_COLUMNS, Record
 from tfsgd.records.tensorboard_tags import EIGENVALUE, SMALLEST_EPSILON, fingerprint, median_tag, scalars, tag

@@ -148,7 +148,10 @@ def knobs_of(rows: pd.DataFrame) -> dict[str, Lines]:
 
 
 def _lines(rows: pd.DataFrame, knob: str, same: Sequence[str]) -> Lines:
-    fixed = [*same, *(s for s in ("batch_size", "momentum") if s != knob and s not in same), "seed"]
+    others = (
+        s for s in ("batch_size", "momentum", "order_seed") if s != knob and s not in same and s in rows
+    )
+    fixed = [*same, *others, "seed"]
     groups = rows.sort_values(knob).groupby(fixed, dropna=False)
     return [(int(of.iloc[0]["seed"]), [*of.index]) for _, of in groups if of[knob].nunique() > 1]
 

@@ -7,7 +7,7 @@ under attack at one epsilon.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
@@ -22,7 +22,7 @@ from tfsgd.reporting.paper import ALPHA, FLOOR
 from tfsgd.reporting.statistics import holm, seeds_needed
 from tfsgd.reporting.table.cells import Cells
 from tfsgd.reporting.table.columns import Attack
-from tfsgd.reporting.table.regime_labels import rules_beyond
+from tfsgd.reporting.table.regime_labels import NOBODY, rules_beyond
 from tfsgd.reporting.table.studies import Study
 
 Verdict = Literal["supported", "contradicted", "undecided", "descriptive", "not testable"]
@@ -131,21 +131,29 @@ def judgements_of(study: Study, attacks: Sequence[Attack] | None = None) -> list
     s = study
     asked = shipped_claims(s.dataset, s.model, paper_attacks(s.paper_epsilon) if attacks is None else attacks)
     own = own_claims({key: stated.claim for key, stated in s.claims.items()}, s.columns, "claims")
-    found = judge(s.trials, [*asked, *own], s.chance)
+    found = judge(s.trials, [*asked, *own], s.chance, s.plays)
     return [replace(j, stated=s.claims[j.asked.key].said) if j.asked.role == "own" else j for j in found]
 
 
-def judge(trials: pd.DataFrame, asked: Sequence[StatedClaim], chance: float = 0.1) -> list[Judgement]:
+def judge(
+    trials: pd.DataFrame,
+    asked: Sequence[StatedClaim],
+    chance: float = 0.1,
+    plays: Mapping[str, str] = NOBODY,
+) -> list[Judgement]:
     """Judges claims on trials.
 
     Args:
         trials: one row a trial, with the columns of `Study.trials`. For shipped claims those with rules beyond the paper's
-            do not count.
+            do not count, unless their regime plays one of the paper's.
         asked: the claims.
         chance: the accuracy of guessing.
+        plays: as of `regimes_of`.
     """
-    of_the_paper = Cells(trials[[not beyond for beyond in rules_beyond(trials)]], chance)
-    everything = Cells(trials, chance)
+    beyond = zip(rules_beyond(trials), trials["regimes"], strict=True)
+    counts = [not rules or not plays.keys().isdisjoint(labels) for rules, labels in beyond]
+    of_the_paper = Cells(trials[counts], chance, plays)
+    everything = Cells(trials, chance, plays)
     found = [Judgement(a, _evidence(everything if a.role == "own" else of_the_paper, a)) for a in asked]
     return _corrected(found)
 

@@ -39,7 +39,7 @@ def agreement(study: Study) -> FigureResult:
 
 def entries_of(study: Study) -> list[Entry]:
     """The matrix of a study."""
-    return agreements(Cells(study.trials, study.chance), measures_of(study))
+    return agreements(Cells(study.trials, study.chance, study.plays), measures_of(study))
 
 
 def _draw_cell(drawing: Drawing, axes: Axes, at: tuple[int, int], entry: Entry) -> None:

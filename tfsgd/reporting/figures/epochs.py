@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from tfsgd.records.record import EIGENVALUE_COLUMNS, Record
+from tfsgd.records.record import EIGENVALUE_COLUMNS, PRECONDITIONED, Record
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures.curves import place, regime_curves, sizes_of
 from tfsgd.reporting.figures.legend import BatchSizePalette, handle
@@ -20,6 +20,10 @@ from tfsgd.reporting.table.derived import ceiling
 from tfsgd.reporting.table.studies import Study
 
 MANY_SEEDS = 10  # above which one line a trial is a band
+CEILINGS = (
+    "2(1+γ)/η",
+    "2(1+β)/(1−β)η, with β and η of Adam, or 2(1+γ)/η",
+)  # of SGD; of a step for each weight
 ROOM = 4.0  # times the largest λ1: ceilings above that are not drawn
 
 
@@ -51,7 +55,7 @@ def eigenvalue_history(study: Study) -> FigureResult:
         key
         for record in study.records
         for key, values in record.history.items()
-        if key in EIGENVALUE_COLUMNS.values() and sum(v is not None for v in values) > 1
+        if key in (*EIGENVALUE_COLUMNS.values(), PRECONDITIONED) and sum(v is not None for v in values) > 1
     }
     if not keys:
         yield "λ1 over the epochs: it was not recorded (hessian.every_epochs is 0)"
@@ -62,11 +66,13 @@ def eigenvalue_history(study: Study) -> FigureResult:
         caption = f"{_one_line(study)}, coloured by batch size."
         with_statistics = any(record.batch_norm for record in study.records)
         of_descent = EIGENVALUE_COLUMNS["training" if with_statistics else "inference"]
-        has_ceilings = key == of_descent and study.trials["stability_ratio_max"].notna().any()
+        has_ceilings = (
+            key in (of_descent, PRECONDITIONED) and study.trials["stability_ratio_max"].notna().any()
+        )
         if has_ceilings:
             caption += (
-                " Thin: the ceiling 2(1+γ)/η of that batch size, in black where all batch sizes share it, with "
-                "the rate of each epoch; those far above every λ1 are left out."
+                f" Thin: the ceiling {CEILINGS[key == PRECONDITIONED]} of that batch size, in black where all batch sizes "
+                "share it, with the rate of each epoch; those far above every λ1 are left out."
             )
         panel = _Panel(key, label, ceilings=bool(has_ceilings))
         yield from _over_epochs(study, [panel], name, f"{label} over the epochs", caption)
@@ -90,7 +96,8 @@ def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, c
                 text = f"{line.label}, batch size {size}, {who}"
                 _history(drawing, axes, text, values, palette.colours[size])
             if panel.ceilings:
-                _ceilings(axes, [record for _, record in of_line], palette, ROOM * _largest(study, panel.key))
+                bounded = [r for _, r in of_line if r.stability_history == r.history.get(panel.key)]
+                _ceilings(axes, bounded, palette, ROOM * _largest(study, panel.key))
             _history_axis(axes, panel, is_left=j == 0)
         grid[0, j].set_title(line.two_lines)
         grid[-1, j].set_xlabel("epoch")
@@ -98,7 +105,7 @@ def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, c
         ax.epoch_axis(axes)
     for row, panel in zip(grid, panels, strict=True):
         _common_scale([*row], panel)
-    ceilings = [handle("ceiling 2(1+γ)/η", linewidth=0.8)]
+    ceilings = [handle("ceiling", linewidth=0.8)]
     palette.legend(
         drawing.figure, with_markers=False, more=ceilings if any(p.ceilings for p in panels) else ()
     )

@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from tfsgd.errors import RequestError
-from tfsgd.plan.regimes import plain, settings
+from tfsgd.plan.settings import plain, settings
 from tfsgd.records.atomic import from_json, to_json, write_atomically
 from tfsgd.records.preflight import is_there, read_text, refuse_among_records, refuse_unwritable
 from tfsgd.reporting.figures.style import Drawing
+from tfsgd.reporting.page.comparison import comparison_table
 from tfsgd.reporting.page.findings import Finding
 from tfsgd.reporting.page.latex import caption, claims_table, figure_table
 from tfsgd.reporting.page.spreadsheet import plain_text, without_formulas
@@ -57,8 +58,10 @@ def save_tables(
         target / "records-columns.csv", dictionary({heading: known[heading] for heading in map(str, table)})
     )
     texts: dict[str, str] = {}
-    for i, (found, drawings) in enumerate(zip(findings, drawn, strict=True)):
-        texts[f"{i + 1}-claims" if len(studies) > 1 else "claims"] = claims_table(found)
+    for i, (study, found, drawings) in enumerate(zip(studies, findings, drawn, strict=True)):
+        prefix = f"{i + 1}-" if len(studies) > 1 else ""
+        texts[f"{prefix}claims"] = claims_table(found)
+        texts[f"{prefix}regimes"] = comparison_table(study)
         texts |= {drawing.name: figure_table(drawing) for drawing in drawings}
     texts = {name: text for name, text in texts.items() if text}
     for name, text in texts.items():
@@ -72,7 +75,11 @@ def records_table(studies: Sequence[Study], target: Path) -> pd.DataFrame:
     table["regimes"] = table["regimes"].map(";".join)
     table["failed_checks"] = table["failed_checks"].map(lambda failed: ";".join(c.name for c in failed))
     table["folder"] = [os.path.relpath(path, target) for path in table["folder"]]
-    unused = [s.name for s in settings() if s.is_beyond and (table[s.name] == plain(s.default)).all()]
+    unused = [
+        s.name
+        for s in settings()
+        if s.is_beyond and (table[s.name].isna() | (table[s.name] == plain(s.default))).all()
+    ]
     return without_formulas(table.drop(columns=unused))
 
 

@@ -23,6 +23,7 @@ from tfsgd.reporting.figures.compare import compare
 from tfsgd.reporting.figures.registry import draw, refuse_unknown_figures
 from tfsgd.reporting.figures.style import Drawing, Drawn, Look, style_variables
 from tfsgd.reporting.page.advice import advice_of
+from tfsgd.reporting.page.comparison import comparison_of
 from tfsgd.reporting.page.findings import Finding, findings_of, has_verdicts, sentences_of
 from tfsgd.reporting.page.output_files import (
     add_files,
@@ -256,6 +257,7 @@ def _study_page(
         "questions": SECTIONS,
         "worst": [*worst_knobs(agreed)] if with_verdicts else [],
         "claims": rows,
+        "comparison": comparison_of(study),
         "undrawn": undrawn,
     }
 

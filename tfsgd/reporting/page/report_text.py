@@ -10,6 +10,7 @@ from tfsgd.reporting.claims.evidence import Evidence, Impossible, Tested, p_in_w
 from tfsgd.reporting.claims.kinds import KINDS, prose_of
 from tfsgd.reporting.claims.verdicts import Judgement
 from tfsgd.reporting.page.findings import paper_says
+from tfsgd.reporting.page.seeds_apart import seeds_apart
 from tfsgd.reporting.paper import ENOUGH, MIN_SEEDS, PAPER_LENGTH, UNDERTRAINED_MARGIN, attack_name, points
 from tfsgd.reporting.table.regime_labels import paper_regimes
 from tfsgd.reporting.table.studies import Study
@@ -49,7 +50,12 @@ def _span(values: Any, name: str) -> str:
 
 def notes_of(study: Study) -> list[str]:
     """What to know before anything is read from the numbers."""
-    return [*_notes_on_settings(study), *_notes_on_gaps(study), *_notes_on_troubles(study)]
+    return [
+        *_notes_on_settings(study),
+        *_notes_on_gaps(study),
+        *_notes_on_troubles(study),
+        *seeds_apart(study),
+    ]
 
 
 def _notes_on_settings(study: Study) -> Iterator[str]:

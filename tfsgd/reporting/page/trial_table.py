@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from tfsgd.plan.regimes import settings as setting_kinds
+from tfsgd.plan.settings import settings as setting_kinds
 from tfsgd.reporting.paper import attack_name
 from tfsgd.reporting.table.cell import SETTINGS
 from tfsgd.reporting.table.checks import Check, said_of_common

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from tfsgd.plan.regimes import plain, settings
+from tfsgd.plan.settings import plain, settings
 
 SETTINGS = [s.name for s in settings() if s.parts_cells]  # columns; with the length of the training a cell
 
 
 def is_plain(rows: pd.DataFrame) -> pd.Series:
     """Of each trial whether its rate is constant and its steps are the paper's: no setting with a default has another."""
-    known = [s for s in settings() if not s.is_required and s.name in rows]
+    known = [s for s in settings() if s.parts_cells and not s.is_required and s.name in rows]
     return ~pd.concat([rows[s.name].notna() & (rows[s.name] != plain(s.default)) for s in known], axis=1).any(
         axis=1
     )

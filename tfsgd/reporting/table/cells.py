@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,13 @@ from tfsgd.reporting.statistics import Array
 from tfsgd.reporting.table.cell import Cell, CellFilter, any_cell
 from tfsgd.reporting.table.checks import SAID
 from tfsgd.reporting.table.metrics import DESCENT, EIGENVALUE, RATIO, Metric
-from tfsgd.reporting.table.regime_labels import expand_by_regime, paper_regimes, regimes_of, with_first_regime
+from tfsgd.reporting.table.regime_labels import (
+    NOBODY,
+    expand_by_regime,
+    paper_regimes,
+    regimes_of,
+    with_first_regime,
+)
 
 
 @dataclass(frozen=True)
@@ -40,11 +47,12 @@ class Cells:
     Args:
         trials: one row a trial, with the columns of `Study.trials`.
         chance: the accuracy of guessing.
+        plays: as of `regimes_of`.
     """
 
-    def __init__(self, trials: pd.DataFrame, chance: float) -> None:
+    def __init__(self, trials: pd.DataFrame, chance: float, plays: Mapping[str, str] = NOBODY) -> None:
         self.chance = chance
-        regimes = regimes_of(trials)
+        regimes = regimes_of(trials, plays)
         names = {regime.name: kind for kind, regime in paper_regimes(regimes).items()}
         self.trials = with_first_regime(trials, regimes)
         rows = expand_by_regime(trials, regimes)
@@ -100,18 +108,21 @@ class Cells:
         return {size: count for size, count in counts.items() if any(count[kind] for kind in BAD)}
 
     def values(self, metric: Metric) -> dict[Cell, dict[int, float]]:
-        """Cell -> seed -> value on the metric's scale, of completed trials only."""
+        """Cell -> seed -> value on the metric's scale, of completed trials only; the mean over orders of the batches."""
         column = metric.column
         if column not in self._values:
-            result: dict[Cell, dict[int, float]] = {}
+            found: dict[Cell, dict[int, list[float]]] = {}
             if column in self.rows:
                 scaled = metric.scaled(self.rows[column]).to_numpy()
                 for key, seed, value, completed in zip(
                     self.all_cells, self._seeds, scaled, self._completed, strict=True
                 ):
                     if completed and math.isfinite(value):
-                        result.setdefault(key, {})[seed] = float(value)
-            self._values[column] = result
+                        found.setdefault(key, {}).setdefault(seed, []).append(float(value))
+            self._values[column] = {
+                cell: {seed: statistics.fmean(values) for seed, values in of_cell.items()}
+                for cell, of_cell in found.items()
+            }
         return self._values[column]
 
     def batch_sizes(self, regime: str, momentum: float) -> list[int]:

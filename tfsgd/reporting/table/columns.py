@@ -20,8 +20,8 @@ import pandas as pd
 from tfsgd.measures.norms import NAMES
 from tfsgd.measures.spec import Measurement, Split
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.regimes import plain, settings
 from tfsgd.plan.requests import HESSIAN, requests_of
+from tfsgd.plan.settings import plain, settings
 from tfsgd.records.upgrade import BY_SOFTMAX
 from tfsgd.reporting.paper import UNDERTRAINED_MARGIN, attack_name, points
 from tfsgd.reporting.table.cell import SETTINGS

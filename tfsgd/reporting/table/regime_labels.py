@@ -8,19 +8,21 @@ batch size), its decay and how long it trains. With batch size and momentum that
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
 from tfsgd.plan.length import Length
-from tfsgd.plan.regimes import Setting, plain, settings
+from tfsgd.plan.settings import Setting, plain, settings
 from tfsgd.reporting.paper import HALVE_EVERY_EPOCHS, PAPER_LENGTH, PAPER_VALUE, REGIMES
 
 Quantity = Literal["rate", "ratio", "rates"]  # what is constant; "rates": each batch size has its own
 Point = tuple[int, float]  # batch size, learning rate
 
+NOBODY: Mapping[str, str] = MappingProxyType({})
 TOLERANCE = 1e-9  # relative; between rates that are equal on paper
 
 
@@ -50,6 +52,7 @@ class LabelledRegime:
     rule: Rule
     kind: str
     name: str  # the label, and what sets it apart where several regimes have that label
+    is_chosen: bool = False  # whether the config says that it plays the paper's
 
 
 class _Settings(NamedTuple):
@@ -74,29 +77,35 @@ def _same(a: float, b: float) -> bool:
 # Regimes
 
 
-def regimes_of(trials: pd.DataFrame) -> list[LabelledRegime]:
-    """The regimes of a study's trials (see `Study.trials`), in the order in which their labels appear."""
+def regimes_of(trials: pd.DataFrame, plays: Mapping[str, str] = NOBODY) -> list[LabelledRegime]:
+    """The regimes of a study's trials (see `Study.trials`), in the order in which their labels appear.
+
+    Args:
+        trials: of a study.
+        plays: which labels stand for which regime of the paper, whatever they do.
+    """
     by_label: dict[str, set[_Settings]] = {}
     for labels, trained in zip(trials["regimes"], _settings(trials), strict=True):
         for label in labels:
             by_label.setdefault(label, set()).add(trained)
-    return [regime for label, found in by_label.items() for regime in _regimes(label, found)]
+    return [regime for label, found in by_label.items() for regime in _regimes(label, found, plays)]
 
 
 def paper_regimes(regimes: Sequence[LabelledRegime]) -> dict[str, LabelledRegime]:
     """The regimes that stand for the paper's LR, LR/BS and Benchmark, by what they do.
 
-    All train equally long: as the paper does, or the longest, in epochs where some do. Where several do the same at different
+    One that the config says plays it is taken first. All train equally long: as the paper does, or the longest, in epochs where some do. Where several do the same at different
     rates, the one with the paper's rate is taken, then the one with the paper's label, then the first.
     """
     of_kind = [regime for regime in regimes if regime.kind in REGIMES]
     lengths = {regime.rule.length for regime in of_kind}
     length = PAPER_LENGTH if PAPER_LENGTH in lengths else max(lengths, key=_longer, default=PAPER_LENGTH)
 
-    def strangeness(regime: LabelledRegime) -> tuple[bool, bool, bool]:
+    def strangeness(regime: LabelledRegime) -> tuple[bool, bool, bool, bool]:
         rule = regime.rule
         other_decay = regime.kind == "Benchmark" and rule.halve_every_epochs != HALVE_EVERY_EPOCHS
-        return not _same(rule.value, PAPER_VALUE[regime.kind]), other_decay, regime.label != regime.kind
+        other_rate = not _same(rule.value, PAPER_VALUE[regime.kind])
+        return not regime.is_chosen, other_rate, other_decay, regime.label != regime.kind
 
     chosen = {}
     for kind in REGIMES:
@@ -148,7 +157,7 @@ def _settings(trials: pd.DataFrame) -> Iterator[_Settings]:
 
 def rules_beyond(trials: pd.DataFrame) -> list[str]:
     """Of each trial the settings in use that the paper has not, such as `weight decay 0.0005`; empty: none."""
-    later = [s for s in settings() if s.is_beyond and s.name in trials]
+    later = [s for s in settings() if s.is_beyond and s.parts_cells and s.name in trials]
     said = [[_said(s, value) for value in trials[s.name]] for s in later]
     return [", ".join(filter(None, of_trial)) for of_trial in zip(*said, strict=True)] or [""] * len(trials)
 
@@ -162,7 +171,7 @@ def _said(setting: Setting, value: Any) -> str:
 # Rules
 
 
-def _regimes(label: str, settings: Iterable[_Settings]) -> list[LabelledRegime]:
+def _regimes(label: str, settings: Iterable[_Settings], plays: Mapping[str, str]) -> list[LabelledRegime]:
     """One label's regimes, by value, decay, length and rules beyond the paper's."""
     groups: dict[tuple[int | None, Length, str], set[Point]] = {}
     for s in settings:
@@ -171,10 +180,11 @@ def _regimes(label: str, settings: Iterable[_Settings]) -> list[LabelledRegime]:
     for (halve, length, beyond), points in groups.items():
         for quantity, value, sizes in _fewest_rules(label, sorted(points)):
             rule = Rule(quantity, value, halve, length, beyond)
-            found.append((rule, _kind(label, rule, sizes)))
+            found.append((rule, plays.get(label) or _kind(label, rule, sizes)))
     found.sort(key=lambda item: _order(item[0]))
     rules = [rule for rule, _ in found]
-    return [LabelledRegime(label, rule, kind, _name(label, rule, rules)) for rule, kind in found]
+    is_chosen = label in plays
+    return [LabelledRegime(label, rule, kind, _name(label, rule, rules), is_chosen) for rule, kind in found]
 
 
 def _order(rule: Rule) -> tuple[float, int, tuple[bool, int], str]:

@@ -87,6 +87,7 @@ class Study:
         failures: trials that are planned, and whose last try failed.
         repeated: how often the same trial is in more than one folder; it counts once.
         claims: a user's own, by their keys.
+        plays: which labels stand for which regime of the paper, as the config says.
     """
 
     folders: tuple[Path, ...]
@@ -106,11 +107,12 @@ class Study:
     failures: tuple[Failure, ...]
     repeated: int
     claims: dict[str, OwnClaim]
+    plays: dict[str, str]
 
     @cached_property
     def regimes(self) -> list[LabelledRegime]:
         """The regimes that its trials hold."""
-        return regimes_of(self.trials)
+        return regimes_of(self.trials, self.plays)
 
     @cached_property
     def by_regime(self) -> pd.DataFrame:
@@ -319,6 +321,13 @@ def _study(folders: list[_Folder], claims: Mapping[str, Claim]) -> Study:
         failures=tuple(failures.values()),
         repeated=sum(len(folder.records) for folder in folders) - len(records),
         claims=_own_claims(folders, claims),
+        plays={
+            label: regime.plays
+            for folder in folders
+            if folder.experiment
+            for label, regime in folder.experiment.regimes.items()
+            if regime.plays
+        },
     )
 
 
