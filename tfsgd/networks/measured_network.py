@@ -115,6 +115,11 @@ class MeasuredNetwork:
         self._outcomes[request.identity] = outcomes
         return digest(outcomes)
 
+    def forget(self) -> None:
+        """What is known of its weights, which have changed; graphs stay, they read the weights anew."""
+        self._clean.clear()
+        self._outcomes.clear()
+
     def new_outcomes(self) -> dict[str, NDArray[np.generic]]:
         """What became of every image under the attacks since this was last asked, by the identity of the request."""
         new, self._outcomes = self._outcomes, {}
@@ -123,7 +128,7 @@ class MeasuredNetwork:
     def product(self, spec: CurvatureSpec, split: str, examples: int) -> Any:
         """v -> Hv on them, or the product that the measure asks for."""
         size = getattr(spec, "batch_size", None) if spec.mode == "training" else None
-        key = (spec.operator, spec.mode, size, split, examples)
+        key = (spec.operator, spec.mode, spec.loss, size, split, examples)
         if key not in self._products:
             images, labels = self.images(split, examples)
             self._products[key] = product_of(spec, self.network, images, labels, self._batch_size)

@@ -20,6 +20,7 @@ from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.curvature_spec import CurvatureSpec
 from tfsgd.models.paper import MODELS, Architecture
+from tfsgd.plan.along import Along
 from tfsgd.plan.claim import Claim
 from tfsgd.plan.import_string import is_own_name
 from tfsgd.plan.length import Length, steps_per_epoch
@@ -30,6 +31,7 @@ from tfsgd.plan.user_model import UserModel, is_own_dataset, load_own_splits, wi
 from tfsgd.text import nearest
 
 LARGEST_GRID = 100_000  # trials
+FREE = ("input_gradient", "jacobian", "weights", "confidence")  # what is measured on every network
 SLOWEST, FASTEST = 1e-30, 1e30  # learning rates: single precision has them
 
 
@@ -212,6 +214,7 @@ class Experiment(Measuring):
     epochs: Epochs | None = None
     budget: Budget | None = None
     snapshots: Snapshots | None = None
+    along: Along | None = None
     batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)]
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     order_seeds: tuple[
@@ -276,6 +279,10 @@ class Experiment(Measuring):
                     f"regimes.{label}.{block}: expected epochs beside it, received budget.updates"
                 )
         self._has_one_loss()
+        if self.along:
+            known = ("hessian", *FREE, *self.attacks, *self.curvature)
+            for label in self.along.measures:
+                _one_of("along.measures", label, dict.fromkeys(known))
         roles = [regime.plays for regime in self.regimes.values() if regime.plays]
         if len(set(roles)) < len(roles):
             raise ValueError(f"regimes: plays: expected each once, received {', '.join(roles)}")
@@ -348,7 +355,7 @@ class Experiment(Measuring):
 
     def stages(self, settings: SGDSettings) -> list[Stage]:
         """What a training with these settings passes through."""
-        return stages_of(settings, self.length, self.examples("train"))
+        return stages_of(settings, self.length, self.examples("train"), self.along)
 
     def build(self) -> Any:
         """The network with fresh weights, a `keras.Model`."""

@@ -1,6 +1,7 @@
 """What a config asks to be measured on each network of its grid."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.attacks.minimal import Minimal
@@ -12,7 +13,7 @@ from tfsgd.measures.natural_accuracy import NaturalAccuracy
 from tfsgd.measures.spec import Request, Split
 from tfsgd.measures.weights import Weights
 from tfsgd.measures.zero_gradients import ZeroGradients
-from tfsgd.plan.config import Measuring
+from tfsgd.plan.config import Experiment, Measuring
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 HESSIAN = "hessian"  # the label of λ1
@@ -49,6 +50,17 @@ def _derived(experiment: Measuring, seed: int) -> list[Request]:
         *attacks(experiment.attacks, sizes["test"], seed),
         Request("zero_gradients", "zero_gradients", ZeroGradients(), "test", sizes["test"]),
         *curvature(experiment.curvature),
+    ]
+
+
+def along_requests(experiment: Experiment, seed: int) -> list[Request]:
+    """What is measured on the way, on few images; nothing where the config has no `along`."""
+    if experiment.along is None:
+        return []
+    labels, most = experiment.along.measures, experiment.along.examples
+    asked = [r for r in requests_of(experiment, seed) if r.label in labels and not r.spec.is_recorded]
+    return [
+        replace(r, examples=min(r.examples, most)) for r in sorted(asked, key=lambda r: labels.index(r.label))
     ]
 
 

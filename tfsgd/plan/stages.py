@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from tfsgd.fields import Block, Count, Epochs
+from tfsgd.plan.along import Along
 from tfsgd.plan.length import Length, steps_per_epoch
 
 Attack = Literal["", "fgsm", "pgd"]
@@ -67,12 +68,14 @@ class Stage:
         batch_size: of its steps.
         steps: updates of each of its epochs.
         is_adversarial: whether its images are attacked.
+        is_watched: whether something is measured inside its epochs, so that each step is one of its own.
     """
 
     until: int
     batch_size: int
     steps: int
     is_adversarial: bool = False
+    is_watched: bool = False
 
 
 def grown(batch_size: int, times: int, factor: int, up_to: int) -> int:
@@ -82,26 +85,28 @@ def grown(batch_size: int, times: int, factor: int, up_to: int) -> int:
     return batch_size
 
 
-def stages_of(settings: Any, length: Length, examples: int) -> list[Stage]:
+def stages_of(settings: Any, length: Length, examples: int, along: Along | None = None) -> list[Stage]:
     """The stages of a training with these `SGDSettings`, over so many images.
 
     Args:
         settings: of SGD.
         length: the epochs or updates on images as they are.
         examples: training images.
+        along: what is measured on the way.
     """
     steps = steps_per_epoch(examples, settings.batch_size)
     natural, rest = length.epochs(steps), length.rest(steps)
-
-    def kind(epoch: int) -> tuple[int, int, bool]:
-        size = settings.batch_size_at(epoch)
-        is_cut = bool(rest) and epoch == natural - 1
-        return size, rest if is_cut else steps_per_epoch(examples, size), epoch >= natural
-
     epochs = natural + settings.adversarial_epochs
-    if settings.grow_every_epochs is None and not settings.adversarial_epochs and not rest:
+    if settings.grow_every_epochs is None and not settings.adversarial_epochs and not rest and along is None:
         return [Stage(epochs, settings.batch_size, steps)]
-    return [Stage(max(alike) + 1, *of) for of, alike in groupby(range(epochs), kind)]
+    kinds, updates = [], 0
+    for epoch in range(epochs):
+        size = settings.batch_size_at(epoch)
+        of_epoch = rest if rest and epoch == natural - 1 else steps_per_epoch(examples, size)
+        is_watched = along is not None and along.is_due_inside(updates, updates + of_epoch)
+        kinds.append((size, of_epoch, epoch >= natural, is_watched))
+        updates += of_epoch
+    return [Stage(max(alike) + 1, *of) for of, alike in groupby(range(epochs), kinds.__getitem__)]
 
 
 def updates_of(stages: list[Stage]) -> int:

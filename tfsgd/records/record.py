@@ -137,6 +137,9 @@ class Record(Part, Measured):
     training_hash: Sha256
     made_by: tuple[Stretch, ...] = ()  # where it went on elsewhere: each part of the training
     snapshots: tuple[Snapshot, ...] = ()
+    along: dict[str, tuple[Number, ...]] = Field(
+        default_factory=dict
+    )  # `update`, and what was measured after it
 
     @field_serializer("sgd")
     def _told(self, sgd: SGDSettings) -> dict[str, Any]:

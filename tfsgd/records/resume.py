@@ -8,7 +8,7 @@ from itertools import islice
 from tfsgd.errors import RequestError
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.requests import requests_of
+from tfsgd.plan.requests import along_requests, requests_of
 from tfsgd.plan.trials import Trial, grid, training_of
 from tfsgd.records.folder import LogFolder, another_name
 from tfsgd.records.preflight import is_there, refuse_irregular
@@ -160,7 +160,12 @@ def not_to_be_had(done: Done, experiment: Experiment, logs: LogFolder) -> list[s
         if experiment.export and not is_there(logs.trial_path(trial) / "model.keras")
     ]
     asked = f"hessian.every_epochs={experiment.hessian.every_epochs}: λ1 was not taken so often"
-    found = ((asked, without_course), ("export=true: no network was kept", without_network))
+    without_along = [trial.name for trial, record in done if not _has_along(record, experiment)]
+    found = (
+        (asked, without_course),
+        ("along: not all of it was measured on the way", without_along),
+        ("export=true: no network was kept", without_network),
+    )
     return [
         f"{what} in {counted(len(names), 'trained trial')} ({names[0]}{', ...' if len(names) > 1 else ''}); remove a "
         f"trial's folder to train it again, or {another_name(experiment)}"
@@ -175,6 +180,12 @@ def _lacks_course(record: Record, hessian: TopEigenvalue) -> bool:
         return False
     values = record.history.get(EIGENVALUE_COLUMNS[hessian.mode], (None,) * record.epochs)
     return None in values[hessian.every_epochs - 1 :: hessian.every_epochs]
+
+
+def _has_along(record: Record, experiment: Experiment) -> bool:
+    """Whether all that is asked for on the way was measured."""
+    titles = {request.title for request in along_requests(experiment, record.seed)}
+    return record.status == "diverged" or titles <= record.along.keys()
 
 
 def name_regimes(done: Done, logs: LogFolder) -> None:

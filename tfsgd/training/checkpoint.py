@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tfsgd.measures.curvature_spec import Curvature
 from tfsgd.records.archive import Arrays, DamagedError, read_arrays, write_arrays
 from tfsgd.records.record import EIGENVALUE_COLUMNS, PRECONDITIONED, Stretch
+from tfsgd.training.along import MeasureAlong
 from tfsgd.training.callbacks import EpochLog, TopHessianEigenvalue
 from tfsgd.training.provenance import provenance
 from tfsgd.training.snapshots import KeepSnapshots
@@ -40,11 +41,13 @@ class Checkpoints(keras.callbacks.Callback):
         hessian: likewise what it has found.
         snapshots: which networks on the way are asked for.
         validation_examples: on how many images validation is taken.
+        along: what is measured on the way; `None`: nothing.
     """
 
     def __init__(
         self, folder: Path, training_hash: str, every_epochs: int,
         log: EpochLog, hessian: TopHessianEigenvalue, snapshots: KeepSnapshots, validation_examples: int,
+        along: MeasureAlong | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self._folder = folder
@@ -52,6 +55,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._every_epochs = every_epochs
         self._log, self._hessian, self._snapshots = log, hessian, snapshots
         self._validation_examples = validation_examples
+        self._along = along
         self._kept: list[Path] = []  # of this training, the newest first
         self._earlier_seconds = 0.0
         self._earlier_parts: tuple[Stretch, ...] = ()
@@ -82,6 +86,7 @@ class Checkpoints(keras.callbacks.Callback):
             "hessian_settings": _settings(self._hessian),
             "hessian_seconds": self._hessian.seconds,
             "snapshots": self._snapshots.settings,
+            "along": self._along.state if self._along else None,
             "validation_examples": self._validation_examples,
             "made_by": [part.model_dump(mode="json") for part in self.made_by(epochs_done)],
             "seconds": self.seconds,
@@ -114,6 +119,8 @@ class Checkpoints(keras.callbacks.Callback):
                 continue
             if self._snapshots.settings not in (None, seen.get("snapshots")):
                 continue  # a network that is asked for now may have been passed by
+            if self._along and not self._along.go_on_from(seen.get("along")):
+                continue  # likewise what is measured on the way
             for variable, value in zip(_state(model), fitting, strict=True):
                 variable.assign(value)
             self._log.epochs = seen["epochs"]

@@ -66,7 +66,8 @@ def enter(model: Any, settings: SGDSettings, stage: Stage, examples: int, replic
         attack = settings.adversarial_attack, settings.adversarial_epsilon
         model.attack = attack if stage.is_adversarial else None
     # With several replicas Keras supports neither more steps per execution nor XLA.
-    model.steps_per_execution = steps_per_execution(stage.steps) if replicas == 1 else 1
+    is_alone = stage.is_watched or replicas > 1
+    model.steps_per_execution = 1 if is_alone else steps_per_execution(stage.steps)
     model.train_function = None  # traced anew
 
 

@@ -11,8 +11,10 @@ from tfsgd.data.dataset import Splits
 from tfsgd.measures.curvature_spec import Curvature
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings
+from tfsgd.plan.requests import along_requests
 from tfsgd.plan.stages import stages_of
 from tfsgd.records.record import Snapshot, Stretch
+from tfsgd.training.along import MeasureAlong
 from tfsgd.training.batches import EpochBatches
 from tfsgd.training.callbacks import (
     EpochLog,
@@ -41,8 +43,10 @@ class Trained:
     hessian: Curvature | None  # λ1 after the last epoch; None: diverged, or not measured here
     train_seconds: float
     hessian_seconds: float
+    along_seconds: float
     made_by: tuple[Stretch, ...]  # where and with what
     snapshots: tuple[Snapshot, ...]  # networks on the way, as asked for; nothing is measured on them yet
+    along: dict[str, tuple[float | None, ...]]  # what was measured on the way: `update`, and a column each
 
 
 def train(
@@ -69,7 +73,7 @@ def train(
     """
     strategy = mirrored_strategy()
     examples, replicas = len(splits.train), strategy.num_replicas_in_sync
-    stages = stages_of(settings, experiment.length, examples)
+    stages = stages_of(settings, experiment.length, examples, experiment.along)
     check_replicas(tuple(stage.batch_size for stage in stages), examples, replicas)
     _forget_earlier_trials()
     with seeded(seed):
@@ -80,6 +84,7 @@ def train(
         seen = _Observers(
             experiment,
             settings,
+            seed,
             splits,
             folder,
             training_hash,
@@ -110,7 +115,7 @@ class _Observers:
     """
 
     def __init__(
-        self, experiment: Experiment, settings: SGDSettings, splits: Splits, folder: Path,
+        self, experiment: Experiment, settings: SGDSettings, seed: int, splits: Splits, folder: Path,
         training_hash: str | None, log: EpochLog, measured: Any,
     ) -> None:  # fmt: skip
         spec, epochs = experiment.hessian, experiment.stages(settings)[-1].until
@@ -118,25 +123,32 @@ class _Observers:
         self.log = log
         self.hessian = TopHessianEigenvalue(split, spec, epochs, settings.batch_size, measured)
         self.snapshots = KeepSnapshots(experiment, splits.train, folder, log, measured)
+        asked, along = along_requests(experiment, seed), experiment.along
+        self.along = MeasureAlong(along, asked, measured, splits, settings.batch_size) if along else None
         self.checkpoints = Checkpoints(
             folder / "checkpoint", training_hash or "", experiment.checkpoint_every_epochs,
-            log, self.hessian, self.snapshots, len(splits.validation),
+            log, self.hessian, self.snapshots, len(splits.validation), self.along,
         )  # fmt: skip
         validation, tensorboard = ValidationMetrics(splits.validation, measured), EpochScalars(folder, log)
+        on_the_way = [self.along] if self.along else []
         last = [self.checkpoints] if training_hash is not None else []
-        self.callbacks = [validation, self.hessian, self.snapshots, log, tensorboard, *last]
+        self.callbacks = [validation, self.hessian, self.snapshots, log, *on_the_way, tensorboard, *last]
 
     def trained(self, network: Any, diverged: bool) -> Trained:
         """What is left of it."""
         return Trained(
-            train_seconds=self.checkpoints.seconds - self.hessian.seconds,
+            train_seconds=self.checkpoints.seconds
+            - self.hessian.seconds
+            - (self.along.seconds if self.along else 0.0),
             network=network,
             history=self.log.columns(),
             diverged=diverged,
             hessian=None if diverged else self.hessian.result,
             hessian_seconds=self.hessian.seconds,
+            along_seconds=self.along.seconds if self.along else 0.0,
             made_by=self.checkpoints.made_by(len(self.log.epochs)),
             snapshots=self.snapshots.found(),
+            along={key: tuple(values) for key, values in self.along.course.items()} if self.along else {},
         )
 
 

@@ -157,7 +157,8 @@ def train_trial(trial: Trial, context: SweepContext) -> tuple[Record, Any]:
         batch_norm=bool(trained.network.non_trainable_weights),
         measurements=found,
         history=trained.history,
-        seconds={"train": trained.train_seconds},
+        seconds={"train": trained.train_seconds}
+        | ({"along": trained.along_seconds} if trained.along else {}),
         provenance=provenance(),
         data_sha256=training.data_sha256,
         data_note=context.splits.note,
@@ -167,6 +168,7 @@ def train_trial(trial: Trial, context: SweepContext) -> tuple[Record, Any]:
         training_hash=training.hash,
         made_by=trained.made_by if len(trained.made_by) > 1 else (),
         snapshots=trained.snapshots,
+        along=trained.along,
     )
     context.progress(trial, training.epochs, "network")
     keep_network(trained.network, record, folder, context.experiment.export)

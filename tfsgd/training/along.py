@@ -1,0 +1,83 @@
+"""Measures that are taken in the course of a training."""
+
+import time
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfsgd.data.dataset import Splits
+from tfsgd.measures.spec import Measurement, Request
+from tfsgd.networks.measured_network import MeasuredNetwork
+from tfsgd.plan.along import Along
+
+Course = dict[str, list[float | None]]  # `update`, and each measure's title -> a number a moment
+
+
+class MeasureAlong(keras.callbacks.Callback):
+    """Measures what the config asks for after the updates that it names; it changes nothing of the training.
+
+    Args:
+        along: after which updates.
+        requests: what.
+        network: on which; if it is not the one that is trained, `follow` brings it there.
+        splits: the images.
+        batch_size: of the training.
+
+    Attributes:
+        course: what was found.
+        seconds: wall time spent here.
+    """
+
+    def __init__(
+        self, along: Along, requests: list[Request], network: Any, splits: Splits, batch_size: int
+    ) -> None:
+        super().__init__()
+        self._along, self._requests, self._network = along, requests, network
+        self._subject = MeasuredNetwork(network, splits, batch_size)
+        self.course: Course = {"update": [], **{request.title: [] for request in requests}}
+        self.seconds = 0.0
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        identities = [request.identity for request in self._requests]
+        when = self._along.model_dump(mode="json", exclude={"measures", "examples"})
+        return {"asked": [identities, when], "course": self.course, "seconds": self.seconds}
+
+    def go_on_from(self, state: Any) -> bool:
+        """Takes up what a checkpoint kept; not what was asked for otherwise."""
+        if not state or state["asked"] != self.state["asked"]:
+            return False
+        self.course, self.seconds = state["course"], state["seconds"]
+        return True
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self._along.every_epochs is None:
+            self._take(None)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._take(epoch + 1)
+
+    def _take(self, epochs_done: int | None) -> None:
+        update = int(self.model.optimizer.iterations.numpy())
+        taken = self.course["update"]
+        if self.model.stop_training or update in taken[-1:] or not self._along.is_due(update, epochs_done):
+            return
+        began = time.perf_counter()
+        if self._network is not self.model:
+            self._network.set_weights(self.model.get_weights())
+        is_finite = all(np.isfinite(w).all() for w in self._network.get_weights())
+        for request in self._requests:
+            found = headline(request.measure_on(self._subject)) if is_finite else None
+            self.course[request.title].append(found)
+        taken.append(update)
+        self._subject.forget()
+        self.seconds += time.perf_counter() - began
+
+
+def headline(found: Measurement) -> float | None:
+    """The number of a measurement that a curve shows: a median smallest epsilon, an accuracy, or its value."""
+    keys = ("median", "accuracy") if found.kind == "attack" else ("value", "confidence")
+    number = next((found.values[key] for key in keys if key in found.values), None)
+    return None if number is None else float(number)
