@@ -223,7 +223,9 @@ def zoo(folder: str | Path | None = None) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    place = Path(folder) if folder else Path(__file__).parents[1] / "docs/results"
+    from tfsgd.records.published import RESULTS
+
+    place = Path(folder) if folder else RESULTS
     studies = sorted(path.parent for path in place.glob("*/experiment.yaml"))
     if not studies:
         raise RequestError(

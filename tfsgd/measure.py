@@ -16,29 +16,23 @@ from tfsgd import command
 from tfsgd.command import OK, SOME_FAILED
 from tfsgd.errors import RequestError
 from tfsgd.imports import quickly
-from tfsgd.measures.spec import Measurement, Request
+from tfsgd.measures.spec import Request
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_measuring, regrown
 from tfsgd.plan.requests import doubts, requests_of
 from tfsgd.plan.trials import Trial, grid
-from tfsgd.records.atomic import from_json, to_json, write_atomically
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
-from tfsgd.records.outcomes import said_of_lost
-from tfsgd.records.preflight import (
-    is_there,
-    read_text,
-    refuse_among_records,
-    refuse_unusable_trials,
-    refuse_unwritable,
-)
+from tfsgd.records.outcomes import said_of_lost, smallest_epsilon
+from tfsgd.records.preflight import refuse_unusable_trials
+from tfsgd.records.published import published_network, published_networks
 from tfsgd.records.resume import Done, is_complete, refuse_changed_sources, refuse_other_data, trained
+from tfsgd.reporting.page.network_files import refuse_unfit_outs, write_outs
 from tfsgd.sweeping.run import WorkerOptions, prepared, run_trials
+from tfsgd.terminal.comparison import NetworkColumn, comparison_table
 from tfsgd.terminal.progress import console, send_native_logs_to, warn
 from tfsgd.terminal.tables import measurements_table, results_table, transfer_tables
-from tfsgd.text import shown_path
-
-CURVES = 8  # networks in one picture, at most
+from tfsgd.text import nearest, shown_path
 
 
 @dataclass(frozen=True)
@@ -57,7 +51,8 @@ def measure(
     targets: Annotated[
         list[Path],
         typer.Argument(
-            metavar="TARGET...", help="LOGS/NAME, a trial's folder, a .keras file, or a SavedModel's folder."
+            metavar="TARGET...",
+            help="LOGS/NAME, a trial's folder, a .keras file, a SavedModel's folder, or a name of tfsgd.zoo().",
         ),
     ],
     config: Annotated[
@@ -99,8 +94,11 @@ def measure(
         ),
     ] = False,
     out: Annotated[
-        Path | None,
-        typer.Option(help="JSON file for the numbers with their evidence; a picture goes beside it as PNG."),
+        list[Path] | None,
+        typer.Option(
+            help="FILE.json for the numbers with their evidence, and a picture beside it; FILE.csv or FILE.tex for all "
+            "networks in one table. It may be given several times."
+        ),
     ] = None,
 ) -> int:
     """Measure networks that are trained already, without a sweep.
@@ -113,13 +111,13 @@ def measure(
     Exit code: 0 everything was measured, 1 some network was not, 2 the request is wrong, 130 interrupted.
     """
     asked = _Asked(config, dataset, tuple(overrides or ()), data, transfer, outcomes)
-    if out:
-        _refuse_unfit_out(out)
+    refuse_unfit_outs(out or ())
     command.refuse_no_folder(data)
     for target in targets:
-        if not target.exists():
+        if not target.exists() and not published_network(target):
             raise RequestError(
                 f"{target}: no such file or folder; expected LOGS/NAME, a .keras file or a SavedModel"
+                f"{nearest(str(target), published_networks())}"
             )
     targets = _once(targets)
     stored = [target for target in targets if _is_stored(target)]
@@ -143,8 +141,11 @@ def measure(
         found = _measure_files(others, asked)
         code = max(code, SOME_FAILED if found.has_failures else OK)
         results.append(found)
-    if out:
-        _write(out, results)
+    columns = [column for result in results for column in result.columns]
+    if len(targets) > 1:
+        console().print(comparison_table(columns), crop=False)
+    for line in write_outs(out or (), [each for result in results for each in result.evidence], columns):
+        console().print(line, soft_wrap=True)
     return code
 
 
@@ -154,13 +155,11 @@ class _Result:
 
     Attributes:
         evidence: everything as JSON.
-        measured: the measurements, by the network's name.
-        title: of their data set.
+        columns: a network each.
     """
 
     evidence: list[Any]
-    measured: dict[str, tuple[Measurement, ...]]
-    title: str
+    columns: list[NetworkColumn]
     has_failures: bool = False
 
 
@@ -175,49 +174,6 @@ def _refuse_unclear_images(others: list[Path], asked: _Asked) -> None:
             "--dataset: the networks of a sweep are measured on its own data set; leave it out, "
             "or give a network's own file"
         )
-
-
-def _refuse_unfit_out(out: Path) -> None:
-    """Refuses, before anything is measured, what could not be written or would be written over something else."""
-    if out.suffix != ".json" or not out.parent.is_dir() or out.is_dir():
-        raise RequestError(f"--out {out}: expected a file .json in a folder that is there")
-    refuse_among_records(out, "--out")
-    refuse_unwritable(out.parent, "--out")
-    picture = out.with_suffix(".png")
-    if not is_there(out) and is_there(picture):
-        raise RequestError(f"--out {out}: its picture would be written over {picture}; choose another name")
-    if is_there(out) and not _is_evidence(out):
-        raise RequestError(f"--out {out}: there is a file that measure did not write; choose another name")
-
-
-def _is_evidence(path: Path) -> bool:
-    try:
-        found = from_json(read_text(path))
-    except (OSError, ValueError, RecursionError):
-        return False
-    first = found[0] if isinstance(found, list) and found else found
-    return isinstance(first, dict) and ("networks" in first or "target" in first)
-
-
-def _write(out: Path, results: list[_Result]) -> None:
-    """The evidence, and beside it the picture."""
-    from tfsgd.trials.pictures import epsilon_picture
-
-    found = [evidence for result in results for evidence in result.evidence]
-    write_atomically(out, to_json(found[0] if len(found) == 1 else found))
-    lines = [f"Evidence: {out}"]
-    measured = {name: each for result in results for name, each in result.measured.items()}
-    if not any(one.kind == "attack" for each in measured.values() for one in each):
-        pass  # no curve to draw
-    elif len(measured) > CURVES:
-        lines.append(f"Picture:  none of {len(measured)} networks; python -m tfsgd.report draws sweeps")
-    else:
-        picture = out.with_suffix(".png")
-        title = " and ".join(dict.fromkeys(result.title for result in results))
-        write_atomically(picture, epsilon_picture(measured, f"{title}: accuracy against ε"))
-        lines.append(f"Picture:  {picture}")
-    for line in lines:
-        console().print(line, soft_wrap=True)
 
 
 # Networks of a sweep
@@ -275,14 +231,16 @@ def _stored_result(
     done: Done, experiment: Experiment, folder: LogFolder, sources: Sequence[Request] = ()
 ) -> _Result:
     """What is asked for now, by the sweep's config and this command, of each network; `sources`: of other networks."""
-    evidence, measured = list[Any](), {}
+    evidence, columns = list[Any](), list[NetworkColumn]()
     for trial, record in done:
         asked = requests_of(experiment, record.seed)
         more = [replace(request, seed=record.seed) for request in sources]
         shown = record.only((*asked, *more)).model_dump(mode="json", by_alias=True)
         evidence.append({"target": str(folder.trial_path(trial)), **shown})
-        measured[f"{folder.path.name}/{trial.name}"] = tuple(record.asked(asked))
-    return _Result(evidence, measured, experiment.data.title)
+        smallest = smallest_epsilon(folder.trial_path(trial), record)
+        name, found = f"{folder.path}/{trial.name}", tuple(record.asked(asked))
+        columns.append(NetworkColumn(name, experiment.data.title, found, smallest))
+    return _Result(evidence, columns)
 
 
 def _run(
@@ -367,16 +325,21 @@ def _measure_files(targets: list[Path], asked: _Asked) -> _Result:
         found[target] = measured(network, plan, output.print, warn)
         one = found[target]
         output.print(measurements_table(target, one.measurements, one.not_measured, one.smallest_epsilons))
+    columns = [
+        NetworkColumn(target, plan.data.title, one.measurements, one.smallest_epsilons)
+        for target, one in found.items()
+    ]
     return _Result(
         [evidence(list(found.values()), plan, splits)],
-        {target: one.measurements for target, one in found.items()},
-        plan.data.title,
+        columns,
         has_failures=any(one.has_failures for one in found.values()),
     )
 
 
 def _network_in(target: Path) -> Path:
-    """The network in a trial's folder that was copied elsewhere; else the target itself."""
+    """The network in a trial's folder that was copied elsewhere, or the published one of this name; else the target itself."""
+    if not target.exists():
+        return published_network(target) or target
     return target / "model.keras" if (target / "model.keras").is_file() else target
 
 
