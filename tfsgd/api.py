@@ -1,6 +1,7 @@
 """What Python code may call: an attack, the top eigenvalue, the records of a sweep as a table."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,18 +197,33 @@ def outcomes(folder: str | Path, label: str | None = None) -> "pd.DataFrame":
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
 
-def load_network(path: str | Path) -> Any:
-    """A network for `attack` and `top_eigenvalue`, float32 images `(N, height, width, channels)` to logits `(N, classes)`.
+def load_network(
+    path: str | Path,
+    *,
+    scale: float = 1.0,
+    mean: float | Sequence[float] = 0.0,
+    std: float | Sequence[float] = 1.0,
+    strip_softmax: bool = False,
+) -> Any:
+    """A network for `attack`, `measure` and `curvature`, float32 images `(N, height, width, channels)` to logits `(N, classes)`.
+
+    Whatever the network expects, images stay pixels in [0, 1], and epsilon with them: it is given
+    `(scale x - mean) / std`.
 
     Args:
         path: a `.keras` file, or a SavedModel's folder with an endpoint `serve` or `serving_default`.
+        scale: 255 for a network that expects 0 to 255.
+        mean: a number, or one for each channel; of the scaled pixels.
+        std: likewise.
+        strip_softmax: take off the softmax that the network ends in.
 
     Raises:
         RequestError: it is no network with one image input.
     """
     from tfsgd.networks import load_network
 
-    return load_network.load_network(Path(path))
+    each = [tuple(float(one) for one in np.atleast_1d(value)) for value in (mean, std)]
+    return load_network.load_network(Path(path), load_network.Pixels(float(scale), *each), strip_softmax)
 
 
 def zoo(folder: str | Path | None = None) -> "pd.DataFrame":
@@ -294,7 +310,8 @@ def checked(
         RequestError: they do not.
     """
     images, labels = np.asarray(images), np.asarray(labels)
-    from tfsgd.models.structure import input_shape, refuse_integers, refuse_probabilities
+    from tfsgd.models.softmax import refuse_probabilities
+    from tfsgd.models.structure import input_shape, refuse_integers
     from tfsgd.networks.compiled_victim import check_logits
 
     shape = input_shape(model)

@@ -21,6 +21,7 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_measuring, regrown
 from tfsgd.plan.requests import doubts, requests_of
 from tfsgd.plan.trials import Trial, grid
+from tfsgd.plan.user_model import import_layers
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
 from tfsgd.records.outcomes import said_of_lost, smallest_epsilon
@@ -34,6 +35,8 @@ from tfsgd.terminal.progress import console, send_native_logs_to, warn
 from tfsgd.terminal.tables import measurements_table, results_table, transfer_tables
 from tfsgd.text import nearest, shown_path
 
+OF_FILES = ("code", "scale", "mean", "std", "strip_softmax")  # options of networks from elsewhere alone
+
 
 @dataclass(frozen=True)
 class _Asked:
@@ -45,6 +48,11 @@ class _Asked:
     data: Path | None
     transfer: bool = False
     outcomes: bool = False
+    code: tuple[str, ...] = ()
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    strip_softmax: bool = False
 
 
 def measure(
@@ -71,6 +79,28 @@ def measure(
             "--set", metavar="KEY=VALUE", help="Such as attacks.pgd.steps=100 or 'curvature.trace={}'."
         ),
     ] = None,
+    code: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE.py", help="Code that has a network's own layers; or module:NAME. It is run."
+        ),
+    ] = None,
+    scale: Annotated[
+        float,
+        typer.Option(
+            help="What the network expects 1.0 of a pixel to be, such as 255; epsilon stays in [0, 1]."
+        ),
+    ] = 1.0,
+    mean: Annotated[
+        str | None,
+        typer.Option(help="What it expects to be taken off the scaled pixels: a number, or one a channel."),
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="What it expects them to be divided by then, likewise.")
+    ] = None,
+    strip_softmax: Annotated[
+        bool, typer.Option("--strip-softmax", help="Take off the softmax that a network ends in.")
+    ] = False,
     data: Annotated[
         Path | None, typer.Option(help="Folder with the raw data files; looked into first.")
     ] = None,
@@ -110,7 +140,10 @@ def measure(
 
     Exit code: 0 everything was measured, 1 some network was not, 2 the request is wrong, 130 interrupted.
     """
-    asked = _Asked(config, dataset, tuple(overrides or ()), data, transfer, outcomes)
+    asked = _Asked(
+        config, dataset, tuple(overrides or ()), data, transfer, outcomes, tuple(code or ()), scale,
+        command.numbers("--mean", mean, 0.0), command.numbers("--std", std, 1.0), strip_softmax,
+    )  # fmt: skip
     refuse_unfit_outs(out or ())
     command.refuse_no_folder(data)
     for target in targets:
@@ -132,21 +165,21 @@ def measure(
         raise RequestError(
             "--outcomes: expected LOGS/NAME or the folder of a trial, and no --transfer; networks from elsewhere have no record"
         )
-    results, code = [], OK
+    results, exit_code = [], OK
     for target in stored:
         failed, found = _measure_stored(target, asked, workers)
-        code = max(code, failed)
+        exit_code = max(exit_code, failed)
         results.append(found)
     if others:
         found = _measure_files(others, asked)
-        code = max(code, SOME_FAILED if found.has_failures else OK)
+        exit_code = max(exit_code, SOME_FAILED if found.has_failures else OK)
         results.append(found)
     columns = [column for result in results for column in result.columns]
     if len(targets) > 1:
         console().print(comparison_table(columns), crop=False)
     for line in write_outs(out or (), [each for result in results for each in result.evidence], columns):
         console().print(line, soft_wrap=True)
-    return code
+    return exit_code
 
 
 @dataclass(frozen=True)
@@ -174,6 +207,12 @@ def _refuse_unclear_images(others: list[Path], asked: _Asked) -> None:
             "--dataset: the networks of a sweep are measured on its own data set; leave it out, "
             "or give a network's own file"
         )
+    if not others:
+        for name in (n for n in OF_FILES if getattr(asked, n) != getattr(_Asked, n)):
+            raise RequestError(
+                f"--{name.replace('_', '-')}: it is for networks from elsewhere; of LOGS/NAME give --config CONFIG, or a "
+                "network's own file"
+            )
 
 
 # Networks of a sweep
@@ -315,11 +354,15 @@ def _measure_files(targets: list[Path], asked: _Asked) -> _Result:
         warn(doubt)
     send_native_logs_to(Path(os.devnull))
     with quickly():
+        from tfsgd.networks.load_network import Pixels
         from tfsgd.training.devices import configure_tensorflow
         from tfsgd.trials.standalone import evidence, measured, opened
 
     configure_tensorflow()
-    networks = {str(target): opened(_network_in(target), plan, splits) for target in targets}
+    for code in asked.code:
+        import_layers(code)
+    pixels, files = Pixels(asked.scale, asked.mean, asked.std), {str(t): _network_in(t) for t in targets}
+    networks = {name: opened(file, plan, splits, pixels, asked.strip_softmax) for name, file in files.items()}
     found = {}
     for target, network in networks.items():
         found[target] = measured(network, plan, output.print, warn)

@@ -253,7 +253,7 @@ def widest(tensors: Tensors) -> tf.DType:
     )
 
 
-def _layers(variables: list[Any]) -> Iterator[tuple[str, slice]]:
+def _layers(variables: Sequence[Any]) -> Iterator[tuple[str, slice]]:
     """Neighbours of one layer have a path in common: `conv2d/kernel`, `conv2d/bias`.
 
     A path that comes again is another layer's, of the same name in another nested model: `conv2d (2)`.

@@ -151,6 +151,15 @@ class Measuring(Block):
         return copy
 
     @property
+    def user_model(self) -> UserModel | None:
+        """The model that it names, if that is one's own: its module may have the layers of a stored network."""
+        model: Any = getattr(self, "model", None)
+        if not is_own_name(model):
+            return None
+        code_dir = Path(self.code_dir) if self.code_dir else None
+        return UserModel(model, code_dir, model in self.own_code)
+
+    @property
     def data(self) -> Dataset:
         """What is known of the data set, whether it is shipped or one's own."""
         return self.own_data or DATASETS[self.dataset]
@@ -201,6 +210,12 @@ class Measuring(Block):
             raise ValueError(
                 f"{key}: expected at most the {self.examples(split):,} images of the {split} split, received {examples:,}"
             )
+
+
+class MeasuringConfig(Measuring):
+    """A config for `measure` that is none of a sweep: a data set, and whatever else it says."""
+
+    model: str | None = None  # its module may have layers of networks from elsewhere
 
 
 class Experiment(Measuring):
@@ -296,9 +311,8 @@ class Experiment(Measuring):
     @property
     def architecture(self) -> Architecture | UserModel:
         """What builds the network, whether it is shipped or one's own; nothing is imported before `build`."""
-        if is_own_name(self.model):
-            code_dir = Path(self.code_dir) if self.code_dir else None
-            return UserModel(self.model, code_dir, self.has_code)
+        if self.user_model:
+            return self.user_model
         if self.model not in MODELS:  # recorded by an installation that has it
             raise RequestError(
                 f"model: this installation has no '{self.model}'; expected the tfsgd that trained it"

@@ -27,12 +27,21 @@ from tfsgd.models.structure import (
     refuse_unstorable,
     structure_sha256,
 )
-from tfsgd.plan.import_string import call_own, file_of, is_own_name, locate, resolve
+from tfsgd.plan.import_string import call_own, file_of, import_code, is_own_name, locate, resolve
 from tfsgd.text import one_line, shown_path
 
 # Fields of an `Experiment` that no config has.
 SET_BY_THE_TOOL = ("profile", "code_dir", "own_data", "own_code")
 NOT_NAMED = "a folder of results runs no code; name the config that has it, --config CONFIG"
+
+
+def import_layers(code: str) -> None:
+    """Imports code that a person has named, so that Keras finds the layers of a stored network in it.
+
+    Raises:
+        RequestError: as `tfsgd.plan.import_string.import_code`.
+    """
+    make_known(import_code(code)[0])
 
 
 def is_own_dataset(name: Any) -> bool:
