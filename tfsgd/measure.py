@@ -15,7 +15,7 @@ import typer
 from tfsgd import command
 from tfsgd.command import OK, SOME_FAILED
 from tfsgd.errors import RequestError
-from tfsgd.imports import quickly
+from tfsgd.imports import make_callable, quickly
 from tfsgd.measures.spec import Request
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_measuring, regrown
@@ -35,6 +35,7 @@ from tfsgd.terminal.progress import console, send_native_logs_to, warn
 from tfsgd.terminal.tables import measurements_table, results_table, transfer_tables
 from tfsgd.text import nearest, shown_path
 
+make_callable(__name__)
 OF_FILES = ("code", "scale", "mean", "std", "strip_softmax")  # options of networks from elsewhere alone
 
 

@@ -96,7 +96,7 @@ def comparison_rows(columns: Sequence[NetworkColumn]) -> list[ComparisonRow]:
         first = next(m for m in ms if m)
         what = f"accuracy on {first.split} images" if kind == "accuracy" else titled(label)
         texts = [value_and_evidence(m)[0] if m else "-" for m in ms]
-        numbers = [_main(m) if m else None for m in ms]
+        numbers = [main_value(m) if m else None for m in ms]
         rows.append(
             ComparisonRow(
                 f"{what}, {dataset}" if several else what, first.epsilon, first.examples, numbers, texts
@@ -117,7 +117,8 @@ def _rank(key: tuple[str, ...]) -> int:
     return 0 if kind == "accuracy" else 1 if label == HESSIAN else 2
 
 
-def _main(found: Measurement) -> float | None:
+def main_value(found: Measurement) -> float | None:
+    """The one number of a measurement that a table shows."""
     value = next((found.values[key] for key in MAIN if key in found.values), None)
     return value if isinstance(value, int | float) else None
 

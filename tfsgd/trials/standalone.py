@@ -132,7 +132,7 @@ def opened(
     return Opened(str(path), subject, facts)
 
 
-def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> NetworkResult:
+def measured(network: Opened, plan: Measuring, say: Said, warn: Said, seed: int = 0) -> NetworkResult:
     """Measures a network.
 
     Args:
@@ -140,8 +140,9 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Network
         plan: what to measure.
         say: told each result as it comes.
         warn: told what makes the numbers doubtful, as soon as it is known.
+        seed: of random starts.
     """
-    requests = [r for r in requests_of(plan, 0) if r.spec.kind != "accuracy" or r.split == "test"]
+    requests = [r for r in requests_of(plan, seed) if r.spec.kind != "accuracy" or r.split == "test"]
     reasons = [(r, _why_not(r, network)) for r in requests]
     possible = [r for r, why in reasons if not why]
     warnings: list[str] = []
