@@ -120,7 +120,7 @@ class Measuring(Block):
     @model_validator(mode="after")
     def _images_suffice(self) -> Self:
         if not is_own_dataset(self.dataset):
-            _one_of("dataset", self.dataset, DATASETS, "FILE.npz or module:function")
+            _one_of("dataset", self.dataset, DATASETS, "FILE.npz, FOLDER/, tfds:NAME or module:function")
         for split in ("train", "validation", "test"):
             asked = getattr(self, f"{split}_examples")
             if asked is not None and asked > getattr(self.data, split):

@@ -16,7 +16,7 @@ from tfsgd import interrupts
 from tfsgd.errors import RequestError
 from tfsgd.text import nearest, one_line, shown_path
 
-OWN_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+OWN_NAME = re.compile(r"(?!tfds:)[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def is_own_name(value: Any) -> bool:

@@ -88,7 +88,14 @@ def _rows_picture(rows: list[PictureRow], labels: Labels, names: Sequence[str]) 
             high, wide = (SIDE * n / max(image.shape[:2]) for n in image.shape[:2])
             middle = left + CELL[0] * (i + 0.5)
             place = (middle - wide / 2, middle + wide / 2, bottom, bottom - high)
-            axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1, extent=place, aspect="auto")
+            axes.imshow(
+                image[..., 0] if image.shape[2] == 1 else image,
+                cmap="gray",
+                vmin=0,
+                vmax=1,
+                extent=place,
+                aspect="auto",
+            )
             if row.predicted is not None:
                 right = row.predicted[i] == labels[i]
                 said = names[row.predicted[i]] + ("" if right else f"\nnot {names[labels[i]]}")
