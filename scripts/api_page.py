@@ -34,7 +34,7 @@ def load() -> list[pdoc.doc.Module]:
         importlib.import_module(name)
     package = sys.modules["tfsgd"]
     for name in package.__all__:  # which it hands out when they are asked for
-        setattr(package, name, getattr(package, name))
+        setattr(package, name, getattr(importlib.import_module("tfsgd.api"), name))
     return [pdoc.doc.Module(sys.modules[name]) for name in MODULES]
 
 

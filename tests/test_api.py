@@ -1,5 +1,6 @@
 """The functions for notebooks: the same numbers as Foolbox and a dense Hessian, refusals, lazy imports."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import tensorflow as tf
 import tfsgd
 from tests.foreign import SHAPE, dense_hessian, fitted, foolbox, letters, network
 from tfsgd import api
+from tfsgd.api import measure
 from tfsgd.errors import RequestError
 from tfsgd.measures.attack import run_checked
 from tfsgd.measures.attacks.fgsm import FGSM
@@ -278,9 +280,78 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
 
 
 def test_no_function_shares_its_name_with_a_module() -> None:
-    """An import of the module would put it in the function's place."""
-    for name in tfsgd.__all__:
+    """An import of the module would put it in the function's place; that of `measure` can be called as the function."""
+    for name in set(tfsgd.__all__) - {"measure"}:
         assert not list(Path("tfsgd").glob(f"{name}*")), name
+
+
+@pytest.mark.parametrize("first", ["import tfsgd", "import tfsgd.measure", "from tfsgd import measure"])
+def test_measure_can_be_called_whatever_was_imported_before(first: str) -> None:
+    script = (
+        f"{first}\nimport sys, tfsgd\nassert 'tensorflow' not in sys.modules\n"
+        "try: tfsgd.measure(None, None, None, seed=-1)\n"
+        "except tfsgd.api.RequestError as error: assert 'seed' in str(error)\n"
+        "else: raise AssertionError\n"
+        "assert dir(tfsgd) == sorted(tfsgd.__all__)\nassert 'tensorflow' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+def test_measure_gives_what_the_functions_and_numpy_give(
+    model: Any, images: np.ndarray, labels: np.ndarray
+) -> None:
+    table = measure(model, images, labels, {"fgsm": {}, "twice": {"attack": "pgd", "steps": 5, "relative_step_size": 0.5}},
+                    {"trace": {"probes": 9}, "hessian": {"tolerance": 1e-3}}, [0.02, 0.06])  # fmt: skip
+    at = {(row.measure, row.epsilon): row for row in table.itertuples() if row.epsilon in (0.02, 0.06)}
+    for label, kind, settings in (
+        ("fgsm", "fgsm", {}),
+        ("twice", "pgd", {"steps": 5, "relative_step_size": 0.5}),
+    ):
+        for epsilon in (0.02, 0.06):
+            expected = tfsgd.attack(model, images, labels, kind, epsilon=epsilon, **settings)
+            assert at[label, epsilon].result == expected.correct.mean(), (label, epsilon)
+    values = table[table.epsilon.isna()].set_index("measure").result
+    logits = np.asarray(model(images, training=False))
+    assert values["test"] == pytest.approx((logits.argmax(1) == labels).mean())
+    assert values["hessian"] == tfsgd.top_eigenvalue(model, images, labels, tolerance=1e-3).value
+    assert values["trace"] == tfsgd.curvature(model, images, labels, "trace", probes=9).value
+
+
+def test_measure_warns_as_the_command_does(model: Any, images: np.ndarray, labels: np.ndarray) -> None:
+    with pytest.warns(UserWarning, match="no better than guessing") as warned:
+        measure(model, images, (labels + 1) % 3, ["fgsm"], {"hessian": {"max_iterations": 2}}, 0.1)
+    assert {w.filename for w in warned if "guessing" in str(w.message)} == {__file__}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"attacks": ["pdg"]}, "did you mean 'pgd'?"),
+        ({"attacks": {"pgd": {"stepz": 3}}}, "attacks.pgd.stepz: unknown key; did you mean 'steps'?"),
+        ({"curvature": ["trase"]}, "did you mean 'trace'?"),
+        ({"epsilon": 9.0}, "attacks.fgsm.epsilon: expected less than or equal to 1"),
+        ({"seed": -1}, "seed: expected a whole number"),
+    ],
+)
+def test_what_does_not_fit_a_measurement_is_refused(
+    model: Any, images: np.ndarray, labels: np.ndarray, change: dict[str, Any], message: str
+) -> None:
+    assert message in refusal(lambda: measure(model, images, labels, **change))
+    told = refusal(lambda: tfsgd.curvature(model, images, labels, "trace", probez=3))
+    assert told == "trace: probez: unknown key; did you mean 'probes'?"
+
+
+def test_the_notebook_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    cells = json.loads(Path("examples/measure.ipynb").read_text())["cells"]
+    names: dict[str, Any] = {}
+    for cell in cells:
+        assert not cell.get("outputs"), "it is kept without outputs"
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    assert len(cells) >= 10
+    assert 0.8 < names["table"].set_index("measure").result["test"] <= 1
+    assert "the median image breaks at 0.0" in capsys.readouterr().out
 
 
 def test_another_name_is_no_attribute() -> None:

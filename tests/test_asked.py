@@ -212,8 +212,8 @@ def test_the_evidence_of_measure(one: tuple[Trial, Record], tmp_path: Path) -> N
     found = _stored_result([one], NOW, LogFolder(tmp_path))
     [evidence] = found.evidence
     assert [m["label"] for m in evidence["measurements"]] == [m.label for m in plain.measurements]
-    [measured] = found.measured.values()
-    assert {m.label: m.accuracy for m in measured if m.kind == "attack"} == {
+    [column] = found.columns
+    assert {m.label: m.accuracy for m in column.measurements if m.kind == "attack"} == {
         m.label: m.accuracy for m in plain.attacks
     }
 

@@ -137,7 +137,7 @@ def test_every_form_of_a_network_gives_foolboxs_accuracies_and_the_dense_hessian
         assert each["network"] | {"sha256": ""} == {
             "sha256": "", "input_shape": list(SHAPE), "parameters": 267,
         }  # fmt: skip
-    assert said.count("accuracy on test images") == len(names)
+    assert said.count("accuracy on test images") == len(names) + 1, "each alone, and all side by side"
     assert "λ1 (hessian)" in said
 
 

@@ -118,7 +118,7 @@ def test_networks_with_layers_of_ones_own_are_measured_again_and_never_with_othe
     code, _, err = run_measure(file, "--dataset", tmp_path / "letters.npz", "--set", "hessian.examples=20")
     assert code == 2
     assert "Could not locate" in err
-    assert "give --config" in err
+    assert "give --code FILE.py" in err
     code, _, err = run_measure(file, "--config", config)
     assert code == 0, err
 

@@ -112,7 +112,7 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"train_images": IMAGES / 254.0}, "between two of 256 levels"),
     ({"train_labels": np.arange(119) % 3}, "train_labels: 119 labels for 120 images"),
     ({"train_labels": np.arange(120) % 3 - 1}, "train_labels: expected labels from 0, found -1"),
-    ({"train_labels": np.arange(120) % 3 + 1}, "train_labels: no training image of class 0, though there are labels up to 3"),
+    ({"train_labels": np.arange(120) % 3 + 1}, "train_labels: labels begin at 1, expected 0; give train_labels - 1"),
     ({"test_images": IMAGES, "test_labels": np.arange(120) % 4}, "train_labels: no training image of class 3"),
     ({"train_images": (IMAGES > 0).astype(np.uint8)}, "train_images: expected bytes up to 255 or floats up to 1, found none above 1 of 255"),
     ({"train_labels": np.arange(120) / 3}, "train_labels: expected integers of shape (N,), found float64"),

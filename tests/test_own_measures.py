@@ -191,3 +191,23 @@ def test_a_measure_that_changes_the_network_has_failed_and_the_network_is_put_ba
     with pytest.raises(ArithmeticError, match=r"it changed the network \(bias\), which is as before again"):
         Request("m:Moves", "mine", Moves(examples=6), "train", 6).measure_on(subject)
     assert np.array_equal(network.trainable_variables[1].numpy(), bias)
+
+
+def test_a_measure_gets_weights_and_loss_by_public_names() -> None:
+    """Keras says what they are; over chunks of unequal size, with statistics that are not those of a batch."""
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Flatten(), keras.layers.BatchNormalization(), keras.layers.Dense(3)]
+    network = keras.Sequential([keras.Input((4, 4, 1)), *layers])
+    images, labels = np.random.default_rng(0).random((130, 4, 4, 1), np.float32), np.arange(130) % 3
+    product = HessianVectorProduct(network, images, labels)
+    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    assert product.loss == pytest.approx(
+        float(cross_entropy(labels, network(images, training=False))), rel=1e-6
+    )
+    assert np.array_equal(
+        product.weights, np.concatenate([v.numpy().ravel() for v in network.trainable_variables])
+    )
+    assert [v.name for v in product.variables] == ["gamma", "beta", "kernel", "bias"]
+    product.weights[:] = 0
+    assert product.weights.any(), "a copy"
+    assert [product.weights[part].size for _, part in product.layers] == [32, 51]

@@ -120,6 +120,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trial = folder / "logs/fmnist_stdcnn-quick/trials/lr/b0032-m0.9-s0"
     shutil.copy(trial / "model.keras", folder / "my_network.keras")
     shutil.copytree(trial / "saved_model", folder / "my_saved_model")
+    (folder / "my_layers.py").write_text("import keras\n")
     return folder
 
 

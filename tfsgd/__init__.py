@@ -1,5 +1,6 @@
 """SGD hyperparameters, adversarial robustness and curvature, measured on a grid of settings."""
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -28,7 +29,9 @@ __all__ = [
     "CurvatureSpec",
     "Outcome",
     "attack",
+    "curvature",
     "load_network",
+    "measure",
     "outcomes",
     "read_records",
     "top_eigenvalue",
@@ -37,7 +40,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The names of `tfsgd.api`, imported when they are first asked for."""
+    """The names of `tfsgd.api`, imported when they are first asked for.
+
+    `measure` is the command's module, which can be called as the function: Python puts it here whenever it is imported.
+    """
+    if name == "measure":
+        return importlib.import_module("tfsgd.measure")
     if name in __all__:
         from tfsgd import api
 
@@ -46,4 +54,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -1,12 +1,12 @@
-"""What Python code may call: an attack, the top eigenvalue, the records of a sweep as a table."""
+"""What Python code may call: attacks, curvature, all that the command measures, the records of a sweep as a table."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfsgd.data.dataset import CHANNELS_FIRST, is_channels_first
 from tfsgd.errors import RequestError
 from tfsgd.measures.attack import SOFTMAX, AttackSpec, Outcome
 from tfsgd.measures.curvature_spec import Curvature
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tfsgd.networks.compiled_victim import CompiledVictim
+    from tfsgd.plan.at_hand import Blocks
 
 _last: list[Any] = []  # the network of the last attack, and its victim
 
@@ -61,6 +62,8 @@ def attack(
     spec = _spec(kind, epsilon, settings)
     [radius] = spec.epsilon
     _refuse_no_seed(seed)
+    from tfsgd.networks.fitting import checked
+
     pixels, classes = checked(model, images, labels)
     if doubt := spec.doubt():
         warnings.warn(f"{kind}: {doubt}", stacklevel=2)
@@ -112,24 +115,88 @@ def top_eigenvalue(
         RequestError: a setting, the images, the labels or the model do not fit, or TensorFlow's second derivatives of it
             would be wrong; one line that says which.
     """
-    settings = {"max_iterations": max_iterations, "tolerance": tolerance}
-    try:
-        spec = curvature_measure("top_eigenvalue", settings, None)
-    except ValueError as error:
-        raise RequestError(f"top_eigenvalue: {error}") from None
-    _refuse_no_seed(seed)
-    pixels, classes = checked(model, images, labels)
-    if not model.trainable_variables:
-        raise RequestError(f"{model.name}: it has no trainable variables, so there is no Hessian to take")
-    from tfsgd.networks.frozen import of_left_out
-    from tfsgd.networks.hessian import HessianVectorProduct
+    how = {"max_iterations": max_iterations, "tolerance": tolerance}
+    return _curvature(model, images, labels, "top_eigenvalue", seed, how)
 
-    answers = [np.asarray(model(pixels[i : i + 256], training=False)) for i in range(0, len(pixels), 256)]
-    _warn_of_answers(model, np.concatenate(answers), classes)
-    if doubt := of_left_out(model):
-        warnings.warn(f"top_eigenvalue: {doubt}", stacklevel=2)
-    product = HessianVectorProduct(model, pixels, classes)
-    return spec.of(product, seed)
+
+def curvature(
+    model: Any,
+    images: "NDArray[np.floating[Any]]",
+    labels: "NDArray[np.integer[Any]]",
+    kind: str = "top_eigenvalue",
+    *,
+    seed: int = 0,
+    **settings: Any,
+) -> Curvature:
+    """A measure of curvature; the formula and source of each kind are in `docs/measures.md`.
+
+    Args:
+        model: a Keras model, images to logits `(N, classes)`; or what `load_network` returns.
+        images: `(N, height, width, channels)`, floats in [0, 1]: they define the Hessian.
+        labels: `(N,)`, the true classes as integers from 0.
+        kind: `top_eigenvalue`, `trace`, `spectrum`, `extremes`, `input_eigenvalue`, ..., or `module:Class`.
+        seed: of whatever is drawn.
+        settings: of the measure, such as `probes=60`, as in a config's block.
+
+    Returns:
+        `value`, its `error` in the measure's own terms, `products` taken, `converged`, and `more`.
+
+    Warns:
+        UserWarning: as `top_eigenvalue`.
+
+    Raises:
+        RequestError: as `top_eigenvalue`.
+    """
+    return _curvature(model, images, labels, kind, seed, settings)
+
+
+def measure(
+    model: Any,
+    images: "NDArray[np.floating[Any]]",
+    labels: "NDArray[np.integer[Any]]",
+    attacks: "Blocks" = ("fgsm", "pgd"),
+    curvature: "Blocks" = (),
+    epsilon: float | Sequence[float] | None = None,
+    seed: int = 0,
+) -> "pd.DataFrame":
+    """What `python -m tfsgd.measure` measures, of a network and images that are at hand: one row for each measure and epsilon.
+
+    Natural accuracy, confidence, slopes, weights and λ1 are always among them; `docs/measures.md` has all.
+
+    Args:
+        model: a Keras model, images to logits `(N, classes)`; or what `load_network` returns.
+        images: `(N, height, width, channels)`, floats in [0, 1]; they also define the Hessian.
+        labels: `(N,)`, the true classes as integers from 0.
+        attacks: their names, or blocks of settings by label as in a config: `{"pgd": {"steps": 100}}`.
+        curvature: likewise, beside λ1; the block `hessian` is that of λ1.
+        epsilon: one or several, of attacks whose block says none; by default those of the command.
+        seed: of random starts.
+
+    Returns:
+        A table: `measure` (its label), `norm`, `epsilon`, `images`, `result` (the measure's main number: of an attack
+        the accuracy that it leaves), and a column for each other number: `clean_accuracy`, `error`, `converged`, ...
+
+    Warns:
+        UserWarning: as the command: a network is no better than guessing, or something could not be measured.
+
+    Raises:
+        RequestError: a setting, the images, the labels or the model do not fit; one line that says which.
+    """
+    _refuse_no_seed(seed)
+    import pandas as pd
+
+    from tfsgd.networks.fitting import checked
+    from tfsgd.plan.at_hand import plan_for
+    from tfsgd.trials.arrays import measure_arrays
+
+    pixels, classes = checked(model, images, labels)
+    outputs = np.asarray(model(pixels[:1], training=False)).shape[1]
+    plan = plan_for(pixels, outputs, attacks, curvature, epsilon)
+    said: list[str] = []
+    rows = measure_arrays(model, pixels, classes, plan, seed, said.append)
+    for line in said:
+        warnings.warn(line, stacklevel=2)
+    return pd.DataFrame(rows)
 
 
 def read_records(folder: str | Path) -> "pd.DataFrame":
@@ -196,18 +263,33 @@ def outcomes(folder: str | Path, label: str | None = None) -> "pd.DataFrame":
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
 
-def load_network(path: str | Path) -> Any:
-    """A network for `attack` and `top_eigenvalue`, float32 images `(N, height, width, channels)` to logits `(N, classes)`.
+def load_network(
+    path: str | Path,
+    *,
+    scale: float = 1.0,
+    mean: float | Sequence[float] = 0.0,
+    std: float | Sequence[float] = 1.0,
+    strip_softmax: bool = False,
+) -> Any:
+    """A network for `attack`, `measure` and `curvature`, float32 images `(N, height, width, channels)` to logits `(N, classes)`.
+
+    Whatever the network expects, images stay pixels in [0, 1], and epsilon with them: it is given
+    `(scale x - mean) / std`.
 
     Args:
         path: a `.keras` file, or a SavedModel's folder with an endpoint `serve` or `serving_default`.
+        scale: 255 for a network that expects 0 to 255.
+        mean: a number, or one for each channel; of the scaled pixels.
+        std: likewise.
+        strip_softmax: take off the softmax that the network ends in.
 
     Raises:
         RequestError: it is no network with one image input.
     """
     from tfsgd.networks import load_network
 
-    return load_network.load_network(Path(path))
+    each = [tuple(float(one) for one in np.atleast_1d(value)) for value in (mean, std)]
+    return load_network.load_network(Path(path), load_network.Pixels(float(scale), *each), strip_softmax)
 
 
 def zoo(folder: str | Path | None = None) -> "pd.DataFrame":
@@ -223,7 +305,9 @@ def zoo(folder: str | Path | None = None) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    place = Path(folder) if folder else Path(__file__).parents[1] / "docs/results"
+    from tfsgd.records.published import RESULTS
+
+    place = Path(folder) if folder else RESULTS
     studies = sorted(path.parent for path in place.glob("*/experiment.yaml"))
     if not studies:
         raise RequestError(
@@ -238,12 +322,37 @@ def zoo(folder: str | Path | None = None) -> "pd.DataFrame":
     return found[[Path(file).is_file() for file in found["network"]]]
 
 
+def _curvature(
+    model: Any, images: Any, labels: Any, kind: str, seed: int, settings: dict[str, Any]
+) -> Curvature:
+    _refuse_keys(kind, settings, "measure")
+    try:
+        spec = curvature_measure(kind, settings, None)
+    except ValueError as error:
+        raise RequestError(f"{kind}: {error}") from None
+    _refuse_no_seed(seed)
+    from tfsgd.networks.fitting import checked
+
+    pixels, classes = checked(model, images, labels)
+    of_weights = spec.operator != "inputs"
+    if of_weights and not model.trainable_variables:
+        raise RequestError(f"{model.name}: it has no trainable variables, so there is no Hessian to take")
+    from tfsgd.networks.frozen import of_left_out
+    from tfsgd.networks.operators import product_of
+
+    answers = [np.asarray(model(pixels[i : i + 256], training=False)) for i in range(0, len(pixels), 256)]
+    _warn_of_answers(model, np.concatenate(answers), classes, 4)
+    if of_weights and (doubt := of_left_out(model)):
+        warnings.warn(f"{kind}: {doubt}", stacklevel=3)
+    product = product_of(spec, model, pixels, classes)
+    if unfit := spec.unfit(product.dimension, None):
+        raise RequestError(f"{kind}: {unfit}")
+    return spec.of(product, seed)
+
+
 def _spec(kind: str, epsilon: Any, settings: dict[str, Any]) -> AttackSpec:
     """The attack that a call asks for, or a line that says what does not fit."""
-    for key in ("attack", "examples"):
-        if key in settings:
-            instead = "kind" if key == "attack" else "so many images"
-            raise RequestError(f"{kind}: {key}: not a setting here; give {instead}")
+    _refuse_keys(kind, settings, "attack")
     try:
         if isinstance(epsilon, bool | np.bool_ | str | bytes):
             raise TypeError
@@ -258,6 +367,12 @@ def _spec(kind: str, epsilon: Any, settings: dict[str, Any]) -> AttackSpec:
         raise RequestError(f"{kind}: {error}") from None
 
 
+def _refuse_keys(kind: str, settings: dict[str, Any], of_kind: str) -> None:
+    for key, instead in ((of_kind, "kind"), ("examples", "so many images")):
+        if key in settings:
+            raise RequestError(f"{kind}: {key}: not a setting here; give {instead}")
+
+
 def _victim_of(model: Any, images: "NDArray[np.float32]", labels: "NDArray[np.int64]") -> "CompiledVictim":
     """A loop over epsilons or images compiles its network once, as long as that is the same and does the same."""
     from tfsgd.networks.compiled_victim import CompiledVictim
@@ -268,69 +383,18 @@ def _victim_of(model: Any, images: "NDArray[np.float32]", labels: "NDArray[np.in
     return _last[1]
 
 
-def _warn_of_answers(model: Any, logits: "NDArray[Any]", labels: "NDArray[np.int64]") -> None:
+def _warn_of_answers(
+    model: Any, logits: "NDArray[Any]", labels: "NDArray[np.int64]", stacklevel: int = 3
+) -> None:
     """The command's warnings of a network, from its logits on clean images; those that are not finite are refused."""
     from tfsgd.measures.failed_checks import of_answers
     from tfsgd.networks.finite import refuse_infinite
 
     refuse_infinite(f"model {model.name}", logits)
     for doubt in of_answers(logits, labels):
-        warnings.warn(f"model {model.name}: {doubt}", stacklevel=3)
+        warnings.warn(f"model {model.name}: {doubt}", stacklevel=stacklevel)
 
 
 def _refuse_no_seed(seed: Any) -> None:
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
         raise RequestError(f"seed: expected a whole number from 0 to 4,294,967,295, received {seed!r:.60}")
-
-
-def checked(
-    model: Any, images: "NDArray[Any]", labels: "NDArray[Any]"
-) -> "tuple[NDArray[np.float32], NDArray[np.int64]]":
-    """Images as float32 and labels as int64, once it is sure that they fit the model and each other.
-
-    Raises:
-        RequestError: they do not.
-    """
-    images, labels = np.asarray(images), np.asarray(labels)
-    from tfsgd.models.structure import input_shape, refuse_integers, refuse_probabilities
-    from tfsgd.networks.compiled_victim import check_logits
-
-    shape = input_shape(model)
-    if shape is None or len(shape) != 4:
-        raise RequestError(
-            f"model: expected a built network of one input (None, height, width, channels), received "
-            f"{type(model).__name__} with input shape {shape}"
-        )
-    if is_channels_first(images.shape):
-        raise RequestError(f"images: received {images.shape}, {CHANNELS_FIRST}")
-    if images.ndim != 4 or tuple(shape[1:]) != images.shape[1:]:
-        raise RequestError(
-            f"images: expected shape (N, {', '.join(map(str, shape[1:]))}), received {images.shape}"
-        )
-    if not images.size:
-        raise RequestError("images: expected floats in [0, 1], received no image")
-    if np.issubdtype(images.dtype, np.floating) and not np.isfinite(images).all():
-        raise RequestError("images: expected floats in [0, 1], received NaN or infinity")
-    if not (np.issubdtype(images.dtype, np.floating) and 0 <= images.min() <= images.max() <= 1):
-        raise RequestError("images: expected floats in [0, 1]; divide bytes by 255")
-    if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-        raise RequestError(
-            f"labels: expected {len(images)} integers, received {labels.dtype} of shape {labels.shape}"
-        )
-    for tensor in getattr(model, "inputs", None) or ():
-        refuse_integers(tensor.dtype, f"model {model.name}")
-    refuse_probabilities(model, f"model {model.name}")
-    first = images[:8].astype(np.float32)
-    check_logits(lambda x: np.asarray(model(x, training=False)), first, f"model {model.name}")
-    logits = np.asarray(model(first, training=False))
-    if not np.isfinite(logits).all():
-        raise RequestError(
-            f"model {model.name}: its outputs are not finite, as of a network whose training diverged"
-        )
-    classes = logits.shape[-1]
-    if labels.min() < 0 or labels.max() >= classes:
-        raise RequestError(
-            f"labels: expected 0 to {classes - 1}, since the model has {classes} outputs; "
-            f"received {labels.min()} to {labels.max()}"
-        )
-    return images.astype(np.float32), labels.astype(np.int64)

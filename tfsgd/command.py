@@ -5,6 +5,7 @@ import contextlib
 import errno
 import functools
 import gc
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ import typer
 from tfsgd import interrupts
 from tfsgd.environment import refuse_other_keras, refuse_unreadable_matplotlibrc
 from tfsgd.errors import OutputLost, RequestError
-from tfsgd.text import came_from_own, one_line, printable, shown_path
+from tfsgd.text import came_from_own, cut, one_line, printable, shown_path
 
 OK, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 IN_OTHER_WORDS = {"λ": "lambda", "ε": "epsilon", "γ": "gamma", "η": "eta", "×": "x", "≤": "<=", "−": "-", "…": "..."}  # fmt: skip
@@ -35,6 +36,23 @@ def refuse_no_folder(data: Path | None) -> None:
     """
     if data is not None and not data.is_dir():
         raise RequestError(f"--data {shown_path(data)}: expected a folder with data sets, found none")
+
+
+def numbers(option: str, text: str | None, default: float) -> tuple[float, ...]:
+    """The numbers of an option, with commas between them.
+
+    Raises:
+        RequestError: one of them is none.
+    """
+    try:
+        found = tuple(float(one) for one in text.split(",")) if text else (default,)
+    except ValueError:
+        found = (math.nan,)
+    if not all(map(math.isfinite, found)):
+        raise RequestError(
+            f"{option} {cut(text or '')}: expected a number, or one for each channel, such as 0.49,0.48,0.45"
+        )
+    return found
 
 
 def say_failures(failures: Mapping[str, str]) -> int:

@@ -15,30 +15,28 @@ import typer
 from tfsgd import command
 from tfsgd.command import OK, SOME_FAILED
 from tfsgd.errors import RequestError
-from tfsgd.imports import quickly
-from tfsgd.measures.spec import Measurement, Request
+from tfsgd.imports import make_callable, quickly
+from tfsgd.measures.spec import Request
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_measuring, regrown
 from tfsgd.plan.requests import doubts, requests_of
 from tfsgd.plan.trials import Trial, grid
-from tfsgd.records.atomic import from_json, to_json, write_atomically
+from tfsgd.plan.user_model import import_layers
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import locked
-from tfsgd.records.outcomes import said_of_lost
-from tfsgd.records.preflight import (
-    is_there,
-    read_text,
-    refuse_among_records,
-    refuse_unusable_trials,
-    refuse_unwritable,
-)
+from tfsgd.records.outcomes import said_of_lost, smallest_epsilon
+from tfsgd.records.preflight import refuse_unusable_trials
+from tfsgd.records.published import published_network, published_networks
 from tfsgd.records.resume import Done, is_complete, refuse_changed_sources, refuse_other_data, trained
+from tfsgd.reporting.page.network_files import refuse_unfit_outs, write_outs
 from tfsgd.sweeping.run import WorkerOptions, prepared, run_trials
+from tfsgd.terminal.comparison import NetworkColumn, comparison_table
 from tfsgd.terminal.progress import console, send_native_logs_to, warn
 from tfsgd.terminal.tables import measurements_table, results_table, transfer_tables
-from tfsgd.text import shown_path
+from tfsgd.text import nearest, shown_path
 
-CURVES = 8  # networks in one picture, at most
+make_callable(__name__)
+OF_FILES = ("code", "scale", "mean", "std", "strip_softmax")  # options of networks from elsewhere alone
 
 
 @dataclass(frozen=True)
@@ -51,13 +49,19 @@ class _Asked:
     data: Path | None
     transfer: bool = False
     outcomes: bool = False
+    code: tuple[str, ...] = ()
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    strip_softmax: bool = False
 
 
 def measure(
     targets: Annotated[
         list[Path],
         typer.Argument(
-            metavar="TARGET...", help="LOGS/NAME, a trial's folder, a .keras file, or a SavedModel's folder."
+            metavar="TARGET...",
+            help="LOGS/NAME, a trial's folder, a .keras file, a SavedModel's folder, or a name of tfsgd.zoo().",
         ),
     ],
     config: Annotated[
@@ -76,6 +80,28 @@ def measure(
             "--set", metavar="KEY=VALUE", help="Such as attacks.pgd.steps=100 or 'curvature.trace={}'."
         ),
     ] = None,
+    code: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE.py", help="Code that has a network's own layers; or module:NAME. It is run."
+        ),
+    ] = None,
+    scale: Annotated[
+        float,
+        typer.Option(
+            help="What the network expects 1.0 of a pixel to be, such as 255; epsilon stays in [0, 1]."
+        ),
+    ] = 1.0,
+    mean: Annotated[
+        str | None,
+        typer.Option(help="What it expects to be taken off the scaled pixels: a number, or one a channel."),
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="What it expects them to be divided by then, likewise.")
+    ] = None,
+    strip_softmax: Annotated[
+        bool, typer.Option("--strip-softmax", help="Take off the softmax that a network ends in.")
+    ] = False,
     data: Annotated[
         Path | None, typer.Option(help="Folder with the raw data files; looked into first.")
     ] = None,
@@ -99,8 +125,11 @@ def measure(
         ),
     ] = False,
     out: Annotated[
-        Path | None,
-        typer.Option(help="JSON file for the numbers with their evidence; a picture goes beside it as PNG."),
+        list[Path] | None,
+        typer.Option(
+            help="FILE.json for the numbers with their evidence, and a picture beside it; FILE.csv or FILE.tex for all "
+            "networks in one table. It may be given several times."
+        ),
     ] = None,
 ) -> int:
     """Measure networks that are trained already, without a sweep.
@@ -112,14 +141,17 @@ def measure(
 
     Exit code: 0 everything was measured, 1 some network was not, 2 the request is wrong, 130 interrupted.
     """
-    asked = _Asked(config, dataset, tuple(overrides or ()), data, transfer, outcomes)
-    if out:
-        _refuse_unfit_out(out)
+    asked = _Asked(
+        config, dataset, tuple(overrides or ()), data, transfer, outcomes, tuple(code or ()), scale,
+        command.numbers("--mean", mean, 0.0), command.numbers("--std", std, 1.0), strip_softmax,
+    )  # fmt: skip
+    refuse_unfit_outs(out or ())
     command.refuse_no_folder(data)
     for target in targets:
-        if not target.exists():
+        if not target.exists() and not published_network(target):
             raise RequestError(
                 f"{target}: no such file or folder; expected LOGS/NAME, a .keras file or a SavedModel"
+                f"{nearest(str(target), published_networks())}"
             )
     targets = _once(targets)
     stored = [target for target in targets if _is_stored(target)]
@@ -134,18 +166,21 @@ def measure(
         raise RequestError(
             "--outcomes: expected LOGS/NAME or the folder of a trial, and no --transfer; networks from elsewhere have no record"
         )
-    results, code = [], OK
+    results, exit_code = [], OK
     for target in stored:
         failed, found = _measure_stored(target, asked, workers)
-        code = max(code, failed)
+        exit_code = max(exit_code, failed)
         results.append(found)
     if others:
         found = _measure_files(others, asked)
-        code = max(code, SOME_FAILED if found.has_failures else OK)
+        exit_code = max(exit_code, SOME_FAILED if found.has_failures else OK)
         results.append(found)
-    if out:
-        _write(out, results)
-    return code
+    columns = [column for result in results for column in result.columns]
+    if len(targets) > 1:
+        console().print(comparison_table(columns), crop=False)
+    for line in write_outs(out or (), [each for result in results for each in result.evidence], columns):
+        console().print(line, soft_wrap=True)
+    return exit_code
 
 
 @dataclass(frozen=True)
@@ -154,13 +189,11 @@ class _Result:
 
     Attributes:
         evidence: everything as JSON.
-        measured: the measurements, by the network's name.
-        title: of their data set.
+        columns: a network each.
     """
 
     evidence: list[Any]
-    measured: dict[str, tuple[Measurement, ...]]
-    title: str
+    columns: list[NetworkColumn]
     has_failures: bool = False
 
 
@@ -175,49 +208,12 @@ def _refuse_unclear_images(others: list[Path], asked: _Asked) -> None:
             "--dataset: the networks of a sweep are measured on its own data set; leave it out, "
             "or give a network's own file"
         )
-
-
-def _refuse_unfit_out(out: Path) -> None:
-    """Refuses, before anything is measured, what could not be written or would be written over something else."""
-    if out.suffix != ".json" or not out.parent.is_dir() or out.is_dir():
-        raise RequestError(f"--out {out}: expected a file .json in a folder that is there")
-    refuse_among_records(out, "--out")
-    refuse_unwritable(out.parent, "--out")
-    picture = out.with_suffix(".png")
-    if not is_there(out) and is_there(picture):
-        raise RequestError(f"--out {out}: its picture would be written over {picture}; choose another name")
-    if is_there(out) and not _is_evidence(out):
-        raise RequestError(f"--out {out}: there is a file that measure did not write; choose another name")
-
-
-def _is_evidence(path: Path) -> bool:
-    try:
-        found = from_json(read_text(path))
-    except (OSError, ValueError, RecursionError):
-        return False
-    first = found[0] if isinstance(found, list) and found else found
-    return isinstance(first, dict) and ("networks" in first or "target" in first)
-
-
-def _write(out: Path, results: list[_Result]) -> None:
-    """The evidence, and beside it the picture."""
-    from tfsgd.trials.pictures import epsilon_picture
-
-    found = [evidence for result in results for evidence in result.evidence]
-    write_atomically(out, to_json(found[0] if len(found) == 1 else found))
-    lines = [f"Evidence: {out}"]
-    measured = {name: each for result in results for name, each in result.measured.items()}
-    if not any(one.kind == "attack" for each in measured.values() for one in each):
-        pass  # no curve to draw
-    elif len(measured) > CURVES:
-        lines.append(f"Picture:  none of {len(measured)} networks; python -m tfsgd.report draws sweeps")
-    else:
-        picture = out.with_suffix(".png")
-        title = " and ".join(dict.fromkeys(result.title for result in results))
-        write_atomically(picture, epsilon_picture(measured, f"{title}: accuracy against ε"))
-        lines.append(f"Picture:  {picture}")
-    for line in lines:
-        console().print(line, soft_wrap=True)
+    if not others:
+        for name in (n for n in OF_FILES if getattr(asked, n) != getattr(_Asked, n)):
+            raise RequestError(
+                f"--{name.replace('_', '-')}: it is for networks from elsewhere; of LOGS/NAME give --config CONFIG, or a "
+                "network's own file"
+            )
 
 
 # Networks of a sweep
@@ -275,14 +271,16 @@ def _stored_result(
     done: Done, experiment: Experiment, folder: LogFolder, sources: Sequence[Request] = ()
 ) -> _Result:
     """What is asked for now, by the sweep's config and this command, of each network; `sources`: of other networks."""
-    evidence, measured = list[Any](), {}
+    evidence, columns = list[Any](), list[NetworkColumn]()
     for trial, record in done:
         asked = requests_of(experiment, record.seed)
         more = [replace(request, seed=record.seed) for request in sources]
         shown = record.only((*asked, *more)).model_dump(mode="json", by_alias=True)
         evidence.append({"target": str(folder.trial_path(trial)), **shown})
-        measured[f"{folder.path.name}/{trial.name}"] = tuple(record.asked(asked))
-    return _Result(evidence, measured, experiment.data.title)
+        smallest = smallest_epsilon(folder.trial_path(trial), record)
+        name, found = f"{folder.path}/{trial.name}", tuple(record.asked(asked))
+        columns.append(NetworkColumn(name, experiment.data.title, found, smallest))
+    return _Result(evidence, columns)
 
 
 def _run(
@@ -357,26 +355,35 @@ def _measure_files(targets: list[Path], asked: _Asked) -> _Result:
         warn(doubt)
     send_native_logs_to(Path(os.devnull))
     with quickly():
+        from tfsgd.networks.load_network import Pixels
         from tfsgd.training.devices import configure_tensorflow
         from tfsgd.trials.standalone import evidence, measured, opened
 
     configure_tensorflow()
-    networks = {str(target): opened(_network_in(target), plan, splits) for target in targets}
+    for code in asked.code:
+        import_layers(code)
+    pixels, files = Pixels(asked.scale, asked.mean, asked.std), {str(t): _network_in(t) for t in targets}
+    networks = {name: opened(file, plan, splits, pixels, asked.strip_softmax) for name, file in files.items()}
     found = {}
     for target, network in networks.items():
         found[target] = measured(network, plan, output.print, warn)
         one = found[target]
         output.print(measurements_table(target, one.measurements, one.not_measured, one.smallest_epsilons))
+    columns = [
+        NetworkColumn(target, plan.data.title, one.measurements, one.smallest_epsilons)
+        for target, one in found.items()
+    ]
     return _Result(
         [evidence(list(found.values()), plan, splits)],
-        {target: one.measurements for target, one in found.items()},
-        plan.data.title,
+        columns,
         has_failures=any(one.has_failures for one in found.values()),
     )
 
 
 def _network_in(target: Path) -> Path:
-    """The network in a trial's folder that was copied elsewhere; else the target itself."""
+    """The network in a trial's folder that was copied elsewhere, or the published one of this name; else the target itself."""
+    if not target.exists():
+        return published_network(target) or target
     return target / "model.keras" if (target / "model.keras").is_file() else target
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,8 +110,10 @@ class Splits:
         return seen[0] if seen else ""
 
 
-def to_unit(images: Images) -> NDArray[np.float32]:
-    """Bytes 0..255 to float32 in [0, 1], the scale of every epsilon; the shape stays."""
+def to_unit(images: NDArray[Any]) -> NDArray[np.float32]:
+    """Bytes 0..255 to float32 in [0, 1], the scale of every epsilon; float32 is there already. The shape stays."""
+    if images.dtype == np.float32:
+        return images
     return images.astype(np.float32) / np.float32(255)
 
 

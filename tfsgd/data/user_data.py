@@ -12,6 +12,10 @@ What such a file holds, or such a function returns as a dict:
 | `augment` | bool: random crop and horizontal flip in training | False |
 | `epsilon` | the epsilon that a paper attacked this data with; L-infinity, images in [0, 1] | none |
 | `title` | the name for people | the file's or the function's |
+| `scale` | of images of other numbers what stands for black and white, `[-1, 1]`, or white alone, `255` | bytes, or [0, 1] |
+| `first_label` | the label of the first class | 0 |
+
+Keras's names `x_train`, `y_train`, `x_test`, `y_test` are understood, too, and labels of shape `(N, 1)`.
 
 "The last" are those of the canonical order (by the SHA-256 of each image's bytes, then by label),
 which is a shuffle that does not depend on the order in the file.
@@ -51,7 +55,14 @@ KEYS = (
     "augment",
     "epsilon",
     "title",
+    "scale",
+    "first_label",
 )
+KERAS = {  # Keras's names
+    f"{letter}_{short}": f"{part}_{what}"
+    for letter, what in (("x", "images"), ("y", "labels"))
+    for short, part in (("train", "train"), ("test", "test"), ("val", "validation"))
+}
 TITLE_LENGTH = 60
 MOST_CLASSES = 100_000
 
@@ -92,6 +103,7 @@ def own_data(name: str, arrays: Mapping[str, Any], source: str) -> tuple[Dataset
     Raises:
         RequestError: an array is missing or is not what it should be; the line names source and key.
     """
+    arrays = _renamed(arrays, source)
     _refuse_unknown(arrays, source)
     train = _split(arrays, "train", source)
     if train is None:
@@ -136,6 +148,14 @@ def _seen(train: Split, test: Split) -> str:
     return f" ({count:,} of {len(test):,} {SEEN})" if count else ""
 
 
+def _renamed(arrays: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """With Keras's names replaced."""
+    for keras, ours in KERAS.items():
+        if keras in arrays and ours in arrays:
+            raise RequestError(f"{source}: {keras}: it is {ours}, which is there, too; leave one of them out")
+    return {KERAS.get(key, key): value for key, value in arrays.items()}
+
+
 def _refuse_unknown(arrays: Mapping[str, Any], source: str) -> None:
     for key in arrays:
         if key not in KEYS:
@@ -155,14 +175,35 @@ def _split(arrays: Mapping[str, Any], part: str, source: str) -> Split | None:
             raise RequestError(f"{source}: {key}: missing beside {other}")
     if keys[0] not in arrays:
         return None
-    images = _images(arrays[keys[0]], f"{source}: {keys[0]}")
-    labels = _labels(arrays[keys[1]], f"{source}: {keys[1]}")
+    images = _images(arrays[keys[0]], f"{source}: {keys[0]}", _scale(arrays, source))
+    labels = _labels(arrays[keys[1]], f"{source}: {keys[1]}", _first_label(arrays, source))
     if len(images) != len(labels):
         raise RequestError(f"{source}: {keys[1]}: {len(labels):,} labels for {len(images):,} images")
     return canonical(Split(images, labels))
 
 
-def _images(found: Any, what: str) -> Images:
+def _scale(arrays: Mapping[str, Any], source: str) -> tuple[float, float] | None:
+    """What stands for black and for white; `None`: nobody says it."""
+    if "scale" not in arrays:
+        return None
+    found = _array(arrays["scale"], f"{source}: scale")
+    ends = found.ravel().tolist() if found.dtype.kind in "iuf" else []
+    black, white = [0, *ends] if len(ends) == 1 else ends if len(ends) == 2 else (0, 0)
+    if not -np.inf < black < white < np.inf:
+        raise RequestError(
+            f"{source}: scale: expected [black, white] such as [-1, 1], or white, found {_shown(found)}"
+        )
+    return float(black), float(white)
+
+
+def _first_label(arrays: Mapping[str, Any], source: str) -> int:
+    found = _array(arrays.get("first_label", 0), f"{source}: first_label")
+    if found.ndim or found.dtype.kind not in "iu":
+        raise RequestError(f"{source}: first_label: expected a whole number such as 1, found {_shown(found)}")
+    return int(found)
+
+
+def _images(found: Any, what: str, scale: tuple[float, float] | None) -> Images:
     """Bytes `(N, height, width, channels)`."""
     images = _array(found, what)
     if images.ndim == 3:
@@ -174,10 +215,16 @@ def _images(found: Any, what: str) -> Images:
         )
     if is_channels_first(images.shape):
         raise RequestError(f"{what}: found shape {images.shape}, {CHANNELS_FIRST}")
+    if scale is not None and images.dtype.kind in "iuf":
+        black, white = scale
+        images = (images.astype(np.float64) - black) / (white - black)
     if images.dtype == np.uint8:
         return _not_black(np.ascontiguousarray(images), what)
     if images.dtype not in (np.float32, np.float64):
-        raise RequestError(f"{what}: expected uint8, or float32 or float64 in [0, 1], found {images.dtype}")
+        raise RequestError(
+            f"{what}: expected uint8, or float32 or float64 in [0, 1], found {images.dtype}; if that is 0 to 255, give "
+            "images.astype('uint8'), or scale=255 beside it"
+        )
     return _not_black(_as_bytes(images, what), what)
 
 
@@ -197,7 +244,8 @@ def _as_bytes(images: NDArray[Any], what: str) -> Images:
         raise RequestError(f"{what}: expected numbers, found NaN or infinity")
     if images.min() < 0 or images.max() > 1:
         raise RequestError(
-            f"{what}: expected floats in [0, 1], found {images.min():g} to {images.max():g}; scale them, or give uint8"
+            f"{what}: expected floats in [0, 1], found {images.min():g} to {images.max():g}; give beside them what stands for "
+            "black and white, such as scale=[-1, 1] or scale=255, or give uint8"
         )
     levels = np.rint(images * 255.0)
     between = np.abs(images * 255.0 - levels) > 1e-3
@@ -209,17 +257,20 @@ def _as_bytes(images: NDArray[Any], what: str) -> Images:
     return np.ascontiguousarray(levels.astype(np.uint8))
 
 
-def _labels(found: Any, what: str) -> Labels:
+def _labels(found: Any, what: str, first: int) -> Labels:
     labels = _array(found, what)
+    if labels.ndim == 2 and labels.shape[1] == 1:  # as Keras has those of CIFAR
+        labels = labels[:, 0]
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise RequestError(
             f"{what}: expected integers of shape (N,), found {labels.dtype} of shape {labels.shape}"
         )
+    labels = labels.astype(np.int64) - first
     if len(labels) and labels.min() < 0:
-        raise RequestError(f"{what}: expected labels from 0, found {labels.min()}")
+        raise RequestError(f"{what}: expected labels from {first}, found {labels.min() + first}")
     if len(labels) and labels.max() >= MOST_CLASSES:
         raise RequestError(f"{what}: expected labels below {MOST_CLASSES:,}, found {labels.max():,}")
-    return labels.astype(np.int64)
+    return labels
 
 
 def _array(found: Any, what: str) -> NDArray[Any]:
@@ -282,6 +333,12 @@ def _classes(
 def _refuse_gap(labels: Labels, greatest: int, source: str) -> None:
     """Where nobody says how many classes there are, each label up to the greatest is to be trained."""
     missing = sorted(set(range(greatest + 1)) - set(labels.tolist()))
+    if missing and missing == list(range(missing[-1] + 1)):
+        first = missing[-1] + 1
+        raise RequestError(
+            f"{source}: train_labels: labels begin at {first}, expected 0; give train_labels - {first} (and so test_labels), "
+            f"or first_label={first} beside them"
+        )
     if missing:
         raise RequestError(
             f"{source}: train_labels: no training image of class {missing[0]}, though there are labels up to "

@@ -28,7 +28,7 @@ def of_guessing(accuracy: float, predicted_classes: int, classes: int) -> str:
     return (
         f"accuracy on clean images is {accuracy:.3f} with {predicted_classes} of {classes} classes predicted, "
         "no better than guessing: nothing measured on it means anything. "
-        "Check that the network takes pixels in [0, 1] (not 0 to 255, not normalized: put that into the network), "
+        "Check that the network takes pixels in [0, 1] (not 0 to 255, not normalized: say so by scale, mean and std), "
         "channels last, and the classes in this data set's order"
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfsgd.errors import RequestError
+from tfsgd.models.softmax import refuse_probabilities
 from tfsgd.source_hash import code_sha256
 
 # `structure_sha256` of the networks of Table 1, with 10 classes.
@@ -260,32 +261,6 @@ def refuse_unfit(model: Any, image_shape: tuple[int, int, int], classes: int, wh
         )
 
 
-def refuse_probabilities(model: Any, what: str) -> None:
-    """Refuses a functional or `Sequential` network that ends in a softmax or in sigmoids, or in more than one place.
-
-    Of other networks it cannot tell.
-
-    Raises:
-        RequestError: in one line.
-    """
-    if not getattr(model, "inputs", None):
-        return
-    output = getattr(model, "output", None)  # a Sequential network has none, and one output
-    if isinstance(output, list | tuple | dict):
-        found = "a dict of " * isinstance(output, dict) + f"{len(output)}"
-        raise RequestError(
-            f"{what}: expected one output, the logits, found {found}; make a network of the logits alone by "
-            "keras.Model(model.inputs, LOGITS), with one of model.outputs for LOGITS"
-        )
-    last = _last_operation(model)
-    activation = getattr(getattr(last, "activation", None), "__name__", type(last).__name__).lower()
-    if activation in ("softmax", "sigmoid"):
-        raise RequestError(
-            f"{what}: expected logits, found a {activation} in the last layer; attacks on its output see no "
-            f"gradient, leave the {activation} out"
-        )
-
-
 def refuse_integers(dtype: str, what: str) -> None:
     """Refuses a network whose input is of integers: it expects bytes, and no gradient reaches them.
 
@@ -364,14 +339,6 @@ def refuse_losses(model: Any, what: str) -> None:
             f"{what}: found {len(model.losses)} losses of its layers (a regularizer, add_loss); training and λ1 "
             "are of the cross-entropy alone, leave them out"
         )
-
-
-def _last_operation(model: Any) -> Any:
-    named = model.get_config().get("output_layers") or [model.layers[-1].name]
-    while isinstance(named, list | tuple):
-        named = named[0]
-    last = next(o for o in getattr(model, "operations", model.layers) if o.name == named)
-    return _last_operation(last) if getattr(last, "layers", None) else last
 
 
 def _all_layers(model: Any) -> list[Any]:

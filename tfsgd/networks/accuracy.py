@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tfsgd.data.dataset import Split
 from tfsgd.measures.natural_accuracy import SplitAccuracy, figures
+from tfsgd.models.structure import input_shape
 
 CHUNK_SIZE = 1_000  # images in one pass
 
@@ -22,21 +23,21 @@ class Evaluator:
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        images = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
-        self._logits = tf.function(self._logits_in_graph, [images])
+        shape = (None, *(input_shape(model) or ())[1:])
+        self._logits = tf.function(self._logits_in_graph, [tf.TensorSpec(shape, tf.uint8)])
+        self._of_floats = tf.function(lambda x: model(x, training=False), [tf.TensorSpec(shape, tf.float32)])
 
     def __call__(self, split: Split) -> SplitAccuracy:
         return figures(self.logits(split), split.labels)
 
     def logits(self, split: Split) -> NDArray[np.float64]:
         """Logits of a split's images, `(N, classes)`."""
-        return np.concatenate([self._logits(chunk).numpy() for chunk in _chunks(split.images)]).astype(
-            np.float64
-        )
+        graph = self._of_floats if split.images.dtype == np.float32 else self._logits
+        return np.concatenate([graph(chunk).numpy() for chunk in _chunks(split.images)]).astype(np.float64)
 
     def _logits_in_graph(self, images: tf.Tensor) -> tf.Tensor:
         return self._model(tf.cast(images, tf.float32) / 255.0, training=False)
 
 
-def _chunks(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+def _chunks(images: NDArray[Any]) -> Iterator[NDArray[Any]]:
     return (images[i : i + CHUNK_SIZE] for i in range(0, len(images), CHUNK_SIZE))

@@ -54,4 +54,4 @@ class BatchProduct(HessianVectorProduct):
         return tf.gather(self._images, indices), tf.gather(self._labels, indices)
 
     def _chunk_gradient(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        return self._flat(self.chunk_slope(self._variables, images, labels))
+        return self._flat(self.chunk_slope(self.variables, images, labels))

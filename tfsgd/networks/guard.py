@@ -1,7 +1,7 @@
 """Whether a product of second derivatives is what it should be: held to first derivatives before a number is made of it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from tfsgd.networks.float64 import graph_of, has_half, in_double
 from tfsgd.networks.stops import stops
 
 Arrays = list[NDArray[np.float64]]
-Tensors = list[Any]
+Tensors = Sequence[Any]
 
 IMAGES = 2
 # How far from the point, and over which step, each relative to its size, until one agrees: float64 rounds at 1e-16, ReLUs

@@ -25,7 +25,7 @@ from tfsgd.networks.guard import guarded
 from tfsgd.networks.losses import Loss, cross_entropy
 
 CHUNK_SIZE = 100  # images in one pass: memory (500 need 1 GB more for StdCNN), not mathematics
-Tensors = list[Any]  # one for each variable, of its shape
+Tensors = Sequence[Any]  # one for each variable, of its shape
 MOST_ROWS = 3  # as many vectors as the solver of λ1 holds
 
 
@@ -47,6 +47,7 @@ class Product(ABC):
         network: the model.
         title: what it is the product of, for messages.
         dimension: number of trainable parameters.
+        variables: them, in the order of the flat vector; `weights` has their values.
         layers: the name of each layer that has some, and where they are in the flat vector.
 
     Raises:
@@ -68,16 +69,29 @@ class Product(ABC):
                 "a Hessian is taken outside of strategy.scope(); call it after the `with` block"
             )
         self.network = model
-        self._variables = model.trainable_variables
+        self.variables = tuple(model.trainable_variables)
         self._loss = loss
         self._chunk_size = chunk_size
-        self._dtype = widest(self._variables)
+        self._dtype = widest(self.variables)
         self._images = tf.convert_to_tensor(images, self._dtype)
         self._labels = tf.convert_to_tensor(labels)
-        self.dimension = sum(int(np.prod(v.shape)) for v in self._variables)
+        self.dimension = sum(int(np.prod(v.shape)) for v in self.variables)
         self._no_rows = tf.zeros([MOST_ROWS, self.dimension], self._dtype)
         self._product = tf.function(self._product_in_graph)
-        self.layers = tuple(_layers(self._variables))  # measures of one's own share a product with others
+        self.layers = tuple(_layers(self.variables))  # measures of one's own share a product with others
+
+    @property
+    def weights(self) -> Vector:
+        """The values of the trainable parameters, `(dimension,)`; a copy."""
+        return np.array(self._flat(self.variables))
+
+    @property
+    def loss(self) -> float:
+        """The mean loss over the images, whose second derivatives the product is of (nats)."""
+        count, size = len(self._labels), self._chunk_size
+        chunks = [slice(i, i + size) for i in range(0, count, size)]
+        sums = [tf.reduce_sum(self._loss(self._labels[c], self.logits(self._images[c]))) for c in chunks]
+        return sum(map(float, sums)) / count
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -109,13 +123,13 @@ class Product(ABC):
     def _product_in_graph(
         self, vector: tf.Tensor, rows: tf.Tensor, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        sizes = [int(np.prod(v.shape)) for v in self._variables]
+        sizes = [int(np.prod(v.shape)) for v in self.variables]
         directions = [
             tf.cast(tf.reshape(piece, v.shape), v.dtype)
-            for piece, v in zip(tf.split(vector, sizes), self._variables, strict=True)
+            for piece, v in zip(tf.split(vector, sizes), self.variables, strict=True)
         ]
         return self._mean(
-            lambda *chunk: self._flat(self.chunk_product(self._variables, directions, *chunk)),
+            lambda *chunk: self._flat(self.chunk_product(self.variables, directions, *chunk)),
             rows,
             images,
             labels,
@@ -164,11 +178,11 @@ class Product(ABC):
 
     def point(self, images: tf.Tensor) -> Tensors:
         """The variables."""
-        return self._variables
+        return self.variables
 
     def bound(self, at: Tensors) -> AbstractContextManager[None]:
         """The network in float64 with these values for its variables, see `tfsgd.networks.float64`."""
-        return with_values(graph_of(self.network), self._variables, at)
+        return with_values(graph_of(self.network), self.variables, at)
 
     def logits(self, images: tf.Tensor) -> tf.Tensor:
         """Of the network in inference mode, with derivatives of every order."""
@@ -239,7 +253,7 @@ def widest(tensors: Tensors) -> tf.DType:
     )
 
 
-def _layers(variables: list[Any]) -> Iterator[tuple[str, slice]]:
+def _layers(variables: Sequence[Any]) -> Iterator[tuple[str, slice]]:
     """Neighbours of one layer have a path in common: `conv2d/kernel`, `conv2d/bias`.
 
     A path that comes again is another layer's, of the same name in another nested model: `conv2d (2)`.

@@ -4,6 +4,7 @@ import hashlib
 import re
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,54 @@ import keras
 import tensorflow as tf
 
 from tfsgd.errors import RequestError
-from tfsgd.models.structure import input_shape, refuse_integers, refuse_probabilities
+from tfsgd.models.softmax import refuse_probabilities, without_softmax
+from tfsgd.models.structure import input_shape, refuse_integers
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What a network expects in place of pixels in [0, 1]: `(scale x - mean) / std`. Epsilon stays in x.
+
+    Attributes:
+        scale: 255 for a network that expects 0 to 255.
+        mean: one number, or one for each channel; of the scaled pixels.
+        std: likewise.
+    """
+
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def refuse_unfit(self, channels: int, what: str) -> None:
+        """Refuses numbers that are not one, or one for each channel."""
+        if not self.scale > 0:
+            raise RequestError(f"--scale {self.scale:g}: expected a number above 0, such as 255")
+        for option, values in (("--mean", self.mean), ("--std", self.std)):
+            if len(values) not in (1, channels):
+                raise RequestError(
+                    f"{option}: expected one number, or one for each of the {channels} channels of {what}, received {len(values)}"
+                )
+        if min(self.std) <= 0:
+            raise RequestError(f"--std {min(self.std):g}: expected numbers above 0")
+
+    def before(self, network: Any) -> Any:
+        """The network on pixels in [0, 1]."""
+        gain = [self.scale / std for std in self.std]
+        offset = [-mean / std for mean, std in _pairs(self.mean, self.std)]
+        if isinstance(network, SavedNetwork):
+            network.gain, network.offset = tf.constant(gain), tf.constant(offset)
+            return network
+        image = keras.Input(network.input_shape[1:])
+        scaled = keras.layers.Rescaling(gain, offset)(image)
+        return keras.Model(image, network(scaled), name=network.name)
+
+
+AS_THEY_ARE = Pixels()
+
+
+def _pairs(mean: tuple[float, ...], std: tuple[float, ...]) -> list[tuple[float, float]]:
+    size = max(len(mean), len(std))
+    return list(zip(mean * (size // len(mean)), std * (size // len(std)), strict=True))
 
 
 class SavedNetwork:
@@ -31,13 +79,21 @@ class SavedNetwork:
         self.input_shape = tuple(spec.shape)
         self.trainable_variables = list(getattr(loaded, "trainable_variables", None) or used)
         self._keep = loaded  # its variables live as long as it does
+        self.gain: Any = None
+        self.offset: Any = None
 
     def __call__(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        return self._serve(tf.cast(images, tf.float32))  # which it takes, whatever its weights are
+        pixels = tf.cast(images, tf.float32)  # which it takes, whatever its weights are
+        return self._serve(pixels if self.gain is None else pixels * self.gain + self.offset)
 
 
-def load_network(path: Path) -> Any:
+def load_network(path: Path, pixels: Pixels = AS_THEY_ARE, strip_softmax: bool = False) -> Any:
     """Loads a network from a `.keras` file or the folder of a SavedModel.
+
+    Args:
+        path: of the file or folder.
+        pixels: what it expects.
+        strip_softmax: take off the softmax that it ends in.
 
     Returns:
         What `MeasuredNetwork` takes.
@@ -58,7 +114,7 @@ def load_network(path: Path) -> Any:
             f"{path}: expected LOGS/NAME, a trial's folder or a SavedModel, found another folder"
         )
     try:
-        network = SavedNetwork(path) if is_saved_model else _from_file(path)
+        network = SavedNetwork(path) if is_saved_model else _from_file(path, strip_softmax)
     except RequestError:
         raise
     except Exception as error:  # whatever Keras and TensorFlow raise at a file that is not theirs
@@ -68,10 +124,11 @@ def load_network(path: Path) -> Any:
         raise RequestError(
             f"{path}: expected a network of one input of shape (None, height, width, channels), found {shape}"
         )
-    return network
+    pixels.refuse_unfit(shape[3], str(path))
+    return network if pixels == AS_THEY_ARE else pixels.before(network)
 
 
-def _from_file(path: Path) -> Any:
+def _from_file(path: Path, strip_softmax: bool) -> Any:
     with path.open("rb") as file:
         if path.suffix == ".keras" and not zipfile.is_zipfile(file):
             raise RequestError(
@@ -80,6 +137,8 @@ def _from_file(path: Path) -> Any:
     network = keras.saving.load_model(path, compile=False)
     for tensor in getattr(network, "inputs", None) or ():
         refuse_integers(tensor.dtype, str(path))
+    if strip_softmax:
+        network = without_softmax(network, str(path))
     refuse_probabilities(network, str(path))
     if getattr(network, "input_shape", None) is None:  # a subclassed one
         network.input_shape = _built_on(network, path)
@@ -99,8 +158,8 @@ def _said(error: Exception) -> str:
     unknown = re.search(r"Could not locate (class|function) '[^']*'", str(error))
     if unknown:
         return (
-            f"{unknown[0]}, which is one's own; give --config with `model: MODULE:FUNCTION`, whose module has it, or "
-            "in Python import it before"
+            f"{unknown[0]}, which is one's own; give --code FILE.py, the file that has it, or of LOGS/NAME give --config "
+            "CONFIG, whose model's module has it; in Python import it before"
         )
     if "safe_mode=False" in str(error):
         return (

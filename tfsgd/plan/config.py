@@ -123,7 +123,7 @@ class Measuring(Block):
     @model_validator(mode="after")
     def _images_suffice(self) -> Self:
         if not is_own_dataset(self.dataset):
-            _one_of("dataset", self.dataset, DATASETS, "FILE.npz or module:function")
+            _one_of("dataset", self.dataset, DATASETS, "FILE.npz, FOLDER/, tfds:NAME or module:function")
         for split in ("train", "validation", "test"):
             asked = getattr(self, f"{split}_examples")
             if asked is not None and asked > getattr(self.data, split):
@@ -152,6 +152,15 @@ class Measuring(Block):
         copy = super().model_copy(**changes)
         copy.__dict__.pop("requests", None)
         return copy
+
+    @property
+    def user_model(self) -> UserModel | None:
+        """The model that it names, if that is one's own: its module may have the layers of a stored network."""
+        model: Any = getattr(self, "model", None)
+        if not is_own_name(model):
+            return None
+        code_dir = Path(self.code_dir) if self.code_dir else None
+        return UserModel(model, code_dir, model in self.own_code)
 
     @property
     def data(self) -> Dataset:
@@ -204,6 +213,12 @@ class Measuring(Block):
             raise ValueError(
                 f"{key}: expected at most the {self.examples(split):,} images of the {split} split, received {examples:,}"
             )
+
+
+class MeasuringConfig(Measuring):
+    """A config for `measure` that is none of a sweep: a data set, and whatever else it says."""
+
+    model: str | None = None  # its module may have layers of networks from elsewhere
 
 
 class Experiment(Measuring):
@@ -326,9 +341,8 @@ class Experiment(Measuring):
     @property
     def architecture(self) -> Architecture | UserModel:
         """What builds the network, whether it is shipped or one's own; nothing is imported before `build`."""
-        if is_own_name(self.model):
-            code_dir = Path(self.code_dir) if self.code_dir else None
-            return UserModel(self.model, code_dir, self.has_code)
+        if self.user_model:
+            return self.user_model
         if self.model not in MODELS:  # recorded by an installation that has it
             raise RequestError(
                 f"model: this installation has no '{self.model}'; expected the tfsgd that trained it"

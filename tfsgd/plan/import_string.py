@@ -7,16 +7,16 @@ import re
 import symtable
 import sys
 from collections.abc import Iterator
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from tfsgd import interrupts
 from tfsgd.errors import RequestError
-from tfsgd.text import nearest, one_line
+from tfsgd.text import nearest, one_line, shown_path
 
-OWN_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+OWN_NAME = re.compile(r"(?!tfds:)[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def is_own_name(value: Any) -> bool:
@@ -52,6 +52,37 @@ def resolve(name: str, code_dir: Path | None, key: str) -> Any:
     return found
 
 
+def import_code(code: str) -> tuple[ModuleType, Any]:
+    """Imports code that a person has named on a command line.
+
+    Args:
+        code: `FILE.py`, `FILE.py:NAME`, `module` or `module:NAME`; a module is looked for in the current folder and on
+            the path.
+
+    Returns:
+        The module, and what has the name in it; `None` without a name.
+
+    Raises:
+        RequestError: as `resolve`; the line begins with `--code`.
+    """
+    place, colon, name = code.rpartition(":") if code.rpartition(":")[2].isidentifier() else (code, "", "")
+    place, name = (place, name) if colon else (code, "")
+    folder, module = Path.cwd(), place
+    if place.endswith(".py"):
+        folder, module = Path(place).resolve().parent, Path(place).stem
+        if not Path(place).is_file():
+            raise RequestError(f"--code {shown_path(code)}: no such file")
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", module):
+        raise RequestError(
+            f"--code {shown_path(code)}: expected FILE.py or module:NAME, the file named as a Python module"
+        )
+    if name:
+        found = resolve(f"{module}:{name}", folder, "--code")
+        return sys.modules[module], found
+    _refuse_absent(module, folder, f"--code: {code}")
+    return _imported(module, folder, f"--code: {code}"), None
+
+
 def locate(name: str, code_dir: Path | None, key: str) -> None:
     """Looks for the module of `module:name`, and for the name in its file, without importing it.
 
@@ -65,27 +96,37 @@ def locate(name: str, code_dir: Path | None, key: str) -> None:
             f"received '{name}'"
         )
     module, _, attribute = name.partition(":")
+    beside = _refuse_absent(module, code_dir, f"{key}: {name}")
     top = module.partition(".")[0]
-    importlib.invalidate_caches()  # the file may be younger than Python's list of the folder
-    beside = PathFinder.find_spec(top, [str(code_dir)]) if code_dir else None
-    known = sys.modules.get(top)
-    if known is not None and beside and beside.origin and not _is_from(known, beside.origin):
-        raise RequestError(
-            f"{key}: {name}: {beside.origin}: a module '{top}' has been imported from {file_of(known)}; "
-            "give the file another name"
-        )
-    if known is None and beside is None and importlib.util.find_spec(top) is None:
-        files = [file.stem for file in code_dir.glob("*.py")] if code_dir else []
-        raise RequestError(
-            f"{key}: {name}: no module '{top}' in {code_dir or 'no folder'} or on Python's path"
-            f"{nearest(top, files)}"
-        )
     if beside and beside.origin and module == top:
         names = _names_in(Path(beside.origin))
         if names is not None and attribute not in names:
             raise RequestError(
                 f"{key}: {name}: {beside.origin} has no '{attribute}'{nearest(attribute, names)}"
             )
+
+
+def _refuse_absent(module: str, code_dir: Path | None, what: str) -> ModuleSpec | None:
+    """Where a module lies beside the config, or in the folder; `None`: it is on the path.
+
+    Raises:
+        RequestError: it is nowhere, or another one of the same name has been imported.
+    """
+    top = module.partition(".")[0]
+    importlib.invalidate_caches()  # the file may be younger than Python's list of the folder
+    beside = PathFinder.find_spec(top, [str(code_dir)]) if code_dir else None
+    known = sys.modules.get(top)
+    if known is not None and beside and beside.origin and not _is_from(known, beside.origin):
+        raise RequestError(
+            f"{what}: {beside.origin}: a module '{top}' has been imported from {file_of(known)}; "
+            "give the file another name"
+        )
+    if known is None and beside is None and importlib.util.find_spec(top) is None:
+        files = [file.stem for file in code_dir.glob("*.py")] if code_dir else []
+        raise RequestError(
+            f"{what}: no module '{top}' in {code_dir or 'no folder'} or on Python's path{nearest(top, files)}"
+        )
+    return beside
 
 
 def _names_in(file: Path) -> set[str] | None:

@@ -1,6 +1,6 @@
 """A YAML file, its quick block and the overrides of a command line -> a valid `Experiment`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ from tfsgd.fields import Block, Label, problems
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.plan.claim import Claim
-from tfsgd.plan.config import Budget, Experiment, Measuring, Snapshots
+from tfsgd.plan.config import Budget, Experiment, Measuring, MeasuringConfig, Snapshots
 from tfsgd.plan.presets import full_blocks, usual_epsilons, with_full
 from tfsgd.plan.regimes import RULES, Regime
 from tfsgd.plan.shipped import find_config
@@ -81,7 +81,7 @@ def load_experiment(
         if key == "profile":
             raise RequestError(f"--set {cut(key)}: it is set by --quick, not by hand")
         _override(chosen, key, value, block)
-    return _validated(path, chosen, data_folder)
+    return _validated(path, chosen, data_folder, typed=_keys(overrides))
 
 
 def _quick_block(path: Path, raw: dict[str, Any]) -> dict[str, Any] | None:
@@ -167,14 +167,15 @@ def _validated(
     data_folder: Path | None,
     what: type[M] = Experiment,  # type: ignore[assignment]
     resolved: bool = False,
+    typed: Sequence[str] = (),
 ) -> M:
     keys = {key: value for key, value in raw.items() if key != "measures"}
     measures = raw.get("measures", "standard")
     if measures not in ("standard", "full"):
         raise RequestError(f"{path}: measures: expected standard or full, received {shown(measures)}")
-    found = _model(path, keys, data_folder, what, resolved)
+    found = _model(path, keys, data_folder, what, resolved, typed)
     if measures == "full":
-        found = _model(path, with_full(keys, found), data_folder, what, resolved)
+        found = _model(path, with_full(keys, found), data_folder, what, resolved, typed)
     if isinstance(found, Experiment):
         _refuse_unreadable(path, found)
     return found
@@ -192,12 +193,33 @@ def _refuse_unreadable(path: Path, experiment: Experiment) -> None:
         ) from None
 
 
-def _model(path: Path, raw: dict[str, Any], data_folder: Path | None, what: type[M], resolved: bool) -> M:
+def _model(
+    path: Path,
+    raw: dict[str, Any],
+    data_folder: Path | None,
+    what: type[M],
+    resolved: bool,
+    typed: Sequence[str],
+) -> M:
     context = None if resolved else {"folder": path.parent, "data_folder": data_folder}
     try:
         return what.model_validate(raw, context=context)
     except ValidationError as error:
-        raise RequestError(f"{path}: {'; '.join(problems(error, _hint))}") from None
+        lines = problems(error, _hint)
+    raise RequestError("; ".join(_as_typed(line, path, typed) for line in lines))
+
+
+def _keys(overrides: Sequence[str]) -> list[str]:
+    """The dotted keys that were typed after `--set`."""
+    return [text.partition("=")[0] for text in overrides]
+
+
+def _as_typed(problem: str, path: Path, typed: Sequence[str]) -> str:
+    """What is wrong with a key, after the option or the file that says it."""
+    key = problem.partition(": ")[0]
+    if any(f"{key}.".startswith(f"{one}.") or one.startswith(f"{key}.") for one in typed):
+        return f"--set {problem}"
+    return f"{path}: {problem.removeprefix('dataset: ') if path == Path('--dataset') else problem}"
 
 
 def _hint(location: tuple[int | str, ...]) -> str:
@@ -240,7 +262,7 @@ def load_measuring(
     """What to measure on networks from elsewhere: a config's, or the usual on a data set.
 
     Args:
-        config: a YAML file, of which only the data set and what is measured count.
+        config: a YAML file, of which only the data set and what is measured count; a data set alone is enough.
         dataset: where there is no config: its name; FGSM, PGD and λ1 are then measured with their defaults.
         overrides: as for `load_experiment`.
         data_folder: as for `load_experiment`.
@@ -250,16 +272,23 @@ def load_measuring(
     """
     if config and dataset:
         raise RequestError("--config, --dataset: expected one of them; --set dataset=NAME changes a config's")
-    if config:
+    if config and _is_of_a_sweep(read_yaml(path := find_config(config))):
         return load_experiment(config, overrides, data_folder=data_folder)
-    epsilon = usual_epsilons(dataset)
-    raw: dict[str, Any] = {
-        "dataset": dataset,
-        "attacks": {"fgsm": {"epsilon": epsilon}, "pgd": {"epsilon": epsilon}},
-    }
+    raw: dict[str, Any] = read_yaml(path) if config else {"dataset": dataset}
+    for key in Experiment.model_fields.keys() - MeasuringConfig.model_fields.keys() | {"quick"}:
+        raw.pop(key, None)  # of a sweep, which does not count here
+    if "attacks" not in raw:
+        epsilon = usual_epsilons(raw.get("dataset"))
+        raw["attacks"] = {"fgsm": {"epsilon": epsilon}, "pgd": {"epsilon": epsilon}}
     for key, value in _of_no_config(overrides):
         _override(raw, key, value)
-    return _validated(Path("--dataset"), raw, data_folder, Measuring)
+    path = path if config else Path("--dataset")
+    return _validated(path, raw, data_folder, MeasuringConfig, typed=_keys(overrides))
+
+
+def _is_of_a_sweep(raw: dict[str, Any]) -> bool:
+    """Whether a config has what a sweep needs; without it, it is read as a data set and what is measured."""
+    return {key for key, field in Experiment.model_fields.items() if field.is_required()} <= raw.keys()
 
 
 def _of_no_config(overrides: tuple[str, ...]) -> list[tuple[str, Any]]:
@@ -333,4 +362,4 @@ def _with_overrides(
         if named := own_names(value):
             here = raw["code_dir"] if raw["own_code"] else str(Path.cwd())
             raw |= {"code_dir": here, "own_code": sorted({*raw["own_code"], *named})}
-    return _validated(stored, raw, data_folder, resolved=True)
+    return _validated(stored, raw, data_folder, resolved=True, typed=_keys(overrides))

@@ -3,8 +3,8 @@
 A model is a function `(image_shape, classes) -> keras.Model`, named `module:function`: from float32
 images in [0, 1], shape `(N, *image_shape)`, to logits, shape `(N, classes)`.
 
-A data set is an `.npz` file, or a function without arguments, named `module:function`, that returns
-the same arrays as a dict; `tfsgd/data/user_data.py` says which.
+A data set is an `.npz` file, a folder of images by class, a name of TFDS, or a function without arguments, named
+`module:function`, that returns the same arrays as a dict; `tfsgd/data/user_data.py` says which.
 """
 
 import contextlib
@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from tfsgd.data.dataset import Dataset, Splits
+from tfsgd.data.image_folder import image_files, read_image_folder
 from tfsgd.data.load import data_folders
-from tfsgd.data.raw_files import is_file
+from tfsgd.data.raw_files import is_file, is_folder
+from tfsgd.data.tfds import PREFIX, read_any_tfds
 from tfsgd.data.user_data import own_data, read_npz
 from tfsgd.errors import RequestError
 from tfsgd.models.structure import (
@@ -27,7 +29,7 @@ from tfsgd.models.structure import (
     refuse_unstorable,
     structure_sha256,
 )
-from tfsgd.plan.import_string import call_own, file_of, is_own_name, locate, resolve
+from tfsgd.plan.import_string import call_own, file_of, import_code, is_own_name, locate, resolve
 from tfsgd.text import one_line, shown_path
 
 # Fields of an `Experiment` that no config has.
@@ -35,8 +37,20 @@ SET_BY_THE_TOOL = ("profile", "code_dir", "own_data", "own_code")
 NOT_NAMED = "a folder of results runs no code; name the config that has it, --config CONFIG"
 
 
+def import_layers(code: str) -> None:
+    """Imports code that a person has named, so that Keras finds the layers of a stored network in it.
+
+    Raises:
+        RequestError: as `tfsgd.plan.import_string.import_code`.
+    """
+    make_known(import_code(code)[0])
+
+
 def is_own_dataset(name: Any) -> bool:
-    return is_own_name(name) or (isinstance(name, str) and name.endswith(".npz"))
+    """Whether it is `FILE.npz`, `FOLDER/`, `tfds:NAME` or `module:function`."""
+    return is_own_name(name) or (
+        isinstance(name, str) and (name.endswith((".npz", "/")) or name.startswith(PREFIX))
+    )
 
 
 def with_own(
@@ -131,19 +145,27 @@ class _Source:
 def _source(
     name: str, code_dir: Path | None, data_dirs: tuple[Path | None, ...], named: Collection[str]
 ) -> _Source:
-    if not name.endswith(".npz"):
+    if is_own_name(name):
         if name not in named:
             raise RequestError(f"dataset: {shown_path(name)}: {NOT_NAMED}")
         function = resolve(name, code_dir, "dataset")
         what = f"{name} ({file_of(function)})"
         return _Source(name, what, (code_dir,), functools.partial(call_own, function, code_dir, what))
     folders = [*([code_dir] if code_dir else []), *data_folders(data_dirs)] or [Path()]
+    if name.startswith(PREFIX):
+        plain = name.removeprefix(PREFIX)
+        place = next((folder for folder in folders if is_folder(folder / plain.partition("/")[0])), None)
+        return _Source(name, name, (place,), functools.partial(read_any_tfds, plain, place))
     for path in (folder / name for folder in folders):
+        if name.endswith("/") and is_folder(path):
+            stamps = ((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in image_files(path))
+            return _Source(name, str(path), tuple(stamps), functools.partial(read_image_folder, path))
         if is_file(path):
             stamp = (path.stat().st_size, path.stat().st_mtime_ns)
             return _Source(name, str(path), stamp, functools.partial(read_npz, path))
     raise RequestError(
-        f"dataset: {name}: no such file in {', '.join(map(str, dict.fromkeys(folders)))}; put it beside the "
+        f"dataset: {name}: no such {'folder' if name.endswith('/') else 'file'} in "
+        f"{', '.join(map(str, dict.fromkeys(folders)))}; put it beside the "
         "config, or give its folder by --data DIR, the config's data_dir or the environment's TFSGD_DATA"
     )
 

@@ -212,7 +212,7 @@ def measurements_table(
     natural = [m for m in found if m.kind == "accuracy"]
     for one in natural:
         what = f"accuracy on {one.split} images"
-        table.add_row(what, "", f"{one.examples:,}", *_value_and_evidence(one))
+        table.add_row(what, "", f"{one.examples:,}", *value_and_evidence(one))
     if smallest:
         median, interval = in_words(smallest)
         images = max(m.examples for m in found if "censored" in m.values)
@@ -220,13 +220,13 @@ def measurements_table(
         table.add_row("smallest ε, median", "", f"{images:,}", median, said)
     for one in sorted((m for m in found if m.kind != "accuracy"), key=lambda m: m.label != HESSIAN):
         at = "" if one.epsilon is None else f"{one.epsilon:g}"
-        table.add_row(titled(one.label), at, f"{one.examples:,}", *_value_and_evidence(one))
+        table.add_row(titled(one.label), at, f"{one.examples:,}", *value_and_evidence(one))
     for label, why in not_measured.items():
         table.add_row(titled(label), "", "", "none", why)
     return table
 
 
-def _value_and_evidence(found: Measurement) -> tuple[str, str]:
+def value_and_evidence(found: Measurement) -> tuple[str, str]:
     values = found.values
     if found.kind == "accuracy":
         return _number(found.accuracy), f"loss {_number(values['loss'], '.4g')}"

@@ -22,6 +22,7 @@ COLUMNS = 8
 CELL = (1.2, 1.5)  # of an image with what is said of it
 SIDE, GAP = 1.1, 0.06  # of the image, and between things
 TOP = 0.5  # of the title
+PANEL = 3.1  # of curves, without the legend
 PLAIN = matplotlib.rc_context(matplotlib.rcParamsDefault)  # nothing of a user's matplotlibrc
 
 
@@ -87,7 +88,14 @@ def _rows_picture(rows: list[PictureRow], labels: Labels, names: Sequence[str]) 
             high, wide = (SIDE * n / max(image.shape[:2]) for n in image.shape[:2])
             middle = left + CELL[0] * (i + 0.5)
             place = (middle - wide / 2, middle + wide / 2, bottom, bottom - high)
-            axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1, extent=place, aspect="auto")
+            axes.imshow(
+                image[..., 0] if image.shape[2] == 1 else image,
+                cmap="gray",
+                vmin=0,
+                vmax=1,
+                extent=place,
+                aspect="auto",
+            )
             if row.predicted is not None:
                 right = row.predicted[i] == labels[i]
                 said = names[row.predicted[i]] + ("" if right else f"\nnot {names[labels[i]]}")
@@ -111,7 +119,7 @@ def epsilon_picture(found: Mapping[str, Sequence[Measurement]], title: str) -> b
         title: over the picture.
     """
     norms = sorted({_norm(m) for ms in found.values() for m in ms if m.kind == "attack"}, reverse=True)
-    figure = Figure((4.6 * max(len(norms), 1), 3.6), layout="constrained")
+    figure = Figure(layout="constrained")
     panels = figure.subplots(1, len(norms) or 1, squeeze=False)[0]
     for norm, axes in zip(norms or ["Linf"], panels, strict=True):
         _draw_curves(axes, found, norm)
@@ -125,7 +133,13 @@ def epsilon_picture(found: Mapping[str, Sequence[Measurement]], title: str) -> b
     figure.suptitle(title, fontsize=11)
     longest = max((len(t) for axes in panels for t in axes.get_legend_handles_labels()[1]), default=0)
     columns = 2 if longest < 25 else 1
-    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9, handlelength=3)
+    legend = figure.legend(
+        loc="outside lower center", ncols=columns, frameon=False, fontsize=9, handlelength=3
+    )
+    told = legend.get_window_extent()
+    figure.set_size_inches(
+        max(4.6 * len(panels), told.width / figure.dpi + GAP), PANEL + told.height / figure.dpi
+    )
     return _png(figure, dpi=200)
 
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,11 @@ from tfsgd.measures.failed_checks import of_guessing, of_outputs
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.measures.zero_gradients import MISDIRECTED, float32_warning
 from tfsgd.networks.frozen import of_left_out
-from tfsgd.networks.load_network import load_network, network_sha256
+from tfsgd.networks.load_network import AS_THEY_ARE, Pixels, load_network, network_sha256
 from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.networks.operators import check_mode
-from tfsgd.plan.config import Experiment, Measuring
+from tfsgd.plan.config import Measuring
 from tfsgd.plan.requests import requests_of, titled
-from tfsgd.plan.user_model import UserModel
 from tfsgd.records.outcomes import least_epsilons, spread, unpacked
 from tfsgd.training.provenance import provenance
 from tfsgd.trials.outcome import in_a_line as in_one_line
@@ -84,21 +83,25 @@ class NetworkResult:
         }
 
 
-def opened(path: Path, plan: Measuring, splits: Splits) -> Opened:
+def opened(
+    path: Path, plan: Measuring, splits: Splits, pixels: Pixels = AS_THEY_ARE, strip_softmax: bool = False
+) -> Opened:
     """Loads a network from a `.keras` file or a SavedModel's folder and asks it once.
 
     Args:
         path: of the network.
         plan: the data set, and what to measure.
         splits: its images, cut to the number that the plan asks for.
+        pixels: what it expects.
+        strip_softmax: take off the softmax that it ends in.
 
     Raises:
         RequestError: it is no network that can be measured on these images; one line.
     """
-    if isinstance(plan, Experiment) and isinstance(plan.architecture, UserModel):
-        plan.architecture.import_if_there()  # the network may be one of this config's
+    if plan.user_model:
+        plan.user_model.import_if_there()  # the network may be one of this config's
     sha256 = network_sha256(path) if path.exists() else ""
-    network = load_network(path)
+    network = load_network(path, pixels, strip_softmax)
     if network_sha256(path) != sha256:
         raise RequestError(f"{path}: it was written anew while it was read; run the command again")
     shape = tuple(network.input_shape[1:])
@@ -121,14 +124,15 @@ def opened(path: Path, plan: Measuring, splits: Splits) -> Opened:
             f"{path}: it has {classes} outputs, {plan.dataset} has {plan.data.classes} classes"
         )
     parameters = sum(math.prod(v.shape) for v in network.trainable_variables)
-    return Opened(
-        str(path),
-        subject,
-        {"sha256": sha256, "input_shape": list(shape), "parameters": parameters},
-    )
+    facts = {"sha256": sha256, "input_shape": list(shape), "parameters": parameters}
+    if pixels != AS_THEY_ARE:
+        facts["expects"] = asdict(pixels)
+    if strip_softmax:
+        facts["strip_softmax"] = True
+    return Opened(str(path), subject, facts)
 
 
-def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> NetworkResult:
+def measured(network: Opened, plan: Measuring, say: Said, warn: Said, seed: int = 0) -> NetworkResult:
     """Measures a network.
 
     Args:
@@ -136,8 +140,9 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said) -> Network
         plan: what to measure.
         say: told each result as it comes.
         warn: told what makes the numbers doubtful, as soon as it is known.
+        seed: of random starts.
     """
-    requests = [r for r in requests_of(plan, 0) if r.spec.kind != "accuracy" or r.split == "test"]
+    requests = [r for r in requests_of(plan, seed) if r.spec.kind != "accuracy" or r.split == "test"]
     reasons = [(r, _why_not(r, network)) for r in requests]
     possible = [r for r, why in reasons if not why]
     warnings: list[str] = []
