@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import SerializeAsAny, SerializerFunctionWrapHandler, model_serializer
+from typing_extensions import Self
 
 from tfsgd.fields import Count
+from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.spec import Kind, Request, Spec
 
 if TYPE_CHECKING:
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 Vector = NDArray[np.floating[Any]]  # (number of trainable parameters,)
 Matvec = Callable[[Vector], Vector]  # v -> Hv, H symmetric
-Operator = Literal["hessian", "gauss_newton", "batches", "inputs"]
+Operator = Literal["hessian", "gauss_newton", "batches", "inputs", "landscape", "calibrated"]
 
 
 class Batches(Protocol):
@@ -99,6 +102,7 @@ class CurvatureSpec(Spec):
         mode: inference: BatchNorm with its running statistics; training: with those of each batch of the trial's
             size, in which the loss is then taken: of the `examples` those that fill no batch are left out, unless
             there are fewer than a batch. Dropout is off in both.
+        attacked: a shipped attack with its epsilons: the images are then those that it leaves of the `examples` at each epsilon.
         operator: whose products `run` sees: a class says it, no config.
     """
 
@@ -110,6 +114,33 @@ class CurvatureSpec(Spec):
     examples: Count = 5_000
     split: Literal["train", "test"] = "train"
     mode: Literal["inference", "training"] = "inference"
+    attacked: SerializeAsAny[AttackSpec] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_no_attack(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Where no attack is asked for, none is told: configs and records say it no longer than they did."""
+        found: dict[str, Any] = plain(self)
+        if self.attacked is None:
+            found.pop("attacked", None)
+        return found
+
+    def settings(self) -> dict[str, Any]:
+        """As `Spec.settings`; of the attack what determines its perturbations."""
+        found = super().settings()
+        if self.attacked is not None:
+            found["attacked"] = self.attacked.telling()
+        return found
+
+    def at_each_epsilon(self) -> dict[str, Self]:
+        """What a label is followed by -> the measure on the images of one epsilon; without an attack it is itself."""
+        if self.attacked is None:
+            return {"": self}
+        return {
+            f"-{epsilon:g}": self.model_copy(
+                update={"attacked": self.attacked.model_copy(update={"epsilon": (epsilon,)})}
+            )
+            for epsilon in self.attacked.epsilon
+        }
 
     def run(self, matvec: Matvec, dimension: int, seed: int) -> Curvature:
         """Measures H by its products with vectors.
