@@ -28,6 +28,8 @@ __all__ = [
     "CurvatureSpec",
     "Outcome",
     "attack",
+    "barrier",
+    "landscape",
     "load_network",
     "outcomes",
     "read_records",
