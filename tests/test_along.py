@@ -20,7 +20,7 @@ from tfsgd.plan.requests import along_requests
 from tfsgd.plan.stages import stages_of
 from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.page.page import write_report
-from tfsgd.training.along import headline
+from tfsgd.training.measure_along import headline
 from tfsgd.training.train import Trained, train
 
 SETTINGS = SGDSettings(64, 0.9, 0.05)  # 300 images: 5 updates an epoch

@@ -17,6 +17,7 @@ from tfsgd.measures.curvature.extremes import Extremes
 from tfsgd.measures.curvature.spectrum import Spectrum
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.curvature_spec import Curvature, Matvec
+from tfsgd.measures.sharpness_spec import Head
 from tfsgd.measures.spec import Request
 from tfsgd.networks.hessian import HessianVectorProduct
 from tfsgd.plan.specs import curvature_measure
@@ -38,10 +39,34 @@ def network_like(dimension: int = 400) -> np.ndarray:
 
 
 class Counted:
-    """A matvec over a dense matrix that counts its products; a batch's gradient is random, its Hessian H."""
+    """A matvec over a dense matrix that counts its products; a batch's gradient is random, its Hessian H.
+
+    As a landscape it is w'Hw / 2 at every image, with a head that is drawn.
+    """
 
     examples = 40
     batch_size = 8
+    labels = np.arange(40) % 3
+    weights = np.linspace(-1, 1, 30)
+
+    def losses(self, shift: Any = 0.0, indices: Any = None) -> np.ndarray:
+        return np.full(self.examples, self.slope(shift)[0])
+
+    def slope(self, shift: Any = 0.0, indices: Any = None) -> tuple[float, np.ndarray]:
+        at = self.weights + (0.0 if shift is None else shift)
+        gradient = self(at)
+        return float(at @ gradient) / 2, gradient
+
+    def pixel_slopes(self) -> np.ndarray:
+        return np.ones(self.examples)
+
+    def logits(self, along: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        moved = np.tile(self(along)[:3], (self.examples, 1))
+        return np.eye(3)[(self.labels + 1) % 3] + 0 * moved, moved
+
+    def head(self) -> Head:
+        rng = np.random.default_rng(0)
+        return Head(rng.standard_normal((self.examples, 5)), rng.standard_normal((5, 3)))
 
     def __init__(self, h: np.ndarray) -> None:
         self._h = h

@@ -204,6 +204,10 @@ def test_a_kill_between_two_measurements_costs_the_one_at_hand(
         "input_gradient",
         "jacobian",
         "weights",
+        "distance",
+        "gradient_norm",
+        "feature_rank",
+        "temperature",
         "fgsm",
     ]
     assert work.trained == [TRIAL]

@@ -27,7 +27,7 @@ def recorded(**keys: Any) -> Experiment:
 
 
 def test_every_measurement_without_a_block_is_known() -> None:
-    asked = requests_of(experiment(attacks={}), 0)
+    asked = requests_of(experiment(attacks={}, corruptions={}), 0)
     assert {request.label for request in asked} == {*BUILT_IN}
 
 

@@ -164,13 +164,28 @@ def test_evidence_and_picture(on_letters: Run, made: Path, tmp_path: Path) -> No
     [one] = evidence["networks"]
     assert one["network"]["sha256"] == hashlib.sha256((made / "net.keras").read_bytes()).hexdigest()
     assert [m["label"] for m in one["measurements"]] == [
-        "test", "confidence", "input_gradient", "jacobian", "weights", "hessian", "fgsm", "fgsm", "zero_gradients", "trace",
+        "test", "confidence", "input_gradient", "jacobian", "weights",
+        "gradient_norm", "feature_rank", "temperature", "hessian", "fgsm", "fgsm", "zero_gradients", "trace",
     ]  # fmt: skip
     for each in one["measurements"]:
         assert len(each["identity"]) == 64
         assert each["seed"] == 0
-    assert [m["examples"] for m in one["measurements"]] == [60, 60, 60, 60, 1, 240, 60, 60, 60, 240]
-    assert one["measurements"][5]["settings"] == {
+    assert [m["examples"] for m in one["measurements"]] == [
+        60,
+        60,
+        60,
+        60,
+        1,
+        240,
+        60,
+        30,
+        240,
+        60,
+        60,
+        60,
+        240,
+    ]
+    assert one["measurements"][8]["settings"] == {
         "max_iterations": 100,
         "tolerance": 0.01,
         "method": "rayleigh_ritz",
@@ -196,7 +211,7 @@ def test_a_config_says_what_is_measured(run_measure: Run, made: Path, tmp_path: 
     code, _, err = run_measure(made / "net.keras", "--config", path, "--out", out)
     assert (code, err) == (0, "")
     [one] = read(out)["networks"]
-    assert [(m["label"], m["examples"]) for m in one["measurements"]][5:7] == [("hessian", 64), ("bim", 20)]
+    assert [(m["label"], m["examples"]) for m in one["measurements"]][8:10] == [("hessian", 64), ("bim", 20)]
 
 
 def test_without_variables_attacks_run_and_the_hessian_is_refused_in_words(
@@ -209,7 +224,8 @@ def test_without_variables_attacks_run_and_the_hessian_is_refused_in_words(
     for key, accuracy in reference[0].items():
         assert abs(accuracies(one)[key] - accuracy) < 1.5 / TEST_IMAGES
     why = "the network tells no trainable variables, so there is no Hessian to take"
-    assert one["not_measured"] == {"hessian": why, "weights": "the network tells no trainable variables"}
+    none = "the network tells no trainable variables"
+    assert one["not_measured"] == {"hessian": why, "weights": none, "gradient_norm": none}
     assert why in said
 
 

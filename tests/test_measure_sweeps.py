@@ -124,7 +124,7 @@ def test_full_measures_are_taken_from_stored_networks_and_once(
     full = ("--set", "measures=full", *few, *ALONE)
     code, said, err = run_measure(logs / "trials/lr/b0016-m0.9-s0", *full)
     assert (code, err) == (0, "")
-    assert re.search(r"[4-9] more columns", said.replace("\n", " "))
+    assert re.search(r"\d+ more columns", said.replace("\n", " "))
     assert {"pgd-reference 0.02", "pgd-large 0.5", "minimal 0.5", "apgd-dlr 0.02"} < set(asked)
     assert {"trace", "extremes", "gauss_newton", "batch_sharpness"} < set(asked)
     found = {m["label"]: m["values"] for m in records(logs)[1]["measurements"]}
@@ -280,7 +280,7 @@ def test_one_trials_folder(run_measure: Run, logs: Path, asked: list[str]) -> No
     code, said, err = run_measure(folder, *MORE, *ALONE)
     assert (code, err, asked) == (0, "", ["fgsm 0.06", "trace"])
     assert "1 trained, 1 to measure" in said
-    assert [len(r["measurements"]) for r in records(logs)] == [10, 12]
+    assert [len(r["measurements"]) for r in records(logs)] == [14, 16]
 
 
 def test_a_trials_folder_that_was_copied_elsewhere_is_a_network_like_any_other(
@@ -317,7 +317,7 @@ def test_a_network_that_is_gone_or_changed_is_named_and_the_others_are_measured(
 
     changed.write_bytes(kept)
     assert run_measure(logs, *MORE, *ALONE)[0] == 0
-    assert [len(r["measurements"]) for r in records(logs)] == [12, 12]
+    assert [len(r["measurements"]) for r in records(logs)] == [16, 16]
 
 
 KILLED = """

@@ -12,7 +12,7 @@ from tfsgd.errors import RequestError
 from tfsgd.plan.reading import load_experiment
 from tfsgd.reporting.claims.evidence import Described, Tested
 from tfsgd.reporting.claims.verdicts import judgements_of
-from tfsgd.reporting.page.comparison import comparison_of, comparison_table
+from tfsgd.reporting.page.regime_comparison import comparison_of, comparison_table
 from tfsgd.reporting.table.regime_labels import paper_regimes
 from tfsgd.reporting.table.studies import Study, read_studies
 

@@ -39,6 +39,7 @@ HOMES = {
     "tensorflow": {"networks", "training", "trials/export", "trials/tensorboard", "sweeping/allocation"},
     "keras": {
         "networks/float64",
+        "networks/head",
         "networks/training_mode",
         "networks/load_network",
         "models",

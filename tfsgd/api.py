@@ -11,6 +11,7 @@ from tfsgd.errors import RequestError
 from tfsgd.measures.attack import SOFTMAX, AttackSpec, Outcome
 from tfsgd.measures.curvature_spec import Curvature
 from tfsgd.measures.curvature_spec import CurvatureSpec as CurvatureSpec  # `tfsgd` hands it out
+from tfsgd.measures.landscape_slice import Slice
 from tfsgd.plan.specs import attack as attack_spec
 from tfsgd.plan.specs import curvature_measure
 
@@ -197,6 +198,70 @@ def measure(
     for line in said:
         warnings.warn(line, stacklevel=2)
     return pd.DataFrame(rows)
+
+
+def barrier(
+    one: Any,
+    other: Any,
+    images: "NDArray[np.floating[Any]]",
+    labels: "NDArray[np.integer[Any]]",
+    *,
+    points: int = 11,
+) -> Slice:
+    """Loss and accuracy along the straight line of weights between two networks, and how far the loss rises on it.
+
+    The ends are the networks as they are; between them BatchNorm takes its statistics anew from the images, 1,000 at a time.
+
+    Args:
+        one: a Keras model, images to logits `(N, classes)`; or what `load_network` returns of a `.keras` file.
+        other: another one with weights of the same shapes.
+        images, labels: as of `attack`.
+        points: on the line, with its ends.
+
+    Returns:
+        `coordinates`, from 0 to 1; `losses` and `barrier`, in nats; and `accuracies`.
+
+    Raises:
+        RequestError: something does not fit; one line that says which.
+    """
+    from tfsgd.networks.fitting import checked
+    from tfsgd.networks.slices import between
+
+    checked(other, images, labels)
+    return between(one, other, *checked(one, images, labels), points)
+
+
+def landscape(
+    model: Any,
+    images: "NDArray[np.floating[Any]]",
+    labels: "NDArray[np.integer[Any]]",
+    *,
+    directions: int = 1,
+    extent: float = 1.0,
+    points: int = 21,
+    seed: int = 0,
+) -> Slice:
+    """Loss and accuracy around a network along random directions whose filters have the lengths of its own (Li et al. 2018).
+
+    Args:
+        model: a Keras model, images to logits `(N, classes)`; or what `load_network` returns.
+        images, labels: as of `attack`.
+        directions: 1 for a line, 2 for a plane.
+        extent: how far to either side, 1 is the length of the weights.
+        points: along each direction; with an odd number the network itself is the middle one.
+        seed: of the directions.
+
+    Returns:
+        `coordinates`, from -extent to extent; `losses` in nats; `accuracies`; `(points,)` or `(points, points)`.
+
+    Raises:
+        RequestError: something does not fit; one line that says which.
+    """
+    from tfsgd.networks.fitting import checked
+    from tfsgd.networks.slices import around
+
+    _refuse_no_seed(seed)
+    return around(model, *checked(model, images, labels), directions, extent, points, seed)
 
 
 def read_records(folder: str | Path) -> "pd.DataFrame":

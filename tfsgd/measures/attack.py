@@ -143,6 +143,11 @@ class AttackSpec(Spec):
             "outcomes_sha256": subject.keep(request, outcome.packed()),
         }
 
+    def telling(self) -> dict[str, Any]:
+        """What determines a shipped attack's perturbations at its first epsilon: its kind, and settings other than by default."""
+        revision = {"revision": self.revised} if self.revised > 1 else {}
+        return {"attack": self.attack, "epsilon": self.epsilon[0], **self.unusual(), **revision}
+
     def doubt(self) -> str:
         """What makes these settings weaker than they look, in one line; empty where nothing does."""
         return ""

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import model_validator
+from pydantic import SerializeAsAny, SerializerFunctionWrapHandler, model_serializer, model_validator
 from typing_extensions import Self
 
 from tfsgd.fields import Count
+from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.spec import Kind, Request, Spec
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 Vector = NDArray[np.floating[Any]]  # (number of trainable parameters,)
 Matvec = Callable[[Vector], Vector]  # v -> Hv, H symmetric
-Operator = Literal["hessian", "gauss_newton", "batches", "inputs"]
+Operator = Literal["hessian", "gauss_newton", "batches", "inputs", "landscape", "calibrated"]
 
 
 class Batches(Protocol):
@@ -102,6 +103,7 @@ class CurvatureSpec(Spec):
             size, in which the loss is then taken: of the `examples` those that fill no batch are left out, unless
             there are fewer than a batch. Dropout is off in both.
         loss: whose Hessian it is: the cross-entropy, or of networks that are trained on it the squared error (`mse`).
+        attacked: a shipped attack with its epsilons: the images are then those that it leaves of the `examples` at each epsilon.
         operator: whose products `run` sees: a class says it, no config.
     """
 
@@ -115,18 +117,40 @@ class CurvatureSpec(Spec):
     mode: Literal["inference", "training"] = "inference"
     loss: Literal["cross_entropy", "mse"] = "cross_entropy"
 
+    attacked: SerializeAsAny[AttackSpec] | None = None
+
     @model_validator(mode="after")
-    def _loss_of_pixels(self) -> Self:
-        if self.operator == "inputs" and self.loss != "cross_entropy":
-            raise ValueError(
-                f"loss: expected cross_entropy, of the pixels there is no other, received {self.loss}"
-            )
+    def _has_such_a_loss(self) -> Self:
+        if self.loss != "cross_entropy" and self.operator not in ("hessian", "gauss_newton", "batches"):
+            raise ValueError(f"loss: expected cross_entropy, this measure has no other, received {self.loss}")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_the_usual(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No attack and the usual loss are not told: configs and records say them no longer than they did."""
+        found: dict[str, Any] = plain(self)
+        for key, usual in (("attacked", None), ("loss", "cross_entropy")):
+            if getattr(self, key) == usual:
+                found.pop(key, None)
+        return found
+
     def settings(self) -> dict[str, Any]:
-        """As `Spec.settings`; the loss where it is not the usual one."""
-        usual = {"loss"} if self.loss == "cross_entropy" else set[str]()
-        return {key: value for key, value in super().settings().items() if key not in usual}
+        """As `Spec.settings`; of the attack what determines its perturbations."""
+        found = super().settings()
+        if self.attacked is not None:
+            found["attacked"] = self.attacked.telling()
+        return found
+
+    def at_each_epsilon(self) -> dict[str, Self]:
+        """What a label is followed by -> the measure on the images of one epsilon; without an attack it is itself."""
+        if self.attacked is None:
+            return {"": self}
+        return {
+            f"-{epsilon:g}": self.model_copy(
+                update={"attacked": self.attacked.model_copy(update={"epsilon": (epsilon,)})}
+            )
+            for epsilon in self.attacked.epsilon
+        }
 
     def run(self, matvec: Matvec, dimension: int, seed: int) -> Curvature:
         """Measures H by its products with vectors.

@@ -27,7 +27,7 @@ from tfsgd.source_hash import code_sha256
 if TYPE_CHECKING:
     from tfsgd.measures.subject import Subject
 
-Kind = Literal["accuracy", "confidence", "attack", "gradient", "curvature", "weights"]
+Kind = Literal["accuracy", "confidence", "attack", "corruption", "gradient", "curvature", "weights"]
 Split = Literal["train", "validation", "test"]
 
 
@@ -84,6 +84,7 @@ SHARES = {
 NEEDED: dict[str, tuple[str, ...]] = {  # by the kind of a measurement
     "accuracy": ("accuracy",),
     "attack": ("accuracy", "clean_accuracy"),
+    "corruption": ("accuracy", "clean_accuracy", "families", "accuracies"),
     "confidence": ("confidence", "margin", "calibration_error"),
     "curvature": ("value", "error", "products", "converged"),
     "gradient": (),

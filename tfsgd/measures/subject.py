@@ -37,6 +37,12 @@ class Subject(Protocol):
     def weights(self) -> list[NDArray[np.floating[Any]]]:
         """The values of the variables that are trained."""
 
+    def initial_weights(self) -> list[NDArray[np.floating[Any]]] | None:
+        """The same before the training; `None`: they are not known."""
+
+    def features(self, split: str, examples: int) -> NDArray[np.float64] | None:
+        """What the last dense layer sees of the images, `(N, d)`; `None`: the network does not end with one."""
+
     def clean(self, split: str, examples: int) -> Mask:
         """Which of them get their true label unperturbed."""
 

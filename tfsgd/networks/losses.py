@@ -77,6 +77,14 @@ def dlr(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return margin(labels, logits) / tf.where((classes > 2) & (spread > 0), spread, tf.ones_like(spread))
 
 
+def normalized_logits(logits: tf.Tensor) -> tf.Tensor:
+    """Logits `(N, classes)` less their mean over the classes, of length 1; 0 where they are all alike."""
+    logits = _single(logits)
+    centred = logits - tf.reduce_mean(logits, 1, keepdims=True)
+    squared = tf.reduce_sum(tf.square(centred), 1, keepdims=True)
+    return centred * tf.math.rsqrt(tf.maximum(squared, 1e-20))
+
+
 LOSSES: dict[str, Loss] = {
     "cross_entropy": cross_entropy,
     "softmax_cross_entropy": softmax_cross_entropy,

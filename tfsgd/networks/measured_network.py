@@ -1,7 +1,8 @@
 """A network with the images that it is measured on."""
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -9,11 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfsgd.data.dataset import Splits, to_unit
+from tfsgd.errors import RequestError
+from tfsgd.measures.attack import AttackSpec, run_checked
 from tfsgd.measures.curvature_spec import CurvatureSpec
 from tfsgd.measures.spec import Request, digest
+from tfsgd.measures.temperature import calibrating
 from tfsgd.measures.victim import Images, Labels, Mask, Victim
 from tfsgd.networks.accuracy import Evaluator
 from tfsgd.networks.compiled_victim import CompiledVictim
+from tfsgd.networks.landscape import Landscape
 from tfsgd.networks.operators import product_of
 from tfsgd.networks.surrogate import Sources
 
@@ -27,12 +32,18 @@ class MeasuredNetwork:
         splits: the images, cut to those that are used.
         batch_size: with which it was trained, where that is known.
         sources: other networks, for attacks that need them.
+        initial: gives the weights with which the training began, see `tfsgd.training.model.initial_weights`.
     """
 
     def __init__(
-        self, network: Any, splits: Splits, batch_size: int | None = None, sources: Sources | None = None
+        self,
+        network: Any,
+        splits: Splits,
+        batch_size: int | None = None,
+        sources: Sources | None = None,
+        initial: Callable[[], list[NDArray[Any]] | None] = lambda: None,
     ) -> None:
-        self._batch_size = batch_size
+        self._batch_size, self._initial = batch_size, initial
         self._sources = sources or Sources()
         self.network = network
         self.splits = splits
@@ -125,11 +136,49 @@ class MeasuredNetwork:
         new, self._outcomes = self._outcomes, {}
         return new
 
+    @cached_property
+    def _temperature(self) -> float:
+        """That which calibrates the network on the validation images."""
+        split = self.splits.validation
+        return calibrating(self.evaluate.logits(split), split.labels)
+
+    def features(self, split: str, examples: int) -> NDArray[np.float64] | None:
+        """What the last dense layer sees of them, `(N, d)`; `None`: there is no such layer."""
+        try:
+            return Landscape(self.network, *self.images(split, examples)).head().features
+        except RequestError:
+            return None
+
+    def initial_weights(self) -> list[NDArray[np.floating[Any]]] | None:
+        """The values of the variables that are trained, before the training; `None`: they are not known."""
+        return self._initial()
+
     def product(self, spec: CurvatureSpec, split: str, examples: int) -> Any:
-        """v -> Hv on them, or the product that the measure asks for."""
+        """v -> Hv on them, or the product that the measure asks for; on what its attack leaves of them, if it has one."""
         size = getattr(spec, "batch_size", None) if spec.mode == "training" else None
-        key = (spec.operator, spec.mode, spec.loss, size, split, examples)
+        attacked = json.dumps(spec.settings().get("attacked"))
+        key = (
+            spec.operator,
+            spec.mode,
+            spec.loss,
+            size,
+            getattr(spec, "normalized", False),
+            attacked,
+            split,
+            examples,
+        )
         if key not in self._products:
             images, labels = self.images(split, examples)
-            self._products[key] = product_of(spec, self.network, images, labels, self._batch_size)
+            images = self._under(spec.attacked, images, labels) if spec.attacked else images
+            temperature = self._temperature if spec.operator == "calibrated" else 1.0
+            self._products[key] = product_of(
+                spec, self.network, images, labels, self._batch_size, temperature
+            )
         return self._products[key]
+
+    def _under(self, attack: AttackSpec, images: Images, labels: Labels) -> Images:
+        """What an attack leaves of images at its first epsilon, by the seed 0; at 0 they are what they are."""
+        epsilon = attack.epsilon[0]
+        if not epsilon:
+            return images
+        return run_checked(attack, self.victim, images, labels, epsilon, 0).images

@@ -9,9 +9,12 @@ from tfsgd.errors import RequestError
 from tfsgd.measures.curvature_spec import CurvatureSpec, Operator
 from tfsgd.measures.victim import Labels
 from tfsgd.networks.batch_hessian import BatchProduct
+from tfsgd.networks.calibrated_product import CalibratedProduct
 from tfsgd.networks.gauss_newton_product import GaussNewtonProduct
+from tfsgd.networks.head import dense_end
 from tfsgd.networks.hessian import HessianVectorProduct
 from tfsgd.networks.input_hessian import InputProduct
+from tfsgd.networks.landscape import Landscape
 from tfsgd.networks.losses import DESCENDED
 from tfsgd.networks.training_mode import TrainingMode
 
@@ -20,11 +23,18 @@ _PRODUCTS: dict[Operator, Callable[..., Any]] = {
     "gauss_newton": GaussNewtonProduct,
     "batches": BatchProduct,
     "inputs": InputProduct,
+    "landscape": Landscape,
+    "calibrated": CalibratedProduct,
 }
 
 
 def product_of(
-    spec: CurvatureSpec, network: Any, images: NDArray[Any], labels: Labels, batch_size: int | None = None
+    spec: CurvatureSpec,
+    network: Any,
+    images: NDArray[Any],
+    labels: Labels,
+    batch_size: int | None = None,
+    temperature: float = 1.0,
 ) -> Any:
     """v -> Hv on these images, or another operator's product.
 
@@ -37,6 +47,7 @@ def product_of(
         images: `(N, height, width, channels)` in [0, 1].
         labels: `(N,)` integers.
         batch_size: with which the network was trained; `None` where that is not known.
+        temperature: of the loss, where the measure's operator is `calibrated`.
 
     Raises:
         RequestError: in training mode: the batch size is not known, or the network's statistics cannot be reached.
@@ -44,6 +55,10 @@ def product_of(
     settings: dict[str, Any] = {"batch_size": batch_size} if spec.operator == "batches" else {}
     if spec.loss != "cross_entropy":
         settings["loss"] = DESCENDED[spec.loss]
+    if spec.operator == "calibrated":
+        settings["temperature"] = temperature
+    if spec.operator == "landscape":
+        settings["normalized"] = getattr(spec, "normalized", False)
     if spec.mode == "training":
         size = _batch_size(spec, batch_size)
         full = len(labels) // size * size
@@ -54,11 +69,13 @@ def product_of(
 
 
 def check_mode(spec: CurvatureSpec, network: Any, batch_size: int | None) -> None:
-    """Refuses training mode where it cannot be had; arguments as of `product_of`.
+    """Refuses training mode where it cannot be had, and a measure of a last dense layer where there is none; arguments as of `product_of`.
 
     Raises:
-        RequestError: as `product_of`.
+        RequestError: as `product_of`, or of the layer; the line begins with a key.
     """
+    if getattr(spec, "needs_head", False):
+        dense_end(network)
     if spec.mode == "training":
         _batch_size(spec, batch_size)
         TrainingMode(network)

@@ -17,6 +17,7 @@ from tfsgd.data.load import DATASETS, load_splits
 from tfsgd.errors import RequestError
 from tfsgd.fields import MOST_EPOCHS, Block, Count, Epochs, Flag, Label, Name, Positive, Seed
 from tfsgd.measures.attack import AttackSpec
+from tfsgd.measures.corruption_accuracy import Corruptions
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.curvature_spec import CurvatureSpec
 from tfsgd.models.paper import MODELS, Architecture
@@ -75,6 +76,7 @@ class Measuring(Block):
     attacks: dict[Label, SerializeAsAny[AttackSpec]]
     hessian: TopEigenvalue = TopEigenvalue()
     curvature: dict[Label, SerializeAsAny[CurvatureSpec]] = Field(default_factory=dict)
+    corruptions: Corruptions | None = None
     train_examples: Count | None = None  # None: all of the split
     validation_examples: Count | None = None
     test_examples: Count | None = None
@@ -136,6 +138,13 @@ class Measuring(Block):
         self._has("hessian.examples", self.hessian.examples, self.hessian.split)
         for label, measure in self.curvature.items():
             self._has(f"curvature.{label}.examples", measure.examples, measure.split)
+            if measure.attacked and (unfit := measure.attacked.unfit(self.data.classes)):
+                raise ValueError(f"curvature.{label}.attacked.{unfit}")
+        if self.hessian.attacked:
+            raise ValueError(
+                "hessian.attacked: expected none: λ1 at perturbed images is a block of curvature, measure: top_eigenvalue"
+            )
+        self._has("corruptions.examples", (self.corruptions and self.corruptions.examples) or 0, "test")
         for label, planned in self.attacks.items():
             self._has(f"attacks.{label}.examples", planned.examples or 0, "test")
             if unfit := planned.unfit(self.data.classes):

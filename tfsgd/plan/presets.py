@@ -41,6 +41,8 @@ def with_full(raw: dict[str, Any], plain: Measuring) -> dict[str, Any]:
     for blocks, split in ((attacks, "test"), (curvature, "train")):
         for block in blocks.values():
             block["examples"] = min(block["examples"], plain.examples(split))
+            if "batch_size" in block:
+                block["batch_size"] = min(block["batch_size"], block["examples"])
     for key, blocks in (("attacks", attacks), ("curvature", curvature)):
         own = raw.get(key) or {}
         raw = raw | {key: own | {label: block for label, block in blocks.items() if label not in own}}

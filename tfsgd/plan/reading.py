@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from tfsgd.errors import RequestError
 from tfsgd.fields import Block, Label, problems
 from tfsgd.measures.attack import AttackSpec
+from tfsgd.measures.corruption_accuracy import Corruptions
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.plan.claim import Claim
 from tfsgd.plan.config import Budget, Experiment, Measuring, MeasuringConfig, Snapshots
@@ -32,6 +33,7 @@ BLOCKS: dict[str, tuple[str, type[BaseModel]]] = {  # how a key in one is spelle
     "claims": ("claims.NAME", Claim),
     "attacks": ("attacks.NAME", AttackSpec),
     "hessian": ("hessian", TopEigenvalue),
+    "corruptions": ("corruptions", Corruptions),
     "budget": ("budget", Budget),
     "snapshots": ("snapshots", Snapshots),
 }
@@ -338,6 +340,7 @@ def regrown(
             )
         for key in ("attacks", "curvature"):
             raw[key] = {**(raw.get(key) or {}), **more[key]}
+        raw["corruptions"] = more["corruptions"] or raw.get("corruptions")
         raw |= {"own_code": list(other.own_code), "code_dir": more["code_dir"] or raw.get("code_dir")}
     grown = _with_overrides(stored, raw, overrides, data_folder)
     for key, blocks in (("attacks", grown.attacks), ("curvature", grown.curvature)):

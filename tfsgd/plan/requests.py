@@ -6,11 +6,15 @@ from dataclasses import replace
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.attacks.minimal import Minimal
 from tfsgd.measures.confidence import Confidence
+from tfsgd.measures.curvature.gradient_norm import GradientNorm
 from tfsgd.measures.curvature_spec import CurvatureSpec
+from tfsgd.measures.distance import Distance
+from tfsgd.measures.feature_rank import FeatureRank
 from tfsgd.measures.input_gradient import InputGradient
 from tfsgd.measures.jacobian import MOST_IMAGES, Jacobian
 from tfsgd.measures.natural_accuracy import NaturalAccuracy
 from tfsgd.measures.spec import Request, Split
+from tfsgd.measures.temperature import Temperature
 from tfsgd.measures.weights import Weights
 from tfsgd.measures.zero_gradients import ZeroGradients
 from tfsgd.plan.config import Experiment, Measuring
@@ -18,6 +22,8 @@ from tfsgd.plan.config import Experiment, Measuring
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 HESSIAN = "hessian"  # the label of λ1
 TOP_EIGENVALUE = "top_eigenvalue"
+GRADIENT_NORM = "gradient_norm"
+CORRUPTIONS = "corruptions"
 
 
 def titled(label: str) -> str:
@@ -46,10 +52,34 @@ def _derived(experiment: Measuring, seed: int) -> list[Request]:
         Request("input_gradient", "input_gradient", InputGradient(), "test", sizes["test"], free=True),
         Request("jacobian", "jacobian", Jacobian(), "test", min(MOST_IMAGES, sizes["test"]), free=True),
         Request("weights", "weights", Weights(), "train", 1, free=True),
+        *_covariates(experiment, sizes),
         top_eigenvalue(experiment),
         *attacks(experiment.attacks, sizes["test"], seed),
         Request("zero_gradients", "zero_gradients", ZeroGradients(), "test", sizes["test"]),
         *curvature(experiment.curvature),
+        *_corruptions(experiment, sizes["test"]),
+    ]
+
+
+def _corruptions(experiment: Measuring, test_examples: int) -> list[Request]:
+    """Of every network on the same images, whatever its seed."""
+    spec = experiment.corruptions
+    return [Request(CORRUPTIONS, CORRUPTIONS, spec, "test", spec.examples or test_examples)] if spec else []
+
+
+def _covariates(experiment: Measuring, sizes: Mapping[Split, int]) -> list[Request]:
+    """What else costs next to nothing beside a training. Of a network without its training the beginning is not known."""
+    looked_at, on = min(MOST_IMAGES, sizes["test"]), experiment.hessian
+    gradient = GradientNorm(measure=GRADIENT_NORM, examples=on.examples, split=on.split)
+    return [
+        *(
+            [Request("distance", "distance", Distance(), "train", 1, free=True)]
+            if isinstance(experiment, Experiment)
+            else []
+        ),
+        Request(GRADIENT_NORM, GRADIENT_NORM, gradient, on.split, on.examples, free=True),
+        Request("feature_rank", "feature_rank", FeatureRank(), "test", looked_at, free=True),
+        Request("temperature", "temperature", Temperature(), "validation", sizes["validation"], free=True),
     ]
 
 
@@ -109,5 +139,9 @@ def is_primary(request: Request) -> bool:
 
 
 def curvature(specs: Mapping[str, CurvatureSpec]) -> list[Request]:
-    """The curvature measures beside λ1."""
-    return [Request(spec.measure, label, spec, spec.split, spec.examples) for label, spec in specs.items()]
+    """The curvature measures beside λ1, each at the images as they are, or at those of its attack at each epsilon."""
+    return [
+        Request(spec.measure, label + end, spec, spec.split, spec.examples)
+        for label, each in specs.items()
+        for end, spec in each.at_each_epsilon().items()
+    ]

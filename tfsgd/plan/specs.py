@@ -61,6 +61,8 @@ class _Kinds(Generic[S]):
         kind = (block or {}).get(self.key) or label
         if not isinstance(kind, str):
             raise ValueError(f"{self.key}: expected a word, received {shown(kind)}")
+        if isinstance(block, dict) and isinstance(block.get("attacked"), dict):
+            block = block | {"attacked": self._attacked(block["attacked"])}
         is_recorded = named is not None and is_own_name(kind) and kind not in named
         cls = self.recorded if is_recorded else self.found(kind, code_dir)
         try:
@@ -68,6 +70,20 @@ class _Kinds(Generic[S]):
         except ValidationError as error:
             first = problems(error, lambda location: known_keys(str(location[-1]), cls.model_fields))[0]
             raise ValueError(first) from None
+
+    def _attacked(self, block: dict[str, Any]) -> AttackSpec:
+        """The shipped attack at whose images a measure is taken; its images are the measure's."""
+        kinds = [kind for kind in ATTACKS if kind != "transfer"]  # another network's file may change
+        if (kind := block.get("attack")) not in kinds:
+            raise ValueError(
+                f"attacked.attack: expected one of {', '.join(kinds)}, received {shown(kind)}{nearest(str(kind), kinds)}"
+            )
+        if block.get("examples") is not None:
+            raise ValueError("attacked.examples: expected none: the images are those of the measure")
+        try:
+            return _ATTACKS.spec("attacked", block, None)
+        except ValueError as error:
+            raise ValueError(f"attacked.{error}") from None
 
     def label_problem(self, label: str, spec: S) -> str:
         """Why a block may not have its label, which is a column of tables and reports; empty: it may."""
@@ -114,8 +130,13 @@ BUILT_IN = (
     "input_gradient",
     "jacobian",
     "weights",
+    "distance",
+    "gradient_norm",
+    "feature_rank",
+    "temperature",
     "hessian",
     "zero_gradients",
+    "corruptions",
 )
 _ATTACKS = _Kinds[AttackSpec]("attack", attacks, AttackSpec, RecordedAttack)
 _MEASURES = _Kinds[CurvatureSpec]("measure", curvature, CurvatureSpec, RecordedMeasure)

@@ -248,9 +248,10 @@ def value_and_evidence(found: Measurement) -> tuple[str, str]:
         radius = f"first-order radius {_number(values['radius'], '.3g')}" if "radius" in values else ""
         return _number(values["value"], ".4g"), radius
     if found.kind == "weights":
-        return _number(
-            values["value"], ".4g"
-        ), f"log spectral norms {_number(values['log_spectral_norms'], '.4g')}"
+        norms = values.get("log_spectral_norms")
+        return _number(values["value"], ".4g"), f"log spectral norms {_number(norms, '.4g')}" if norms else ""
+    if found.kind == "corruption":
+        return _number(found.accuracy), f"clean {_number(values['clean_accuracy'])}"
     said = f"error {_number(values['error'], '.2g')} after {values['products']} products"
     return _shown(found), said + ("" if values["converged"] else ", not converged")
 

@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfsgd.measures.curvature_spec import Curvature
+from tfsgd.plan.config import Experiment
 from tfsgd.records.archive import Arrays, DamagedError, read_arrays, write_arrays
 from tfsgd.records.record import EIGENVALUE_COLUMNS, PRECONDITIONED, Stretch
-from tfsgd.training.along import MeasureAlong
 from tfsgd.training.callbacks import EpochLog, TopHessianEigenvalue
+from tfsgd.training.measure_along import MeasureAlong
 from tfsgd.training.provenance import provenance
 from tfsgd.training.snapshots import KeepSnapshots
 
@@ -36,25 +37,24 @@ class Checkpoints(keras.callbacks.Callback):
     Args:
         folder: where the checkpoints of one trial go.
         training_hash: of the trial; a checkpoint of another one is not used.
-        every_epochs: how often.
+        experiment: how often, and on how many images validation is taken.
         log: of the epochs so far, saved and restored as the model is.
         hessian: likewise what it has found.
         snapshots: which networks on the way are asked for.
-        validation_examples: on how many images validation is taken.
         along: what is measured on the way; `None`: nothing.
     """
 
     def __init__(
-        self, folder: Path, training_hash: str, every_epochs: int,
-        log: EpochLog, hessian: TopHessianEigenvalue, snapshots: KeepSnapshots, validation_examples: int,
+        self, folder: Path, training_hash: str, experiment: Experiment,
+        log: EpochLog, hessian: TopHessianEigenvalue, snapshots: KeepSnapshots,
         along: MeasureAlong | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self._folder = folder
         self._training_hash = training_hash
-        self._every_epochs = every_epochs
+        self._every_epochs = experiment.checkpoint_every_epochs
         self._log, self._hessian, self._snapshots = log, hessian, snapshots
-        self._validation_examples = validation_examples
+        self._validation_examples = experiment.examples("validation")
         self._along = along
         self._kept: list[Path] = []  # of this training, the newest first
         self._earlier_seconds = 0.0

@@ -3,7 +3,9 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from tfsgd.networks.losses import squared_error
 from tfsgd.plan import optimizers
@@ -16,6 +18,7 @@ from tfsgd.training.devices import check_ghosts, check_rules, check_statistics
 from tfsgd.training.optimizer import SGD
 from tfsgd.training.own_optimizer import check_state, own_optimizer
 from tfsgd.training.precision import build_in
+from tfsgd.training.seeds import seeded
 from tfsgd.training.train_steps import InParts, SharpnessAware
 
 STEPS_PER_EXECUTION = 64  # at most so many steps between two visits to Python
@@ -137,6 +140,14 @@ def plain_copy(model: Any, experiment: Experiment) -> Any:
     copy = experiment.build()
     copy.set_weights(model.get_weights())
     return copy
+
+
+def initial_weights(experiment: Experiment, seed: int) -> list[NDArray[Any]] | None:
+    """The trained variables of the experiment's network before its training; `None`: its code is not to be had."""
+    if not experiment.has_code:
+        return None
+    with seeded(seed):
+        return [np.asarray(variable) for variable in experiment.build().trainable_variables]
 
 
 def parts_of_a_batch(batch_size: int, examples: int, replicas: int) -> int:

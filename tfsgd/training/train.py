@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -14,7 +14,6 @@ from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.requests import along_requests
 from tfsgd.plan.stages import stages_of
 from tfsgd.records.record import Snapshot, Stretch
-from tfsgd.training.along import MeasureAlong
 from tfsgd.training.batches import EpochBatches
 from tfsgd.training.callbacks import (
     EpochLog,
@@ -26,6 +25,7 @@ from tfsgd.training.callbacks import (
 )
 from tfsgd.training.checkpoint import Checkpoints
 from tfsgd.training.devices import check_replicas, mirrored_strategy
+from tfsgd.training.measure_along import MeasureAlong
 from tfsgd.training.model import compiled_model, enter, plain_copy
 from tfsgd.training.precision import Twin
 from tfsgd.training.scalars import EpochScalars
@@ -81,16 +81,8 @@ def train(
         batches = EpochBatches(splits.train, settings.batch_size, order, experiment.data.augment)
         model = compiled_model(experiment, settings, strategy, examples)
         twin = Twin(experiment.build()) if settings.precision != "float32" else None
-        seen = _Observers(
-            experiment,
-            settings,
-            seed,
-            splits,
-            folder,
-            training_hash,
-            EpochLog(observe),
-            twin.network if twin else model,
-        )
+        asked = _Asked(experiment, settings, seed, splits)
+        seen = _Observers(asked, folder, training_hash, EpochLog(observe), twin.network if twin else model)
         rules = [ExactLoss(), LearningRateRule(settings, stages[-1].until), StopWhenDiverged()]
         callbacks = [*rules, *([twin] if twin else []), *seen.callbacks]
         done = seen.checkpoints.restore(model) if training_hash is not None else 0
@@ -106,6 +98,15 @@ def train(
         return seen.trained(plain_copy(model, experiment), bool(model.stop_training))
 
 
+class _Asked(NamedTuple):
+    """What is trained and seen; as of `train`."""
+
+    experiment: Experiment
+    settings: SGDSettings
+    seed: int
+    splits: Splits
+
+
 class _Observers:
     """What is seen of a training, and kept; arguments as of `train`.
 
@@ -115,20 +116,25 @@ class _Observers:
     """
 
     def __init__(
-        self, experiment: Experiment, settings: SGDSettings, seed: int, splits: Splits, folder: Path,
-        training_hash: str | None, log: EpochLog, measured: Any,
-    ) -> None:  # fmt: skip
+        self, asked: _Asked, folder: Path, training_hash: str | None, log: EpochLog, measured: Any
+    ) -> None:
+        experiment, settings, seed, splits = asked
         spec, epochs = experiment.hessian, experiment.stages(settings)[-1].until
         split = getattr(splits, spec.split)
         self.log = log
         self.hessian = TopHessianEigenvalue(split, spec, epochs, settings.batch_size, measured)
         self.snapshots = KeepSnapshots(experiment, splits.train, folder, log, measured)
-        asked, along = along_requests(experiment, seed), experiment.along
-        self.along = MeasureAlong(along, asked, measured, splits, settings.batch_size) if along else None
+        requests, along = along_requests(experiment, seed), experiment.along
+        self.along = MeasureAlong(along, requests, measured, splits, settings.batch_size) if along else None
         self.checkpoints = Checkpoints(
-            folder / "checkpoint", training_hash or "", experiment.checkpoint_every_epochs,
-            log, self.hessian, self.snapshots, len(splits.validation), self.along,
-        )  # fmt: skip
+            folder / "checkpoint",
+            training_hash or "",
+            experiment,
+            log,
+            self.hessian,
+            self.snapshots,
+            self.along,
+        )
         validation, tensorboard = ValidationMetrics(splits.validation, measured), EpochScalars(folder, log)
         on_the_way = [self.along] if self.along else []
         last = [self.checkpoints] if training_hash is not None else []

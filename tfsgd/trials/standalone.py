@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
 from tfsgd.measures.curvature_spec import CurvatureSpec
+from tfsgd.measures.distance import Distance
 from tfsgd.measures.failed_checks import of_guessing, of_outputs
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.measures.zero_gradients import MISDIRECTED, float32_warning
@@ -181,8 +182,10 @@ def measured(network: Opened, plan: Measuring, say: Said, warn: Said, seed: int 
 def _why_not(request: Request, network: Opened) -> str:
     """Why something cannot be measured on a network; empty where it can."""
     spec, parameters = request.spec, network.facts["parameters"]
-    if spec.kind == "weights" and not parameters:
+    if not parameters and (spec.kind == "weights" or getattr(spec, "operator", "") == "landscape"):
         return "the network tells no trainable variables"
+    if isinstance(spec, Distance):
+        return "the network comes without its training, whose beginning is not known"
     if not isinstance(spec, CurvatureSpec):
         return ""
     if not parameters and spec.operator != "inputs":

@@ -26,6 +26,7 @@ from tfsgd.records.record import Record, Snapshot
 from tfsgd.records.tensorboard_tags import is_current
 from tfsgd.terminal.progress import warn
 from tfsgd.training.checkpoint import remove_checkpoints
+from tfsgd.training.model import initial_weights
 from tfsgd.training.provenance import provenance
 from tfsgd.training.scalars import remove_events
 from tfsgd.training.train import Trained, train
@@ -96,12 +97,19 @@ def run_trial(trial: Trial, context: SweepContext) -> Record:
         (known, load_stored(known, context.experiment, folder)) if known else train_trial(trial, context)
     )
     sources, failures = Sources(context.logs.network), list[tuple[str, BaseException]]()
-    subject = MeasuredNetwork(network, context.splits, trial.settings.batch_size, sources)
+    measured = functools.partial(
+        MeasuredNetwork,
+        splits=context.splits,
+        batch_size=trial.settings.batch_size,
+        sources=sources,
+        initial=functools.partial(initial_weights, context.experiment, trial.seed),
+    )
+    subject = measured(network)
     for part in record.networks:
         on = subject
         if isinstance(part, Snapshot) and part.missing(requests):
             network = load_stored(record, context.experiment, folder, part.file)
-            on = MeasuredNetwork(network, context.splits, trial.settings.batch_size, sources)
+            on = measured(network)
         for request in part.missing(requests):
             try:
                 context.progress(trial, record.epochs, request.title)

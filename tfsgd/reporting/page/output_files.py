@@ -1,8 +1,10 @@
 """The files beside the page: where they lie, figures, tables, and what an earlier report left."""
 
+import csv
+import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,11 +14,11 @@ from tfsgd.plan.settings import plain, settings
 from tfsgd.records.atomic import from_json, to_json, write_atomically
 from tfsgd.records.preflight import is_there, read_text, refuse_among_records, refuse_unwritable
 from tfsgd.reporting.figures.style import Drawing
-from tfsgd.reporting.page.comparison import comparison_table
 from tfsgd.reporting.page.findings import Finding
 from tfsgd.reporting.page.latex import caption, claims_table, figure_table
+from tfsgd.reporting.page.regime_comparison import comparison_table
 from tfsgd.reporting.page.spreadsheet import plain_text, without_formulas
-from tfsgd.reporting.table.columns import dictionary
+from tfsgd.reporting.table.columns import Column
 from tfsgd.reporting.table.studies import Study
 
 FILES = ("index.html", "records.csv", "records-columns.csv", "claims.json")
@@ -55,7 +57,7 @@ def save_tables(
     known = {plain_text(name): column for study in studies for name, column in study.columns.items()}
     write_atomically(target / "records.csv", str(table.to_csv(index=False)))
     write_atomically(
-        target / "records-columns.csv", dictionary({heading: known[heading] for heading in map(str, table)})
+        target / "records-columns.csv", _dictionary({heading: known[heading] for heading in map(str, table)})
     )
     texts: dict[str, str] = {}
     for i, (study, found, drawings) in enumerate(zip(studies, findings, drawn, strict=True)):
@@ -101,6 +103,15 @@ def refuse_unfit_target(target: Path) -> None:
             f"{target / taken[0]}: it is in the way of a report, and no report has written it; move it away, or "
             "choose another folder with --out"
         )
+
+
+def _dictionary(columns: Mapping[str, Column]) -> str:
+    """A CSV with a row for every column, by its heading: unit and meaning."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["column", "unit", "meaning"])
+    writer.writerows([heading, c.unit, c.meaning] for heading, c in columns.items())
+    return file.getvalue()
 
 
 def begin_report(target: Path) -> list[str]:

@@ -23,7 +23,6 @@ from tfsgd.reporting.figures.compare import compare
 from tfsgd.reporting.figures.registry import draw, refuse_unknown_figures
 from tfsgd.reporting.figures.style import Drawing, Drawn, Look, style_variables
 from tfsgd.reporting.page.advice import advice_of
-from tfsgd.reporting.page.comparison import comparison_of
 from tfsgd.reporting.page.findings import Finding, findings_of, has_verdicts, sentences_of
 from tfsgd.reporting.page.output_files import (
     add_files,
@@ -35,6 +34,7 @@ from tfsgd.reporting.page.output_files import (
     save_tables,
 )
 from tfsgd.reporting.page.paper_figures import refuse_undrawn, views_of_figure
+from tfsgd.reporting.page.regime_comparison import comparison_of
 from tfsgd.reporting.page.report_text import claim_rows, notes_of, provenance_of, summary_of
 from tfsgd.reporting.page.trial_table import trial_name, trial_table
 from tfsgd.reporting.table.regime_labels import paper_regimes

@@ -6,8 +6,6 @@ and whether at the end of the training or at a snapshot.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,10 +15,11 @@ from typing import Any
 
 import pandas as pd
 
+from tfsgd.measures.corruption_accuracy import Corruptions
 from tfsgd.measures.norms import NAMES
 from tfsgd.measures.spec import Measurement, Split
 from tfsgd.plan.config import Experiment
-from tfsgd.plan.requests import HESSIAN, requests_of
+from tfsgd.plan.requests import GRADIENT_NORM, HESSIAN, requests_of
 from tfsgd.plan.settings import plain, settings
 from tfsgd.records.upgrade import BY_SOFTMAX
 from tfsgd.reporting.paper import UNDERTRAINED_MARGIN, attack_name, points
@@ -215,6 +214,17 @@ COLUMNS = (
            title="weight norm", rank=9, is_number=True, is_log=True),
     Column("log_spectral_norms", "", "sum of the natural logarithms of the weight matrices' top singular values",
            title="log spectral norms", rank=9, is_number=True),
+    Column("distance", "", "Euclidean norm of the trained variables less those with which the training began",
+           title="distance from the start", rank=9, is_number=True, is_log=True),
+    Column("gradient_norm", "nats per unit of weight", "Euclidean norm of the loss's gradient, on the images of lambda1",
+           title="gradient norm", rank=1, is_number=True, is_log=True),
+    Column("feature_rank", "dimensions", "effective rank of what the last dense layer sees, over test images",
+           title="feature rank", rank=8, is_number=True, is_log=True),
+    Column("temperature", "", "by which the logits are divided where the network is calibrated on the validation images",
+           title="temperature T*", rank=5, is_number=True, is_log=True),
+    Column("corruption_accuracy", "0 to 1",
+           "share of test images that keep their true label under corruptions, the mean over families and severities",
+           title="accuracy under corruptions", rank=10, is_number=True),
     Column("input_gradient_radius", "", "value of the measure input_gradient_radius, as the record names it",
            title="first-order radius", rank=7),
 )
@@ -222,7 +232,7 @@ COLUMNS = (
 KNOWN: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 
 # Labels of curvature measures that are other columns', such as pgd_0.1 or pgd_1e-05_median.
-TAKEN = re.compile(rf".*_radius|.*_(\d+\.\d+|[\d.]+e-\d+)(_.*)?|{'|'.join(KNOWN)}")
+TAKEN = re.compile(rf".*_radius|corruption_.*|.*_(\d+\.\d+|[\d.]+e-\d+)(_.*)?|{'|'.join(KNOWN)}")
 
 
 # Names
@@ -241,6 +251,12 @@ def smallest_column(attack: Attack, quartile: str = "median") -> str:
 def curvature_column(label: str) -> str:
     """The column of a measure of curvature: its label, with `curvature:` before one that is another column's."""
     return f"curvature:{label}" if TAKEN.fullmatch(label) else label  # no label holds a colon
+
+
+def corruption_column(family: str) -> Column:
+    """The column of the accuracy under a family of corruptions, such as `corruption_rotate`."""
+    said = f"share of test images that keep their true label under {family.replace('_', ' ')}"
+    return Column(f"corruption_{family}", "0 to 1", f"{said}, the mean over severities", is_number=True)
 
 
 def at_loss(column: str, train_loss: float) -> str:
@@ -275,8 +291,10 @@ def asked_columns(experiment: Experiment) -> dict[str, Column]:
             name = attack_column(request.label, request.epsilon)
             found.append(Column(name, "0 to 1", is_number=True, attack=(request.label, request.epsilon)))
             found.append(_unknown(f"{name}_median", is_number=True, is_log=True))
-        elif request.spec.kind == "curvature" and request.label != HESSIAN:
+        elif request.spec.kind == "curvature" and request.label not in (HESSIAN, GRADIENT_NORM):
             found.append(_unknown(curvature_column(request.label), is_number=True))
+        elif isinstance(request.spec, Corruptions):
+            found += map(corruption_column, request.spec.families)
     losses = experiment.snapshots.train_loss if experiment.snapshots else ()
     kept = [column for column in (*COLUMNS, *found) if column.at_snapshots or column.attack]
     return {c.name: c for c in (*found, *(column.at_loss(loss) for loss in losses for column in kept))}
@@ -311,10 +329,14 @@ def _attack_values(row: TrialRow) -> Iterator[Value]:
 def _other_values(row: TrialRow) -> Iterator[Value]:
     """Measures of gradient and curvature besides λ1, under their labels."""
     for m in row.shown.measurements:
-        if m.kind == "weights":
+        if m.label == "weights":
             yield KNOWN["weight_norm"], m.values["value"]
             yield KNOWN["log_spectral_norms"], m.values["log_spectral_norms"]
-        elif m.kind == "gradient":
+        elif m.kind == "corruption":
+            yield KNOWN["corruption_accuracy"], m.values["accuracy"]
+            for family, found in zip(m.values["families"], m.values["accuracies"], strict=True):
+                yield corruption_column(family), sum(found) / len(found)
+        elif m.kind in ("gradient", "weights") or m.label == GRADIENT_NORM:
             yield from _measure_values(m, KNOWN.get(m.label) or _unknown(m.label))
         elif m.kind == "curvature" and m.label != HESSIAN:
             title = m.label.replace("_", " ")
@@ -375,12 +397,3 @@ def by_softmax(attacks: Iterable[Attack]) -> dict[Attack, Attack]:
 def snapshots_of(rows: Sequence[TrialRow]) -> list[float]:
     """The train losses at which networks were kept and measured, from large to small."""
     return sorted({s.train_loss for row in rows for s in row.record.snapshots}, reverse=True)
-
-
-def dictionary(columns: Mapping[str, Column]) -> str:
-    """A CSV with a row for every column, by its heading: unit and meaning."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["column", "unit", "meaning"])
-    writer.writerows([heading, c.unit, c.meaning] for heading, c in columns.items())
-    return file.getvalue()

@@ -18,7 +18,6 @@ def along(study: Study) -> FigureResult:
     keys = list(dict.fromkeys(key for record in study.records for key in record.along if key != "update"))
     lines = regime_curves(study)
     if not keys or not lines:
-        yield "Measures on the way: the config has no block `along`"
         return
     palette = BatchSizePalette.of(sizes_of(lines))
     caption = "One line a trial, coloured by batch size, over the updates of SGD."
