@@ -11,6 +11,7 @@ from tfsgd import command
 from tfsgd.command import OK
 from tfsgd.errors import RequestError
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.fork import fork_override
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.selection import Selection, selection
 from tfsgd.plan.trials import Trial, grid
@@ -65,6 +66,13 @@ def sweep(
     stop_after: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Work on the first N trials that are left.")
     ] = None,
+    fork: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRIAL@EPOCH",
+            help="Begin with a kept checkpoint of another training, e.g. logs/NAME/trials/lr/b0064-m0.9-s0@10.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -112,7 +120,8 @@ def sweep(
     Exit code: 0 every trial is trained and measured as asked, 1 some trial failed, 2 the request is wrong,
     130 interrupted.
     """
-    experiment = load_experiment(config, tuple(overrides or ()), quick, data)
+    given = (*(overrides or ()), *([fork_override(fork)] if fork else []))
+    experiment = load_experiment(config, given, quick, data)
     command.refuse_no_folder(data)
     if experiment.claims:
         from tfsgd.reporting.claims.claims import refuse_unknown_metrics  # pandas

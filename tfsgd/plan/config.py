@@ -23,6 +23,7 @@ from tfsgd.measures.curvature_spec import CurvatureSpec
 from tfsgd.models.paper import MODELS, Architecture
 from tfsgd.plan.along import Along
 from tfsgd.plan.claim import Claim
+from tfsgd.plan.fork import Fork
 from tfsgd.plan.import_string import is_own_name
 from tfsgd.plan.length import Length, steps_per_epoch
 from tfsgd.plan.regimes import RULES, Regime, SGDSettings
@@ -239,6 +240,8 @@ class Experiment(Measuring):
     budget: Budget | None = None
     snapshots: Snapshots | None = None
     along: Along | None = None
+    fork: Fork | None = None
+    keep_checkpoints: tuple[Epochs, ...] = ()  # after so many epochs, to go on from by `fork`
     batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)]
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     order_seeds: tuple[
@@ -303,6 +306,7 @@ class Experiment(Measuring):
                     f"regimes.{label}.{block}: expected epochs beside it, received budget.updates"
                 )
         self._has_one_loss()
+        self._forks_inside()
         if self.along:
             known = ("hessian", *FREE, *self.attacks, *self.curvature)
             for label in self.along.measures:
@@ -320,6 +324,18 @@ class Experiment(Measuring):
                 f"regimes: expected labels that differ as folder names, received {', '.join(self.regimes)}"
             )
         return self
+
+    def _forks_inside(self) -> None:
+        if self.budget and (self.fork or self.keep_checkpoints):
+            raise ValueError("fork, keep_checkpoints: expected epochs beside them, received budget.updates")
+        for key, epoch in (
+            ("fork.checkpoint", self.fork.epoch if self.fork else 0),
+            *(("keep_checkpoints", e) for e in self.keep_checkpoints),
+        ):
+            if self.epochs and epoch >= self.epochs:
+                raise ValueError(
+                    f"{key}: expected an epoch before the last of {self.epochs}, received {epoch}"
+                )
 
     def _has_one_loss(self) -> None:
         """λ1 is that of the loss which is descended, unless the config says otherwise."""

@@ -50,6 +50,7 @@ class Training:
         seed: initialization, order of the batches, augmentation and dropout derive from it.
         batch_order: the version of how they do.
         rest: updates of the last epoch, where the training ends inside it; 0: all epochs are whole.
+        fork: SHA-256 of the checkpoint that it began with; empty: it began with fresh weights.
     """
 
     dataset: str
@@ -62,6 +63,7 @@ class Training:
     seed: int
     batch_order: int = BATCH_ORDER
     rest: int = 0
+    fork: str = ""
 
     @property
     def hash(self) -> str:
@@ -69,8 +71,9 @@ class Training:
         what: dict[str, Any] = asdict(self) | {"settings": _unusual(self.settings)}
         if self.batch_order == 1:
             del what["batch_order"]
-        if self.rest == 0:
-            del what["rest"]
+        for key in ("rest", "fork"):
+            if not what[key]:
+                del what[key]
         if self.train_examples is None:
             del what["train_examples"]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
@@ -88,6 +91,7 @@ def training_of(trial: Trial, experiment: Experiment, data_sha256: str, model_sh
         settings=trial.settings,
         seed=trial.seed,
         rest=experiment.length.rest(experiment.steps(trial.settings.batch_size)),
+        fork=(experiment.fork.sha256 or "") if experiment.fork else "",
     )
 
 

@@ -135,6 +135,7 @@ class Record(Part, Measured):
     cut: Flag  # whether fewer training images were used than there are
     batch_order: Count
     training_hash: Sha256
+    fork: Sha256 | None = None  # of the checkpoint that the training began with
     made_by: tuple[Stretch, ...] = ()  # where it went on elsewhere: each part of the training
     snapshots: tuple[Snapshot, ...] = ()
     along: dict[str, tuple[Number, ...]] = Field(
@@ -181,7 +182,7 @@ class Record(Part, Measured):
         return Training(
             self.dataset, self.data_sha256, self.model, self.model_sha256,
             self.train_examples if self.cut else None, self.epochs, self.sgd, self.seed, self.batch_order,
-            self.length.rest(self.steps),
+            self.length.rest(self.steps), self.fork or "",
         )  # fmt: skip
 
     @property

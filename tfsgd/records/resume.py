@@ -248,6 +248,7 @@ def _refuse_other_training(record: Record, logs: LogFolder, experiment: Experime
         ("budget.updates" if experiment.budget else "epochs", str(record.length), str(experiment.length)),
         ("train_examples", theirs.train_examples, ours.train_examples),
         ("batch_order", theirs.batch_order, ours.batch_order),
+        ("fork.checkpoint", theirs.fork, ours.fork),
         ("profile (--quick)", record.profile, experiment.profile),
     )
     for key, recorded, asked in compared:

@@ -6,6 +6,7 @@ was seen so far. A checkpoint that is damaged, in whatever way, is passed over f
 """
 
 import contextlib
+import hashlib
 import json
 import re
 import shutil
@@ -19,9 +20,13 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from tfsgd.errors import RequestError
 from tfsgd.measures.curvature_spec import Curvature
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.fork import KEPT as KEPT_FOLDER
+from tfsgd.plan.fork import Fork, kept_name
 from tfsgd.records.archive import Arrays, DamagedError, read_arrays, write_arrays
+from tfsgd.records.atomic import write_atomically
 from tfsgd.records.record import EIGENVALUE_COLUMNS, PRECONDITIONED, Stretch
 from tfsgd.training.callbacks import EpochLog, TopHessianEigenvalue
 from tfsgd.training.measure_along import MeasureAlong
@@ -53,6 +58,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._folder = folder
         self._training_hash = training_hash
         self._every_epochs = experiment.checkpoint_every_epochs
+        self._to_keep, self._fork = experiment.keep_checkpoints, experiment.fork
         self._log, self._hessian, self._snapshots = log, hessian, snapshots
         self._validation_examples = experiment.examples("validation")
         self._along = along
@@ -74,8 +80,14 @@ class Checkpoints(keras.callbacks.Callback):
         return *now, Stretch(until=epochs_done, provenance=here)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if (epoch + 1) % self._every_epochs == 0 and not self.model.stop_training:
-            self.save(epoch + 1)
+        done = epoch + 1
+        if self.model.stop_training or not (done % self._every_epochs == 0 or done in self._to_keep):
+            return
+        self.save(done)
+        if done in self._to_keep:
+            kept = self._folder.parent / KEPT_FOLDER / kept_name(done)
+            kept.parent.mkdir(exist_ok=True)
+            write_atomically(kept, (self._folder / kept_name(done)).read_bytes())
 
     def save(self, epochs_done: int) -> None:
         """Writes the checkpoint of so many epochs, and removes those that are no longer needed."""
@@ -94,7 +106,7 @@ class Checkpoints(keras.callbacks.Callback):
         arrays = {f"v{i:04d}": np.asarray(v) for i, v in enumerate(_state(self.model))}
         arrays["seen"] = np.frombuffer(json.dumps(seen).encode(), np.uint8)
         self._folder.mkdir(parents=True, exist_ok=True)
-        name = f"epoch-{epochs_done:06d}.npz"
+        name = kept_name(epochs_done)
         write_arrays(self._folder / name, arrays)
         self._kept = [self._folder / name, *self._kept][:KEPT]
         for old in set(_newest_first(self._folder)) - set(self._kept):  # of another training, or damaged, too
@@ -137,7 +149,36 @@ class Checkpoints(keras.callbacks.Callback):
             self._say_what_differs(path)
             self._kept = [path]
             return len(seen["epochs"])
-        return 0
+        return self._forked(model, self._fork) if self._fork else 0
+
+    def _forked(self, model: Any, fork: Fork) -> int:
+        """Begins with the weights, the momentum and the epoch of a checkpoint of another training.
+
+        The optimizer's state is taken up where the rule has the same one; else it is fresh.
+
+        Raises:
+            RequestError: the file is another one than the config was read with, or holds another network.
+        """
+        path = Path(fork.checkpoint)
+        try:
+            if hashlib.sha256(path.read_bytes()).hexdigest() != fork.sha256:
+                raise DamagedError("it is another file than when the config was read")
+            arrays = read_arrays(path)
+            seen = json.loads(arrays["seen"].tobytes())
+            weights, slots = _weights(model), list(model.optimizer.variables)
+            fitting = _fitting({f"v{i:04d}": arrays[f"v{i:04d}"] for i in range(len(weights))}, weights)
+            rest = [arrays[f"v{i:04d}"] for i in range(len(weights), len(arrays) - 1)]
+        except (OSError, DamagedError, ValueError, KeyError) as error:
+            raise RequestError(f"fork.checkpoint: {path}: {error}") from None
+        is_same = [tuple(slot.shape) for slot in slots] == [array.shape for array in rest]
+        for variable, value in (
+            zip([*weights, *slots], [*fitting, *rest], strict=False)
+            if is_same
+            else zip(weights, fitting, strict=True)
+        ):
+            variable.assign(value)
+        self._log.epochs = seen["epochs"]
+        return fork.epoch
 
     def _say_what_differs(self, path: Path) -> None:
         if self._earlier_parts and (other := self._earlier_parts[-1].differences(provenance())):
@@ -161,8 +202,12 @@ def remove_checkpoints(folder: Path) -> None:
 
 def _state(model: Any) -> list[Any]:
     """Weights, BatchNorm's statistics and dropout's generator, then the optimizer's slots and rate."""
+    return _weights(model) + list(model.optimizer.variables)
+
+
+def _weights(model: Any) -> list[Any]:
     metrics = {id(variable) for metric in model.metrics for variable in metric.variables}
-    return [v for v in model.variables if id(v) not in metrics] + list(model.optimizer.variables)
+    return [v for v in model.variables if id(v) not in metrics]
 
 
 def _settings(hessian: TopHessianEigenvalue) -> dict[str, Any]:

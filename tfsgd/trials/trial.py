@@ -174,6 +174,7 @@ def train_trial(trial: Trial, context: SweepContext) -> tuple[Record, Any]:
         cut=training.train_examples is not None,
         batch_order=training.batch_order,
         training_hash=training.hash,
+        fork=training.fork or None,
         made_by=trained.made_by if len(trained.made_by) > 1 else (),
         snapshots=trained.snapshots,
         along=trained.along,
