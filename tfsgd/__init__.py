@@ -32,6 +32,7 @@ __all__ = [
     "landscape",
     "load_network",
     "outcomes",
+    "picture",
     "read_records",
     "top_eigenvalue",
     "zoo",

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfsgd.data.dataset import CHANNELS_FIRST, is_channels_first
 from tfsgd.errors import RequestError
 from tfsgd.measures.attack import SOFTMAX, AttackSpec, Outcome
 from tfsgd.measures.curvature_spec import Curvature
@@ -14,6 +13,7 @@ from tfsgd.measures.curvature_spec import CurvatureSpec as CurvatureSpec  # `tfs
 from tfsgd.measures.landscape_slice import Slice
 from tfsgd.plan.specs import attack as attack_spec
 from tfsgd.plan.specs import curvature_measure
+from tfsgd.text import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +62,8 @@ def attack(
     spec = _spec(kind, epsilon, settings)
     [radius] = spec.epsilon
     _refuse_no_seed(seed)
+    from tfsgd.networks.arguments import checked
+
     pixels, classes = checked(model, images, labels)
     if doubt := spec.doubt():
         warnings.warn(f"{kind}: {doubt}", stacklevel=2)
@@ -119,6 +121,8 @@ def top_eigenvalue(
     except ValueError as error:
         raise RequestError(f"top_eigenvalue: {error}") from None
     _refuse_no_seed(seed)
+    from tfsgd.networks.arguments import checked
+
     pixels, classes = checked(model, images, labels)
     if not model.trainable_variables:
         raise RequestError(f"{model.name}: it has no trainable variables, so there is no Hessian to take")
@@ -157,6 +161,7 @@ def barrier(
     Raises:
         RequestError: something does not fit; one line that says which.
     """
+    from tfsgd.networks.arguments import checked
     from tfsgd.networks.slices import between
 
     checked(other, images, labels)
@@ -189,10 +194,30 @@ def landscape(
     Raises:
         RequestError: something does not fit; one line that says which.
     """
+    from tfsgd.networks.arguments import checked
     from tfsgd.networks.slices import around
 
     _refuse_no_seed(seed)
     return around(model, *checked(model, images, labels), directions, extent, points, seed)
+
+
+def picture(found: Slice, file: str | Path, title: str = "") -> None:
+    """Draws what `barrier` or `landscape` found: loss and accuracy along a line, or the contours of the loss over a plane.
+
+    Args:
+        found: what they returned.
+        file: a PNG file; one that is there is written over.
+        title: over the picture.
+
+    Raises:
+        RequestError: the file is no .png in a folder that is there.
+    """
+    target = Path(file)
+    if target.suffix != ".png" or not target.parent.is_dir() or target.is_dir():
+        raise RequestError(f"file: expected a .png in a folder that is there, received {shown(str(file))}")
+    from tfsgd.trials.pictures import slice_picture
+
+    target.write_bytes(slice_picture(found, title))
 
 
 def read_records(folder: str | Path) -> "pd.DataFrame":
@@ -344,56 +369,3 @@ def _warn_of_answers(model: Any, logits: "NDArray[Any]", labels: "NDArray[np.int
 def _refuse_no_seed(seed: Any) -> None:
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
         raise RequestError(f"seed: expected a whole number from 0 to 4,294,967,295, received {seed!r:.60}")
-
-
-def checked(
-    model: Any, images: "NDArray[Any]", labels: "NDArray[Any]"
-) -> "tuple[NDArray[np.float32], NDArray[np.int64]]":
-    """Images as float32 and labels as int64, once it is sure that they fit the model and each other.
-
-    Raises:
-        RequestError: they do not.
-    """
-    images, labels = np.asarray(images), np.asarray(labels)
-    from tfsgd.models.structure import input_shape, refuse_integers, refuse_probabilities
-    from tfsgd.networks.compiled_victim import check_logits
-
-    shape = input_shape(model)
-    if shape is None or len(shape) != 4:
-        raise RequestError(
-            f"model: expected a built network of one input (None, height, width, channels), received "
-            f"{type(model).__name__} with input shape {shape}"
-        )
-    if is_channels_first(images.shape):
-        raise RequestError(f"images: received {images.shape}, {CHANNELS_FIRST}")
-    if images.ndim != 4 or tuple(shape[1:]) != images.shape[1:]:
-        raise RequestError(
-            f"images: expected shape (N, {', '.join(map(str, shape[1:]))}), received {images.shape}"
-        )
-    if not images.size:
-        raise RequestError("images: expected floats in [0, 1], received no image")
-    if np.issubdtype(images.dtype, np.floating) and not np.isfinite(images).all():
-        raise RequestError("images: expected floats in [0, 1], received NaN or infinity")
-    if not (np.issubdtype(images.dtype, np.floating) and 0 <= images.min() <= images.max() <= 1):
-        raise RequestError("images: expected floats in [0, 1]; divide bytes by 255")
-    if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-        raise RequestError(
-            f"labels: expected {len(images)} integers, received {labels.dtype} of shape {labels.shape}"
-        )
-    for tensor in getattr(model, "inputs", None) or ():
-        refuse_integers(tensor.dtype, f"model {model.name}")
-    refuse_probabilities(model, f"model {model.name}")
-    first = images[:8].astype(np.float32)
-    check_logits(lambda x: np.asarray(model(x, training=False)), first, f"model {model.name}")
-    logits = np.asarray(model(first, training=False))
-    if not np.isfinite(logits).all():
-        raise RequestError(
-            f"model {model.name}: its outputs are not finite, as of a network whose training diverged"
-        )
-    classes = logits.shape[-1]
-    if labels.min() < 0 or labels.max() >= classes:
-        raise RequestError(
-            f"labels: expected 0 to {classes - 1}, since the model has {classes} outputs; "
-            f"received {labels.min()} to {labels.max()}"
-        )
-    return images.astype(np.float32), labels.astype(np.int64)
