@@ -504,6 +504,8 @@ def test_steepness_of_a_linear_model_is_its_closed_form(line: Victim) -> None:
     assert steepness(line, images[right], labels[right]).radius == pytest.approx(
         np.sort(lead[right])[(right.sum() - 1) // 2] / norm, rel=1e-4
     )
+    quartiles = np.quantile(np.maximum(lead, 0), [0.25, 0.75], method="inverted_cdf") / norm
+    assert found.radius_quartiles == pytest.approx(tuple(quartiles), rel=1e-4)
 
 
 def test_a_margin_without_a_slope_has_no_radius() -> None:
@@ -519,7 +521,14 @@ def test_input_gradient_is_measured_as_a_record_keeps_it(network: Any) -> None:
     request = Request("input_gradient", "input_gradient", InputGradient(), "test", 40, free=True)
     found = request.measure_on(MeasuredNetwork(network, Splits(split, split, split, "", "")))
     expected = steepness(CompiledVictim.of(network), to_unit(pixels), split.labels)
-    assert (found.kind, found.values) == ("gradient", {"value": expected.value, "radius": expected.radius})
+    assert (found.kind, found.values) == (
+        "gradient",
+        {
+            "value": expected.value,
+            "radius": expected.radius,
+            "radius_quartiles": [*expected.radius_quartiles],
+        },
+    )
     assert expected.radius is not None
     assert 0 < expected.radius < 0.2
 

@@ -288,7 +288,9 @@ def test_a_schedule_is_what_is_trained_with() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_resumed_is_uninterrupted_bit_for_bit(rule: str, splits: Splits, tmp_path: Path) -> None:
-    model = "stdcnn" if rule in ("sam", "then", "bfloat16") else "linear"  # dropout and layers matter to these
+    model = (
+        "stdcnn" if rule in ("sam", "then", "bfloat16") else "linear"
+    )  # dropout and layers matter to these
     settings, asked = replace(PLAIN, batch_size=64, **RULES[rule]), experiment(epochs=4, model=model)
     whole = train(settings, 3, asked, small(splits), tmp_path / "whole", "a" * 64)
     for epoch in (3, 5) if settings.adversarial_epochs else (3,):

@@ -1,8 +1,10 @@
 """Slices of the loss against weights that are set by hand."""
 
+from pathlib import Path
 from typing import Any
 
 import keras
+import matplotlib.image
 import numpy as np
 import pytest
 
@@ -119,3 +121,15 @@ def test_a_number_that_cannot_be_is_refused_in_a_line(
     pair: tuple[Any, Any], settings: dict[str, Any], said: str
 ) -> None:
     assert refusal(lambda: tfsgd.landscape(pair[0], IMAGES, LABELS, **settings)) == said
+
+
+@pytest.mark.parametrize("directions", [1, 2])
+def test_a_picture_is_drawn(pair: tuple[Any, Any], directions: int, tmp_path: Path) -> None:
+    file = tmp_path / "slice.png"
+    found = tfsgd.landscape(pair[0], IMAGES, LABELS, directions=directions, points=3)
+    tfsgd.picture(found, file, "A small network")
+    pixels = matplotlib.image.imread(file)[..., :3]
+    assert min(pixels.shape[:2]) > 300
+    assert (np.ptp(pixels, axis=2) > 0.3).sum() > 100  # something in colours
+    said = refusal(lambda: tfsgd.picture(found, tmp_path / "slice.pdf"))
+    assert said.startswith("file: expected a .png in a folder that is there, received")

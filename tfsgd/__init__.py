@@ -35,6 +35,7 @@ __all__ = [
     "load_network",
     "measure",
     "outcomes",
+    "picture",
     "read_records",
     "top_eigenvalue",
     "zoo",

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfsgd.errors import RequestError
+from tfsgd.landscapes import barrier as barrier
+from tfsgd.landscapes import landscape as landscape
+from tfsgd.landscapes import picture as picture
 from tfsgd.measures.attack import SOFTMAX, AttackSpec, Outcome
 from tfsgd.measures.curvature_spec import Curvature
 from tfsgd.measures.curvature_spec import CurvatureSpec as CurvatureSpec  # `tfsgd` hands it out
-from tfsgd.measures.landscape_slice import Slice
 from tfsgd.plan.specs import attack as attack_spec
 from tfsgd.plan.specs import curvature_measure
 
@@ -62,8 +64,9 @@ def attack(
     """
     spec = _spec(kind, epsilon, settings)
     [radius] = spec.epsilon
-    _refuse_no_seed(seed)
-    from tfsgd.networks.fitting import checked
+    from tfsgd.networks.arguments import checked, refuse_no_seed
+
+    refuse_no_seed(seed)
 
     pixels, classes = checked(model, images, labels)
     if doubt := spec.doubt():
@@ -183,10 +186,13 @@ def measure(
     Raises:
         RequestError: a setting, the images, the labels or the model do not fit; one line that says which.
     """
-    _refuse_no_seed(seed)
     import pandas as pd
 
-    from tfsgd.networks.fitting import checked
+    from tfsgd.networks.arguments import refuse_no_seed
+
+    refuse_no_seed(seed)
+
+    from tfsgd.networks.arguments import checked
     from tfsgd.plan.at_hand import plan_for
     from tfsgd.trials.arrays import measure_arrays
 
@@ -198,70 +204,6 @@ def measure(
     for line in said:
         warnings.warn(line, stacklevel=2)
     return pd.DataFrame(rows)
-
-
-def barrier(
-    one: Any,
-    other: Any,
-    images: "NDArray[np.floating[Any]]",
-    labels: "NDArray[np.integer[Any]]",
-    *,
-    points: int = 11,
-) -> Slice:
-    """Loss and accuracy along the straight line of weights between two networks, and how far the loss rises on it.
-
-    The ends are the networks as they are; between them BatchNorm takes its statistics anew from the images, 1,000 at a time.
-
-    Args:
-        one: a Keras model, images to logits `(N, classes)`; or what `load_network` returns of a `.keras` file.
-        other: another one with weights of the same shapes.
-        images, labels: as of `attack`.
-        points: on the line, with its ends.
-
-    Returns:
-        `coordinates`, from 0 to 1; `losses` and `barrier`, in nats; and `accuracies`.
-
-    Raises:
-        RequestError: something does not fit; one line that says which.
-    """
-    from tfsgd.networks.fitting import checked
-    from tfsgd.networks.slices import between
-
-    checked(other, images, labels)
-    return between(one, other, *checked(one, images, labels), points)
-
-
-def landscape(
-    model: Any,
-    images: "NDArray[np.floating[Any]]",
-    labels: "NDArray[np.integer[Any]]",
-    *,
-    directions: int = 1,
-    extent: float = 1.0,
-    points: int = 21,
-    seed: int = 0,
-) -> Slice:
-    """Loss and accuracy around a network along random directions whose filters have the lengths of its own (Li et al. 2018).
-
-    Args:
-        model: a Keras model, images to logits `(N, classes)`; or what `load_network` returns.
-        images, labels: as of `attack`.
-        directions: 1 for a line, 2 for a plane.
-        extent: how far to either side, 1 is the length of the weights.
-        points: along each direction; with an odd number the network itself is the middle one.
-        seed: of the directions.
-
-    Returns:
-        `coordinates`, from -extent to extent; `losses` in nats; `accuracies`; `(points,)` or `(points, points)`.
-
-    Raises:
-        RequestError: something does not fit; one line that says which.
-    """
-    from tfsgd.networks.fitting import checked
-    from tfsgd.networks.slices import around
-
-    _refuse_no_seed(seed)
-    return around(model, *checked(model, images, labels), directions, extent, points, seed)
 
 
 def read_records(folder: str | Path) -> "pd.DataFrame":
@@ -395,8 +337,9 @@ def _curvature(
         spec = curvature_measure(kind, settings, None)
     except ValueError as error:
         raise RequestError(f"{kind}: {error}") from None
-    _refuse_no_seed(seed)
-    from tfsgd.networks.fitting import checked
+    from tfsgd.networks.arguments import checked, refuse_no_seed
+
+    refuse_no_seed(seed)
 
     pixels, classes = checked(model, images, labels)
     of_weights = spec.operator != "inputs"
@@ -458,8 +401,3 @@ def _warn_of_answers(
     refuse_infinite(f"model {model.name}", logits)
     for doubt in of_answers(logits, labels):
         warnings.warn(f"model {model.name}: {doubt}", stacklevel=stacklevel)
-
-
-def _refuse_no_seed(seed: Any) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-        raise RequestError(f"seed: expected a whole number from 0 to 4,294,967,295, received {seed!r:.60}")

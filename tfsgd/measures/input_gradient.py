@@ -24,7 +24,8 @@ class InputGradient(Spec):
     epsilon what FGSM adds to the loss; and `radius`, the median over the images of max(margin, 0) / |grad_x margin|_1
     (pixel units), margin the true logit minus the largest other one: the epsilon at which a linear network would
     break (Hein and Andriushchenko 2017, theorem 2.1, with the slope at the image alone). An image that is
-    misclassified has 0; `None` where the median image has a margin without a slope.
+    misclassified has 0; `None` where the median image has a margin without a slope. `radius_quartiles` are the lower and
+    the upper quartile, likewise.
 
     Cost: two gradients, two steps of PGD on all images.
     """
@@ -43,6 +44,7 @@ class Steepness:
 
     value: float  # nats per pixel unit
     radius: float | None  # pixel units
+    radius_quartiles: tuple[float | None, float | None] = (None, None)  # lower and upper
 
 
 def steepness(victim: Victim, images: Images, labels: Labels) -> Steepness:
@@ -54,8 +56,9 @@ def steepness(victim: Victim, images: Images, labels: Labels) -> Steepness:
         _, lead, gradient = victim.value_and_gradient(images[block], labels[block], "margin")
         with np.errstate(divide="ignore", invalid="ignore"):
             radii.append(np.where(lead < 0, -lead / _length(gradient), 0.0))
-    radius = np.quantile(np.concatenate(radii), 0.5, method="inverted_cdf")
-    return Steepness(float(np.concatenate(slopes).mean()), float(radius) if np.isfinite(radius) else None)
+    found = np.quantile(np.concatenate(radii), [0.25, 0.5, 0.75], method="inverted_cdf")
+    lower, radius, upper = (float(r) if np.isfinite(r) else None for r in found)
+    return Steepness(float(np.concatenate(slopes).mean()), radius, (lower, upper))
 
 
 def _length(gradient: Images) -> NDArray[np.float64]:

@@ -81,7 +81,7 @@ def train(
         batches = EpochBatches(splits.train, settings.batch_size, order, experiment.data.augment)
         model = compiled_model(experiment, settings, strategy, examples)
         twin = Twin(experiment.build()) if settings.precision != "float32" else None
-        asked = _Asked(experiment, settings, seed, splits)
+        asked = _Observed(experiment, settings, seed, splits)
         seen = _Observers(asked, folder, training_hash, EpochLog(observe), twin.network if twin else model)
         rules = [ExactLoss(), LearningRateRule(settings, stages[-1].until), StopWhenDiverged()]
         callbacks = [*rules, *([twin] if twin else []), *seen.callbacks]
@@ -98,7 +98,7 @@ def train(
         return seen.trained(plain_copy(model, experiment), bool(model.stop_training))
 
 
-class _Asked(NamedTuple):
+class _Observed(NamedTuple):
     """What is trained and seen; as of `train`."""
 
     experiment: Experiment
@@ -116,7 +116,7 @@ class _Observers:
     """
 
     def __init__(
-        self, asked: _Asked, folder: Path, training_hash: str | None, log: EpochLog, measured: Any
+        self, asked: _Observed, folder: Path, training_hash: str | None, log: EpochLog, measured: Any
     ) -> None:
         experiment, settings, seed, splits = asked
         spec, epochs = experiment.hessian, experiment.stages(settings)[-1].until

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tfsgd.measures.attack import run_checked
+from tfsgd.measures.landscape_slice import Slice
 from tfsgd.measures.norms import NAMES
 from tfsgd.measures.spec import Measurement
 from tfsgd.measures.victim import Images, Labels
@@ -140,6 +141,34 @@ def epsilon_picture(found: Mapping[str, Sequence[Measurement]], title: str) -> b
     figure.set_size_inches(
         max(4.6 * len(panels), told.width / figure.dpi + GAP), PANEL + told.height / figure.dpi
     )
+    return _png(figure, dpi=200)
+
+
+@PLAIN
+def slice_picture(found: Slice, title: str) -> bytes:
+    """The loss of a line with its accuracy below, or the contours of a plane's; a PNG.
+
+    Args:
+        found: the line or plane.
+        title: over the picture.
+    """
+    if found.losses.ndim == 2:
+        figure = Figure((4.6, 4.0), layout="constrained")
+        axes = figure.subplots()
+        # The first direction is in rows, and goes to the right.
+        contours = axes.contourf(found.coordinates, found.coordinates, found.losses.T, 20, cmap="viridis")
+        figure.colorbar(contours, label="loss (nats)")
+        axes.set(xlabel="along the first direction", ylabel="along the second", aspect="equal")
+    else:
+        figure = Figure((4.6, 4.6), layout="constrained")
+        for axes, values, said in zip(
+            figure.subplots(2, 1, sharex=True), (found.losses, 100 * found.accuracies), ("loss (nats)", "accuracy (%)"), strict=True
+        ):  # fmt: skip
+            axes.plot(found.coordinates, values, marker="o", markersize=4)
+            axes.set_ylabel(said)
+            axes.grid(color="#dde1e6")
+        axes.set_xlabel("along the line of weights")
+    figure.suptitle(title, fontsize=10)
     return _png(figure, dpi=200)
 
 
