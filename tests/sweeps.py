@@ -40,15 +40,19 @@ KILLS = Counter[str]()  # at random moments, for the summary of a run
 
 
 def phases(schedule: Any) -> dict[str, Any]:
-    """A short config with every kind of work: SAM, borders of schedules, attacks that keep outcomes."""
+    """A short config with every kind of work: SAM, borders of schedules, batches that grow, adversarial epochs, measures on the
+    way, attacks that keep outcomes."""
     rate = {"learning_rate": 0.1, "momentum": [0.9]}
     return TINY | {
         "epochs": 3,
         "train_examples": 500,
         "regimes": {
-            "SAM": rate | {"sam": [0.05], "schedule": schedule, "warmup_epochs": 1},
-            "Benchmark": rate | {"halve_every_epochs": 2},
+            "SAM": rate
+            | {"sam": [0.05], "schedule": schedule, "warmup_epochs": 1}
+            | {"then": {"epochs": 1, "attack": {"fgsm": 0.05}}},
+            "Benchmark": rate | {"halve_every_epochs": 2, "grow_batch": {"every_epochs": 1, "up_to": 256}},
         },
+        "along": {"measures": ["hessian"], "at_updates": [3, 9], "examples": 20},
         "attacks": {
             "minimal": {"epsilon": [0.5], "steps": 5, "examples": 20},
             "robust": {"epsilon": [0.01], "examples": 20},

@@ -188,14 +188,11 @@ def measure(
     """
     import pandas as pd
 
-    from tfsgd.networks.arguments import refuse_no_seed
-
-    refuse_no_seed(seed)
-
-    from tfsgd.networks.arguments import checked
+    from tfsgd.networks.arguments import checked, refuse_no_seed
     from tfsgd.plan.at_hand import plan_for
     from tfsgd.trials.arrays import measure_arrays
 
+    refuse_no_seed(seed)
     pixels, classes = checked(model, images, labels)
     outputs = np.asarray(model(pixels[:1], training=False)).shape[1]
     plan = plan_for(pixels, outputs, attacks, curvature, epsilon)
