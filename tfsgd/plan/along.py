@@ -1,11 +1,11 @@
-"""What is measured on the way, and after which updates: the config's `along` block."""
+"""What is measured and kept on the way: the config's blocks `along` and `snapshots`."""
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
-from tfsgd.fields import Block, Count, Epochs, Label
+from tfsgd.fields import Block, Count, Epochs, Label, Positive
 
 Measures = Annotated[tuple[Label, ...], Field(min_length=1, max_length=20)]
 Updates = Annotated[tuple[Count, ...], Field(min_length=1, max_length=1_000)]
@@ -50,3 +50,23 @@ class Along(Block):
         if self.every_updates:
             return (end - 1) // self.every_updates > begin // self.every_updates
         return any(begin < update < end for update in self.at_updates or ())
+
+
+class Snapshots(Block):
+    """Networks that are kept on the way, and measured as those at the end are.
+
+    Attributes:
+        train_loss: a network is kept at the end of the first epoch whose train loss is at or below each of these,
+            nats, in inference mode.
+        examples: the first so many training images, on which that loss is taken; at most all there are.
+    """
+
+    train_loss: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=20)]
+    examples: Count = 5_000
+
+    @field_validator("train_loss")
+    @classmethod
+    def _differ(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if len({f"{value:g}" for value in values}) < len(values):
+            raise ValueError("expected values that differ in their first six digits")
+        return values

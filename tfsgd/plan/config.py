@@ -15,13 +15,13 @@ from typing_extensions import Self
 from tfsgd.data.dataset import Dataset, Splits
 from tfsgd.data.load import DATASETS, load_splits
 from tfsgd.errors import RequestError
-from tfsgd.fields import MOST_EPOCHS, Block, Count, Epochs, Flag, Label, Name, Positive, Seed
+from tfsgd.fields import MOST_EPOCHS, Block, Count, Epochs, Flag, Label, Name, Seed
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.corruption_accuracy import Corruptions
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.curvature_spec import CurvatureSpec
 from tfsgd.models.paper import MODELS, Architecture
-from tfsgd.plan.along import Along
+from tfsgd.plan.along import Along, Snapshots
 from tfsgd.plan.claim import Claim
 from tfsgd.plan.fork import Fork
 from tfsgd.plan.import_string import is_own_name
@@ -41,26 +41,6 @@ class Budget(Block):
     """How long to train, in place of `epochs`: so many `updates`, whatever the batch size."""
 
     updates: Count
-
-
-class Snapshots(Block):
-    """Networks that are kept on the way, and measured as those at the end are.
-
-    Attributes:
-        train_loss: a network is kept at the end of the first epoch whose train loss is at or below each of these,
-            nats, in inference mode.
-        examples: the first so many training images, on which that loss is taken; at most all there are.
-    """
-
-    train_loss: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=20)]
-    examples: Count = 5_000
-
-    @field_validator("train_loss")
-    @classmethod
-    def _differ(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if len({f"{value:g}" for value in values}) < len(values):
-            raise ValueError("expected values that differ in their first six digits")
-        return values
 
 
 C = TypeVar("C", bound=CurvatureSpec)

@@ -11,6 +11,7 @@ from tfsgd.fields import Block, Label, problems
 from tfsgd.measures.attack import AttackSpec
 from tfsgd.measures.corruption_accuracy import Corruptions
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
+from tfsgd.plan.along import Snapshots
 from tfsgd.plan.claim import Claim
 from tfsgd.plan.config import Budget, Experiment, Measuring, MeasuringConfig, Snapshots
 from tfsgd.plan.presets import full_blocks, usual_epsilons, with_full
