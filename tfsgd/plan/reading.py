@@ -13,7 +13,7 @@ from tfsgd.measures.corruption_accuracy import Corruptions
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.plan.along import Snapshots
 from tfsgd.plan.claim import Claim
-from tfsgd.plan.config import Budget, Experiment, Measuring, MeasuringConfig, Snapshots
+from tfsgd.plan.config import Budget, Experiment, Measuring, MeasuringConfig
 from tfsgd.plan.presets import full_blocks, usual_epsilons, with_full
 from tfsgd.plan.regimes import RULES, Regime
 from tfsgd.plan.shipped import find_config
