@@ -10,6 +10,8 @@ from tests.synthetic import experiment
 from tfsgd.errors import RequestError
 from tfsgd.plan.selection import selection
 from tfsgd.plan.trials import grid
+from tfsgd.records.folder import LogFolder
+from tfsgd.records.lease import locked
 
 GRID = grid(experiment(batch_sizes=[64, 256], seeds=[0, 1]))
 
@@ -66,3 +68,47 @@ def test_a_part_now_and_the_rest_later(config: Config, run_sweep: Run, work: Wor
     assert code == 0
     assert "for which this command was not asked" not in out
     assert len(work.trained) == len(set(work.trained)) == 4
+
+
+def test_shards_share_out_the_grid_whatever_is_done() -> None:
+    shards = [selection([], None, f"{i}/3").within(GRID) for i in (1, 2, 3)]
+    parts = [[trial.name for trial in shard.of(GRID)] for shard in shards]
+    assert sorted(name for part in parts for name in part) == sorted(trial.name for trial in GRID)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    left = [trial for trial in GRID if trial.name != parts[0][0]]
+    assert [[t.name for t in shard.of(left)] for shard in shards] == [parts[0][1:], *parts[1:]]
+    only = selection(["seed=0"], None, "2/2").within(GRID)
+    assert {trial.seed for trial in only.of(GRID)} == {0}
+    assert len(only.of(GRID)) == sum(trial.seed == 0 for trial in GRID) // 2
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "2", "a/b", "1/0", "-1/2", "1/3/5"])
+def test_what_is_no_shard_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match=f"--shard {text}: expected I/N such as 2/8"):
+        selection([], None, text)
+
+
+def test_shards_work_at_a_time_and_nobody_else(tmp_path: Path) -> None:
+    with locked(tmp_path, "1-of-2"), locked(tmp_path, "2-of-2"):
+        for other in ("", "1-of-2"):
+            with pytest.raises(RequestError, match=r"another sweep is at work there: process \d+ on .* on"):
+                locked(tmp_path, other).__enter__()
+    with locked(tmp_path):
+        for other in ("", "1-of-2"):
+            with pytest.raises(
+                RequestError, match=r"another sweep is at work there: process \d+ on \S+; wait"
+            ):
+                locked(tmp_path, other).__enter__()
+    assert LogFolder(tmp_path, "1-of-2").images_path != LogFolder(tmp_path, "2-of-2").images_path
+
+
+def test_two_shards_make_the_grid(config: Config, run_sweep: Run, work: Work, tmp_path: Path) -> None:
+    regimes: dict[str, Any] = {"LR": {"learning_rate": 0.01, "momentum": [0.0, 0.9]}}
+    path = config(regimes=regimes, epochs=1, attacks={})
+    for number, name in ((1, "lr/b0064-m0.0-s0"), (2, "lr/b0064-m0.9-s0")):
+        code, _, err = run_sweep(path, "--shard", f"{number}/2")
+        assert (code, err) == (0, "")
+        assert work.trained[number - 1 :] == [name]
+    code, _, err = run_sweep(path, "--shard", "1/2", "--listen", "127.0.0.1:0")
+    assert (code, "--shard: expected no --listen" in err) == (2, True)
+    assert "2 of 2 trials have a record" in run_sweep(path, "--dry-run")[1]

@@ -336,7 +336,10 @@ def test_dry_run_shows_the_trials_and_needs_no_data(config: Config, run_sweep: R
     code, out, _ = run_sweep(config(dataset="mnist", data_dir="/nonexistent"), "--dry-run")
     assert code == 0
     assert "lr/b0064-m0.9-s0" in out
-    assert out.endswith(f"none of 2 trials has a record in {tmp_path}/logs/tiny yet\n")
+    assert (
+        f"none of 2 trials has a record in {tmp_path}/logs/tiny yet; a guess: they take one worker about"
+        in out
+    )
     assert not (tmp_path / "logs").exists()
 
 

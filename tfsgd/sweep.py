@@ -29,6 +29,7 @@ from tfsgd.records.resume import (
 )
 from tfsgd.records.stated import state_claims
 from tfsgd.sweeping.run import WorkerOptions, bring_workers, prepared, run_trials
+from tfsgd.terminal.guess import guessed
 from tfsgd.terminal.progress import Display, console, warn
 from tfsgd.terminal.tables import MANY, plan_lines, plan_table, results_table, what_is_left
 from tfsgd.text import counted
@@ -71,6 +72,12 @@ def sweep(
         typer.Option(
             metavar="TRIAL@EPOCH",
             help="Begin with a kept checkpoint of another training, e.g. logs/NAME/trials/lr/b0064-m0.9-s0@10.",
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Work on the Ith of N parts of the grid, beside others in the same folder."
         ),
     ] = None,
     workers: Annotated[
@@ -128,10 +135,12 @@ def sweep(
 
         refuse_unknown_metrics(experiment, str(config))
     options = WorkerOptions(workers, workers_per_gpu, listen, join, jobqueue, dashboard, data)
-    folder = LogFolder(logs / (experiment.name + ("-quick" if experiment.profile == "quick" else "")))
-    options.check(folder)
-    asked = selection(only or (), stop_after)
+    asked = selection(only or (), stop_after, shard)
     asked.check(grid(experiment))
+    asked = asked.within(grid(experiment))
+    name = experiment.name + ("-quick" if experiment.profile == "quick" else "")
+    folder = LogFolder(logs / name, "-of-".join(map(str, asked.shard or ())))
+    options.check(folder)
     if dry_run:
         _show_plan(experiment, folder, asked)
         return OK
@@ -143,7 +152,7 @@ def sweep(
         return _join(experiment, folder, options)
     refuse_unwritable(folder.path)
     folder.path.mkdir(parents=True, exist_ok=True)
-    with locked(folder.path):
+    with locked(folder.path, folder.shard):
         return _sweep(experiment, folder, options, asked, _in_full() if quick else "")
 
 
@@ -203,7 +212,8 @@ def _show_plan(experiment: Experiment, folder: LogFolder, asked: Selection) -> N
     else:
         print("\n".join(plan_lines(trials, experiment)))
     done = [record for trial, record in state.done if trial in trials]
-    print(what_is_left(trials, done, experiment, str(folder.path)))
+    left = what_is_left(trials, done, experiment, str(folder.path))
+    print(left if done else f"{left}; {guessed(trials, experiment)}")
 
 
 def _join(experiment: Experiment, folder: LogFolder, options: WorkerOptions) -> int:

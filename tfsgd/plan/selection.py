@@ -1,13 +1,14 @@
 """Some of a grid's trials: those with given settings, and no more than so many."""
 
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tfsgd.errors import RequestError
 from tfsgd.plan.settings import plain, settings
 from tfsgd.plan.trials import Trial
-from tfsgd.text import known_keys
+from tfsgd.text import cut, known_keys
 
 KEYS = ("regime", "seed", *(setting.name for setting in settings()))
 
@@ -19,15 +20,27 @@ class Selection:
     Attributes:
         conditions: each a setting -> the value that it must have; a trial must meet all of one of them. None: all trials.
         at_most: how many; `None`: all.
+        shard: (2, 8): of the trials of the grid that meet the conditions the second, the tenth, ...; `None`: all.
+        names: of those, once `within` knows the grid.
     """
 
     conditions: tuple[dict[str, str], ...] = ()
     at_most: int | None = None
+    shard: tuple[int, int] | None = None
+    names: frozenset[str] | None = None
 
     def of(self, trials: Iterable[Trial]) -> list[Trial]:
         """Those of the trials that are meant, in their order."""
         meant = [t for t in trials if not self.conditions or any(_meets(t, c) for c in self.conditions)]
-        return meant[: self.at_most]
+        return [t for t in meant if self.names is None or t.name in self.names][: self.at_most]
+
+    def within(self, trials: Sequence[Trial]) -> "Selection":
+        """The same, which knows the whole grid: whatever is done already, a trial stays in its shard."""
+        if self.shard is None:
+            return self
+        number, count = self.shard
+        meant = Selection(self.conditions).of(trials)[number - 1 :: count]
+        return replace(self, names=frozenset(trial.name for trial in meant))
 
     def check(self, trials: Sequence[Trial]) -> None:
         """Refuses conditions that no trial of the grid meets.
@@ -48,13 +61,22 @@ class Selection:
                 raise RequestError(f"--only {said}: no trial of the grid has all of them")
 
 
-def selection(only: Sequence[str], at_most: int | None) -> Selection:
-    """Reads `--only batch_size=64,momentum=0.9`, which may be given several times.
+def selection(only: Sequence[str], at_most: int | None, shard: str | None = None) -> Selection:
+    """Reads `--only batch_size=64,momentum=0.9`, which may be given several times, and `--shard 2/8`.
 
     Raises:
-        RequestError: it is no list of settings with values.
+        RequestError: it is no list of settings with values, or no shard.
     """
-    return Selection(tuple(map(_condition, only)), at_most)
+    return Selection(tuple(map(_condition, only)), at_most, _shard(shard) if shard else None)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9]\d{0,4})/([1-9]\d{0,4})", text)
+    if not found or int(found[1]) > int(found[2]):
+        raise RequestError(
+            f"--shard {cut(text)}: expected I/N such as 2/8: the second of eight, I from 1 to N"
+        )
+    return int(found[1]), int(found[2])
 
 
 def _condition(text: str) -> dict[str, str]:

@@ -25,9 +25,15 @@ from tfsgd.text import cut, shown
 
 @dataclass(frozen=True)
 class LogFolder:
-    """`LOGS/NAME`: the paths below it, and the only code that writes records there."""
+    """`LOGS/NAME`: the paths below it, and the only code that writes records there.
+
+    Attributes:
+        path: of it.
+        shard: `2-of-8` where this sweep is one of eight that work in the folder at a time, on trials of their own.
+    """
 
     path: Path
+    shard: str = ""
 
     @property
     def experiment_path(self) -> Path:
@@ -35,7 +41,7 @@ class LogFolder:
 
     @property
     def tuner_path(self) -> Path:
-        return self.path / "tuner"
+        return self.path / "tuner" / f"shard-{self.shard}" if self.shard else self.path / "tuner"
 
     @property
     def images_path(self) -> Path:

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from tfsgd.errors import RequestError
 from tfsgd.plan.trials import Trial
@@ -16,13 +17,54 @@ from tfsgd.records.atomic import text_of, write_atomically
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, shard: str = "") -> Iterator[None]:
     """Keeps a second sweep out of a folder, for as long as this process lives.
+
+    Args:
+        folder: of the sweep.
+        shard: `2-of-8`: only sweeps of the same shard are kept out, and those of the whole grid.
 
     Raises:
         RequestError: another process has it; the line names that process.
     """
-    path = folder / ".lock"
+    with _lock_file(folder / ".lock") as file, _opened(folder) as directory:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _say_who(file, " on a shard" if shard else "")
+            if shard:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _take(file, shard, file, folder)
+        _take(directory, shard, file, folder)  # which stays when `.lock` is removed
+        if not shard:
+            yield
+            return
+        with _lock_file(folder / f".lock-{shard}") as own:
+            _take(own, "", own, folder)
+            _say_who(own, f" on shard {shard}")
+            yield
+
+
+def _take(lock: TextIO | int, shard: str, file: TextIO, folder: Path) -> None:
+    """Takes a lock, one of a shard together with others; refuses where it is taken, by whom `file` says."""
+    try:
+        fcntl.flock(lock, (fcntl.LOCK_SH if shard else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        who = file.read().strip() or "a process whose .lock was removed"
+        raise RequestError(
+            f"{folder}: another sweep is at work there: {who}; wait for it or stop it"
+        ) from None
+
+
+def _say_who(file: TextIO, part: str) -> None:
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}{part}\n")
+    file.flush()
+
+
+@contextlib.contextmanager
+def _lock_file(path: Path) -> Iterator[TextIO]:
     try:
         descriptor = os.open(
             path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666
@@ -33,20 +75,8 @@ def locked(folder: Path) -> Iterator[None]:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise RequestError(f"{path}: expected a file, found what is not a regular file; move it away")
-    with os.fdopen(descriptor, "a+") as file, _opened(folder) as directory:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)  # which stays when `.lock` is removed
-        except BlockingIOError:
-            file.seek(0)
-            who = file.read().strip() or "a process whose .lock was removed"
-            raise RequestError(
-                f"{folder}: another sweep is at work there: {who}; wait for it or stop it"
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        yield
+    with os.fdopen(descriptor, "a+") as file:
+        yield file
 
 
 @contextlib.contextmanager

@@ -71,6 +71,10 @@ class WorkerOptions:
                 f"{'--listen' if self.listen else '--jobqueue'}, --join: expected one of them; the sweep that deals out "
                 "the trials is not the one that joins"
             )
+        if folder.shard and (self.join or self.listen or self.jobqueue):
+            raise RequestError(
+                "--shard: expected no --listen, --join or --jobqueue beside it; nodes with shards share the folder alone"
+            )
         for option, address in (("--listen", self.listen), ("--join", self.join)):
             if address:
                 Address.parse(address, option)
@@ -87,7 +91,8 @@ class WorkerOptions:
         if self.jobqueue:
             return []
         gpus = visible_gpus()
-        return allocate(self.workers or default_size(trials, gpus, self.per_gpu), gpus, folder.path)
+        specs = allocate(self.workers or default_size(trials, gpus, self.per_gpu), gpus, folder.path)
+        return [spec | {"shard": folder.shard} for spec in specs]
 
 
 @dataclass(frozen=True)

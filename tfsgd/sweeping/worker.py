@@ -28,7 +28,7 @@ TOPIC = "tfsgd"  # under which it says how trials go on
 def dask_setup(worker: Any) -> None:
     """Dask's hook, before a worker registers: TensorFlow is there and set up when the first trial comes."""
     worker_spec = json.loads(os.environ[WORKER_SPEC])
-    folder = LogFolder(Path(worker_spec["logs"]))
+    folder = LogFolder(Path(worker_spec["logs"]), worker_spec.get("shard", ""))
     _send_output_to(log_of(folder, worker_spec["name"]))
     folder.temporary_path.mkdir(exist_ok=True)
     tempfile.tempdir = str(folder.temporary_path)
@@ -83,7 +83,8 @@ def work(trial: Trial) -> Any:
 @functools.cache
 def _shared() -> tuple[LogFolder, Experiment, Any]:
     """What all trials have in common, read once in the life of a worker."""
-    folder = LogFolder(Path(json.loads(os.environ[WORKER_SPEC])["logs"]))
+    worker_spec = json.loads(os.environ[WORKER_SPEC])
+    folder = LogFolder(Path(worker_spec["logs"]), worker_spec.get("shard", ""))
     return folder, folder.read_plan(), read_shared(folder.images_path)
 
 
