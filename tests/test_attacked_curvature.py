@@ -66,6 +66,18 @@ def test_it_is_the_measure_on_what_the_attack_leaves(subject: MeasuredNetwork) -
     assert after.values["loss"] > before.values["loss"] + 0.1
 
 
+def test_where_the_weights_have_changed_the_images_are_found_anew(subject: MeasuredNetwork) -> None:
+    kept = subject.network.get_weights()
+    spec = attacked(GradientNorm(measure="gradient_norm"), 0.1)
+    [before] = measured(spec, subject)
+    subject.network.set_weights([w[::-1].copy() for w in kept])
+    [there] = measured(spec, subject)
+    [fresh] = measured(spec, MeasuredNetwork(subject.network, subject.splits))
+    subject.network.set_weights(kept)
+    assert there.values == fresh.values != before.values
+    assert measured(spec, subject)[0].values == before.values
+
+
 def test_what_no_attack_is_asked_of_is_identified_as_it_was() -> None:
     """The identity that λ1 had before there were attacks in it."""
     request = Request("top_eigenvalue", "hessian", TopEigenvalue(), "train", 5_000)

@@ -157,7 +157,10 @@ def test_diverged_and_collapsed_are_results(
     still = read(tmp_path / "logs/tiny/trials/still/b0064-m0.0-s0")
     assert (wild["status"], still["status"]) == ("diverged", "collapsed")
     assert wild["measurements"] == []  # there is nothing to measure on it
-    assert [found["values"]["value"] is not None for found in measured(still, "curvature")] == [True]
+    assert [found["values"]["value"] is not None for found in measured(still, "curvature")] == [
+        True,
+        True,
+    ]  # λ1, and the gradient's norm
     assert [found["values"]["accuracy"] is not None for found in measured(still, "attack")] == [True, True]
     manifest = json.loads((tmp_path / "logs/tiny/trials/wild/b0064-m0.0-s0/manifest.json").read_text())
     assert (manifest["status"], manifest["test_accuracy"], manifest["attacks"]) == ("diverged", None, [])

@@ -136,7 +136,7 @@ class MeasuredNetwork:
         new, self._outcomes = self._outcomes, {}
         return new
 
-    @cached_property
+    @property
     def _temperature(self) -> float:
         """That which calibrates the network on the validation images."""
         split = self.splits.validation
@@ -157,6 +157,10 @@ class MeasuredNetwork:
         """v -> Hv on them, or the product that the measure asks for; on what its attack leaves of them, if it has one."""
         size = getattr(spec, "batch_size", None) if spec.mode == "training" else None
         attacked = json.dumps(spec.settings().get("attacked"))
+        # What was found with these weights is not that of others, which a training may have given meanwhile.
+        at = (
+            digest(np.concatenate([np.ravel(w) for w in self.weights()])) if self._is_of_weights(spec) else ""
+        )
         key = (
             spec.operator,
             spec.mode,
@@ -164,6 +168,7 @@ class MeasuredNetwork:
             size,
             getattr(spec, "normalized", False),
             attacked,
+            at,
             split,
             examples,
         )
@@ -175,6 +180,11 @@ class MeasuredNetwork:
                 spec, self.network, images, labels, self._batch_size, temperature
             )
         return self._products[key]
+
+    @staticmethod
+    def _is_of_weights(spec: CurvatureSpec) -> bool:
+        """Whether its images or its loss depend on the weights."""
+        return spec.attacked is not None or spec.operator == "calibrated"
 
     def _under(self, attack: AttackSpec, images: Images, labels: Labels) -> Images:
         """What an attack leaves of images at its first epsilon, by the seed 0; at 0 they are what they are."""

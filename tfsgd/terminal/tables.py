@@ -74,7 +74,8 @@ def _to_measure(done: Sequence[Record], experiment: Experiment) -> str:
     count = sum(map(bool, missing))
     if not count:
         return ""
-    what = dict.fromkeys(r.title for m in missing for r in m)
+    asked = sorted((r for m in missing for r in m), key=lambda r: r.free)  # what costs nothing comes last
+    what = dict.fromkeys(r.title for r in asked)
     return f"; to be measured on {count} of them: {', '.join([*what][:6])}{', ...' if len(what) > 6 else ''}"
 
 

@@ -49,7 +49,7 @@ def _metrics(experiment: Experiment) -> list[str]:
     searched = [r for r in asked if isinstance(r.spec, Minimal)]
     tags = [tag(r.spec.kind, r.label, r.split, r.epsilon) for r in lead]
     tags += [SMALLEST_EPSILON] if any(map(is_primary, asked)) else []
-    rest = [r for r in asked if r.spec.kind in ("attack", "curvature") and r.label != HESSIAN]
+    rest = [r for r in asked if r.spec.kind in ("attack", "curvature") and not r.free and r.label != HESSIAN]
     tags += [EIGENVALUE, *(tag(r.spec.kind, r.label, r.split, r.epsilon) for r in rest)]
     return [*tags, *(median_tag(r.label, r.epsilon) for r in searched)]
 
