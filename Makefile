@@ -18,7 +18,7 @@ sweep: setup
 
 test: setup
 	@sh scripts/get-browser
-	$(RUN)/python -m pytest -n 3 --dist loadfile
+	$(RUN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # Two minutes of processor time with the lint; none trains a network. `ranges` and `regimes` take another one and a half.
 FAST := bounds checks claims cli config dialect identities labels models own_data paper results statistics structure

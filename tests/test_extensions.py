@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,10 +46,18 @@ def test_each_has_the_papers_lr_beside_its_rules(path: Path) -> None:
         assert {t.settings.momentum for t in trials} == {0.0, 0.9}
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def _marked(path: Path) -> Any:
+    """Some are run by `make faults` alone, to save time."""
+    is_long = path.stem not in ("growing_batches", "mixed_adversarial", "sam")
+    return pytest.param(path, marks=pytest.mark.long if is_long else (), id=path.stem)
+
+
+@pytest.mark.parametrize("path", [*map(_marked, SHIPPED)])
 def test_each_runs(path: Path, tmp_path: Path, run_sweep: Run) -> None:
     overrides = [word for override in TINY for word in ("--set", override)]
     length = LENGTHS.get(path.stem, "epochs=1")
+    if path.stem == "growing_batches":
+        overrides += ["--set", "regimes.Growing.grow_batch.up_to=64"]
     code, _, err = run_sweep(path, "--quick", "--logs", tmp_path, "--set", length, *overrides)
     assert (code, err) == (0, "")
     records = [json.loads(found.read_text()) for found in tmp_path.rglob("record.json")]

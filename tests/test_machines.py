@@ -240,6 +240,7 @@ def two_machines(hosts: tuple[str, str], root: Path) -> tuple[Sweep, Sweep, str]
     return here, there, trial
 
 
+@pytest.mark.long
 def test_a_machine_that_loses_power_stalls_nobody(
     reference: dict[str, Any], hosts: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -255,6 +256,7 @@ def test_a_machine_that_loses_power_stalls_nobody(
     assert numbers(here.logs) == reference
 
 
+@pytest.mark.long
 def test_a_cut_cable_costs_no_record(
     reference: dict[str, Any], hosts: tuple[str, str], tmp_path: Path
 ) -> None:

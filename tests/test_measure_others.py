@@ -92,7 +92,7 @@ def test_what_a_network_expects_is_told_and_epsilon_stays_in_pixels(
         (("--std", "0.5,0,0.5"), "--std 0: expected numbers above 0"),
         (("--code", "none.py"), "--code none.py: no such file"),
         (("--code", "no-name"), "--code no-name: expected FILE.py or module:NAME"),
-        (("--code", "nowhere:Layer"), "--code: nowhere:Layer: no module 'nowhere'"),
+        (("--code", "no_such_place:Layer"), "--code: no_such_place:Layer: no module 'no_such_place'"),
         (("--set", "attacks.fgsm.epsilon=[9.0]"), "--set attacks.fgsm.epsilon: expected"),
         (("--set", "hessian.bogus=1"), "--set hessian.bogus: unknown key"),
     ],

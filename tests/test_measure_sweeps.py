@@ -334,6 +334,7 @@ measure.main()
 """
 
 
+@pytest.mark.long
 def test_a_transfer_that_is_killed_goes_on_and_finds_the_same(logs: Path, tmp_path: Path) -> None:
     def transfer(of: Path, nth: int = 0) -> int:
         """The command's exit code; it is killed at its nth writing of a file."""

@@ -50,7 +50,12 @@ def start(splits: Splits, tmp_path: Path) -> Any:
     return trained(SGDSettings(32, 0.0, 1e-30), splits, tmp_path / "start", 1).network
 
 
-@pytest.mark.parametrize("name", GIVEN)
+OFTEN = ("adam", "adamw", "rmsprop", "muon")  # the others are run by `make faults`
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in OFTEN else pytest.mark.long) for n in GIVEN]
+)
 def test_a_network_is_that_of_kerass_own_loop(name: str, start: Any, splits: Splits, tmp_path: Path) -> None:
     found = weights_of(trained(settings_of(name), splits, tmp_path, 2))
     model = start

@@ -286,7 +286,12 @@ def test_a_schedule_is_what_is_trained_with() -> None:
     assert Regime.model_validate(steps.model_dump(mode="json")) == steps
 
 
-@pytest.mark.parametrize("rule", RULES)
+SHORT = ("sam", "then", "grow", "bfloat16", "step")  # the others are run by `make faults`
+
+
+@pytest.mark.parametrize(
+    "rule", [pytest.param(r, marks=() if r in SHORT else pytest.mark.long) for r in RULES]
+)
 def test_resumed_is_uninterrupted_bit_for_bit(rule: str, splits: Splits, tmp_path: Path) -> None:
     model = (
         "stdcnn" if rule in ("sam", "then", "bfloat16") else "linear"

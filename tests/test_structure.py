@@ -14,6 +14,7 @@ PACKAGE = Path("tfsgd")
 FLOORS = (
     ("cli",),
     ("sweep", "measure", "report", "api"),
+    ("loss_surface",),
     ("command",),
     ("sweeping", "reporting"),
     ("trials",),

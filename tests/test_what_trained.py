@@ -157,8 +157,8 @@ def test_a_file_that_is_written_anew_while_it_is_measured_is_refused(
     network.save(file)
     load = standalone.load_network  # type: ignore[attr-defined]
 
-    def meanwhile(path: Path) -> Any:
-        found = load(path)
+    def meanwhile(path: Path, *how: Any) -> Any:
+        found = load(path, *how)
         network.set_weights([np.ones_like(w) for w in network.get_weights()])
         network.save(path)
         return found

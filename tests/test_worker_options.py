@@ -135,6 +135,7 @@ def test_the_engine_takes_nothing_of_the_users_dask_but_what_is_said_of_batch_sy
     assert done.stdout.rstrip().endswith("[]")
 
 
+@pytest.mark.long
 def test_what_is_odd_in_the_users_dask_does_nothing_and_what_is_malformed_is_named(tmp_path: Path) -> None:
     path = tmp_path / ".config/dask/mine.yaml"
     path.parent.mkdir(parents=True)

@@ -130,6 +130,7 @@ def test_the_trial_of_a_dead_worker_goes_to_another_and_an_innocent_one_is_not_b
     assert [len(ran(logs, seed)) for seed in range(SEEDS)] == [3, 2, 1, 1, 1, 1]
 
 
+@pytest.mark.long
 def test_a_frozen_worker_is_taken_for_dead_and_replaced(trials: list[Trial], logs: LogFolder) -> None:
     assert dask.config.get("distributed.scheduler.worker-ttl") == "35s"  # looked at as often: 70 s at most
     script(logs, s0={"1": ["freeze"]})

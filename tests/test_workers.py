@@ -90,6 +90,7 @@ def test_workers_from_scratch_end_with_a_killed_sweep_too(tmp_path: Path) -> Non
     wait_until_gone(family)
 
 
+@pytest.mark.long
 def test_a_frozen_worker_loses_its_trial_and_is_not_heard_afterwards(
     reference: dict[str, Any], tmp_path: Path
 ) -> None:

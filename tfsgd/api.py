@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfsgd.errors import RequestError
-from tfsgd.landscapes import barrier as barrier
-from tfsgd.landscapes import landscape as landscape
-from tfsgd.landscapes import picture as picture
+from tfsgd.loss_surface import barrier as barrier
+from tfsgd.loss_surface import landscape as landscape
+from tfsgd.loss_surface import picture as picture
 from tfsgd.measures.attack import SOFTMAX, AttackSpec, Outcome
 from tfsgd.measures.curvature_spec import Curvature
 from tfsgd.measures.curvature_spec import CurvatureSpec as CurvatureSpec  # `tfsgd` hands it out
 from tfsgd.plan.specs import attack as attack_spec
-from tfsgd.plan.specs import curvature_measure
+from tfsgd.plan.specs import curvature_measure, refuse_no_seed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +64,7 @@ def attack(
     """
     spec = _spec(kind, epsilon, settings)
     [radius] = spec.epsilon
-    from tfsgd.networks.arguments import checked, refuse_no_seed
+    from tfsgd.networks.arguments import checked
 
     refuse_no_seed(seed)
 
@@ -186,13 +186,13 @@ def measure(
     Raises:
         RequestError: a setting, the images, the labels or the model do not fit; one line that says which.
     """
+    refuse_no_seed(seed)
     import pandas as pd
 
-    from tfsgd.networks.arguments import checked, refuse_no_seed
+    from tfsgd.networks.arguments import checked
     from tfsgd.plan.at_hand import plan_for
     from tfsgd.trials.arrays import measure_arrays
 
-    refuse_no_seed(seed)
     pixels, classes = checked(model, images, labels)
     outputs = np.asarray(model(pixels[:1], training=False)).shape[1]
     plan = plan_for(pixels, outputs, attacks, curvature, epsilon)
@@ -334,7 +334,7 @@ def _curvature(
         spec = curvature_measure(kind, settings, None)
     except ValueError as error:
         raise RequestError(f"{kind}: {error}") from None
-    from tfsgd.networks.arguments import checked, refuse_no_seed
+    from tfsgd.networks.arguments import checked
 
     refuse_no_seed(seed)
 

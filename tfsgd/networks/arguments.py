@@ -60,13 +60,3 @@ def checked(
             f"received {labels.min()} to {labels.max()}"
         )
     return images.astype(np.float32), labels.astype(np.int64)
-
-
-def refuse_no_seed(seed: Any) -> None:
-    """Refuses what no seed is.
-
-    Raises:
-        RequestError: it is none.
-    """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-        raise RequestError(f"seed: expected a whole number from 0 to 4,294,967,295, received {seed!r:.60}")

@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
@@ -156,3 +157,13 @@ def defaults(kind: str, name: str) -> Mapping[str, Any]:
     elif kind == "curvature" and name in MEASURES:
         cls = _MEASURES.found(name)
     return {key: field.default for key, field in cls.model_fields.items()} if cls else {}
+
+
+def refuse_no_seed(seed: Any) -> None:
+    """Refuses what no seed is.
+
+    Raises:
+        RequestError: it is none.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**32:
+        raise RequestError(f"seed: expected a whole number from 0 to 4,294,967,295, received {seed!r:.60}")

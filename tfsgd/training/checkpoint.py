@@ -42,26 +42,25 @@ class Checkpoints(keras.callbacks.Callback):
     Args:
         folder: where the checkpoints of one trial go.
         training_hash: of the trial; a checkpoint of another one is not used.
-        experiment: how often, and on how many images validation is taken.
+        experiment: how often.
+        validation_examples: on how many images validation is taken.
         log: of the epochs so far, saved and restored as the model is.
         hessian: likewise what it has found.
-        snapshots: which networks on the way are asked for.
-        along: what is measured on the way; `None`: nothing.
+        others: which networks on the way are asked for, and what is measured on the way; `None`: nothing.
     """
 
     def __init__(
-        self, folder: Path, training_hash: str, experiment: Experiment,
-        log: EpochLog, hessian: TopHessianEigenvalue, snapshots: KeepSnapshots,
-        along: MeasureAlong | None = None,
+        self, folder: Path, training_hash: str, experiment: Experiment, validation_examples: int,
+        log: EpochLog, hessian: TopHessianEigenvalue, others: tuple[KeepSnapshots, MeasureAlong | None],
     ) -> None:  # fmt: skip
         super().__init__()
         self._folder = folder
         self._training_hash = training_hash
         self._every_epochs = experiment.checkpoint_every_epochs
         self._to_keep, self._fork = experiment.keep_checkpoints, experiment.fork
-        self._log, self._hessian, self._snapshots = log, hessian, snapshots
-        self._validation_examples = experiment.examples("validation")
-        self._along = along
+        self._log, self._hessian = log, hessian
+        self._snapshots, self._along = others
+        self._validation_examples = validation_examples
         self._kept: list[Path] = []  # of this training, the newest first
         self._earlier_seconds = 0.0
         self._earlier_parts: tuple[Stretch, ...] = ()

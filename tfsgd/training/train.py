@@ -130,10 +130,10 @@ class _Observers:
             folder / "checkpoint",
             training_hash or "",
             experiment,
+            len(splits.validation),
             log,
             self.hessian,
-            self.snapshots,
-            self.along,
+            (self.snapshots, self.along),
         )
         validation, tensorboard = ValidationMetrics(splits.validation, measured), EpochScalars(folder, log)
         on_the_way = [self.along] if self.along else []

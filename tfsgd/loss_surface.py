@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfsgd.errors import RequestError
 from tfsgd.measures.landscape_slice import Slice
+from tfsgd.plan.specs import refuse_no_seed
 from tfsgd.text import shown
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def landscape(
     Raises:
         RequestError: something does not fit; one line that says which.
     """
-    from tfsgd.networks.arguments import checked, refuse_no_seed
+    from tfsgd.networks.arguments import checked
     from tfsgd.networks.slices import around
 
     refuse_no_seed(seed)
