@@ -30,7 +30,10 @@ Run = Callable[..., tuple[int, str, str]]
 Config = Callable[..., Path]
 
 PICTURES = {"DPI": style.DPI, "PDF_FONTS": style.PDF_FONTS}
-WAITING = [f"tests/test_{name}.py" for name in ("workers", "machines", "worker_pool", "ends")]
+WAITING = [
+    f"tests/test_{name}.py" for name in ("workers", "machines", "worker_pool", "ends", "worker_options")
+]
+LONGEST = [f"tests/test_{name}.py" for name in ("sweep", "readme", "rules", "train", "extensions", "results")]
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -226,8 +229,14 @@ def run_measure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that wait for what is gone come first, so that others have the cores meanwhile."""
-    items.sort(key=lambda item: item.nodeid.partition("::")[0] not in WAITING)
+    """Files that wait for what is gone come first, so that others have the cores meanwhile; then the longest."""
+    first = [*WAITING, *LONGEST]
+
+    def place(item: pytest.Item) -> int:
+        file = item.nodeid.partition("::")[0]
+        return first.index(file) if file in first else len(first)
+
+    items.sort(key=place)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

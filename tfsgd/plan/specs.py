@@ -165,5 +165,5 @@ def refuse_no_seed(seed: Any) -> None:
     Raises:
         RequestError: it is none.
     """
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**32:
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**32:
         raise RequestError(f"seed: expected a whole number from 0 to 4,294,967,295, received {seed!r:.60}")
