@@ -61,6 +61,7 @@ def test_the_process_that_workers_are_forked_from_may_die(reference: dict[str, A
     assert not any(map(alive, [server, *workers]))
 
 
+@pytest.mark.long
 def test_killed_sweep_takes_its_workers_along_and_goes_on(reference: dict[str, Any], tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, "--workers", "2")
     sweep.wait_for_epoch(3)
@@ -108,6 +109,7 @@ def test_a_frozen_worker_loses_its_trial_and_is_not_heard_afterwards(
     assert numbers(sweep.logs) == reference
 
 
+@pytest.mark.long
 def test_a_trial_that_kills_its_workers_is_a_failure_and_the_others_go_on(
     reference: dict[str, Any], tmp_path: Path
 ) -> None:
