@@ -86,6 +86,11 @@ def test_from_the_command_line_to_the_record(config: Config, run_sweep: Run, tmp
     assert record.history == plain.history
     assert record.fork is not None
     assert record.training_hash != plain.training_hash
+    began = [
+        next(m.values["value"] for m in r.measurements if m.label == "distance") for r in (plain, record)
+    ]
+    assert began[0] > 0
+    assert began[1] is None  # the seed does not give the weights that a fork began with
     code, _, err = run_sweep(path, "--fork", f"{trial}@1")
     assert code == 2
     assert "fork.checkpoint" in err

@@ -18,7 +18,7 @@ class Distance(Spec):
 
     Its values are `value`, the Euclidean norm of the difference of all of them, and `layer_distances`, that of each variable, in
     the network's order (Nagarajan and Kolter 2019, arXiv:1902.07742, take the norm). NaN where the beginning is not known:
-    of a network that comes without its training, or whose own code is not to be had.
+    of a network that comes without its training, that began with another one's checkpoint, or whose own code is not to be had.
     """
 
     kind: ClassVar[Kind] = "weights"

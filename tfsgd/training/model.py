@@ -143,8 +143,11 @@ def plain_copy(model: Any, experiment: Experiment) -> Any:
 
 
 def initial_weights(experiment: Experiment, seed: int) -> list[NDArray[Any]] | None:
-    """The trained variables of the experiment's network before its training; `None`: its code is not to be had."""
-    if not experiment.has_code:
+    """The trained variables of the experiment's network before its training.
+
+    `None`: its code is not to be had, or it began with a checkpoint of another training.
+    """
+    if experiment.fork or not experiment.has_code:
         return None
     with seeded(seed):
         return [np.asarray(variable) for variable in experiment.build().trainable_variables]
