@@ -28,7 +28,6 @@ from tfsgd.plan.import_string import is_own_name
 from tfsgd.plan.length import Length, steps_per_epoch
 from tfsgd.plan.regimes import RULES, Regime, SGDSettings
 from tfsgd.plan.specs import KINDS
-from tfsgd.plan.stages import Stage, stages_of
 from tfsgd.plan.user_model import UserModel, is_own_dataset, load_own_splits, with_own
 from tfsgd.text import nearest
 
@@ -372,9 +371,9 @@ class Experiment(Measuring):
         """How many epochs are begun at a batch size."""
         return self.length.epochs(self.steps(batch_size))
 
-    def stages(self, settings: SGDSettings) -> list[Stage]:
-        """What a training with these settings passes through."""
-        return stages_of(settings, self.length, self.examples("train"), self.along)
+    def epochs_of(self, settings: SGDSettings) -> int:
+        """How many epochs a training with these settings begins, the adversarial ones too."""
+        return self.epochs_at(settings.batch_size) + settings.adversarial_epochs
 
     def build(self) -> Any:
         """The network with fresh weights, a `keras.Model`."""

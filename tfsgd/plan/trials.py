@@ -87,7 +87,7 @@ def training_of(trial: Trial, experiment: Experiment, data_sha256: str, model_sh
         model=experiment.model,
         model_sha256=model_sha256,
         train_examples=experiment.cut_examples("train"),
-        epochs=experiment.stages(trial.settings)[-1].until,
+        epochs=experiment.epochs_of(trial.settings),
         settings=trial.settings,
         seed=trial.seed,
         rest=experiment.length.rest(experiment.steps(trial.settings.batch_size)),

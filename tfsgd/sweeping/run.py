@@ -252,7 +252,7 @@ def run_trials(run: SweepRun) -> dict[str, str]:
 def _refuse_rules(experiment: Experiment) -> None:
     """Refuses rules that the network is not made for, and optimizers of one's own that cannot be used."""
     chosen = [trial.settings for trial in grid(experiment)]
-    own = {s.optimizer: s for s in chosen if is_own_name(s.optimizer)}
+    own = {(s.optimizer, s.optimizer_arguments): s for s in chosen if is_own_name(s.optimizer)}
     if not own and not any(s.ghost_batch for s in chosen):
         return
     from tfsgd.training.devices import check_ghosts
@@ -260,7 +260,7 @@ def _refuse_rules(experiment: Experiment) -> None:
 
     network = experiment.build()
     check_ghosts(chosen, network)
-    for name, settings in own.items():
+    for (name, _), settings in own.items():
         optimizer = own_optimizer(experiment, settings)
         optimizer.build(network.trainable_variables)
         check_state(optimizer, name)

@@ -29,7 +29,7 @@ def guessed(trials: Sequence[Trial], experiment: Experiment) -> str:
     model = experiment.model
     if model not in TRAINING:
         return f"no guess of what they take: {model} has no measured seconds; --stop-after 1 or --quick measures some"
-    trained = sum(experiment.epochs_at(t.settings.batch_size) * experiment.examples("train") for t in trials)
+    trained = sum(experiment.epochs_of(t.settings) * experiment.examples("train") for t in trials)
     seconds = TRAINING[model] * trained / 10_000
     measuring = sum(MEASURING.get(r.name, MEASURING["pgd"]) * r.examples for r in requests_of(experiment, 0))
     networks = 1 + (len(experiment.snapshots.train_loss) if experiment.snapshots else 0)

@@ -145,7 +145,7 @@ class Display:
             )
 
     def _epochs_of(self, trial: Trial) -> int:
-        return self._experiment.stages(trial.settings)[-1].until
+        return self._experiment.epochs_of(trial.settings)
 
     def _count(self) -> None:
         self._bars.update(

@@ -119,7 +119,7 @@ class _Observers:
         self, asked: _Observed, folder: Path, training_hash: str | None, log: EpochLog, measured: Any
     ) -> None:
         experiment, settings, seed, splits = asked
-        spec, epochs = experiment.hessian, experiment.stages(settings)[-1].until
+        spec, epochs = experiment.hessian, experiment.epochs_of(settings)
         split = getattr(splits, spec.split)
         self.log = log
         self.hessian = TopHessianEigenvalue(split, spec, epochs, settings.batch_size, measured)
