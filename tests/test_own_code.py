@@ -13,7 +13,7 @@ from tests.conftest import Run, Work
 from tests.own import Config, Write, arrays, refusal
 from tfsgd.plan.user_model import UserModel
 from tfsgd.source_hash import code_sha256
-from tfsgd.trials import trial
+from tfsgd.training import model as training_model
 
 CODE = """
 import math
@@ -129,7 +129,7 @@ def test_networks_with_layers_of_ones_own_are_measured_again_and_never_with_othe
     )
     assert code == 1
     assert "it is not the network that was trained: the code of its layers has changed" in err
-    trial._structure.cache_clear()  # as in a process of its own
+    training_model._structure.cache_clear()  # as in a process of its own
     code, _, err = run_measure(
         logs, "--workers", 1, "--config", config, "--set", "attacks.noise={epsilon: [0.2]}"
     )

@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,14 +49,17 @@ class MeasuredNetwork:
         self.splits = splits
         self._outcomes: dict[str, NDArray[np.generic]] = {}
         self._clean: dict[tuple[str, int], Mask] = {}
-        self._products: dict[tuple[Any, ...], Any] = {}
+        self._products: dict[_ProductKey, Any] = {}
 
-    @cached_property
+    @property
     def victim(self) -> Victim:
         """For attacks."""
-        victim = CompiledVictim.of(self.network)
-        victim.beside = self._sources
-        return victim
+        self._compiled.beside = self._sources
+        return self._compiled
+
+    @cached_property
+    def _compiled(self) -> CompiledVictim:
+        return CompiledVictim.of(self.network)
 
     @cached_property
     def evaluate(self) -> Evaluator:
@@ -131,6 +134,16 @@ class MeasuredNetwork:
         self._clean.clear()
         self._outcomes.clear()
 
+    def go_on_with(self, other: "MeasuredNetwork") -> None:
+        """Becomes another one of the same structure, whose weights its network gets: its graphs are traced already."""
+        self.network.set_weights(other.network.get_weights())
+        self._batch_size, self._initial, self._sources = other._batch_size, other._initial, other._sources
+        self.forget()
+        same = self._products.items() if self.splits is other.splits else ()
+        self.splits, self._products = other.splits, {key: product for key, product in same if not key.at}
+        for product in self._products.values():
+            vars(product).pop("evidence", None)
+
     def new_outcomes(self) -> dict[str, NDArray[np.generic]]:
         """What became of every image under the attacks since this was last asked, by the identity of the request."""
         new, self._outcomes = self._outcomes, {}
@@ -155,20 +168,17 @@ class MeasuredNetwork:
 
     def product(self, spec: CurvatureSpec, split: str, examples: int) -> Any:
         """v -> Hv on them, or the product that the measure asks for; on what its attack leaves of them, if it has one."""
-        size = getattr(spec, "batch_size", None) if spec.mode == "training" else None
-        attacked = json.dumps(spec.settings().get("attacked"))
         # What was found with these weights is not that of others, which a training may have given meanwhile.
-        at = (
-            digest(np.concatenate([np.ravel(w) for w in self.weights()])) if self._is_of_weights(spec) else ""
-        )
-        key = (
+        key = _ProductKey(
             spec.operator,
             spec.mode,
             spec.loss,
-            size,
+            (getattr(spec, "batch_size", None), self._batch_size) if self._is_by_batch(spec) else None,
             getattr(spec, "normalized", False),
-            attacked,
-            at,
+            json.dumps(spec.settings().get("attacked")),
+            digest(np.concatenate([np.ravel(w) for w in self.weights()]))
+            if self._is_of_weights(spec)
+            else "",
             split,
             examples,
         )
@@ -182,6 +192,10 @@ class MeasuredNetwork:
         return self._products[key]
 
     @staticmethod
+    def _is_by_batch(spec: CurvatureSpec) -> bool:
+        return spec.mode == "training" or spec.operator == "batches"
+
+    @staticmethod
     def _is_of_weights(spec: CurvatureSpec) -> bool:
         """Whether its images or its loss depend on the weights."""
         return spec.attacked is not None or spec.operator == "calibrated"
@@ -192,3 +206,41 @@ class MeasuredNetwork:
         if not epsilon:
             return images
         return run_checked(attack, self.victim, images, labels, epsilon, 0).images
+
+
+class _ProductKey(NamedTuple):
+    """On what a product depends, besides the network."""
+
+    operator: str
+    mode: str
+    loss: str
+    batch_sizes: tuple[int | None, int | None] | None
+    normalized: bool
+    attacked: str
+    at: str  # a hash of the weights, where its images or its loss are theirs
+    split: str
+    examples: int
+
+
+_last: dict[str, MeasuredNetwork] = {}  # one at most
+
+
+def with_known_graphs(subject: MeasuredNetwork, structure: str) -> MeasuredNetwork:
+    """What was measured last here with a subject's weights and images, if its network has the same structure; else the subject.
+
+    A trial's graphs take seconds to trace, and the next trial's are the same.
+
+    Args:
+        subject: what is to be measured.
+        structure: a hash of all that its graphs depend on.
+    """
+    last = _last.get(structure, subject)
+    if last is not subject:
+        last.go_on_with(subject)
+    return last
+
+
+def keep_graphs(subject: MeasuredNetwork, structure: str) -> None:
+    """Has `with_known_graphs` give it to the next one, in the place of the one before."""
+    _last.clear()
+    _last[structure] = subject

@@ -224,9 +224,10 @@ def run_trials(run: SweepRun) -> dict[str, str]:
             configure_tensorflow,
             mirrored_strategy,
         )
+        from tfsgd.training.model import structure_of
         from tfsgd.training.precision import is_slow_here
         from tfsgd.trials.tensorboard import write_hparams_config
-        from tfsgd.trials.trial import SweepContext, structure_of
+        from tfsgd.trials.trial import SweepContext
 
     configure_tensorflow()
     if any("bfloat16" in regime.precision for regime in experiment.regimes.values()) and is_slow_here():

@@ -11,12 +11,10 @@ from typing import Any
 
 import keras
 
-from tfsgd.data.dataset import Split, to_unit
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.curvature_spec import Curvature
-from tfsgd.networks.accuracy import Evaluator
 from tfsgd.networks.hessian import Product
-from tfsgd.networks.operators import product_of
+from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.records.record import EIGENVALUE_COLUMNS, PRECONDITIONED
 from tfsgd.training.preconditioner import Preconditioned, preconditioner
@@ -79,17 +77,12 @@ class StopWhenDiverged(keras.callbacks.Callback):
 class ValidationMetrics(keras.callbacks.Callback):
     """Adds `val_loss` and `val_accuracy` of a network, weighted by examples however many replicas there are."""
 
-    def __init__(self, split: Split, network: Any) -> None:
+    def __init__(self, subject: MeasuredNetwork) -> None:
         super().__init__()
-        self._split = split
-        self._network = network
-
-    @cached_property
-    def _evaluate(self) -> Evaluator:
-        return Evaluator(self._network)
+        self._subject = subject
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        found = self._evaluate(self._split)
+        found = self._subject.evaluate(self._subject.splits.validation)
         logs |= {"val_loss": found.loss, "val_accuracy": found.accuracy}
 
 
@@ -100,31 +93,27 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
     last, on fixed images without augmentation, and not for a diverged network.
 
     Args:
-        split: the images and labels that define H.
-        spec: when the power iteration stops, and how often besides it is computed.
+        spec: which images define H, when the power iteration stops, and how often besides it is computed.
         epochs: how many the training has.
-        batch_size: of the training.
-        network: on which it is taken.
+        subject: on which it is taken.
 
     Attributes:
         result: the last one, `None` before the first.
         seconds: wall time spent here.
     """
 
-    def __init__(self, split: Split, spec: TopEigenvalue, epochs: int, batch_size: int, network: Any) -> None:
+    def __init__(self, spec: TopEigenvalue, epochs: int, subject: MeasuredNetwork) -> None:
         super().__init__()
-        self._split = split.first(spec.examples)
-        self._network = network
+        self._subject = subject
         self._epochs = epochs
-        self._batch_size = batch_size
         self.spec = spec
         self.result: Curvature | None = None
         self.seconds = 0.0
 
     @cached_property
     def _product(self) -> Product:
-        images, labels = to_unit(self._split.images), self._split.labels
-        return product_of(self.spec, self._network, images, labels, self._batch_size)
+        found: Product = self._subject.product(self.spec, self.spec.split, self.spec.examples)
+        return found
 
     def on_train_begin(self, logs: Any = None) -> None:
         _ = self._product.evidence  # what it cannot be taken on is refused before the first epoch

@@ -6,7 +6,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfsgd.data.dataset import Splits
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.plan.along import Along
@@ -20,21 +19,16 @@ class MeasureAlong(keras.callbacks.Callback):
     Args:
         along: after which updates.
         requests: what.
-        network: on which; if it is not the one that is trained, `follow` brings it there.
-        splits: the images.
-        batch_size: of the training.
+        subject: on which; if its network is not the one that is trained, it gets that one's weights.
 
     Attributes:
         course: what was found.
         seconds: wall time spent here.
     """
 
-    def __init__(
-        self, along: Along, requests: list[Request], network: Any, splits: Splits, batch_size: int
-    ) -> None:
+    def __init__(self, along: Along, requests: list[Request], subject: MeasuredNetwork) -> None:
         super().__init__()
-        self._along, self._requests, self._network = along, requests, network
-        self._subject = MeasuredNetwork(network, splits, batch_size)
+        self._along, self._requests, self._subject = along, requests, subject
         self.course: Course = {"update": [], **{request.title: [] for request in requests}}
         self.seconds = 0.0
 
@@ -65,9 +59,10 @@ class MeasureAlong(keras.callbacks.Callback):
         if self.model.stop_training or update in taken[-1:] or not self._along.is_due(update, epochs_done):
             return
         began = time.perf_counter()
-        if self._network is not self.model:
-            self._network.set_weights(self.model.get_weights())
-        is_finite = all(np.isfinite(w).all() for w in self._network.get_weights())
+        network = self._subject.network
+        if network is not self.model:
+            network.set_weights(self.model.get_weights())
+        is_finite = all(np.isfinite(w).all() for w in network.get_weights())
         for request in self._requests:
             found = headline(request.measure_on(self._subject)) if is_finite else None
             self.course[request.title].append(found)

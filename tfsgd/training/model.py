@@ -1,5 +1,6 @@
 """The network as `fit` needs it: compiled, and passing over large batches part by part."""
 
+import functools
 from typing import Any
 
 import keras
@@ -7,12 +8,15 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from tfsgd.models.paper import Architecture
+from tfsgd.models.structure import structure_sha256
 from tfsgd.networks.losses import squared_error
 from tfsgd.plan import optimizers
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.import_string import is_own_name
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.stages import Stage, stages_of
+from tfsgd.plan.user_model import UserModel
 from tfsgd.training.callbacks import exact_loss_metric
 from tfsgd.training.devices import check_ghosts, check_rules, check_statistics
 from tfsgd.training.optimizer import SGD
@@ -133,6 +137,18 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         of_labels = keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
         of_all = keras.ops.logsumexp(y_pred, axis=-1) - keras.ops.mean(y_pred, axis=-1)
         return (1 - self._share) * of_labels + self._share * of_all
+
+
+@functools.cache
+def _structure(
+    architecture: Architecture | UserModel, image_shape: tuple[int, int, int], classes: int
+) -> str:
+    return structure_sha256(architecture.build(image_shape, classes))
+
+
+def structure_of(experiment: Experiment) -> str:
+    """SHA-256 of how an experiment's network is built."""
+    return _structure(experiment.architecture, experiment.data.image_shape, experiment.data.classes)
 
 
 def plain_copy(model: Any, experiment: Experiment) -> Any:

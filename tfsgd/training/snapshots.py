@@ -1,13 +1,11 @@
 """Networks on the way: each batch size equally trained, not only for equally many epochs."""
 
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from tfsgd.data.dataset import Split
-from tfsgd.networks.accuracy import Evaluator
+from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.plan.config import Experiment
 from tfsgd.records.atomic import replacing
 from tfsgd.records.record import Snapshot
@@ -25,32 +23,25 @@ class KeepSnapshots(keras.callbacks.Callback):
 
     Args:
         experiment: which values, on how many images.
-        train: the training images.
         folder: of the trial.
         log: of the epochs before.
-        network: that is kept.
+        subject: its network is kept.
     """
 
-    def __init__(
-        self, experiment: Experiment, train: Split, folder: Path, log: EpochLog, network: Any
-    ) -> None:
+    def __init__(self, experiment: Experiment, folder: Path, log: EpochLog, subject: MeasuredNetwork) -> None:
         super().__init__()
-        self._network = network
+        self._subject, train = subject, subject.splits.train
         asked = experiment.snapshots
         self._experiment, self._folder, self._log = experiment, folder, log
         self._values = asked.train_loss if asked else ()
         self._split = train.first(min(asked.examples, len(train))) if asked else train
         self.settings = asked.model_dump(mode="json") if asked else None
 
-    @cached_property
-    def _evaluate(self) -> Evaluator:
-        return Evaluator(self._network)
-
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         left = [snapshot for snapshot in self.found() if snapshot.epoch is None]
         if not left or self.model.stop_training:
             return
-        logs[LOSS] = self._evaluate(self._split).loss
+        logs[LOSS] = self._subject.evaluate(self._split).loss
         for snapshot in left:
             if logs[LOSS] <= snapshot.train_loss:
                 self._keep(self._folder / snapshot.file)
@@ -67,4 +58,4 @@ class KeepSnapshots(keras.callbacks.Callback):
 
     def _keep(self, path: Path) -> None:
         with replacing(path) as temporary:
-            plain_copy(self._network, self._experiment).save(temporary)
+            plain_copy(self._subject.network, self._experiment).save(temporary)

@@ -9,6 +9,7 @@ import keras
 
 from tfsgd.data.dataset import Splits
 from tfsgd.measures.curvature_spec import Curvature
+from tfsgd.networks.measured_network import MeasuredNetwork, with_known_graphs
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.requests import along_requests
@@ -26,7 +27,7 @@ from tfsgd.training.callbacks import (
 from tfsgd.training.checkpoint import Checkpoints
 from tfsgd.training.devices import check_replicas, mirrored_strategy
 from tfsgd.training.measure_along import MeasureAlong
-from tfsgd.training.model import compiled_model, enter, plain_copy
+from tfsgd.training.model import compiled_model, enter, plain_copy, structure_of
 from tfsgd.training.precision import Twin
 from tfsgd.training.scalars import EpochScalars
 from tfsgd.training.seeds import seeded
@@ -80,11 +81,13 @@ def train(
         order = seed if settings.order_seed is None else settings.order_seed
         batches = EpochBatches(splits.train, settings.batch_size, order, experiment.data.augment)
         model = compiled_model(experiment, settings, strategy, examples)
-        twin = Twin(experiment.build()) if settings.precision != "float32" else None
-        asked = _Observed(experiment, settings, seed, splits)
-        seen = _Observers(asked, folder, training_hash, EpochLog(observe), twin.network if twin else model)
+        subject = _measured(model, experiment, settings, splits)
+        seen = _Observers(
+            subject, _Observed(experiment, settings, seed), folder, training_hash, EpochLog(observe)
+        )
         rules = [ExactLoss(), LearningRateRule(settings, stages[-1].until), StopWhenDiverged()]
-        callbacks = [*rules, *([twin] if twin else []), *seen.callbacks]
+        twins = [Twin(subject.network)] if subject.network is not model else []
+        callbacks = [*rules, *twins, *seen.callbacks]
         done = seen.checkpoints.restore(model) if training_hash is not None else 0
         for stage in stages:
             if done < stage.until and not model.stop_training:
@@ -104,38 +107,40 @@ class _Observed(NamedTuple):
     experiment: Experiment
     settings: SGDSettings
     seed: int
-    splits: Splits
 
 
 class _Observers:
     """What is seen of a training, and kept; arguments as of `train`.
 
     Args:
+        subject: on which validation, λ1 and snapshots are taken.
         log: of the epochs.
-        measured: the network on which validation, λ1 and snapshots are taken.
     """
 
     def __init__(
-        self, asked: _Observed, folder: Path, training_hash: str | None, log: EpochLog, measured: Any
+        self,
+        subject: MeasuredNetwork,
+        asked: _Observed,
+        folder: Path,
+        training_hash: str | None,
+        log: EpochLog,
     ) -> None:
-        experiment, settings, seed, splits = asked
-        spec, epochs = experiment.hessian, experiment.epochs_of(settings)
-        split = getattr(splits, spec.split)
+        experiment, settings, seed = asked
         self.log = log
-        self.hessian = TopHessianEigenvalue(split, spec, epochs, settings.batch_size, measured)
-        self.snapshots = KeepSnapshots(experiment, splits.train, folder, log, measured)
+        self.hessian = TopHessianEigenvalue(experiment.hessian, experiment.epochs_of(settings), subject)
+        self.snapshots = KeepSnapshots(experiment, folder, log, subject)
         requests, along = along_requests(experiment, seed), experiment.along
-        self.along = MeasureAlong(along, requests, measured, splits, settings.batch_size) if along else None
+        self.along = MeasureAlong(along, requests, subject) if along else None
         self.checkpoints = Checkpoints(
             folder / "checkpoint",
             training_hash or "",
             experiment,
-            len(splits.validation),
+            len(subject.splits.validation),
             log,
             self.hessian,
             (self.snapshots, self.along),
         )
-        validation, tensorboard = ValidationMetrics(splits.validation, measured), EpochScalars(folder, log)
+        validation, tensorboard = ValidationMetrics(subject), EpochScalars(folder, log)
         on_the_way = [self.along] if self.along else []
         last = [self.checkpoints] if training_hash is not None else []
         self.callbacks = [validation, self.hessian, self.snapshots, log, *on_the_way, tensorboard, *last]
@@ -156,6 +161,13 @@ class _Observers:
             snapshots=self.snapshots.found(),
             along={key: tuple(values) for key, values in self.along.course.items()} if self.along else {},
         )
+
+
+def _measured(model: Any, experiment: Experiment, settings: SGDSettings, splits: Splits) -> MeasuredNetwork:
+    """What of a training is measured: a float32 network, whose graphs an earlier trial has traced if they are the same."""
+    network = model if settings.precision == "float32" else experiment.build()
+    subject = MeasuredNetwork(network, splits, settings.batch_size)
+    return subject if experiment.user_model else with_known_graphs(subject, structure_of(experiment))
 
 
 def _forget_earlier_trials() -> None:

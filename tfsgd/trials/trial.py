@@ -10,14 +10,11 @@ from tfsgd import interrupts
 from tfsgd.data.dataset import Splits
 from tfsgd.errors import RequestError
 from tfsgd.measures.spec import Measurement
-from tfsgd.models.paper import Architecture
-from tfsgd.models.structure import structure_sha256
-from tfsgd.networks.measured_network import MeasuredNetwork
+from tfsgd.networks.measured_network import MeasuredNetwork, keep_graphs, with_known_graphs
 from tfsgd.networks.surrogate import Sources
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.requests import SPLITS, natural, requests_of, top_eigenvalue
 from tfsgd.plan.trials import Trial, training_of
-from tfsgd.plan.user_model import UserModel
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.lease import Lease
 from tfsgd.records.manifest import write_manifest
@@ -26,7 +23,7 @@ from tfsgd.records.record import Record, Snapshot
 from tfsgd.records.tensorboard_tags import is_current
 from tfsgd.terminal.progress import warn
 from tfsgd.training.checkpoint import remove_checkpoints
-from tfsgd.training.model import initial_weights
+from tfsgd.training.model import initial_weights, structure_of
 from tfsgd.training.provenance import provenance
 from tfsgd.training.scalars import remove_events
 from tfsgd.training.train import Trained, train
@@ -105,6 +102,9 @@ def run_trial(trial: Trial, context: SweepContext) -> Record:
         initial=functools.partial(initial_weights, context.experiment, trial.seed),
     )
     subject = measured(network)
+    if not context.experiment.user_model:  # code of one's own may leave in a network more than its weights
+        subject = with_known_graphs(subject, record.model_sha256)
+        keep_graphs(subject, record.model_sha256)
     for part in record.networks:
         on = subject
         if isinstance(part, Snapshot) and part.missing(requests):
@@ -185,18 +185,6 @@ def train_trial(trial: Trial, context: SweepContext) -> tuple[Record, Any]:
         context.keep(trial, record)
         remove_checkpoints(folder / "checkpoint")
     return record, trained.network
-
-
-@functools.cache
-def _structure(
-    architecture: Architecture | UserModel, image_shape: tuple[int, int, int], classes: int
-) -> str:
-    return structure_sha256(architecture.build(image_shape, classes))
-
-
-def structure_of(experiment: Experiment) -> str:
-    """SHA-256 of how an experiment's network is built."""
-    return _structure(experiment.architecture, experiment.data.image_shape, experiment.data.classes)
 
 
 def summary(record: Record, experiment: Experiment) -> str:
