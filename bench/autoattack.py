@@ -39,9 +39,10 @@ MEMBERS: dict[str, tuple[str, dict[str, Any]]] = {  # each by itself, with the s
     "apgd_targeted": ("apgd", {"loss": "dlr", "target": "all"}),
     "minimal": ("minimal", {}),
     "square": ("square", {}),
+    "minimal_targeted": ("minimal", {"target": "all"}),
 }
 COLUMNS = (
-    "network", "norm", "ε", "images", "PGD-40", "APGD", "APGD-T", "FMN", "Square", "light", "standard", "AutoAttack",
+    "network", "norm", "ε", "images", "PGD-40", "APGD", "APGD-T", "FMN", "Square", "FMN-T", "light", "standard", "AutoAttack",
     "standard less AutoAttack", "light less AutoAttack", "only standard breaks (sure)", "only AutoAttack breaks",
 )  # fmt: skip
 Row = dict[str, Any]

@@ -197,7 +197,7 @@ def test_what_the_first_member_breaks_is_not_robust_and_members_account_for_all(
     alone = run_checked(first, victim, images, labels, epsilon, 0).correct
     assert not outcome.correct[~alone].any()
     broken = [v for k, v in outcome.values.items() if k.startswith("broken_by_")]
-    assert len(broken) == 4
+    assert len(broken) == 5
     assert sum(broken) == pytest.approx(1 - outcome.correct.mean())
 
 
@@ -309,3 +309,30 @@ def test_balls_and_slopes() -> None:
         np.testing.assert_allclose(length(step, norm), 1, rtol=1e-6)
         np.testing.assert_allclose((step * gradient).sum((1, 2, 3)), slope(gradient, norm), rtol=1e-5)
     assert not steepest(np.zeros((1, *SHAPE), np.float32), "L2").any()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_towards_every_class_minimal_finds_each_classs_boundary_and_keeps_the_nearest(norm: str) -> None:
+    model, images = linear(4, seed=5), grey(20)
+    labels, victim = labels_of(model, images), CompiledVictim.of(model)
+    towards = {}
+    for target in ("all", *range(4)):
+        spec = attack("minimal", {"epsilon": [1.0], "norm": norm, "target": target}, None)
+        found = run_checked(spec, victim, images, labels, 1.0, 0).distance
+        assert found is not None
+        towards[target] = found
+    np.testing.assert_allclose(towards["all"], distances(model, images, norm), rtol=2e-3)
+    np.testing.assert_allclose(towards["all"], np.min([towards[t] for t in range(4)], 0), rtol=2e-3)
+    assert (
+        attack("minimal", {"epsilon": [1.0]}, None).settings().keys().isdisjoint({"target", "most_targets"})
+    )
+
+
+def test_what_is_found_beyond_epsilon_breaks_nothing() -> None:
+    model, images = linear(5, seed=4), grey(40)
+    labels, victim = labels_of(model, images), CompiledVictim.of(model)
+    epsilon = 0.5 * float(distances(model, images, "Linf").min())
+    spec = attack("robust", {"epsilon": [epsilon]}, None)
+    outcome = run_checked(spec, victim, images, labels, epsilon, 0)
+    assert outcome.correct.all()
+    assert outcome.values["broken_by_minimal_targeted"] == 0

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from tfsgd.errors import RequestError
 from tfsgd.measures.victim import Images, Labels, Victim
@@ -21,6 +21,7 @@ def _named_or_number(value: Any) -> Any:
 
 
 Target = Annotated[Literal["least_likely", "all"] | int, BeforeValidator(_named_or_number)]
+Targets = Annotated[int, Field(strict=True, ge=1, le=1_000)]  # of `all` the likeliest so many
 
 
 def others_by_logit(logits: NDArray[np.float32], labels: Labels) -> NDArray[np.int64]:
@@ -65,3 +66,9 @@ def unfit_target(target: Target | None, classes: int) -> str:
     if isinstance(target, int) and target >= classes:
         return f"target: expected a class from 0 to {classes - 1}, received {target}"
     return ""
+
+
+def without_target(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as they are told: without a target nothing of it."""
+    untold = {"target", "most_targets"} if settings["target"] is None else set()
+    return {key: value for key, value in settings.items() if key not in untold}

@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from itertools import product
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from tfsgd.measures.attack import GradientAttack, Outcome, Restarts, Steps, blocks
 from tfsgd.measures.norms import Ball, random_perturbation, steepest
-from tfsgd.measures.targets import Target, rounds, unfit_target
+from tfsgd.measures.targets import Target, Targets, rounds, unfit_target, without_target
 from tfsgd.measures.victim import Images, Labels, Mask, Victim
 
-Targets = Annotated[int, Field(strict=True, ge=1, le=1_000)]
 MOMENTUM = 0.75  # alpha: what of a step is new
 RISES = 0.75  # rho: fewer steps than this share that raised the loss, and the step is halved
 FIRST_CHECKPOINT, SHORTER, SHORTEST = 0.22, 0.03, 0.06  # as shares of the steps
@@ -66,8 +64,7 @@ class APGD(GradientAttack):
 
     def settings(self) -> dict[str, Any]:
         """Without a target nothing is told of it."""
-        untold = {"target", "most_targets"} if self.target is None else set()
-        return {key: value for key, value in super().settings().items() if key not in untold}
+        return without_target(super().settings())
 
     def unfit(self, classes: int) -> str:
         """A class that is not there."""

@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from tfsgd.measures.attack import AttackSpec, Outcome, Steps, blocks
 from tfsgd.measures.norms import Ball, Norm, length, slope, steepest
+from tfsgd.measures.targets import Target, Targets, rounds, unfit_target, without_target
 from tfsgd.measures.victim import Images, Labels, Mask, Victim
 
 # Pintor et al. 2021, section 3: the L2 length of a step and the relative change of an image's radius, first and last.
@@ -40,13 +41,19 @@ class Minimal(AttackSpec):
     the images that hold out.
 
     Attributes:
-        steps: gradients for each image.
+        steps: gradients for each image and target.
+        target: it walks up z_t - z_y, the difference to the logit of this class, in place of the margin loss, as APGD's; of
+            `all` the nearest point of all runs counts. A network's nearest boundary is often that to a class that
+            the margin does not lead to: of a few images in a hundred it finds points that are 5 to 20 % nearer.
+        most_targets: of `all` the likeliest so many.
     """
 
     revision: ClassVar[int] = 1  # it asks for no cross-entropy
     norms: ClassVar[tuple[Norm, ...]] = ("Linf", "L2")
 
     steps: Steps = 100
+    target: Target | None = None
+    most_targets: Targets = 9
 
     @model_validator(mode="after")
     def _one_bound(self) -> Self:
@@ -59,11 +66,23 @@ class Minimal(AttackSpec):
         found, correct = images.copy(), victim.predict(images) == labels
         distance = np.where(correct, np.inf, 0.0)
         for part in blocks(np.flatnonzero(correct)):
-            found[part], distance[part] = self._nearest(victim, images[part], labels[part], epsilon)
+            of_part = images[part], labels[part]
+            for targets in rounds(self.target, victim, *of_part, self.most_targets):
+                nearest, long = self._nearest(victim, *of_part, targets, epsilon)
+                nearer = long <= distance[part]
+                found[part[nearer]], distance[part[nearer]] = nearest[nearer], long[nearer]
         return Outcome(found, np.isinf(distance), summary(distance), distance)
 
+    def settings(self) -> dict[str, Any]:
+        """Without a target nothing is told of it."""
+        return without_target(super().settings())
+
+    def unfit(self, classes: int) -> str:
+        """A class that is not there."""
+        return unfit_target(self.target, classes)
+
     def _nearest(
-        self, victim: Victim, images: Images, labels: Labels, epsilon: float
+        self, victim: Victim, images: Images, labels: Labels, targets: Labels | None, epsilon: float
     ) -> tuple[Images, NDArray[np.float64]]:
         """The nearest misclassified point of each image and its distance; where none is, the last point and infinity."""
         nearest, distance = images.copy(), np.full(len(images), np.inf)
@@ -77,7 +96,7 @@ class Minimal(AttackSpec):
             return long
 
         for k in range(self.steps):
-            predicted, loss, gradient = victim.value_and_gradient(reached, labels, "margin")
+            predicted, loss, gradient = victim.value_and_gradient(reached, labels, "margin", targets)
             if self.norm == "L2":
                 gradient = np.where(_at_the_edge(reached, gradient), 0, gradient)
             broken = predicted != labels
