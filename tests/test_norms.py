@@ -335,4 +335,4 @@ def test_what_is_found_beyond_epsilon_breaks_nothing() -> None:
     spec = attack("robust", {"epsilon": [epsilon]}, None)
     outcome = run_checked(spec, victim, images, labels, epsilon, 0)
     assert outcome.correct.all()
-    assert outcome.values["broken_by_minimal_targeted"] == 0
+    assert outcome.values["broken_by_minimal_unbounded"] == 0
