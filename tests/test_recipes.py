@@ -89,7 +89,7 @@ def test_another_learning_rate_is_one_override(config: Callable[..., Path], run_
 
 
 def test_rules_beyond_the_papers_go_through_everything(config: Callable[..., Path], run_sweep: Run) -> None:
-    keys = {"batch_sizes": [32, 64], "epochs": 2, "attacks": {"fgsm": {"epsilon": [0.1]}}}
+    keys = {"epochs": 2, "attacks": {"fgsm": {"epsilon": [0.1]}}}
     [own] = re.findall(r"`({learning_rate: [\d.]+, optimizer: {name: \"my_rules.*?}})`", TEXT)
     path = config(regimes=yaml_block("regimes") | {"sign": yaml.safe_load(own)}, **keys)
     (path.parent / "my_rules.py").write_text(block("SignDescent"))
@@ -97,7 +97,7 @@ def test_rules_beyond_the_papers_go_through_everything(config: Callable[..., Pat
     assert (code, err) == (0, "")
     for name in (
         "large-batch/b0064-m0.9-wd0.0005-cosine-warmup1-s0",
-        "flat/b0032-m0.9-nesterov-ls0.1-sam0.05-s0",
+        "flat/b0064-m0.9-nesterov-ls0.1-sam0.05-s0",
         "sign/b0064-m0.0-my_rules.SignDescent-share=0.5-s0",
     ):
         record = json.loads((path.parent / "logs/tiny/trials" / name / "record.json").read_text())

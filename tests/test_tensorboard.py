@@ -34,7 +34,7 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hessian = {"examples": 64, "max_iterations": 3, "tolerance": 0.5, "every_epochs": 1}
     (root / "config.yaml").write_text(yaml.safe_dump(TINY | {"epochs": 2, "hessian": hessian}))
     command = [sys.executable, "-m", "tfsgd.sweep", str(root / "config.yaml"), "--logs", str(root)]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run([*command, "--workers", "1"], check=True, capture_output=True)
     return root / "tiny"
 
 
