@@ -38,6 +38,9 @@ def work(trial: Trial) -> TrialOutcome | None:
             os.kill(os.getpid(), signal.SIGKILL)
         elif step == "spoil":
             (logs / "spoilt").touch()
+        elif step == "wait":
+            while (logs / "held up").exists():
+                time.sleep(0.05)
         elif step == "freeze":
             os.kill(os.getpid(), signal.SIGSTOP)
         elif step == "epoch":

@@ -163,7 +163,7 @@ class Sweep:
             if pid in workers and list((self.logs / "trials" / name).glob("checkpoint/epoch-*"))
         ]
 
-    def interrupt(self, how: signal.Signals = signal.SIGINT) -> None:
+    def interrupt(self, how: signal.Signals) -> None:
         os.kill(self.process.pid, how)
 
 

@@ -182,7 +182,7 @@ def test_a_stranger_gets_nothing_and_all_is_on_loopback(tmp_path: Path) -> None:
                 assert heard(port, says, context) == b""
     assert not mark.exists()
     assert sweep.process.poll() is None
-    sweep.interrupt()
+    sweep.interrupt(signal.SIGTERM)
     assert sweep.end()[0] == 130
     wait_until_gone(family)
 
@@ -195,7 +195,7 @@ def test_a_peer_is_heard(tmp_path: Path) -> None:
     context = security.get_connection_args("worker")["ssl_context"]
     port = sweep.wait_for(lambda: listening([sweep.process.pid]))[0][1]
     assert heard(port, b"", context)
-    sweep.interrupt()
+    sweep.interrupt(signal.SIGTERM)
     assert sweep.end()[0] == 130
 
 

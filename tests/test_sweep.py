@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -414,19 +415,34 @@ def test_no_native_noise_and_no_traceback_in_a_real_process(finished_logs: Path,
     assert same[0] == same[1]  # another process, the same numbers to the last bit
 
 
+@pytest.mark.parametrize(("presses", "records"), [(1, 2), (2, 1)])
 def test_interrupt_keeps_what_is_finished(
-    config: Config, run_sweep: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ctrl_c: Any
+    config: Config,
+    run_sweep: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    ctrl_c: Any,
+    presses: int,
+    records: int,
 ) -> None:
+    """In the second of three trials: the first Ctrl-C finishes it, and the second one ends it."""
+
     def interrupted(trial: Trial, *arguments: Any) -> Any:
-        if trial.settings.momentum:
-            ctrl_c()
+        begun.append(trial.name)
+        if len(begun) == 2:
+            for _ in range(presses):
+                ctrl_c()
+                time.sleep(0.5)  # as a person does, who has read the line
         return run_trial(trial, *arguments)
 
+    begun = list[str]()
     monkeypatch.setattr(attempt, "run_trial", interrupted)
-    code, _, err = run_sweep(config())
+    code, _, err = run_sweep(config(seeds=[0, 1]))
     assert code == 130
-    assert "the same command goes on" in err
-    assert len(list((tmp_path / "logs/tiny/trials").glob("*/*/record.json"))) == 1
+    assert "finishing the trial at hand; Ctrl-C again ends now\n" in err
+    assert err.endswith("interrupted; the same command goes on from here\n")
+    assert len(begun) == 2
+    assert len(list((tmp_path / "logs/tiny/trials").glob("*/*/record.json"))) == records
 
 
 # A disk that fills while a record is written

@@ -166,6 +166,34 @@ def test_a_trial_that_comes_on_between_its_workers_deaths_has_not(
     assert [epoch for name, epoch in listener.at if name == trials[0].name] == [1, 2, 3, 4, 5]
 
 
+def test_a_pool_that_begins_no_more_finishes_what_is_at_hand(trials: list[Trial], logs: LogFolder) -> None:
+    """Also the trial of a worker that dies; what waits for a worker, or comes later, is begun by none."""
+    script(logs, s0={"1": ["wait", "die"]}, s1={"1": ["wait"]})
+    (logs.path / "held up").touch()
+    with WorkerPool(logs, allocate(2, [], logs.path)) as pool:
+        pool.callbacks = Listener()
+        assert pool.at_hand == 0
+        hands = [threading.Thread(target=pool.run, args=(trial,)) for trial in trials[:3]]
+        for number, hand in enumerate(hands):
+            hand.start()
+            while number < 2 and not ran(logs, number):
+                time.sleep(0.05)
+        assert pool.at_hand == 2
+        while len(pool._under_way) < 3:
+            time.sleep(0.05)
+        pool.begin_no_more()
+        hands[2].join(30)
+        assert not hands[2].is_alive()
+        with pytest.raises(SystemExit):
+            pool.run(trials[3])
+        (logs.path / "held up").unlink()
+        for hand in hands:
+            hand.join(60)
+        assert pool.at_hand == 0
+    assert [len(ran(logs, seed)) for seed in range(4)] == [2, 1, 0, 0]
+    assert sorted(name for name, _ in pool.callbacks.outcomes) == sorted(t.name for t in trials[:2])
+
+
 def test_what_a_worker_cannot_even_begin_is_a_failure_in_a_line(trials: list[Trial], logs: LogFolder) -> None:
     script(logs, s0={"each": ["raise"]})
     failures, _ = searched(trials[:2], logs)

@@ -132,37 +132,57 @@ def test_a_trial_that_kills_its_workers_is_a_failure_and_the_others_go_on(
     assert numbers(sweep.logs) == reference
 
 
-@pytest.mark.parametrize(
-    "how",
-    [signal.SIGINT, *(pytest.param(how, marks=pytest.mark.long) for how in (signal.SIGTERM, signal.SIGHUP))],
-    ids=lambda how: how.name,
-)
+FINISHING = r"finishing the (trial|[2-9] trials) at hand; Ctrl-C again ends now\n"
+GOES_ON = "interrupted; the same command goes on from here\n"
+
+
+def test_a_first_ctrl_c_finishes_the_trials_at_hand_and_begins_none(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "--workers", "2", config=CONFIG | {"epochs": 2, "seeds": list(range(50))})
+    sweep.wait_for(lambda: 0 < len(sweep.recorded()) < len(sweep.claims()))
+    family, recorded = sweep.family(), sweep.recorded()
+    os.killpg(sweep.process.pid, signal.SIGINT)  # as a terminal sends it: to all
+    code, _, err = sweep.end()
+    assert code == 130
+    assert re.fullmatch(FINISHING + GOES_ON, err), err
+    wait_until_gone(family)
+    finished = {f"{path.parent.parent.name}/{path.parent.name}" for path in sweep.recorded()}
+    assert finished == set(sweep.claims())  # each that was begun
+    assert len(finished) > len(recorded)
+    assert recorded.items() <= sweep.recorded().items()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP], ids=lambda how: how.name)
 def test_an_interrupt_ends_all_and_keeps_what_is_finished(how: signal.Signals, tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, "--workers", "2", config=CONFIG | {"epochs": 2, "seeds": list(range(50))})
     sweep.wait_for(sweep.recorded)
     family, recorded = sweep.family(), sweep.recorded()
-    if how == signal.SIGINT:  # as a terminal sends it: to all
-        os.killpg(sweep.process.pid, how)
-    else:
-        sweep.interrupt(how)
+    sweep.interrupt(how)
     code, _, err = sweep.end()
-    assert (code, err) == (130, "interrupted; the same command goes on from here\n")
+    assert (code, err) == (130, GOES_ON)
     wait_until_gone(family)
     assert recorded.items() <= sweep.recorded().items()
     assert not list(sweep.logs.glob("trials/*/*/failure.json"))
 
 
-def test_a_second_sweep_in_the_folder_is_refused(tmp_path: Path) -> None:
-    long = CONFIG | {"epochs": 200}  # it must still run when the second one has been refused
+def test_a_second_sweep_in_the_folder_is_refused_and_a_second_ctrl_c_ends_the_first(tmp_path: Path) -> None:
+    long = CONFIG | {"epochs": 2000}  # it must still run when the second one has been refused
     sweep = Sweep(tmp_path, "--workers", "2", config=long)
     sweep.wait_for(sweep.workers)
     code, _, err = Sweep(tmp_path, "--workers", "2", config=long).end()
     assert code == 2
     assert f"another sweep is at work there: process {sweep.process.pid} on " in err
+    sweep.wait_for_epoch()
     family = sweep.family()
-    sweep.interrupt()
-    assert sweep.end()[0] == 130
+    os.killpg(sweep.process.pid, signal.SIGINT)
+    assert sweep.process.stderr is not None
+    assert re.fullmatch(FINISHING, sweep.process.stderr.readline())
+    os.killpg(sweep.process.pid, signal.SIGINT)
+    code, _, err = sweep.end()
+    assert (code, err) == (130, GOES_ON)
     wait_until_gone(family)
+    assert not list(sweep.logs.glob("trials/*/*/record.json"))
+    assert not list(sweep.logs.glob("trials/*/*/failure.json"))
 
 
 @pytest.fixture

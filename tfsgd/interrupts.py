@@ -1,14 +1,19 @@
 """Ctrl-C, TERM and HUP: heard once, and not forgotten where a library swallows the exception."""
 
+import _thread
+import contextlib
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
 _heard = threading.Event()
+_stopping = threading.Event()
 _listening = False
+_at_hand: Callable[[], int] = int  # none
 
 
 def ignore() -> None:
@@ -22,6 +27,7 @@ def listen() -> None:
     """From now on each of the three signals raises KeyboardInterrupt, and is kept in mind."""
     global _listening
     _heard.clear()
+    _stopping.clear()
     _listening = True
     sys.unraisablehook = _forgiving
     if threading.current_thread() is not threading.main_thread():
@@ -29,6 +35,37 @@ def listen() -> None:
     for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) != signal.SIG_IGN:  # `nohup` ignores one of them
             signal.signal(ending, _raise)
+
+
+@contextlib.contextmanager
+def finishing(at_hand: Callable[[], int]) -> Iterator[None]:
+    """Within it a first Ctrl-C raises nothing as long as trials are at hand: `is_stopping` tells that no new one is to begin.
+
+    Args:
+        at_hand: how many trials have begun and not ended; called in the middle of anything.
+    """
+    global _at_hand
+    before, _at_hand = _at_hand, at_hand
+    try:
+        yield
+    finally:
+        _at_hand = before
+
+
+def is_stopping() -> bool:
+    """Whether a first Ctrl-C was heard while trials were at hand."""
+    return _stopping.is_set()
+
+
+def stop() -> None:
+    """Once what was at hand is finished: that Ctrl-C counts now.
+
+    Raises:
+        KeyboardInterrupt: there was one.
+    """
+    if _stopping.is_set():
+        _heard.set()
+        raise KeyboardInterrupt
 
 
 def was_meant(error: BaseException) -> bool:
@@ -62,5 +99,18 @@ def _forgiving(swallowed: "sys.UnraisableHookArgs") -> None:
 
 
 def _raise(number: int, frame: Any) -> None:
-    _heard.set()
-    raise KeyboardInterrupt
+    trials = 0 if _stopping.is_set() or number != signal.SIGINT else _at_hand()
+    if not trials:
+        _heard.set()
+        raise KeyboardInterrupt
+    _stopping.set()
+    with contextlib.suppress(
+        RuntimeError
+    ):  # of a thread that cannot start; this one may be in the middle of a line
+        _thread.start_new_thread(_say_what_is_finished, (trials,))
+
+
+def _say_what_is_finished(trials: int) -> None:
+    what = "the trial" if trials == 1 else f"the {trials} trials"
+    with contextlib.suppress(OSError):  # a terminal that is gone
+        print(f"finishing {what} at hand; Ctrl-C again ends now", file=sys.stderr, flush=True)

@@ -58,9 +58,9 @@ class GridOracle(keras_tuner.Oracle):
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """keras-tuner's hook: the next trial's place on the axes."""
-        if not self._waiting:
-            return {"status": "STOPPED"}
-        return {"status": "RUNNING", "values": self._waiting.pop(0)}
+        with contextlib.suppress(IndexError):  # of none that waits; it may be stopped at any moment
+            return {"status": "RUNNING", "values": self._waiting.pop(0)}
+        return {"status": "STOPPED"}
 
     def stop(self) -> None:
         """Deals out no more."""
@@ -118,12 +118,16 @@ def search(trials: list[Trial], context: SweepContext) -> dict[str, str]:
 
     Raises:
         RequestError: the logs folder was removed meanwhile.
+        KeyboardInterrupt: the user asked for no more trials; the one at hand was finished.
     """
     failures: dict[str, str] = {}
 
     def run(trial: Trial) -> TrialOutcome:
-        outcome = attempt(trial, context)
-        if is_gone(context.logs.path):  # keras-tuner would swallow what is raised here
+        with interrupts.finishing(lambda: 1):
+            outcome = attempt(trial, context)
+        if interrupts.is_stopping() or is_gone(
+            context.logs.path
+        ):  # keras-tuner would swallow what is raised here
             oracle.stop()
         if outcome.error is not None:
             failures[trial.name] = outcome.error
@@ -133,6 +137,7 @@ def search(trials: list[Trial], context: SweepContext) -> dict[str, str]:
     oracle = GridOracle(trials)
     GridTuner(oracle, run, str(context.logs.tuner_path)).search(verbose=0)
     refuse_gone(context.logs.path)
+    interrupts.stop()
     return failures
 
 
@@ -144,22 +149,30 @@ def search_on_workers(trials: list[Trial], pool: "WorkerPool", logs: LogFolder) 
 
     Raises:
         RequestError: no worker can start.
+        KeyboardInterrupt: the user asked for no more trials; those at hand were finished.
     """
     oracle, threads = GridOracle(trials), list[threading.Thread]()
-    while oracle.waiting or any(thread.is_alive() for thread in threads):
-        at_work = sum(thread.is_alive() for thread in threads)
-        for _ in range(min(pool.size - at_work, oracle.waiting)):
-            tuner = GridTuner(oracle, pool.run, str(logs.tuner_path), f"thread {len(threads)}")
-            threads.append(threading.Thread(target=_search, args=(tuner,), name=tuner.tuner_id, daemon=True))
-            threads[-1].start()
-        time.sleep(LOOK_SECONDS)  # and not in a join, which would not hear Ctrl-C
-        interrupts.check()
-        pool.check()
+    with interrupts.finishing(lambda: pool.at_hand):
+        while oracle.waiting or any(thread.is_alive() for thread in threads):
+            at_work = sum(thread.is_alive() for thread in threads)
+            for _ in range(min(pool.size - at_work, oracle.waiting)):
+                tuner = GridTuner(oracle, pool.run, str(logs.tuner_path), f"thread {len(threads)}")
+                threads.append(
+                    threading.Thread(target=_search, args=(tuner,), name=tuner.tuner_id, daemon=True)
+                )
+                threads[-1].start()
+            time.sleep(LOOK_SECONDS)  # and not in a join, which would not hear Ctrl-C
+            interrupts.check()
+            pool.check()
+            if interrupts.is_stopping():
+                oracle.stop()
+                pool.begin_no_more()
+    interrupts.stop()
     return pool.failures
 
 
 def _search(tuner: GridTuner) -> None:
-    with contextlib.suppress(SystemExit):  # the pool is over
+    with contextlib.suppress(SystemExit):  # the pool is over, or begins no more
         tuner.search(verbose=0)
 
 

@@ -6,6 +6,7 @@ checkpoint.
 """
 
 import asyncio
+import concurrent.futures
 import traceback
 import uuid
 from collections.abc import Callable
@@ -46,6 +47,8 @@ class _Submitted:
     """A trial that was handed in and has not ended."""
 
     trial: Trial
+    run: asyncio.Task[Any]
+    has_begun: bool = False
     epochs_done: int = -1
     deaths: int = 0  # of its workers since then
 
@@ -83,8 +86,8 @@ class WorkerPool:
         self._jobs: Jobs | None = None
         self._registry = WorkerRegistry()
         self._under_way: dict[str, _Submitted] = {}
-        self._runs: set[asyncio.Task[TrialOutcome]] = set()
         self._is_over = False
+        self._begins_no_more = False
         self._lost: OutputLost | None = None
         self.failures: dict[str, str] = {}
 
@@ -129,14 +132,23 @@ class WorkerPool:
         """Has a trial run by a worker, and returns when it has ended; may be called by many threads.
 
         Raises:
-            SystemExit: the pool is over, and with it the thread that waits.
+            SystemExit: the pool is over or begins no more, and with it the thread that waits.
         """
         try:
             return self._loop.call(self._run(trial))
         except BaseException as error:
-            if self._is_over:
+            if self._is_over or isinstance(error, concurrent.futures.CancelledError):
                 raise SystemExit from error
             raise
+
+    @property
+    def at_hand(self) -> int:
+        """How many trials a worker has begun that have not ended."""
+        return sum(under_way.has_begun for under_way in list(self._under_way.values()))
+
+    def begin_no_more(self) -> None:
+        """Takes back the trials that wait for a worker; those at hand are finished, by another worker if theirs dies."""
+        self._loop.call(self._take_back())
 
     def check(self) -> None:
         """Sees to it that there are workers, or may be.
@@ -169,25 +181,31 @@ class WorkerPool:
         self._client.subscribe_topic(TOPIC, self._hear)
 
     async def _close(self) -> None:
-        for run in self._runs:
-            run.cancel()
+        for under_way in self._under_way.values():
+            under_way.run.cancel()
         if self._jobs:
             await self._jobs.close()
         await self._supervisor.close()
         await closed(self._client.close(timeout=1))
         await closed(self._scheduler.close())
 
+    async def _take_back(self) -> None:
+        self._begins_no_more = True
+        for under_way in self._under_way.values():
+            if not under_way.has_begun:
+                under_way.run.cancel()
+
     async def _run(self, trial: Trial) -> TrialOutcome:
+        if self._begins_no_more:
+            raise asyncio.CancelledError
         this = asyncio.current_task()
         assert this is not None
-        self._runs.add(this)
-        under_way = self._under_way[trial.name] = _Submitted(trial)
+        under_way = self._under_way[trial.name] = _Submitted(trial, this)
         try:
             while (outcome := await self._tried(under_way)) is None:
                 pass
         finally:
             del self._under_way[trial.name]
-            self._runs.discard(this)
         if outcome.error is not None:
             self.failures[trial.name] = outcome.error
         self._tell(lambda: self.callbacks.ended(trial, outcome.said))
@@ -196,6 +214,7 @@ class WorkerPool:
     async def _tried(self, under_way: _Submitted) -> TrialOutcome | None:
         """Sends a trial to a free worker; `None`: it must be sent again."""
         worker, gone = await self._registry.acquire()
+        under_way.has_begun = True
         log = log_of(self._folder, self._registry.names[worker])
         try:
             outcome = await self._sent(under_way.trial, worker, gone)
