@@ -61,7 +61,7 @@ def test_usage_is_spelled_as_it_was_called(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "expected a command: sweep, measure, report. See tfsgd --help."),
+        ([], "expected a command: sweep, measure, report, export. See tfsgd --help."),
         (["swep"], "swep"),
         (["--bogus"], "bogus"),
         (["sweep"], "Missing argument 'config'. See tfsgd sweep --help."),

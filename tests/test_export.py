@@ -16,7 +16,7 @@ import yaml
 from tests.conftest import TINY
 from tfsgd.data.dataset import Splits, to_unit
 from tfsgd.records.folder import LogFolder, read_record
-from tfsgd.trials.export import keep_network
+from tfsgd.trials.keep_network import keep_network
 
 PROGRAM = """
 import json, sys

@@ -27,7 +27,7 @@ from tfsgd.training.model import initial_weights, structure_of
 from tfsgd.training.provenance import provenance
 from tfsgd.training.scalars import remove_events
 from tfsgd.training.train import Trained, train
-from tfsgd.trials.export import forget_network, keep_network
+from tfsgd.trials.keep_network import forget_network, keep_network
 from tfsgd.trials.outcome import Callbacks, in_a_line, only_own_failures
 from tfsgd.trials.pictures import attacks_picture
 from tfsgd.trials.stored_network import load_stored

@@ -53,7 +53,7 @@ def save_tables(
     drawn: Sequence[Sequence[Drawing]],
 ) -> set[str]:
     """Writes records.csv with its dictionary, and for LaTeX the findings and the values of figures; gives their names."""
-    table = records_table(studies, target)
+    table = without_formulas(records_table(studies, target))
     known = {plain_text(name): column for study in studies for name, column in study.columns.items()}
     write_atomically(target / "records.csv", str(table.to_csv(index=False)))
     write_atomically(
@@ -72,7 +72,12 @@ def save_tables(
 
 
 def records_table(studies: Sequence[Study], target: Path) -> pd.DataFrame:
-    """One row a trial, as it is written to records.csv."""
+    """One row a trial, as it is written to records.csv, but for a spreadsheet's sake.
+
+    Args:
+        studies: whose trials.
+        target: the folder to which `folder` is relative.
+    """
     table = pd.concat([study.trials for study in studies], ignore_index=True)
     table["regimes"] = table["regimes"].map(";".join)
     table["failed_checks"] = table["failed_checks"].map(lambda failed: ";".join(c.name for c in failed))
@@ -82,7 +87,7 @@ def records_table(studies: Sequence[Study], target: Path) -> pd.DataFrame:
         for s in settings()
         if s.is_beyond and (table[s.name].isna() | (table[s.name] == plain(s.default))).all()
     ]
-    return without_formulas(table.drop(columns=unused))
+    return table.drop(columns=unused)
 
 
 # An earlier report's files
