@@ -194,16 +194,16 @@ def test_tensorboard(one: tuple[Trial, Record], tmp_path: Path) -> None:
     write_summary(both, renamed, None, tmp_path)
     events = EventAccumulator(str(tmp_path))
     events.Reload()
-    assert "pgd_0.1_accuracy" not in events.Tags()["tensors"]
+    assert "robustness/pgd_0.1" not in events.Tags()["tensors"]
 
     def numbers(tag: str) -> list[float]:
         return [float(tf.make_ndarray(e.tensor_proto)) for e in events.Tensors(tag)]
 
     truth = realistic(trial)
-    assert numbers("strong_0.1_accuracy") == pytest.approx([truth["pgd"][0.1]])
-    assert numbers("test_accuracy") == pytest.approx([truth["test_accuracy"]])
-    assert numbers("hessian_eigenvalue") == pytest.approx([truth["eigenvalue"]])
-    assert numbers("trace") == [7.0]
+    assert numbers("robustness/strong_0.1") == pytest.approx([truth["pgd"][0.1]])
+    assert numbers("accuracy/test") == pytest.approx([truth["test_accuracy"]])
+    assert numbers("curvature/lambda1") == pytest.approx([truth["eigenvalue"]])
+    assert numbers("curvature/trace") == [7.0]
 
 
 def test_the_evidence_of_measure(one: tuple[Trial, Record], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.requests import requests_of
 from tfsgd.plan.specs import BUILT_IN
 from tfsgd.plan.trials import grid
-from tfsgd.records.tensorboard_tags import tag
+from tfsgd.records.tensorboard_tags import EIGENVALUE, PICTURE, SMALLEST_EPSILON, epoch_tag, tag
 from tfsgd.reporting.table.columns import table_of
 from tfsgd.reporting.table.rows import TrialRow, consistent
 from tfsgd.terminal.tables import results_table
@@ -76,12 +76,17 @@ def test_a_measures_column_is_no_other_ones() -> None:
     results_table([(trial, made)], of, 200)
 
 
-@pytest.mark.parametrize(
-    "label", ["test_accuracy", "pgd_0.1_accuracy", "hessian_eigenvalue", "epoch_loss", "attacks"]
-)
-def test_a_measures_tag_is_no_other_ones(label: str) -> None:
-    assert tag("curvature", label, "train", None) == f"curvature:{label}"
-    assert tag("curvature", "trace", "train", None) == "trace"
+def test_a_measures_tag_is_no_other_ones() -> None:
+    """Whatever its label: each kind has a group of its own, and λ1 its name."""
+    assert tag("curvature", "hessian", "train", None) == "curvature/lambda1"
+    assert tag("curvature", "lambda1", "train", None) == "curvature/lambda1:measure"
+    assert tag("curvature", "trace", "train", None) == "curvature/trace"
+    others = [("attack", "test", 0.1), ("accuracy", "test", None), ("gradient", "test", None)]
+    tags = {
+        tag(kind, label, "test", epsilon) for kind, label, epsilon in [*others, ("curvature", "test", None)]
+    }
+    assert tags == {"robustness/test_0.1", "accuracy/test", "network/test", "curvature/test"}
+    assert max(tags | {SMALLEST_EPSILON, EIGENVALUE, epoch_tag("loss")}) < PICTURE  # sorted last
 
 
 def test_a_table_of_many_labels_has_each_measure_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -208,12 +208,12 @@ def test_the_table_of_trials_has_the_smallest_epsilon(config: Config, run_sweep:
     assert cells[lead] == f"{trial.smallest_epsilon:.3g} [{low:.3g}, {high:.3g}]"
     assert told(60)[1][lead] == f"{trial.smallest_epsilon:.3g}"
     place = logs / "trials" / record.folder
-    assert scalars(record, of, place)["smallest_epsilon"] == pytest.approx(trial.smallest_epsilon)
+    assert scalars(record, of, place)["robustness/smallest_epsilon"] == pytest.approx(trial.smallest_epsilon)
     (logs / "trials" / record.folder / "outcomes.npz").unlink()
     # As of a record that kept none: the median that the search recorded, without an interval.
     [trial] = tfsgd.read_records(logs).itertuples()
     [recorded] = [m.values["median"] for m in record.measurements if m.label == "minimal"]
     assert trial.smallest_epsilon == recorded
     assert told(300)[1][lead] == f"{recorded:.3g}"
-    assert scalars(record, of, place)["smallest_epsilon"] == recorded
+    assert scalars(record, of, place)["robustness/smallest_epsilon"] == recorded
     assert not hasattr(trial, "smallest_epsilon_low")

@@ -108,18 +108,18 @@ def test_scalars_are_those_of_the_records(server: str, logs: Path) -> None:
     assert set(tags) - {"."} == runs  # one run a trial; the one above them has HParams' own
     for name, record in expected.items():
         epochs = {
-            "epoch_loss",
-            "epoch_accuracy",
-            "epoch_val_loss",
-            "epoch_val_accuracy",
-            "epoch_learning_rate",
+            "training/loss",
+            "training/accuracy",
+            "training/validation_loss",
+            "training/validation_accuracy",
+            "training/learning_rate",
         }
         final = {
-            "train_accuracy",
-            "test_accuracy",
-            "fgsm_0.1_accuracy",
-            "pgd_0.1_accuracy",
-            "hessian_eigenvalue",
+            "accuracy/train",
+            "accuracy/test",
+            "robustness/fgsm_0.1",
+            "robustness/pgd_0.1",
+            "curvature/lambda1",
         }
         assert epochs | final <= set(tags[f"trials/{name}"])
         assert not any("top_hessian" in tag for tag in tags[f"trials/{name}"])  # λ1 has one name
@@ -129,11 +129,11 @@ def test_scalars_are_those_of_the_records(server: str, logs: Path) -> None:
             return [value for _, _, value in ask_until(url, lambda answer: len(answer) > 0)]
 
         run, history = f"trials/{name}", record["history"]
-        assert series(run, "epoch_loss") == pytest.approx(history["loss"], rel=1e-6)
-        assert series(run, "epoch_val_accuracy") == pytest.approx(history["val_accuracy"])
-        assert series(run, "hessian_eigenvalue") == pytest.approx(history["top_hessian_eigenvalue"], rel=1e-6)
-        assert series(run, "test_accuracy") == pytest.approx([measured(record, "test")])
-        assert series(run, "pgd_0.1_accuracy") == pytest.approx([measured(record, "pgd")])
+        assert series(run, "training/loss") == pytest.approx(history["loss"], rel=1e-6)
+        assert series(run, "training/validation_accuracy") == pytest.approx(history["val_accuracy"])
+        assert series(run, "curvature/lambda1") == pytest.approx(history["top_hessian_eigenvalue"], rel=1e-6)
+        assert series(run, "accuracy/test") == pytest.approx([measured(record, "test")])
+        assert series(run, "robustness/pgd_0.1") == pytest.approx([measured(record, "pgd")])
 
 
 def test_a_training_that_goes_on_has_each_epoch_once(tmp_path: Path) -> None:
@@ -156,15 +156,15 @@ def test_a_training_that_goes_on_has_each_epoch_once(tmp_path: Path) -> None:
         for tag in events.Tags()["tensors"]
     }
     assert found == {
-        "epoch_loss": [(1, 3.0), (2, 2.0), (3, 0.5), (4, 0.25)],
-        "hessian_eigenvalue": [(3, 5.0), (4, 2.5)],
+        "training/loss": [(1, 3.0), (2, 2.0), (3, 0.5), (4, 0.25)],
+        "curvature/lambda1": [(3, 5.0), (4, 2.5)],
     }
 
 
 def test_attacks_are_shown_and_the_config_is_there(server: str, logs: Path) -> None:
     for name in records(logs):
         found = ask_until(
-            server + f"data/plugin/images/images?run=trials/{name}&tag=attacks&sample=0",
+            server + f"data/plugin/images/images?run=trials/{name}&tag=under_attack/images&sample=0",
             lambda answer: answer,
         )
         picture = urllib.request.urlopen(
@@ -184,7 +184,7 @@ def test_hparams_show_settings_and_measurements(server: str, logs: Path) -> None
     settings = {"regime", "batch_size", "momentum", "learning_rate", "seed"}
     assert {info["name"] for info in experiment["hparamInfos"]} == settings
     metrics = {info["name"]["tag"] for info in experiment["metricInfos"]}
-    assert metrics == {"test_accuracy", "fgsm_0.1_accuracy", "pgd_0.1_accuracy", "hessian_eigenvalue"}
+    assert metrics == {"accuracy/test", "robustness/fgsm_0.1", "robustness/pgd_0.1", "curvature/lambda1"}
     query = {
         "experimentName": "",
         "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"],
@@ -204,9 +204,10 @@ def test_hparams_show_settings_and_measurements(server: str, logs: Path) -> None
     for record in expected.values():
         group = shown[record["regime"], record["sgd"]["momentum"]]
         assert set(group["hparams"]) == settings
+        assert (group["hparams"]["batch_size"], group["hparams"]["seed"]) == ("   64", "    0")  # not 64.000
         values = {value["name"]["tag"]: value["value"] for value in group["metricValues"]}
-        assert values["test_accuracy"] == pytest.approx(measured(record, "test"))
-        assert values["hessian_eigenvalue"] == pytest.approx(measured(record, "hessian", "value"))
+        assert values["accuracy/test"] == pytest.approx(measured(record, "test"))
+        assert values["curvature/lambda1"] == pytest.approx(measured(record, "hessian", "value"))
 
 
 def test_images_without_colours_have_no_picture() -> None:

@@ -9,14 +9,16 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.requests import HESSIAN, requests_of
 from tfsgd.records.atomic import to_json
 from tfsgd.records.outcomes import smallest_epsilon
-from tfsgd.records.record import Record
+from tfsgd.records.record import EIGENVALUE_COLUMNS, Record
 
-EIGENVALUE = "hessian_eigenvalue"  # λ1, in the epochs in which it is taken and at the end
-SMALLEST_EPSILON = "smallest_epsilon"  # the primary measure of robustness: its median over the images
-TAKEN = re.compile(
-    rf"epoch_.*|.*_accuracy|.*_median_epsilon|{EIGENVALUE}|{SMALLEST_EPSILON}|attacks|config"
-)  # other things' tags
-NAMED = re.compile(r"events\.out\.tfevents\..*\.([0-9a-f]{16})\.v2")
+# TensorBoard groups tags by what stands before the slash, and sorts the groups: numbers come first, the picture last.
+EIGENVALUE = "curvature/lambda1"  # in the epochs in which it is taken and at the end
+SMALLEST_EPSILON = (
+    "robustness/smallest_epsilon"  # the primary measure of robustness: its median over the images
+)
+PICTURE = "under_attack/images"
+GROUPS: dict[str, str] = {"curvature": "curvature", "corruption": "robustness"}  # by the kind of measurement
+NAMED = re.compile(r"events\.out\.tfevents\..*\.([0-9a-f]{16})\.v3")  # v2 had other tags
 
 
 def scalars(record: Record, experiment: Experiment, folder: Path) -> dict[str, float]:
@@ -48,7 +50,7 @@ def fingerprint(record: Record, experiment: Experiment, folder: Path) -> str:
 def is_current(record: Record, experiment: Experiment, folder: Path) -> bool:
     """Whether TensorBoard shows what the config of the day asks for, and not what was asked for before.
 
-    Files that do not say what they show, or none at all, are taken as they are.
+    Files that do not say what they show, those of earlier versions, or none at all, are taken as they are.
     """
     named = [
         found[1] for path in folder.glob("events.out.tfevents.*") if (found := NAMED.fullmatch(path.name))
@@ -56,17 +58,25 @@ def is_current(record: Record, experiment: Experiment, folder: Path) -> bool:
     return not named or fingerprint(record, experiment, folder) in named
 
 
+def epoch_tag(column: str) -> str:
+    """Of a column of the history, by its name in Keras's logs."""
+    if column in EIGENVALUE_COLUMNS.values():
+        return EIGENVALUE
+    return f"training/{re.sub('^val_', 'validation_', column)}"
+
+
 def median_tag(label: str, epsilon: float | None) -> str:
     """Of the smallest epsilons, at most this one."""
-    return f"{label}_{epsilon:g}_median_epsilon"
+    return f"robustness/{label}_{epsilon:g}_median"
 
 
 def tag(kind: str, label: str, split: str, epsilon: float | None) -> str:
     """TensorBoard's name of a measurement."""
     if kind == "attack":
-        return f"{label}_{epsilon:g}_accuracy"
+        return f"robustness/{label}_{epsilon:g}"
     if kind == "accuracy":
-        return f"{split}_accuracy"
+        return f"accuracy/{split}"
     if label == HESSIAN:
         return EIGENVALUE
-    return f"{kind}:{label}" if TAKEN.fullmatch(label) else label  # no label holds a colon
+    name = f"{GROUPS.get(kind, 'network')}/{label}"
+    return f"{name}:measure" if name == EIGENVALUE else name  # no label holds a colon

@@ -7,8 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfsgd.records.record import EIGENVALUE_COLUMNS
-from tfsgd.records.tensorboard_tags import EIGENVALUE
+from tfsgd.records.tensorboard_tags import epoch_tag
 from tfsgd.training.callbacks import EpochLog
 
 
@@ -22,9 +21,7 @@ def write_epoch(figures: Mapping[str, float | None], epochs_done: int) -> None:
     """Writes the figures of an epoch, by the names of Keras's logs, with the default writer."""
     for key, value in figures.items():
         if value is not None:
-            tf.summary.scalar(
-                EIGENVALUE if key in EIGENVALUE_COLUMNS.values() else f"epoch_{key}", value, step=epochs_done
-            )
+            tf.summary.scalar(epoch_tag(key), value, step=epochs_done)
 
 
 class EpochScalars(keras.callbacks.Callback):

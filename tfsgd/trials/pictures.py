@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from tfsgd.measures.attack import run_checked
@@ -101,6 +102,8 @@ def _rows_picture(rows: list[PictureRow], labels: Labels, names: Sequence[str]) 
                 right = row.predicted[i] == labels[i]
                 said = names[row.predicted[i]] + ("" if right else f"\nnot {names[labels[i]]}")
                 colour = "#1a7f37" if right else "#c62828"
+                corner = (middle - wide / 2, bottom - high)  # the frame is seen where the words are too small
+                axes.add_patch(Rectangle(corner, wide, high, fill=False, edgecolor=colour, linewidth=3))
                 axes.text(
                     middle, bottom - high - GAP / 2, said, fontsize=9, color=colour, ha="center", va="bottom"
                 )

@@ -13,8 +13,18 @@ from tfsgd.plan.requests import HESSIAN, is_primary, requests_of
 from tfsgd.plan.settings import plain, settings_in_use
 from tfsgd.plan.trials import Trial
 from tfsgd.records.record import EIGENVALUE_COLUMNS, Record
-from tfsgd.records.tensorboard_tags import EIGENVALUE, SMALLEST_EPSILON, fingerprint, median_tag, scalars, tag
+from tfsgd.records.tensorboard_tags import (
+    EIGENVALUE,
+    PICTURE,
+    SMALLEST_EPSILON,
+    fingerprint,
+    median_tag,
+    scalars,
+    tag,
+)
 from tfsgd.training.scalars import remove_events, write_epoch
+
+DIGITS = 5  # of whole numbers: spaces before shorter ones, which no page shows, sort them as numbers
 
 
 def write_hparams_config(experiment: Experiment, trials: list[Trial], folder: Path) -> None:
@@ -60,7 +70,7 @@ def write_summary(record: Record, experiment: Experiment, picture: bytes | None,
     It takes the place of all that was written while the trial was trained and measured. `folder` is the trial's.
     """
     remove_events(folder)
-    suffix = f".{fingerprint(record, experiment, folder)}.v2"
+    suffix = f".{fingerprint(record, experiment, folder)}.v3"
     with tf.summary.create_file_writer(str(folder), filename_suffix=suffix).as_default():
         hp.hparams(_settings(record.trial), trial_id=record.folder)
         for done in range(1, record.epochs + 1):
@@ -75,7 +85,7 @@ def write_summary(record: Record, experiment: Experiment, picture: bytes | None,
         tf.summary.text("config", _as_code(experiment), step=record.epochs)
         if picture is not None:
             image = tf.image.decode_png(picture, channels=3)
-            tf.summary.image("attacks", image[None], step=record.epochs)
+            tf.summary.image(PICTURE, image[None], step=record.epochs)
 
 
 def _as_code(experiment: Experiment) -> str:
@@ -83,8 +93,12 @@ def _as_code(experiment: Experiment) -> str:
     return "\n".join(f"    {line}" for line in experiment.model_dump_json(indent=2).splitlines())
 
 
-def _settings(trial: Trial) -> dict[str, str | float | int]:
-    """Those that it has other than by default."""
+def _settings(trial: Trial) -> dict[str, str | float]:
+    """Those that it has other than by default. Whole numbers are texts: of a number 32 the view makes 32.000."""
     known = {s.name: plain(getattr(trial.settings, s.name)) for s in settings_in_use([trial.settings])}
-    told = {key: value for key, value in known.items() if value is not None}
-    return {"regime": trial.regime, "seed": trial.seed, **told}
+    told = {"regime": trial.regime, "seed": trial.seed} | known
+    return {
+        key: f"{value:{DIGITS}d}" if isinstance(value, int) and not isinstance(value, bool) else value
+        for key, value in told.items()
+        if value is not None
+    }
