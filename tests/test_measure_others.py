@@ -105,6 +105,19 @@ def test_options_that_cannot_be_are_named(
     assert message in err
 
 
+def test_weights_of_pytorch_without_it_say_what_to_install(
+    here: Path, run_measure: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With it: `tests/test_torch.py`."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (here / "net.pt").write_bytes(b"weights")
+    code, _, err = run_measure("net.pt", "--dataset", "letters.npz")
+    assert (code, err) == (
+        2,
+        "error: net.pt: a PyTorch network needs torch; pip install 'tfsgd[torch]'\n",
+    )
+
+
 # A softmax at the end
 
 

@@ -55,6 +55,12 @@ HOMES = {
     },
     "ruamel": {"plan/yaml_io"},
     "pydantic": {"fields", "measures", "plan", "records"},
+    "torch": {
+        "networks/torch_network",
+        "networks/torch_victim",
+        "networks/torch_hessian",
+        "networks/torch_losses",
+    },
     "tensorflow_datasets": {"data/tfds"},
     "cleverhans": {"networks/compiled_victim"},
     "keras_tuner": {"sweeping/tuner"},

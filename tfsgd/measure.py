@@ -61,7 +61,7 @@ def measure(
         list[Path],
         typer.Argument(
             metavar="TARGET...",
-            help="LOGS/NAME, a trial's folder, a .keras file, a SavedModel's folder, or a name of tfsgd.zoo().",
+            help="LOGS/NAME, a trial's folder, a .keras file, a SavedModel's folder, PyTorch's weights, or a name of tfsgd.zoo().",
         ),
     ],
     config: Annotated[
@@ -83,7 +83,8 @@ def measure(
     code: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="FILE.py", help="Code that has a network's own layers; or module:NAME. It is run."
+            metavar="FILE.py",
+            help="Code of a network's own layers; FILE.py:NAME builds a PyTorch one. It is run.",
         ),
     ] = None,
     scale: Annotated[
@@ -136,8 +137,8 @@ def measure(
 
     Of LOGS/NAME and a trial's folder the stored networks are measured, what is measured already is kept, and
     what is new goes into their records, so that the same command goes on after an interruption. A network from
-    elsewhere is a .keras file or a SavedModel: float32 images in [0, 1] to logits; --config or --dataset says
-    on which images.
+    elsewhere is a .keras file, a SavedModel, or a PyTorch module's weights: float32 images in [0, 1] to logits;
+    --config or --dataset says on which images.
 
     Exit code: 0 everything was measured, 1 some network was not, 2 the request is wrong, 130 interrupted.
     """
@@ -360,10 +361,10 @@ def _measure_files(targets: list[Path], asked: _Asked) -> _Result:
         from tfsgd.trials.standalone import evidence, measured, opened
 
     configure_tensorflow()
-    for code in asked.code:
-        import_layers(code)
+    named = [found for code in asked.code if (found := import_layers(code))]
     pixels, files = Pixels(asked.scale, asked.mean, asked.std), {str(t): _network_in(t) for t in targets}
-    networks = {name: opened(file, plan, splits, pixels, asked.strip_softmax) for name, file in files.items()}
+    more = (pixels, asked.strip_softmax, named)
+    networks = {name: opened(file, plan, splits, *more) for name, file in files.items()}
     found = {}
     for target, network in networks.items():
         found[target] = measured(network, plan, output.print, warn)

@@ -52,7 +52,7 @@ class CompiledVictim:
         self._chunk_size = chunk_size
         self._logits = tf.function(logits, [self._images])
         self._predict = tf.function(lambda images: predicted_classes(logits(images)), [self._images])
-        self.beside: Callable[[str], Any] = _nobody
+        self.beside: Callable[[str], Any] = nobody
         self._graphs: dict[tuple[Any, ...], Any] = {}  # by what they do, up which loss, and how
         check_logits(self.logits, np.random.default_rng(0).random((8, *image_shape), np.float32), name)
 
@@ -266,7 +266,12 @@ def _about_equal(one: NDArray[Any], other: NDArray[Any]) -> bool:
     return np.allclose(one, other, rtol=1e-3, atol=1e-3 * scale, equal_nan=True)
 
 
-def _nobody(name: str) -> Any:
+def nobody(name: str) -> Any:
+    """The other networks of a victim that was given none.
+
+    Raises:
+        RequestError: always.
+    """
     raise RequestError(f"source: {name}: no other network is known here")
 
 

@@ -1,7 +1,7 @@
 """Whether a product of second derivatives is what it should be: held to first derivatives before a number is made of it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -82,7 +82,7 @@ def guarded(product: Guarded) -> dict[str, float]:
             f"{product.network.name}: {product.title}: TensorFlow has no second derivative of one of its operations: "
             f"{str(error).strip(chr(39)).splitlines()[0]:.150}; leave this measure out"
         ) from None
-    wrong = next((key for key, limit in LIMITS.items() if not found.get(key, 0) <= limit), None)
+    wrong = beyond_limit(found)
     if wrong == "rounding":
         raise RequestError(
             f"{product.network.name}: {product.title}: in the network's own precision a product with a vector is off by "
@@ -95,12 +95,7 @@ def guarded(product: Guarded) -> dict[str, float]:
     culprits = stops(product.logits, product.some(1)[0])
     if not wrong and not culprits:
         return {}
-    measured = (
-        f"a product with a vector has a {wrong} of {found[wrong]:.2g} of its length from what the gradient's difference "
-        f"tells, at most {LIMITS[wrong]:g} is expected"
-        if wrong
-        else "the network stops a derivative"
-    )
+    measured = said(found, wrong) if wrong else "the network stops a derivative"
     raise RequestError(
         f"{product.network.name}: {product.title} would be wrong: {measured}"
         f"{', at the operation ' + culprits[0] if culprits else ''}; leave this measure out, or the operation"
@@ -111,31 +106,33 @@ def _figures(product: Guarded) -> dict[str, float]:
     images, labels = product.some(IMAGES)
     own = product.point(images)
     point = [np.asarray(tf.convert_to_tensor(one), np.float64) for one in own]
-    rng = np.random.default_rng(0)
-    u, v, off = ([rng.standard_normal(one.shape) * _size(one) for one in point] for _ in range(3))
     graph = graph_of(product.network)
     if graph is None:
         return {}
     try:
         with in_double(graph):
-            found, expected = _in_double(_Double(product, images, labels), point, u, v, off)
+            found, v, expected = held(_InTensorFlow(product, images, labels), point)
     except (TypeError, ValueError, tf.errors.OpError):  # a layer that knows float32 alone
         return {}
-    if not np.isfinite(_flat(expected)).all():
-        return {}  # the measure says so itself
-    if not (found["difference"] or _flat(expected).any()):
-        return {}  # so sure of these images that all is 0, which proves nothing
-    if SINGLE < found.get("asymmetry", 0) <= LIMITS["asymmetry"]:
-        return {}  # a layer casts to float32: no step is short enough there
-    if has_half(graph):
+    if found and has_half(graph):
         native = [tf.cast(one, at.dtype) for one, at in zip(v, own, strict=True)]
         narrow = product.chunk_product(own, native, images, labels)
         found["rounding"] = _relative([np.asarray(one, np.float64) for one in narrow], expected)
     return found
 
 
-class _Double:
-    """The parts of a product in float64, arrays in and arrays out."""
+class InDouble(Protocol):
+    """A product in float64, arrays in and arrays out."""
+
+    def product(self, at: Arrays, direction: Arrays) -> Arrays:
+        """With a direction, at a point."""
+
+    def difference(self, at: Arrays, direction: Arrays, step: float) -> Arrays:
+        """The product, from the change of the slope along the direction."""
+
+
+class _InTensorFlow:
+    """The parts of a product in float64, see `InDouble`."""
 
     def __init__(self, product: Guarded, images: tf.Tensor, labels: tf.Tensor) -> None:
         self._product, self._images, self._labels = product, tf.cast(images, tf.float64), labels
@@ -158,10 +155,14 @@ class _Double:
         return [np.asarray(one) for one in found]
 
 
-def _in_double(
-    double: _Double, point: Arrays, u: Arrays, v: Arrays, off: Arrays
-) -> tuple[dict[str, float], Arrays]:
-    """What is off, and the product with v."""
+def held(double: InDouble, point: Arrays) -> tuple[dict[str, float], Arrays, Arrays]:
+    """A product held to first derivatives.
+
+    Returns:
+        What is off, see `guarded`, empty where that proves nothing; a random v, and the product with it.
+    """
+    rng = np.random.default_rng(0)
+    u, v, off = ([rng.standard_normal(one.shape) * _size(one) for one in point] for _ in range(3))
     hv = double.product(point, v)
     difference, near, expected = math.inf, point, hv
     for away, step in TRIES:
@@ -174,7 +175,27 @@ def _in_double(
     found = {"difference": difference}
     if not difference <= IMPLIED:
         found["asymmetry"] = _asymmetry(u, hv, v, double.product(point, u))
-    return found, hv
+    proves_nothing = (
+        not np.isfinite(_flat(hv)).all()  # the measure says so itself
+        or not (difference or _flat(hv).any())  # so sure of these images that all is 0
+        or SINGLE
+        < found.get("asymmetry", 0)
+        <= LIMITS["asymmetry"]  # a layer casts to float32: no step is short enough
+    )
+    return {} if proves_nothing else found, v, hv
+
+
+def beyond_limit(found: Mapping[str, float]) -> str:
+    """The first figure that is beyond its limit; empty: none."""
+    return next((key for key, limit in LIMITS.items() if not found.get(key, 0) <= limit), "")
+
+
+def said(found: Mapping[str, float], wrong: str) -> str:
+    """A figure that is beyond its limit, in words."""
+    return (
+        f"a product with a vector has a {wrong} of {found[wrong]:.2g} of its length from what the gradient's difference "
+        f"tells, at most {LIMITS[wrong]:g} is expected"
+    )
 
 
 def _asymmetry(u: Arrays, hv: Arrays, v: Arrays, hu: Arrays) -> float:

@@ -78,7 +78,7 @@ class Product(ABC):
         self.dimension = sum(int(np.prod(v.shape)) for v in self.variables)
         self._no_rows = tf.zeros([MOST_ROWS, self.dimension], self._dtype)
         self._product = tf.function(self._product_in_graph)
-        self.layers = tuple(_layers(self.variables))  # measures of one's own share a product with others
+        self.layers = tuple(layers_of(self.variables))  # measures of one's own share a product with others
 
     @property
     def weights(self) -> Vector:
@@ -253,8 +253,10 @@ def widest(tensors: Tensors) -> tf.DType:
     )
 
 
-def _layers(variables: Sequence[Any]) -> Iterator[tuple[str, slice]]:
-    """Neighbours of one layer have a path in common: `conv2d/kernel`, `conv2d/bias`.
+def layers_of(variables: Sequence[Any]) -> Iterator[tuple[str, slice]]:
+    """The name of each layer, and where its variables are in the flat vector of them all.
+
+    Neighbours of one layer have a path in common: `conv2d/kernel`, `conv2d/bias`.
 
     A path that comes again is another layer's, of the same name in another nested model: `conv2d (2)`.
     """

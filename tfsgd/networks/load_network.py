@@ -46,8 +46,8 @@ class Pixels:
         """The network on pixels in [0, 1]."""
         gain = [self.scale / std for std in self.std]
         offset = [-mean / std for mean, std in _pairs(self.mean, self.std)]
-        if isinstance(network, SavedNetwork):
-            network.gain, network.offset = tf.constant(gain), tf.constant(offset)
+        if not isinstance(network, keras.Model):  # a SavedModel, or of PyTorch
+            network.gain, network.offset = gain, offset
             return network
         image = keras.Input(network.input_shape[1:])
         scaled = keras.layers.Rescaling(gain, offset)(image)

@@ -19,7 +19,7 @@ from tfsgd.measures.victim import Images, Labels, Mask, Victim
 from tfsgd.networks.accuracy import Evaluator
 from tfsgd.networks.compiled_victim import CompiledVictim
 from tfsgd.networks.landscape import Landscape
-from tfsgd.networks.operators import product_of
+from tfsgd.networks.operators import check_mode, product_of
 from tfsgd.networks.surrogate import Sources
 
 
@@ -185,11 +185,20 @@ class MeasuredNetwork:
         if key not in self._products:
             images, labels = self.images(split, examples)
             images = self._under(spec.attacked, images, labels) if spec.attacked else images
-            temperature = self._temperature if spec.operator == "calibrated" else 1.0
-            self._products[key] = product_of(
-                spec, self.network, images, labels, self._batch_size, temperature
-            )
+            self._products[key] = self._product(spec, images, labels)
         return self._products[key]
+
+    def check(self, spec: CurvatureSpec) -> None:
+        """Refuses a measure that cannot be taken on the network.
+
+        Raises:
+            RequestError: why not.
+        """
+        check_mode(spec, self.network, None)
+
+    def _product(self, spec: CurvatureSpec, images: Images, labels: Labels) -> Any:
+        temperature = self._temperature if spec.operator == "calibrated" else 1.0
+        return product_of(spec, self.network, images, labels, self._batch_size, temperature)
 
     @staticmethod
     def _is_by_batch(spec: CurvatureSpec) -> bool:

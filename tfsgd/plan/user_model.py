@@ -37,13 +37,18 @@ SET_BY_THE_TOOL = ("profile", "code_dir", "own_data", "own_code")
 NOT_NAMED = "a folder of results runs no code; name the config that has it, --config CONFIG"
 
 
-def import_layers(code: str) -> None:
+def import_layers(code: str) -> Any:
     """Imports code that a person has named, so that Keras finds the layers of a stored network in it.
+
+    Returns:
+        What has the name that is given after the colon; `None`: no name is given.
 
     Raises:
         RequestError: as `tfsgd.plan.import_string.import_code`.
     """
-    make_known(import_code(code)[0])
+    module, found = import_code(code)
+    make_known(module)
+    return found
 
 
 def is_own_dataset(name: Any) -> bool:

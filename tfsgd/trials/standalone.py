@@ -1,9 +1,12 @@
 """Networks from anywhere -> the same measurements as in a sweep, with the same evidence."""
 
+import importlib.util
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,8 @@ from tfsgd.measures.zero_gradients import MISDIRECTED, float32_warning
 from tfsgd.networks.frozen import of_left_out
 from tfsgd.networks.load_network import AS_THEY_ARE, Pixels, load_network, network_sha256
 from tfsgd.networks.measured_network import MeasuredNetwork
-from tfsgd.networks.operators import check_mode
 from tfsgd.plan.config import Measuring
+from tfsgd.plan.import_string import call_own, file_of
 from tfsgd.plan.requests import requests_of, titled
 from tfsgd.records.outcomes import least_epsilons, spread, unpacked
 from tfsgd.training.provenance import provenance
@@ -30,6 +33,7 @@ from tfsgd.trials.outcome import only_own_failures
 
 Said = Callable[[str], None]
 LOOKED_AT = 256  # test images, one pass
+TORCH = (".pt", ".pth")
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,14 @@ class NetworkResult:
 
 
 def opened(
-    path: Path, plan: Measuring, splits: Splits, pixels: Pixels = AS_THEY_ARE, strip_softmax: bool = False
+    path: Path,
+    plan: Measuring,
+    splits: Splits,
+    pixels: Pixels = AS_THEY_ARE,
+    strip_softmax: bool = False,
+    builders: Sequence[Any] = (),
 ) -> Opened:
-    """Loads a network from a `.keras` file or a SavedModel's folder and asks it once.
+    """Loads a network from a `.keras` file, a SavedModel's folder or the weights of a PyTorch module, and asks it once.
 
     Args:
         path: of the network.
@@ -95,6 +104,7 @@ def opened(
         splits: its images, cut to the number that the plan asks for.
         pixels: what it expects.
         strip_softmax: take off the softmax that it ends in.
+        builders: what `--code FILE.py:NAME` has named: of PyTorch what builds the module.
 
     Raises:
         RequestError: it is no network that can be measured on these images; one line.
@@ -102,7 +112,10 @@ def opened(
     if plan.user_model:
         plan.user_model.import_if_there()  # the network may be one of this config's
     sha256 = network_sha256(path) if path.exists() else ""
-    network = load_network(path, pixels, strip_softmax)
+    if path.suffix in TORCH:
+        kind, network = _of_torch(path, plan, pixels, strip_softmax, builders)
+    else:
+        kind, network = MeasuredNetwork, load_network(path, pixels, strip_softmax)
     if network_sha256(path) != sha256:
         raise RequestError(f"{path}: it was written anew while it was read; run the command again")
     shape = tuple(network.input_shape[1:])
@@ -111,7 +124,7 @@ def opened(
             f"{path}: it takes images of shape {shape}, {plan.dataset} has {plan.data.image_shape}; "
             "choose the data set that it was trained on"
         )
-    subject = MeasuredNetwork(network, splits)
+    subject = kind(network, splits)
     try:
         classes = subject.victim.logits(subject.images("test", 1)[0]).shape[1]
     except RequestError:
@@ -126,11 +139,38 @@ def opened(
         )
     parameters = sum(math.prod(v.shape) for v in network.trainable_variables)
     facts = {"sha256": sha256, "input_shape": list(shape), "parameters": parameters}
+    if kind is not MeasuredNetwork:
+        facts["torch"] = version("torch")
     if pixels != AS_THEY_ARE:
         facts["expects"] = asdict(pixels)
     if strip_softmax:
         facts["strip_softmax"] = True
     return Opened(str(path), subject, facts)
+
+
+def _of_torch(
+    path: Path, plan: Measuring, pixels: Pixels, strip_softmax: bool, builders: Sequence[Any]
+) -> tuple[type[MeasuredNetwork], Any]:
+    """A PyTorch network, and what measures it."""
+    if importlib.util.find_spec("torch") is None:
+        raise RequestError(f"{path}: a PyTorch network needs torch; pip install 'tfsgd[torch]'")
+    if not path.is_file():
+        raise RequestError(f"{path}: expected a file, found what is none")
+    if len(builders) != 1:
+        raise RequestError(
+            f"{path}: expected one --code FILE.py:NAME, a function without arguments that returns the module whose weights "
+            f"these are; received {len(builders) or 'none'}"
+        )
+    if strip_softmax:
+        raise RequestError(
+            f"{path}: --strip-softmax: it is for Keras networks; leave the softmax out of the module"
+        )
+    from tfsgd.networks.torch_network import TorchMeasured, load_torch
+
+    [build] = builders
+    what = f"--code: {build.__name__} ({file_of(build)})"
+    image_shape = plan.data.image_shape
+    return TorchMeasured, load_torch(path, partial(call_own, build, None, what), image_shape, pixels)
 
 
 def measured(network: Opened, plan: Measuring, say: Said, warn: Said, seed: int = 0) -> NetworkResult:
@@ -191,7 +231,7 @@ def _why_not(request: Request, network: Opened) -> str:
     if not parameters and spec.operator != "inputs":
         return "the network tells no trainable variables, so there is no Hessian to take"
     try:
-        check_mode(spec, network.subject.network, None)
+        network.subject.check(spec)
     except RequestError as error:
         return str(error)
     return spec.unfit(parameters, None)

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hp
@@ -96,7 +97,7 @@ def _as_code(experiment: Experiment) -> str:
 def _settings(trial: Trial) -> dict[str, str | float]:
     """Those that it has other than by default. Whole numbers are texts: of a number 32 the view makes 32.000."""
     known = {s.name: plain(getattr(trial.settings, s.name)) for s in settings_in_use([trial.settings])}
-    told = {"regime": trial.regime, "seed": trial.seed} | known
+    told: dict[str, Any] = {"regime": trial.regime, "seed": trial.seed} | known
     return {
         key: f"{value:{DIGITS}d}" if isinstance(value, int) and not isinstance(value, bool) else value
         for key, value in told.items()
