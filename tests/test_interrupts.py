@@ -24,7 +24,7 @@ class Raises:
 def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     monkeypatch.setattr("sys.unraisablehook", sys.__unraisablehook__)
-    interrupts.listen()
+    interrupts.listen(gentle=True)
     yield
     interrupts.listen()
     for number, handler in handlers.items():
@@ -90,6 +90,14 @@ def test_after_what_is_at_hand_the_wish_counts() -> None:
 def test_the_other_signals_are_no_wish(number: signal.Signals) -> None:
     with interrupts.finishing(lambda: 1), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(number)
+    assert not interrupts.is_stopping()
+
+
+def test_of_other_commands_the_first_ends() -> None:
+    """As of `measure`, which runs trials, too, and loses a measurement at most."""
+    interrupts.listen()
+    with interrupts.finishing(lambda: 1), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
     assert not interrupts.is_stopping()
 
 

@@ -62,7 +62,9 @@ def say_failures(failures: Mapping[str, str]) -> int:
     return SOME_FAILED if failures else OK
 
 
-def run(command: Callable[..., int | None], name: str, interrupted: str = "interrupted") -> NoReturn:
+def run(
+    command: Callable[..., int | None], name: str, interrupted: str = "interrupted", gentle: bool = False
+) -> NoReturn:
     """Runs a command and ends the process; every refusal is one line on standard error.
 
     TERM and HUP end it as Ctrl-C does.
@@ -71,10 +73,11 @@ def run(command: Callable[..., int | None], name: str, interrupted: str = "inter
         command: a function with typer's annotations; it returns the exit code, or nothing for 0.
         name: the file of the command in this package.
         interrupted: what is said after Ctrl-C, and after the signals TERM and HUP.
+        gentle: a first Ctrl-C waits for the trials at hand, see `tfsgd.interrupts.finishing`.
     """
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command()(_noticing_lost_output(command))
-    interrupts.listen()
+    interrupts.listen(gentle)
     leave(outcome(app, spelled(name), interrupted))
 
 

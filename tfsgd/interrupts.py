@@ -13,6 +13,7 @@ from typing import Any
 _heard = threading.Event()
 _stopping = threading.Event()
 _listening = False
+_gentle = False
 _at_hand: Callable[[], int] = int  # none
 
 
@@ -23,12 +24,16 @@ def ignore() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def listen() -> None:
-    """From now on each of the three signals raises KeyboardInterrupt, and is kept in mind."""
-    global _listening
+def listen(gentle: bool = False) -> None:
+    """From now on each of the three signals raises KeyboardInterrupt, and is kept in mind.
+
+    Args:
+        gentle: a first Ctrl-C waits for what is at hand, see `finishing`.
+    """
+    global _listening, _gentle
     _heard.clear()
     _stopping.clear()
-    _listening = True
+    _listening, _gentle = True, gentle
     sys.unraisablehook = _forgiving
     if threading.current_thread() is not threading.main_thread():
         return
@@ -39,7 +44,8 @@ def listen() -> None:
 
 @contextlib.contextmanager
 def finishing(at_hand: Callable[[], int]) -> Iterator[None]:
-    """Within it a first Ctrl-C raises nothing as long as trials are at hand: `is_stopping` tells that no new one is to begin.
+    """Within it a first Ctrl-C of a gentle command raises nothing as long as trials are at hand: `is_stopping` tells that no
+    new one is to begin.
 
     Args:
         at_hand: how many trials have begun and not ended; called in the middle of anything.
@@ -99,7 +105,7 @@ def _forgiving(swallowed: "sys.UnraisableHookArgs") -> None:
 
 
 def _raise(number: int, frame: Any) -> None:
-    trials = 0 if _stopping.is_set() or number != signal.SIGINT else _at_hand()
+    trials = _at_hand() if _gentle and number == signal.SIGINT and not _stopping.is_set() else 0
     if not trials:
         _heard.set()
         raise KeyboardInterrupt

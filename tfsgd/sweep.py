@@ -272,7 +272,7 @@ def _reason(trial: Trial, failures: dict[str, str], folder: LogFolder) -> str:
 
 def main() -> None:
     """Runs the command; every refusal is one line on standard error."""
-    command.run(sweep, "sweep", interrupted="interrupted; the same command goes on from here")
+    command.run(sweep, "sweep", interrupted="interrupted; the same command goes on from here", gentle=True)
 
 
 if __name__ == "__main__":
