@@ -21,6 +21,7 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.manifest import renew_manifests
 from tfsgd.records.record import Record
+from tfsgd.records.tensorboard_tags import is_current
 from tfsgd.reporting.figures.registry import draw
 from tfsgd.reporting.figures.spectrum import spectrum
 from tfsgd.reporting.table.columns import table_of
@@ -204,6 +205,12 @@ def test_tensorboard(one: tuple[Trial, Record], tmp_path: Path) -> None:
     assert numbers("accuracy/test") == pytest.approx([truth["test_accuracy"]])
     assert numbers("curvature/lambda1") == pytest.approx([truth["eigenvalue"]])
     assert numbers("curvature/trace") == [7.0]
+    assert is_current(both, renamed, tmp_path)
+    assert not is_current(both, NOW, tmp_path)
+    [path] = tmp_path.glob("events*.v3")
+    path.rename(path.with_suffix(".v2"))  # with the tags of an earlier version, it is taken as it is
+    assert is_current(both, renamed, tmp_path)
+    assert is_current(both, NOW, tmp_path)
 
 
 def test_the_evidence_of_measure(one: tuple[Trial, Record], tmp_path: Path) -> None:

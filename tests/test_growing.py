@@ -259,16 +259,16 @@ def test_tensorboard_follows_the_config_back(one: Callable[[], Path], folder: Pa
         events = EventAccumulator(str(folder))
         events.Reload()
         tags = events.Tags()["tensors"]
-        found = {tag: events.Tensors(tag) for tag in tags if tag.startswith("pgd")}
+        found = {tag: events.Tensors(tag) for tag in tags if tag.startswith("robustness/pgd")}
         assert {len(points) for points in found.values()} == {1}
         accuracies = {tag: float(tf.make_ndarray(point.tensor_proto)) for tag, [point] in found.items()}
-        return accuracies | {"pictures": tags.count("attacks")}
+        return accuracies | {"pictures": tags.count("under_attack/images")}
 
     before = numbers()
     other = ("--set", "attacks.pgd.epsilon=[0.05, 0.2]")
     assert run_sweep(one(), *other)[0] == 0
     assert [*numbers().items()][2:] == [("pictures", 1)]
-    assert [*numbers()][:2] == ["pgd_0.05_accuracy", "pgd_0.2_accuracy"] != [*before][:2]
+    assert [*numbers()][:2] == ["robustness/pgd_0.05", "robustness/pgd_0.2"] != [*before][:2]
     code, out, _ = run_sweep(one())
     assert (code, numbers()) == (0, before)
     assert "1 complete, 0 to train, 1 to show anew in TensorBoard\n" in out
@@ -279,7 +279,7 @@ def test_tensorboard_follows_the_config_back(one: Callable[[], Path], folder: Pa
     assert (code, numbers()["pictures"], [*numbers()][:2]) == (
         0,
         0,
-        ["pgd_0.05_accuracy", "pgd_0.2_accuracy"],
+        ["robustness/pgd_0.05", "robustness/pgd_0.2"],
     )
     assert "no picture of the attacks" in err
 
