@@ -41,6 +41,7 @@ MEMBERS: dict[str, tuple[str, dict[str, Any]]] = {  # each by itself, with the s
     "square": ("square", {}),
     "minimal_targeted": ("minimal", {"target": "all"}),
 }
+PARTS = {"light", "standard", "autoattack", *MEMBERS}  # of a row that is whole
 COLUMNS = (
     "network", "norm", "ε", "images", "PGD-40", "APGD", "APGD-T", "FMN", "Square", "FMN-T", "light", "standard", "AutoAttack",
     "standard less AutoAttack", "light less AutoAttack", "only standard breaks (sure)", "only AutoAttack breaks",
@@ -190,13 +191,13 @@ def main(
             row = next((r for r in done if (r["network"], r["norm"]) == (name, one)), None)
             if row is None:
                 done.append(row := {"network": name, "norm": one, "images": examples})
-            both = None if {"autoattack", *MEMBERS} <= row.keys() else pair(dataset, name, row["images"])
+            both = None if PARTS <= row.keys() else pair(dataset, name, row["images"])
             for found in parts(both, row) if both else ():
                 row |= found
                 out.write_text(json.dumps(done, indent=1) + "\n")
             print(*cells(row), sep="  ", flush=True)
             if page:
-                whole = [cells(r) for r in done if {"autoattack", *MEMBERS} <= r.keys()]
+                whole = [cells(r) for r in done if PARTS <= r.keys()]
                 write_rows(page, "autoattack", COLUMNS, whole, f"{processor()}; {versions()}.")
 
 
