@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tfsgd.measures.curvature_spec import Curvature, Matvec, Vector
 
 ROUNDING = 1e-12  # what is left of a vector, relatively, where there should be nothing
+MIXED, LEAST = 1e-2, 4  # share of a random vector, and products at least, from an eigenvector that is known
 
 
 def top_eigenvalue(
@@ -22,6 +23,8 @@ def top_eigenvalue(
     and without preconditioner). It takes fewer products than power iteration alone, and finds the largest
     algebraic eigenvalue also where one of larger magnitude is negative: v and Hv span what v and
     (H + shift I)v span.
+
+    Of a product that has a list `kept` it begins with the eigenvector of the last time, see `_start`.
 
     Args:
         matvec: v -> Hv, vectors of shape `(dimension,)`; where it has `by_chunk`, see `tfsgd.networks.hessian.Product`,
@@ -37,8 +40,8 @@ def top_eigenvalue(
         The eigenvalue; its error is the residual. NaN, not converged, where H has non-finite entries. In `more`, of a
         mean over images, `standard_error`, see `_Quotients`.
     """
-    start: Vector = np.random.default_rng(seed).standard_normal(dimension)
-    direction = start / _norm(start)
+    kept: list[Vector] | None = getattr(matvec, "kept", None)
+    direction, least = _start(kept, np.random.default_rng(seed).standard_normal(dimension))
     basis: list[Vector] = []  # orthonormal: the best vector, the one before, and the new direction
     products: list[Vector] = []  # H times each of them
     quotients = _Quotients(matvec)
@@ -54,15 +57,17 @@ def top_eigenvalue(
         residual = _residual(eigenvalue, vector, product)
         before = _made_orthogonal(np.eye(len(best))[0], [best])
         quotients.combine([best, *before])
-        if residual <= tolerance:
-            return Curvature(eigenvalue, residual, iteration, True, quotients.standard_error)
+        if kept is not None:
+            kept[:] = [vector.astype(np.float32)]  # a checkpoint holds it
+        if residual <= tolerance and iteration >= least:
+            break
         basis = [vector, *(_combined(weights, basis) for weights in before)]
         products = [product, *(_combined(weights, products) for weights in before)]
         new = _made_orthogonal(product, basis)
         if not new:  # H leads nowhere else: what is left of the residual is rounding
             break
         direction = new[0]
-    return Curvature(eigenvalue, residual, iteration, False, quotients.standard_error)
+    return Curvature(eigenvalue, residual, iteration, residual <= tolerance, quotients.standard_error)
 
 
 def power_iteration(
@@ -158,6 +163,21 @@ class _Quotients:
         weights, quotients = self._counts / self._counts.sum(), self._forms[:, 0, 0]
         off = quotients - np.sum(weights * quotients)
         return {"standard_error": float(np.sum(weights * off * off) / (len(weights) - 1)) ** 0.5}
+
+
+def _start(kept: list[Vector] | None, random: Vector) -> tuple[Vector, int]:
+    """A vector of unit length to begin with, and how many products are taken at least.
+
+    The eigenvector of the last time, where H has changed a little since. From it alone the iteration would stay with an
+    eigenvalue that another one has overtaken; so it has a hundredth of a random vector, and some products in which that
+    grows along larger eigenvalues, if there are any.
+    """
+    start = random / _norm(random)
+    if not kept:
+        return start, 1
+    [last] = kept
+    start = last + MIXED * start
+    return start / _norm(start), LEAST
 
 
 def _top_ritz_pair(basis: list[Vector], products: list[Vector]) -> tuple[float, Vector]:

@@ -6,7 +6,7 @@ The eigen-solvers see only a matvec; the products know nothing of eigenvalues.
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from itertools import groupby
 from types import MappingProxyType
@@ -49,12 +49,14 @@ class Product(ABC):
         dimension: number of trainable parameters.
         variables: them, in the order of the flat vector; `weights` has their values.
         layers: the name of each layer that has some, and where they are in the flat vector.
+        kept: see `beginning_with`; `None`: the solver of λ1 begins by its seed.
 
     Raises:
         RequestError: inside `strategy.scope()`, where TensorFlow gives no gradient of mirrored variables.
     """
 
     title = "the Hessian"
+    kept: list[Vector] | None = None
 
     def __init__(
         self,
@@ -79,6 +81,15 @@ class Product(ABC):
         self._no_rows = tf.zeros([MOST_ROWS, self.dimension], self._dtype)
         self._product = tf.function(self._product_in_graph)
         self.layers = tuple(layers_of(self.variables))  # measures of one's own share a product with others
+
+    @contextmanager
+    def beginning_with(self, kept: list[Vector] | None) -> Iterator[None]:
+        """While it lasts the solver of λ1 begins with the eigenvector in the list, if there is one, and leaves its own there."""
+        self.kept = kept
+        try:
+            yield
+        finally:
+            self.kept = None
 
     @property
     def weights(self) -> Vector:

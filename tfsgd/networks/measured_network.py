@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tfsgd.data.dataset import Splits, to_unit
 from tfsgd.errors import RequestError
 from tfsgd.measures.attack import AttackSpec, run_checked
-from tfsgd.measures.curvature_spec import CurvatureSpec
+from tfsgd.measures.curvature_spec import CurvatureSpec, Vector
 from tfsgd.measures.spec import Request, digest
 from tfsgd.measures.temperature import calibrating
 from tfsgd.measures.victim import Images, Labels, Mask, Victim
@@ -44,6 +44,7 @@ class MeasuredNetwork:
         initial: Callable[[], list[NDArray[Any]] | None] = lambda: None,
     ) -> None:
         self._batch_size, self._initial = batch_size, initial
+        self._step: Callable[[Vector], NDArray[np.float64]] | None = None
         self._sources = sources or Sources()
         self.network = network
         self.splits = splits
@@ -148,6 +149,19 @@ class MeasuredNetwork:
         """What became of every image under the attacks since this was last asked, by the identity of the request."""
         new, self._outcomes = self._outcomes, {}
         return new
+
+    @contextlib.contextmanager
+    def while_trained(self, step: Callable[[Vector], NDArray[np.float64]]) -> Iterator[None]:
+        """While it lasts `next_step` is that of the optimizer, see `tfsgd.training.next_step.NextStep`."""
+        self._step = step
+        try:
+            yield
+        finally:
+            self._step = None
+
+    def next_step(self, gradient: Vector) -> NDArray[np.float64] | None:
+        """What the optimizer would add to the weights now for a gradient, both `(dimension,)`; `None`: there is none."""
+        return self._step(gradient) if self._step else None
 
     @property
     def _temperature(self) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
-from tfsgd.measures.curvature_spec import Curvature
+from tfsgd.measures.curvature_spec import Curvature, Vector
 from tfsgd.networks.hessian import Product
 from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.plan.regimes import SGDSettings
@@ -90,7 +90,8 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
     """Adds the top eigenvalue of the Hessian to the epochs in which it is computed, and as an optimizer such as Adam sees it.
 
     It is computed by power iteration after every `every_epochs` epochs (0: never) and after the
-    last, on fixed images without augmentation, and not for a diverged network.
+    last, on fixed images without augmentation, and not for a diverged network. On the way it begins with the eigenvector
+    of the time before, at the end by its seed, as of any stored network.
 
     Args:
         spec: which images define H, when the power iteration stops, and how often besides it is computed.
@@ -99,6 +100,7 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
 
     Attributes:
         result: the last one, `None` before the first.
+        kept: eigenvectors of the last time, of H and as the optimizer sees it.
         seconds: wall time spent here.
     """
 
@@ -108,6 +110,7 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
         self._epochs = epochs
         self.spec = spec
         self.result: Curvature | None = None
+        self.kept: dict[str, list[Vector]] = {"hessian": [], "preconditioned": []}
         self.seconds = 0.0
 
     @cached_property
@@ -125,10 +128,12 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
         if not due or self.model.stop_training:
             return
         began = time.perf_counter()
-        self.result = self.spec.of(self._product)
+        first, second = (None if done == self._epochs else kept for kept in self.kept.values())
+        with self._product.beginning_with(first):
+            self.result = self.spec.of(self._product)
         logs[EIGENVALUE_COLUMNS[self.spec.mode]] = self.result.value
         if (diagonal := preconditioner(self.model.optimizer)) is not None:
-            logs[PRECONDITIONED] = self.spec.of(Preconditioned(self._product, diagonal)).value
+            logs[PRECONDITIONED] = self.spec.of(Preconditioned(self._product, diagonal, second)).value
         self.seconds += time.perf_counter() - began
 
 

@@ -11,9 +11,10 @@ from tfsgd.data.dataset import Splits
 from tfsgd.measures.curvature_spec import Curvature
 from tfsgd.networks.measured_network import MeasuredNetwork, with_known_graphs
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.fork import updates_kept
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.requests import along_requests
-from tfsgd.plan.stages import stages_of
+from tfsgd.plan.stages import Stage, begun, stages_of
 from tfsgd.records.record import Snapshot, Stretch
 from tfsgd.training.batches import EpochBatches
 from tfsgd.training.callbacks import (
@@ -74,7 +75,8 @@ def train(
     """
     strategy = mirrored_strategy()
     examples, replicas = len(splits.train), strategy.num_replicas_in_sync
-    stages = stages_of(settings, experiment.length, examples, experiment.along)
+    moments = experiment.along, updates_kept(experiment.keep_checkpoints)
+    stages = stages_of(settings, experiment.length, examples, *moments)
     check_replicas(tuple(stage.batch_size for stage in stages), examples, replicas)
     _forget_earlier_trials()
     with seeded(seed):
@@ -83,21 +85,21 @@ def train(
         model = compiled_model(experiment, settings, strategy, examples)
         subject = _measured(model, experiment, settings, splits)
         seen = _Observers(
-            subject, _Observed(experiment, settings, seed), folder, training_hash, EpochLog(observe)
+            subject, _Observed(experiment, settings, seed, stages), folder, training_hash, EpochLog(observe)
         )
         rules = [ExactLoss(), LearningRateRule(settings, stages[-1].until), StopWhenDiverged()]
         twins = [Twin(subject.network)] if subject.network is not model else []
         callbacks = [*rules, *twins, *seen.callbacks]
-        done = seen.checkpoints.restore(model) if training_hash is not None else 0
-        for stage in stages:
+        done, inside = seen.checkpoints.restore(model) if training_hash is not None else (0, 0)
+        for stage in begun(stages, done, inside):
             if done < stage.until and not model.stop_training:
                 enter(model, settings, stage, examples, replicas)
                 model.fit(
-                    batches.of_size(stage.batch_size).distributed(strategy, first_epoch=done),
+                    batches.of_size(stage.batch_size).distributed(strategy, done, inside),
                     steps_per_epoch=stage.steps, initial_epoch=done, epochs=stage.until,
                     callbacks=callbacks, verbose=0, shuffle=False,
                 )  # fmt: skip
-                done = stage.until
+                done, inside = stage.until, 0
         return seen.trained(plain_copy(model, experiment), bool(model.stop_training))
 
 
@@ -107,6 +109,7 @@ class _Observed(NamedTuple):
     experiment: Experiment
     settings: SGDSettings
     seed: int
+    stages: list[Stage]
 
 
 class _Observers:
@@ -125,7 +128,7 @@ class _Observers:
         training_hash: str | None,
         log: EpochLog,
     ) -> None:
-        experiment, settings, seed = asked
+        experiment, settings, seed, stages = asked
         self.log = log
         self.hessian = TopHessianEigenvalue(experiment.hessian, experiment.epochs_of(settings), subject)
         self.snapshots = KeepSnapshots(experiment, folder, log, subject)
@@ -136,9 +139,8 @@ class _Observers:
             training_hash or "",
             experiment,
             len(subject.splits.validation),
-            log,
-            self.hessian,
-            (self.snapshots, self.along),
+            stages,
+            (log, self.hessian, self.snapshots, self.along),
         )
         validation, tensorboard = ValidationMetrics(subject), EpochScalars(folder, log)
         on_the_way = [self.along] if self.along else []
