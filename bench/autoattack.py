@@ -191,13 +191,13 @@ def main(
             row = next((r for r in done if (r["network"], r["norm"]) == (name, one)), None)
             if row is None:
                 done.append(row := {"network": name, "norm": one, "images": examples})
-            both = None if PARTS <= row.keys() else pair(dataset, name, row["images"])
+            both = None if row.keys() >= PARTS else pair(dataset, name, row["images"])
             for found in parts(both, row) if both else ():
                 row |= found
                 out.write_text(json.dumps(done, indent=1) + "\n")
             print(*cells(row), sep="  ", flush=True)
             if page:
-                whole = [cells(r) for r in done if PARTS <= r.keys()]
+                whole = [cells(r) for r in done if r.keys() >= PARTS]
                 write_rows(page, "autoattack", COLUMNS, whole, f"{processor()}; {versions()}.")
 
 
