@@ -23,6 +23,8 @@ def top_eigenvalue(
     algebraic eigenvalue also where one of larger magnitude is negative: v and Hv span what v and
     (H + shift I)v span.
 
+    Of a product that has a list `kept` it begins where it ended the last time, see `_left`.
+
     Args:
         matvec: v -> Hv, vectors of shape `(dimension,)`; where it has `by_chunk`, see `tfsgd.networks.hessian.Product`,
             the quotient has a standard error.
@@ -37,8 +39,8 @@ def top_eigenvalue(
         The eigenvalue; its error is the residual. NaN, not converged, where H has non-finite entries. In `more`, of a
         mean over images, `standard_error`, see `_Quotients`.
     """
-    start: Vector = np.random.default_rng(seed).standard_normal(dimension)
-    direction = start / _norm(start)
+    kept: list[Vector] | None = getattr(matvec, "kept", None)
+    direction, *waiting = _orthonormal(kept or [np.random.default_rng(seed).standard_normal(dimension)])
     basis: list[Vector] = []  # orthonormal: the best vector, the one before, and the new direction
     products: list[Vector] = []  # H times each of them
     quotients = _Quotients(matvec)
@@ -49,16 +51,19 @@ def top_eigenvalue(
         if not np.isfinite(product).all():
             return Curvature(np.nan, np.nan, iteration, False, quotients.unknown)
         products = [*products, product]
-        eigenvalue, best = _top_ritz_pair(basis, products)
+        eigenvalue, second, best = _top_ritz_pair(basis, products)
         vector, product = _combined(best, basis), _combined(best, products)
         residual = _residual(eigenvalue, vector, product)
         before = _made_orthogonal(np.eye(len(best))[0], [best])
         quotients.combine([best, *before])
-        if residual <= tolerance:
+        if kept is not None and not waiting:
+            kept[:] = _left(vector, _combined(second, products))
+        if residual <= tolerance and not waiting:
             return Curvature(eigenvalue, residual, iteration, True, quotients.standard_error)
         basis = [vector, *(_combined(weights, basis) for weights in before)]
         products = [product, *(_combined(weights, products) for weights in before)]
-        new = _made_orthogonal(product, basis)
+        new = waiting[:1] or _made_orthogonal(product, basis)
+        waiting = waiting[1:]
         if not new:  # H leads nowhere else: what is left of the residual is rounding
             break
         direction = new[0]
@@ -160,11 +165,34 @@ class _Quotients:
         return {"standard_error": float(np.sum(weights * off * off) / (len(weights) - 1)) ** 0.5}
 
 
-def _top_ritz_pair(basis: list[Vector], products: list[Vector]) -> tuple[float, Vector]:
-    """The largest Rayleigh quotient in the span of an orthonormal basis, and its vector's coordinates."""
+def _top_ritz_pair(basis: list[Vector], products: list[Vector]) -> tuple[float, Vector, Vector]:
+    """The largest Rayleigh quotient in the span of an orthonormal basis, and its vector's coordinates.
+
+    Returns:
+        Also the coordinates of the next one's vector; zeros where there is none above 0.
+    """
     projected = np.array([[_dot(vector, product) for product in products] for vector in basis])
     values, vectors = np.linalg.eigh((projected + projected.T) / 2)
-    return float(values[-1]), vectors[:, -1]
+    has_next = len(values) > 1 and values[-2] > 0
+    return float(values[-1]), vectors[:, -2] if has_next else np.zeros(len(basis)), vectors[:, -1]
+
+
+def _left(vector: Vector, product: Vector) -> list[Vector]:
+    """Where the next call begins when H has changed a little: the eigenvector found, and a guard.
+
+    From the eigenvector alone the iteration would stay with an eigenvalue that another one has overtaken since. The
+    guard is H times the next Ritz vector, so that from call to call it turns to the largest of the other eigenvalues;
+    it costs one product a call. In single precision: a checkpoint holds them.
+    """
+    return [v.astype(np.float32) for v in _orthonormal([vector, product])]
+
+
+def _orthonormal(vectors: Sequence[Vector]) -> list[Vector]:
+    """Vectors of unit length with the same span; those that add nothing to it are left out."""
+    found: list[Vector] = []
+    for vector in vectors:
+        found += _made_orthogonal(np.asarray(vector, np.float64), found)
+    return found
 
 
 def _residual(eigenvalue: float, vector: Vector, product: Vector) -> float:

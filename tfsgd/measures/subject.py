@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tfsgd.measures.victim import Images, Labels, Mask, Victim
 
 if TYPE_CHECKING:
-    from tfsgd.measures.curvature_spec import CurvatureSpec
+    from tfsgd.measures.curvature_spec import CurvatureSpec, Vector
     from tfsgd.measures.spec import Request
 
 
@@ -39,6 +39,9 @@ class Subject(Protocol):
 
     def initial_weights(self) -> list[NDArray[np.floating[Any]]] | None:
         """The same before the training; `None`: they are not known."""
+
+    def next_step(self, gradient: Vector) -> NDArray[np.float64] | None:
+        """What the optimizer would add to the weights now for a gradient, both `(dimension,)`; `None`: there is none."""
 
     def features(self, split: str, examples: int) -> NDArray[np.float64] | None:
         """What the last dense layer sees of the images, `(N, d)`; `None`: the network does not end with one."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tfsgd.data.dataset import Splits, to_unit
 from tfsgd.errors import RequestError
 from tfsgd.measures.attack import AttackSpec, run_checked
-from tfsgd.measures.curvature_spec import CurvatureSpec
+from tfsgd.measures.curvature_spec import CurvatureSpec, Vector
 from tfsgd.measures.spec import Request, digest
 from tfsgd.measures.temperature import calibrating
 from tfsgd.measures.victim import Images, Labels, Mask, Victim
@@ -33,6 +33,7 @@ class MeasuredNetwork:
         batch_size: with which it was trained, where that is known.
         sources: other networks, for attacks that need them.
         initial: gives the weights with which the training began, see `tfsgd.training.model.initial_weights`.
+        next_step: of the optimizer that trains it, see `tfsgd.training.next_step.NextStep`.
     """
 
     def __init__(
@@ -42,8 +43,9 @@ class MeasuredNetwork:
         batch_size: int | None = None,
         sources: Sources | None = None,
         initial: Callable[[], list[NDArray[Any]] | None] = lambda: None,
+        next_step: Callable[[Vector], NDArray[np.float64] | None] = lambda gradient: None,
     ) -> None:
-        self._batch_size, self._initial = batch_size, initial
+        self._batch_size, self._initial, self.next_step = batch_size, initial, next_step
         self._sources = sources or Sources()
         self.network = network
         self.splits = splits

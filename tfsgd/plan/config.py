@@ -23,16 +23,18 @@ from tfsgd.measures.curvature_spec import CurvatureSpec
 from tfsgd.models.paper import MODELS, Architecture
 from tfsgd.plan.along import Along, Snapshots
 from tfsgd.plan.claim import Claim
-from tfsgd.plan.fork import Fork
+from tfsgd.plan.fork import Fork, Moment, misplaced
 from tfsgd.plan.import_string import is_own_name
 from tfsgd.plan.length import Length, steps_per_epoch
 from tfsgd.plan.regimes import RULES, Regime, SGDSettings
+from tfsgd.plan.stages import stages_of
 from tfsgd.plan.specs import KINDS
 from tfsgd.plan.user_model import UserModel, is_own_dataset, load_own_splits, with_own
 from tfsgd.text import nearest
 
 LARGEST_GRID = 100_000  # trials
 FREE = ("input_gradient", "jacobian", "weights", "confidence")  # what is measured on every network
+WHILE_TRAINED = "directional_sharpness"  # in `along`: known of a network that is trained, and of no other
 SLOWEST, FASTEST = 1e-30, 1e30  # learning rates: single precision has them
 
 
@@ -220,7 +222,7 @@ class Experiment(Measuring):
     snapshots: Snapshots | None = None
     along: Along | None = None
     fork: Fork | None = None
-    keep_checkpoints: tuple[Epochs, ...] = ()  # after so many epochs, to go on from by `fork`
+    keep_checkpoints: tuple[Moment, ...] = ()  # after so many epochs or updates, to go on from by `fork`
     batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)]
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     order_seeds: tuple[
@@ -287,7 +289,7 @@ class Experiment(Measuring):
         self._has_one_loss()
         self._forks_inside()
         if self.along:
-            known = ("hessian", *FREE, *self.attacks, *self.curvature)
+            known = ("hessian", *FREE, WHILE_TRAINED, *self.attacks, *self.curvature)
             for label in self.along.measures:
                 _one_of("along.measures", label, dict.fromkeys(known))
         roles = [regime.plays for regime in self.regimes.values() if regime.plays]
@@ -307,14 +309,11 @@ class Experiment(Measuring):
     def _forks_inside(self) -> None:
         if self.budget and (self.fork or self.keep_checkpoints):
             raise ValueError("fork, keep_checkpoints: expected epochs beside them, received budget.updates")
-        for key, epoch in (
-            ("fork.checkpoint", self.fork.epoch if self.fork else 0),
-            *(("keep_checkpoints", e) for e in self.keep_checkpoints),
-        ):
-            if self.epochs and epoch >= self.epochs:
-                raise ValueError(
-                    f"{key}: expected an epoch before the last of {self.epochs}, received {epoch}"
-                )
+        if self.fork or self.keep_checkpoints:
+            settings = [s for r in self.regimes.values() for size in self.batch_sizes for s in r.settings(size)]
+            trainings = [stages_of(s, self.length, self.examples("train")) for s in settings]
+            if problem := misplaced(self.fork, self.keep_checkpoints, trainings):
+                raise ValueError(problem)
 
     def _has_one_loss(self) -> None:
         """λ1 is that of the loss which is descended, unless the config says otherwise."""

@@ -8,6 +8,7 @@ from tfsgd.measures.attacks.minimal import Minimal
 from tfsgd.measures.confidence import Confidence
 from tfsgd.measures.curvature.gradient_norm import GradientNorm
 from tfsgd.measures.curvature_spec import CurvatureSpec
+from tfsgd.measures.directional_sharpness import DirectionalSharpness
 from tfsgd.measures.distance import Distance
 from tfsgd.measures.feature_rank import FeatureRank
 from tfsgd.measures.input_gradient import InputGradient
@@ -17,7 +18,7 @@ from tfsgd.measures.spec import Request, Split
 from tfsgd.measures.temperature import Temperature
 from tfsgd.measures.weights import Weights
 from tfsgd.measures.zero_gradients import ZeroGradients
-from tfsgd.plan.config import Experiment, Measuring
+from tfsgd.plan.config import WHILE_TRAINED, Experiment, Measuring
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 HESSIAN = "hessian"  # the label of λ1
@@ -89,6 +90,10 @@ def along_requests(experiment: Experiment, seed: int) -> list[Request]:
         return []
     labels, most = experiment.along.measures, experiment.along.examples
     asked = [r for r in requests_of(experiment, seed) if r.label in labels and not r.spec.is_recorded]
+    if WHILE_TRAINED in labels and WHILE_TRAINED not in experiment.curvature:
+        on = experiment.hessian
+        spec = DirectionalSharpness(measure=WHILE_TRAINED, examples=on.examples, split=on.split, mode=on.mode, loss=on.loss)
+        asked.append(Request(WHILE_TRAINED, WHILE_TRAINED, spec, on.split, on.examples))
     return [
         replace(r, examples=min(r.examples, most)) for r in sorted(asked, key=lambda r: labels.index(r.label))
     ]

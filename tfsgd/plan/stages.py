@@ -1,6 +1,7 @@
 """What a training passes through: stretches of epochs with one batch size, on the images as they are or attacked."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Annotated, Any, Literal
 
@@ -85,7 +86,13 @@ def grown(batch_size: int, times: int, factor: int, up_to: int) -> int:
     return batch_size
 
 
-def stages_of(settings: Any, length: Length, examples: int, along: Along | None = None) -> list[Stage]:
+def stages_of(
+    settings: Any,
+    length: Length,
+    examples: int,
+    along: Along | None = None,
+    kept: Sequence[int] = (),
+) -> list[Stage]:
     """The stages of a training with these `SGDSettings`, over so many images.
 
     Args:
@@ -93,23 +100,50 @@ def stages_of(settings: Any, length: Length, examples: int, along: Along | None 
         length: the epochs or updates on images as they are.
         examples: training images.
         along: what is measured on the way.
+        kept: updates after which a checkpoint is kept.
     """
     steps = steps_per_epoch(examples, settings.batch_size)
     natural, rest = length.epochs(steps), length.rest(steps)
     epochs = natural + settings.adversarial_epochs
-    if settings.grow_every_epochs is None and not settings.adversarial_epochs and not rest and along is None:
+    is_watched = bool(along or kept)
+    if settings.grow_every_epochs is None and not settings.adversarial_epochs and not rest and not is_watched:
         return [Stage(epochs, settings.batch_size, steps)]
     kinds, updates = [], 0
     for epoch in range(epochs):
         size = settings.batch_size_at(epoch)
         of_epoch = rest if rest and epoch == natural - 1 else steps_per_epoch(examples, size)
-        is_watched = along is not None and along.is_due_inside(updates, updates + of_epoch)
+        end = updates + of_epoch
+        is_watched = along is not None and along.is_due_inside(updates, end)
+        is_watched = is_watched or any(updates < update < end for update in kept)
         kinds.append((size, of_epoch, epoch >= natural, is_watched))
-        updates += of_epoch
+        updates = end
     return [Stage(max(alike) + 1, *of) for of, alike in groupby(range(epochs), kinds.__getitem__)]
 
 
-def updates_of(stages: list[Stage]) -> int:
-    """Steps of SGD of all stages."""
-    begins = [0, *(stage.until for stage in stages)]
-    return sum((stage.until - begin) * stage.steps for begin, stage in zip(begins, stages, strict=False))
+def updates_of(stages: list[Stage], epochs: int | None = None) -> int:
+    """Steps of SGD of the first so many epochs, by default of all."""
+    ends = [stage.until if epochs is None else min(stage.until, epochs) for stage in stages]
+    return sum(
+        (end - begin) * stage.steps for begin, end, stage in zip([0, *ends], ends, stages, strict=False)
+    )
+
+
+def place_of(stages: list[Stage], update: int) -> tuple[int, int, int]:
+    """After so many updates: the epochs that are done, and updates and batch size of the one that has begun."""
+    begin = 0
+    for stage in stages:
+        done, inside = divmod(update, stage.steps)
+        if begin + done < stage.until:
+            return begin + done, inside, stage.batch_size
+        update -= (stage.until - begin) * stage.steps
+        begin = stage.until
+    return begin, 0, stages[-1].batch_size
+
+
+def begun(stages: list[Stage], epoch: int, updates: int) -> list[Stage]:
+    """The stages with an epoch of which so many updates are made already: its rest is a stage of its own."""
+    at = next((i for i, stage in enumerate(stages) if epoch < stage.until), 0)
+    if not updates:
+        return stages
+    rest = replace(stages[at], until=epoch + 1, steps=stages[at].steps - updates)
+    return [*stages[:at], rest, *stages[at:]]

@@ -44,8 +44,10 @@ class EpochBatches:
         other.steps, other._batch_size = steps_per_epoch(len(self._labels), batch_size), batch_size
         return other
 
-    def distributed(self, strategy: tf.distribute.Strategy, first_epoch: int = 0) -> Any:
-        """The dataset of every replica, for `fit`.
+    def distributed(
+        self, strategy: tf.distribute.Strategy, first_epoch: int = 0, first_batch: int = 0
+    ) -> Any:
+        """The dataset of every replica, for `fit`, beginning with a batch of an epoch.
 
         Replicas read their parts on the CPU. TensorFlow's iterator that fetches to devices costs a
         function call and a change of threads at each step, and ends as late as its tuning thread: up
@@ -56,11 +58,15 @@ class EpochBatches:
             experimental_replication_mode=tf.distribute.InputReplicationMode.PER_REPLICA,
         )
         return strategy.distribute_datasets_from_function(
-            lambda context: self.dataset(first_epoch, context.input_pipeline_id, context.num_input_pipelines),
+            lambda context: self.dataset(
+                first_epoch, context.input_pipeline_id, context.num_input_pipelines, first_batch
+            ),
             options,
         )
 
-    def dataset(self, first_epoch: int = 0, replica: int = 0, replicas: int = 1) -> tf.data.Dataset:
+    def dataset(
+        self, first_epoch: int = 0, replica: int = 0, replicas: int = 1, first_batch: int = 0
+    ) -> tf.data.Dataset:
         """Elements `(images, labels, weights)`: float32 in [0, 1], int64, float32 `1 / batch size`.
 
         They do not end: one iterator serves all epochs of a `fit`, which would make two of them anew
@@ -71,12 +77,13 @@ class EpochBatches:
             first_epoch: with which they begin.
             replica: whose part of each batch it is.
             replicas: among which the batches are dealt out.
+            first_batch: of the first epoch, with which they begin.
         """
         options = tf.data.Options()
         options.autotune.enabled = False  # nothing to tune; its thread ends late, see `distributed`
         epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
         batches = epochs.flat_map(lambda epoch: self._epoch(epoch, replica, replicas))
-        return batches.prefetch(2).with_options(options)
+        return batches.skip(first_batch).prefetch(2).with_options(options)
 
     def _epoch(self, epoch: tf.Tensor, replica: int, replicas: int) -> tf.data.Dataset:
         key = tf.stack([tf.constant(self._seed, tf.int64), epoch])

@@ -13,7 +13,7 @@ import keras
 
 from tfsgd.data.dataset import Split, to_unit
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
-from tfsgd.measures.curvature_spec import Curvature
+from tfsgd.measures.curvature_spec import Curvature, Vector
 from tfsgd.networks.accuracy import Evaluator
 from tfsgd.networks.hessian import Product
 from tfsgd.networks.operators import product_of
@@ -97,7 +97,8 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
     """Adds the top eigenvalue of the Hessian to the epochs in which it is computed, and as an optimizer such as Adam sees it.
 
     It is computed by power iteration after every `every_epochs` epochs (0: never) and after the
-    last, on fixed images without augmentation, and not for a diverged network.
+    last, on fixed images without augmentation, and not for a diverged network. On the way it begins with the eigenvector
+    of the time before, at the end by its seed, as of any stored network.
 
     Args:
         split: the images and labels that define H.
@@ -108,6 +109,7 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
 
     Attributes:
         result: the last one, `None` before the first.
+        kept: eigenvectors of the last time, of H and as the optimizer sees it.
         seconds: wall time spent here.
     """
 
@@ -119,6 +121,7 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
         self._batch_size = batch_size
         self.spec = spec
         self.result: Curvature | None = None
+        self.kept: dict[str, list[Vector]] = {"hessian": [], "preconditioned": []}
         self.seconds = 0.0
 
     @cached_property
@@ -136,10 +139,12 @@ class TopHessianEigenvalue(keras.callbacks.Callback):
         if not due or self.model.stop_training:
             return
         began = time.perf_counter()
+        first, second = (None if done == self._epochs else kept for kept in self.kept.values())
+        self._product.kept = first
         self.result = self.spec.of(self._product)
         logs[EIGENVALUE_COLUMNS[self.spec.mode]] = self.result.value
         if (diagonal := preconditioner(self.model.optimizer)) is not None:
-            logs[PRECONDITIONED] = self.spec.of(Preconditioned(self._product, diagonal)).value
+            logs[PRECONDITIONED] = self.spec.of(Preconditioned(self._product, diagonal, second)).value
         self.seconds += time.perf_counter() - began
 
 

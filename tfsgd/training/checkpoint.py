@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfsgd.errors import RequestError
-from tfsgd.measures.curvature_spec import Curvature
+from tfsgd.measures.curvature_spec import Curvature, Vector
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.fork import KEPT as KEPT_FOLDER
-from tfsgd.plan.fork import Fork, kept_name
+from tfsgd.plan.fork import Fork, kept_name, updates_kept
+from tfsgd.plan.stages import Stage, place_of, updates_of
 from tfsgd.records.archive import Arrays, DamagedError, read_arrays, write_arrays
-from tfsgd.records.atomic import write_atomically
 from tfsgd.records.record import EIGENVALUE_COLUMNS, PRECONDITIONED, Stretch
 from tfsgd.training.callbacks import EpochLog, TopHessianEigenvalue
 from tfsgd.training.measure_along import MeasureAlong
@@ -37,30 +37,32 @@ KEPT = 2  # the last one, and the one before should it be damaged
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves after every so many epochs; stands last, so that all other callbacks have been heard.
+    """Saves after every so many epochs, and keeps what is asked for; stands last, so that all other callbacks have been heard.
 
     Args:
         folder: where the checkpoints of one trial go.
         training_hash: of the trial; a checkpoint of another one is not used.
         experiment: how often.
         validation_examples: on how many images validation is taken.
-        log: of the epochs so far, saved and restored as the model is.
-        hessian: likewise what it has found.
-        others: which networks on the way are asked for, and what is measured on the way; `None`: nothing.
+        stages: of the training.
+        seen: the log of the epochs so far and λ1, saved and restored as the model is; which networks on the way are
+            asked for; and what is measured on the way, `None`: nothing.
     """
 
     def __init__(
-        self, folder: Path, training_hash: str, experiment: Experiment, validation_examples: int,
-        log: EpochLog, hessian: TopHessianEigenvalue, others: tuple[KeepSnapshots, MeasureAlong | None],
+        self, folder: Path, training_hash: str, experiment: Experiment, validation_examples: int, stages: list[Stage],
+        seen: tuple[EpochLog, TopHessianEigenvalue, KeepSnapshots, MeasureAlong | None],
     ) -> None:  # fmt: skip
         super().__init__()
         self._folder = folder
         self._training_hash = training_hash
         self._every_epochs = experiment.checkpoint_every_epochs
         self._to_keep, self._fork = experiment.keep_checkpoints, experiment.fork
-        self._log, self._hessian = log, hessian
-        self._snapshots, self._along = others
+        self._stages = stages
+        self._log, self._hessian, self._snapshots, self._along = seen
         self._validation_examples = validation_examples
+        self._metrics: list[NDArray[Any]] = []  # of the epoch in which the training goes on
+        self._not_counted = 0  # updates that the optimizer has not made: those before a fork, if it began afresh
         self._kept: list[Path] = []  # of this training, the newest first
         self._earlier_seconds = 0.0
         self._earlier_parts: tuple[Stretch, ...] = ()
@@ -78,19 +80,45 @@ class Checkpoints(keras.callbacks.Callback):
             now = now[:-1]
         return *now, Stretch(until=epochs_done, provenance=here)
 
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        for variable, value in zip(_metrics(self.model), self._metrics, strict=bool(self._metrics)):
+            variable.assign(value)
+        self._metrics = []
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if batch + 1 < self.params["steps"]:  # after the last one the log has the epoch too, see `on_epoch_end`
+            update = self._not_counted + int(self.model.optimizer.iterations.numpy())
+            self._keep(f"u{update}", place_of(self._stages, update))
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        done = epoch + 1
-        if self.model.stop_training or not (done % self._every_epochs == 0 or done in self._to_keep):
+        if self.model.stop_training:
             return
-        self.save(done)
-        if done in self._to_keep:
-            kept = self._folder.parent / KEPT_FOLDER / kept_name(done)
+        done, update = epoch + 1, updates_of(self._stages, epoch + 1)
+        if done % self._every_epochs == 0:
+            self.save(done)
+        for moment in (f"{done}", f"u{update}"):
+            self._keep(moment, place_of(self._stages, update))
+
+    def _keep(self, moment: str, place: tuple[int, int, int]) -> None:
+        if moment in self._to_keep:
+            kept = self._folder.parent / KEPT_FOLDER / kept_name(moment)
             kept.parent.mkdir(exist_ok=True)
-            write_atomically(kept, (self._folder / kept_name(done)).read_bytes())
+            write_arrays(kept, self._arrays(place))
 
     def save(self, epochs_done: int) -> None:
         """Writes the checkpoint of so many epochs, and removes those that are no longer needed."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / kept_name(f"{epochs_done}")
+        write_arrays(path, self._arrays(place_of(self._stages, updates_of(self._stages, epochs_done))))
+        self._kept = [path, *self._kept][:KEPT]
+        for old in set(_newest_first(self._folder)) - set(self._kept):  # of another training, or damaged, too
+            with contextlib.suppress(OSError):
+                old.unlink()
+
+    def _arrays(self, place: tuple[int, int, int]) -> Arrays:
+        """Everything that a training needs that goes on from here, after so many epochs and updates of the next one."""
         seen = {
+            "place": place,
             "training_hash": self._training_hash,
             "epochs": self._log.epochs,
             "hessian": asdict(self._hessian.result) if self._hessian.result else None,
@@ -99,25 +127,31 @@ class Checkpoints(keras.callbacks.Callback):
             "snapshots": self._snapshots.settings,
             "along": self._along.state if self._along else None,
             "validation_examples": self._validation_examples,
-            "made_by": [part.model_dump(mode="json") for part in self.made_by(epochs_done)],
+            "made_by": [part.model_dump(mode="json") for part in self.made_by(place[0])],
             "seconds": self.seconds,
         }
-        arrays = {f"v{i:04d}": np.asarray(v) for i, v in enumerate(_state(self.model))}
-        arrays["seen"] = np.frombuffer(json.dumps(seen).encode(), np.uint8)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        name = kept_name(epochs_done)
-        write_arrays(self._folder / name, arrays)
-        self._kept = [self._folder / name, *self._kept][:KEPT]
-        for old in set(_newest_first(self._folder)) - set(self._kept):  # of another training, or damaged, too
-            with contextlib.suppress(OSError):
-                old.unlink()
+        named = {"v": _state(self.model), "m": _metrics(self.model) if place[1] else [], **self._vectors}
+        arrays = {f"{name}{i:04d}": np.asarray(v) for name, vs in named.items() for i, v in enumerate(vs)}
+        return arrays | {"seen": np.frombuffer(json.dumps(seen).encode(), np.uint8)}
 
-    def restore(self, model: Any) -> int:
+    @property
+    def _vectors(self) -> dict[str, list[Vector]]:
+        """With which λ1 begins the next time on the way."""
+        return {**self._hessian.kept, **({"along": self._along.kept} if self._along else {})}
+
+    def restore(self, model: Any) -> tuple[int, int]:
         """Puts model, log and curvature where the newest good checkpoint left them.
 
         Returns:
-            The number of epochs done; 0 where there is no good checkpoint.
+            The number of epochs done, and of updates of the next one; 0 where there is no good checkpoint.
         """
+        place = self._restored(model)
+        self._not_counted = updates_of(self._stages, place[0]) + place[1] - int(model.optimizer.iterations.numpy())
+        if self._along:
+            self._along.not_counted = self._not_counted
+        return place
+
+    def _restored(self, model: Any) -> tuple[int, int]:
         for path in _newest_first(self._folder):
             try:
                 arrays = read_arrays(path)
@@ -135,6 +169,7 @@ class Checkpoints(keras.callbacks.Callback):
             for variable, value in zip(_state(model), fitting, strict=True):
                 variable.assign(value)
             self._log.epochs = seen["epochs"]
+            self._take_vectors(arrays, seen)
             if seen["hessian_settings"] == _settings(self._hessian):
                 self._hessian.result = Curvature(**seen["hessian"]) if seen["hessian"] else None
             else:
@@ -147,11 +182,18 @@ class Checkpoints(keras.callbacks.Callback):
             self._earlier_parts = tuple(Stretch(**part) for part in seen.get("made_by", ()))
             self._say_what_differs(path)
             self._kept = [path]
-            return len(seen["epochs"])
-        return self._forked(model, self._fork) if self._fork else 0
+            return len(seen["epochs"]), 0
+        return self._forked(model, self._fork) if self._fork else (0, 0)
 
-    def _forked(self, model: Any, fork: Fork) -> int:
-        """Begins with the weights, the momentum and the epoch of a checkpoint of another training.
+    def _take_vectors(self, arrays: Arrays, seen: dict[str, Any]) -> None:
+        """As `_vectors` had them, where the same is asked for."""
+        same = {"along": bool(self._along) and (seen.get("along") or {}).get("asked") == self._along.state["asked"]}
+        for name, vectors in self._vectors.items():
+            if same.get(name, seen["hessian_settings"] == _settings(self._hessian)):
+                vectors[:] = _numbered(arrays, name)
+
+    def _forked(self, model: Any, fork: Fork) -> tuple[int, int]:
+        """Begins with the weights, the momentum and the moment of a checkpoint of another training.
 
         The optimizer's state is taken up where the rule has the same one; else it is fresh.
 
@@ -166,7 +208,9 @@ class Checkpoints(keras.callbacks.Callback):
             seen = json.loads(arrays["seen"].tobytes())
             weights, slots = _weights(model), list(model.optimizer.variables)
             fitting = _fitting({f"v{i:04d}": arrays[f"v{i:04d}"] for i in range(len(weights))}, weights)
-            rest = [arrays[f"v{i:04d}"] for i in range(len(weights), len(arrays) - 1)]
+            rest = _numbered(arrays, "v")[len(weights) :]
+            batch_size = place_of(self._stages, updates_of(self._stages, fork.epoch))[2]
+            self._take_vectors(arrays, seen)
         except (OSError, DamagedError, ValueError, KeyError) as error:
             raise RequestError(f"fork.checkpoint: {path}: {error}") from None
         is_same = [tuple(slot.shape) for slot in slots] == [array.shape for array in rest]
@@ -176,8 +220,8 @@ class Checkpoints(keras.callbacks.Callback):
             else zip(weights, fitting, strict=True)
         ):
             variable.assign(value)
-        self._log.epochs = seen["epochs"]
-        return fork.epoch
+        self._log.epochs, self._metrics = seen["epochs"], _numbered(arrays, "m")
+        return fork.epoch, fork.begins(batch_size)
 
     def _say_what_differs(self, path: Path) -> None:
         if self._earlier_parts and (other := self._earlier_parts[-1].differences(provenance())):
@@ -205,8 +249,13 @@ def _state(model: Any) -> list[Any]:
 
 
 def _weights(model: Any) -> list[Any]:
-    metrics = {id(variable) for metric in model.metrics for variable in metric.variables}
+    metrics = {id(variable) for variable in _metrics(model)}
     return [v for v in model.variables if id(v) not in metrics]
+
+
+def _metrics(model: Any) -> list[Any]:
+    """What the loss and the accuracy of the running epoch are made of."""
+    return [variable for metric in model.metrics for variable in metric.variables]
 
 
 def _settings(hessian: TopHessianEigenvalue) -> dict[str, Any]:
@@ -217,6 +266,11 @@ def _settings(hessian: TopHessianEigenvalue) -> dict[str, Any]:
 def _newest_first(folder: Path) -> list[Path]:
     found = folder.glob("epoch-*.npz") if folder.is_dir() else ()
     return sorted((path for path in found if re.fullmatch(r"epoch-\d{6}\.npz", path.name)), reverse=True)
+
+
+def _numbered(arrays: Arrays, name: str) -> list[NDArray[Any]]:
+    """The arrays `name0000`, `name0001`, ..."""
+    return [arrays[key] for key in sorted(arrays) if re.fullmatch(rf"{name}\d{{4}}", key)]
 
 
 def _fitting(arrays: Arrays, state: list[Any]) -> list[NDArray[Any]]:

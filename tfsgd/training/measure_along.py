@@ -1,15 +1,20 @@
 """Measures that are taken in the course of a training."""
 
 import time
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 
 import keras
 import numpy as np
 
 from tfsgd.data.dataset import Splits
+from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
+from tfsgd.measures.curvature_spec import Vector
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.plan.along import Along
+from tfsgd.plan.requests import HESSIAN
+from tfsgd.training.next_step import NextStep
 
 Course = dict[str, list[float | None]]  # `update`, and each measure's title -> a number a moment
 
@@ -26,6 +31,8 @@ class MeasureAlong(keras.callbacks.Callback):
 
     Attributes:
         course: what was found.
+        kept: eigenvectors of the last moment, with which λ1 begins at the next.
+        not_counted: updates that the optimizer has not made: those before a fork, if it began afresh.
         seconds: wall time spent here.
     """
 
@@ -34,8 +41,10 @@ class MeasureAlong(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._along, self._requests, self._network = along, requests, network
-        self._subject = MeasuredNetwork(network, splits, batch_size)
+        self._subject = MeasuredNetwork(network, splits, batch_size, next_step=lambda g: self._next_step(g))
         self.course: Course = {"update": [], **{request.title: [] for request in requests}}
+        self.kept: list[Vector] = []
+        self.not_counted = 0
         self.seconds = 0.0
 
     @property
@@ -60,7 +69,7 @@ class MeasureAlong(keras.callbacks.Callback):
         self._take(epoch + 1)
 
     def _take(self, epochs_done: int | None) -> None:
-        update = int(self.model.optimizer.iterations.numpy())
+        update = self.not_counted + int(self.model.optimizer.iterations.numpy())
         taken = self.course["update"]
         if self.model.stop_training or update in taken[-1:] or not self._along.is_due(update, epochs_done):
             return
@@ -69,11 +78,21 @@ class MeasureAlong(keras.callbacks.Callback):
             self._network.set_weights(self.model.get_weights())
         is_finite = all(np.isfinite(w).all() for w in self._network.get_weights())
         for request in self._requests:
-            found = headline(request.measure_on(self._subject)) if is_finite else None
-            self.course[request.title].append(found)
+            self.course[request.title].append(self._found(request) if is_finite else None)
         taken.append(update)
         self._subject.forget()
         self.seconds += time.perf_counter() - began
+
+
+    def _found(self, request: Request) -> float | None:
+        if request.label == HESSIAN:
+            spec = cast(TopEigenvalue, request.spec)
+            self._subject.product(spec, request.split, request.examples).kept = self.kept
+        return headline(request.measure_on(self._subject))
+
+    @cached_property
+    def _next_step(self) -> NextStep:
+        return NextStep(self.model)
 
 
 def headline(found: Measurement) -> float | None:

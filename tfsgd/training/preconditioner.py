@@ -32,10 +32,13 @@ class Preconditioned:
     Args:
         product: v -> Hv.
         diagonal: P, `(parameters,)`, above 0.
+        kept: as of `Product`.
     """
 
-    def __init__(self, product: Any, diagonal: NDArray[np.float64]) -> None:
-        self._product, self._scale = product, 1 / np.sqrt(diagonal)
+    def __init__(
+        self, product: Any, diagonal: NDArray[np.float64], kept: list[Vector] | None = None
+    ) -> None:
+        self._product, self._scale, self.kept = product, 1 / np.sqrt(diagonal), kept
         self.dimension: int = product.dimension
 
     @property

@@ -10,9 +10,10 @@ import keras
 from tfsgd.data.dataset import Splits
 from tfsgd.measures.curvature_spec import Curvature
 from tfsgd.plan.config import Experiment
+from tfsgd.plan.fork import updates_kept
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.requests import along_requests
-from tfsgd.plan.stages import stages_of
+from tfsgd.plan.stages import Stage, begun, stages_of
 from tfsgd.records.record import Snapshot, Stretch
 from tfsgd.training.batches import EpochBatches
 from tfsgd.training.callbacks import (
@@ -73,7 +74,8 @@ def train(
     """
     strategy = mirrored_strategy()
     examples, replicas = len(splits.train), strategy.num_replicas_in_sync
-    stages = stages_of(settings, experiment.length, examples, experiment.along)
+    moments = experiment.along, updates_kept(experiment.keep_checkpoints)
+    stages = stages_of(settings, experiment.length, examples, *moments)
     check_replicas(tuple(stage.batch_size for stage in stages), examples, replicas)
     _forget_earlier_trials()
     with seeded(seed):
@@ -81,20 +83,20 @@ def train(
         batches = EpochBatches(splits.train, settings.batch_size, order, experiment.data.augment)
         model = compiled_model(experiment, settings, strategy, examples)
         twin = Twin(experiment.build()) if settings.precision != "float32" else None
-        asked = _Observed(experiment, settings, seed, splits)
+        asked = _Observed(experiment, settings, seed, splits, stages)
         seen = _Observers(asked, folder, training_hash, EpochLog(observe), twin.network if twin else model)
         rules = [ExactLoss(), LearningRateRule(settings, stages[-1].until), StopWhenDiverged()]
         callbacks = [*rules, *([twin] if twin else []), *seen.callbacks]
-        done = seen.checkpoints.restore(model) if training_hash is not None else 0
-        for stage in stages:
+        done, inside = seen.checkpoints.restore(model) if training_hash is not None else (0, 0)
+        for stage in begun(stages, done, inside):
             if done < stage.until and not model.stop_training:
                 enter(model, settings, stage, examples, replicas)
                 model.fit(
-                    batches.of_size(stage.batch_size).distributed(strategy, first_epoch=done),
+                    batches.of_size(stage.batch_size).distributed(strategy, done, inside),
                     steps_per_epoch=stage.steps, initial_epoch=done, epochs=stage.until,
                     callbacks=callbacks, verbose=0, shuffle=False,
                 )  # fmt: skip
-                done = stage.until
+                done, inside = stage.until, 0
         return seen.trained(plain_copy(model, experiment), bool(model.stop_training))
 
 
@@ -105,6 +107,7 @@ class _Observed(NamedTuple):
     settings: SGDSettings
     seed: int
     splits: Splits
+    stages: list[Stage]
 
 
 class _Observers:
@@ -118,7 +121,7 @@ class _Observers:
     def __init__(
         self, asked: _Observed, folder: Path, training_hash: str | None, log: EpochLog, measured: Any
     ) -> None:
-        experiment, settings, seed, splits = asked
+        experiment, settings, seed, splits, stages = asked
         spec, epochs = experiment.hessian, experiment.epochs_of(settings)
         split = getattr(splits, spec.split)
         self.log = log
@@ -131,9 +134,8 @@ class _Observers:
             training_hash or "",
             experiment,
             len(splits.validation),
-            log,
-            self.hessian,
-            (self.snapshots, self.along),
+            stages,
+            (log, self.hessian, self.snapshots, self.along),
         )
         validation, tensorboard = ValidationMetrics(splits.validation, measured), EpochScalars(folder, log)
         on_the_way = [self.along] if self.along else []
