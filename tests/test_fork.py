@@ -97,7 +97,7 @@ def test_from_the_command_line_to_the_record(config: Config, run_sweep: Run, tmp
 
 
 WRONG = {
-    "no-epoch": ("no-epoch", "--fork: expected TRIAL@EPOCH, received 'no-epoch'"),
+    "no-epoch": ("no-epoch", "--fork: expected TRIAL@EPOCH or TRIAL@uUPDATE, received 'no-epoch'"),
     "not there": (
         "nowhere@1",
         "kept/epoch-000001.npz: No such file or directory; a sweep with keep_checkpoints",
@@ -136,3 +136,73 @@ def test_another_file_by_the_same_name_is_refused(
     file.write_bytes(b"other")
     with pytest.raises(RequestError, match="it is another file than when the config was read"):
         train(SETTINGS, 3, asked, small(splits), tmp_path / "x", "c" * 64)
+
+
+# Inside an epoch
+
+
+@pytest.fixture(scope="module")
+def inside(splits: Splits, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Path]:
+    """A training of three epochs of 5 updates with checkpoints after 7 and 10 updates, and λ1 after each epoch."""
+    folder = tmp_path_factory.mktemp("inside")
+    asked = often(keep_checkpoints=["u7", "u10"])
+    return train(SETTINGS, 3, asked, small(splits), folder, "a" * 64), folder / "kept"
+
+
+def often(**more: Any) -> Any:
+    hessian = {"examples": 40, "max_iterations": 9, "every_epochs": 1}
+    along = {"measures": ["hessian"], "every_updates": 3, "examples": 20}
+    return experiment(epochs=3, hessian=hessian, along=along, **more)
+
+
+@pytest.mark.parametrize(("update", "moments"), [(7, (9, 12, 15)), (10, (12, 15))])
+def test_a_fork_after_an_update_gives_the_same_bits(
+    update: int, moments: tuple[int, ...], inside: tuple[Trained, Path], splits: Splits, tmp_path: Path
+) -> None:
+    """Also of the running epoch's loss, and of λ1 on the way, which begins with the vectors of the time before."""
+    whole, folder = inside
+    asked = often(fork={"checkpoint": str(folder / f"update-{update:06d}.npz")})
+    found = train(SETTINGS, 3, asked, small(splits), tmp_path, "b" * 64)
+    assert everything(found) == everything(whole)
+    assert found.along["update"] == moments
+    assert found.along["hessian"] == whole.along["hessian"][-len(moments) :]
+
+
+def test_another_rule_goes_on_inside_an_epoch(
+    inside: tuple[Trained, Path], splits: Splits, tmp_path: Path
+) -> None:
+    """In smaller batches and with fresh slots: what was measured on the way still counts all updates."""
+    whole, folder = inside
+    asked = often(fork={"checkpoint": str(folder / "update-000007.npz")}, batch_sizes=[32])
+    found = train(SGDSettings(32, 0.0, 0.05, optimizer="adam"), 3, asked, small(splits), tmp_path, "b" * 64)
+    assert found.history["loss"][0] == whole.history["loss"][0]
+    assert found.history["loss"][1] != whole.history["loss"][1]
+    # An epoch has 10 updates now; 10 + 4 are done where 2 x 64 images of the second were seen.
+    assert found.along["update"] == (15, 18, 21, 24, 27, 30)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"batch_sizes": [50]}, "fork.checkpoint: expected batch sizes that divide the 128 images of the epoch"),
+        ({"keep_checkpoints": ["u15"]}, "keep_checkpoints: expected an update before the last of 15, received u15"),
+        ({"keep_checkpoints": ["7u"]}, "expected epochs such as 10, or updates such as u200, received '7u'"),
+        ({"keep_checkpoints": [0]}, "expected epochs such as 10, or updates such as u200, received 0"),
+    ],
+    ids=str,
+)
+def test_moments_that_are_none_are_refused(
+    changes: dict[str, Any], said: str, inside: tuple[Trained, Path], config: Config
+) -> None:
+    fork = {"checkpoint": str(inside[1] / "update-000007.npz")}
+    with pytest.raises(RequestError) as refusal:
+        load_experiment(config(**{"epochs": 3, "train_examples": 300, "batch_sizes": [64], "fork": fork, **changes}))
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_file_that_holds_no_checkpoint_is_refused(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "update-000007.npz").write_bytes(b"other")
+    with pytest.raises(RequestError, match=r"fork\.checkpoint: .*: no checkpoint: "):
+        load_experiment(config(fork={"checkpoint": str(tmp_path / "update-000007.npz")}))
+    assert fork_override("a@u7") == 'fork={"checkpoint": "a/kept/update-000007.npz"}'

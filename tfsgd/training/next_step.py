@@ -29,9 +29,9 @@ class NextStep:
             tf.constant(piece.reshape(shape), weight.dtype)
             for piece, shape, weight in zip(np.split(gradient, ends), shapes, self._weights, strict=True)
         ]
-        before = [np.array(variable) for variable in self._changing]
+        before = [variable.numpy().copy() for variable in self._changing]
         self._apply(pieces)
-        after = [np.array(weight) for weight in self._weights]
+        after = [weight.numpy().copy() for weight in self._weights]
         for variable, value in zip(self._changing, before, strict=True):
             variable.assign(value)
         moved = [np.ravel(now.astype(np.float64) - then) for now, then in zip(after, before, strict=False)]
@@ -39,5 +39,9 @@ class NextStep:
 
     def _step(self, gradients: list[tf.Tensor]) -> None:
         strategy = self._model.distribute_strategy
-        parts = [gradient / strategy.num_replicas_in_sync for gradient in gradients]  # the optimizer adds them up
-        strategy.run(lambda: self._model.optimizer.apply(parts, self._weights))
+
+        def of_replica() -> None:
+            own = [g / strategy.num_replicas_in_sync for g in gradients]  # the optimizer adds them up
+            self._model.optimizer.apply(own, self._weights)
+
+        strategy.run(of_replica)
