@@ -46,3 +46,15 @@ def test_it_grows_with_the_grid_and_of_other_models_there_is_none() -> None:
     assert guess.guessed(grid(small), own).startswith(
         "no guess of what they take: my_nets:small has no measured seconds"
     )
+
+
+def test_what_is_measured_on_the_way_is_said_in_images_and_products() -> None:
+    """Two trainings of 4,200 images for 3 epochs: 66 updates each at batch size 64 in two, and 5 at 1,024."""
+    along = {"measures": ["hessian", "weights"], "at_updates": [1, 2, 30, 999], "examples": 50}
+    few = {"train_examples": 4_200, "epochs": 3, "hessian": {"examples": 100, "max_iterations": 20}}
+    of = experiment(batch_sizes=[64, 1024], seeds=[0], along=along, **few)
+    trials = [t for t in grid(of) if t.regime == "LR" and t.settings.momentum == 0]
+    said = guess.said_of_along(trials, of)
+    assert said.startswith("along: 5 moments in 2 trainings, each hessian (50 images), weights (1 image); ")
+    assert "λ1 by at most 100 products; a guess: about " in said
+    assert guess.said_of_along([], of) == guess.said_of_along(trials, experiment()) == ""

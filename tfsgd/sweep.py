@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +30,7 @@ from tfsgd.records.resume import (
 )
 from tfsgd.records.stated import state_claims
 from tfsgd.sweeping.run import WorkerOptions, bring_workers, prepared, run_trials
-from tfsgd.terminal.guess import guessed
+from tfsgd.terminal.guess import guessed, said_of_along
 from tfsgd.terminal.progress import Display, console, warn
 from tfsgd.terminal.tables import MANY, plan_lines, plan_table, results_table, what_is_left
 from tfsgd.text import counted
@@ -168,6 +169,7 @@ def _sweep(
     output = console()
     output.print(f"{experiment.name}: {state}")
     failures: dict[str, str] = {}
+    _say_along(waiting, state, experiment)
     if waiting:
         with prepared(waiting, experiment, folder, options) as run:
             output.print(f"images: {experiment.dataset} from {run.splits.source}")
@@ -214,6 +216,13 @@ def _show_plan(experiment: Experiment, folder: LogFolder, asked: Selection) -> N
     done = [record for trial, record in state.done if trial in trials]
     left = what_is_left(trials, done, experiment, str(folder.path))
     print(left if done else f"{left}; {guessed(trials, experiment)}")
+    _say_along(trials, state, experiment)
+
+
+def _say_along(trials: Sequence[Trial], state: SweepState, experiment: Experiment) -> None:
+    trained = {trial for trial, _ in state.done}
+    if said := said_of_along([trial for trial in trials if trial not in trained], experiment):
+        console().print(said, soft_wrap=True, highlight=False)
 
 
 def _join(experiment: Experiment, folder: LogFolder, options: WorkerOptions) -> int:

@@ -128,6 +128,14 @@ def updates_of(stages: list[Stage], epochs: int | None = None) -> int:
     )
 
 
+def moments_of(along: Along, stages: list[Stage]) -> int:
+    """How often something is measured on the way of a training with these stages."""
+    if along.every_epochs:
+        return stages[-1].until // along.every_epochs
+    updates = updates_of(stages)
+    return updates // along.every_updates if along.every_updates else sum(u <= updates for u in along.at_updates or ())
+
+
 def place_of(stages: list[Stage], update: int) -> tuple[int, int, int]:
     """After so many updates: the epochs that are done, and updates and batch size of the one that has begun."""
     begin = 0
