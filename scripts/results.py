@@ -15,6 +15,7 @@ import pandas as pd
 from scripts.claim_text import claims, effect, said, table
 from scripts.findings import contrast, findings
 from scripts.float32 import attacked, margins, saturated, sentences
+from scripts.full_batch import edges
 from scripts.orders import orders, spreads
 from scripts.seed_ranges import counted, trials
 from scripts.updates import beside, judged, updates
@@ -258,6 +259,7 @@ WRITERS: dict[str, Callable[[Path], Iterator[str]]] = {
     "sentences": sentences,
     "spreads": spreads,
     "orders": orders,
+    "edges": edges,
 }
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from bench import flops
+from bench import flops, rules
 from bench.pairs import Timing, ratio
 from bench.profile import rows_of
 from bench.rows import PARTS, rows
 from bench.tables import Line, write
 from tfsgd.models.paper import MODELS, build_model
+from tfsgd.plan.regimes import Regime
 
 
 @pytest.mark.parametrize("name", list(flops.FORWARD_PRODUCTS))
@@ -100,3 +101,15 @@ def test_the_page_has_a_place_for_every_part() -> None:
         assert f"<!-- {part} -->" in text
         assert f"<!-- /{part} -->" in text
     assert {row.part for row in rows()} <= set(PARTS)
+
+
+def test_a_rule_stands_beside_plain_sgd_turn_by_turn() -> None:
+    times = {rule: [2.0, 4.0, 3.0] for rule in rules.RULES}
+    times["SAM"] = [4.0, 8.4, 6.0]
+    table = {row[0]: row[1:] for row in rules.rows_of(times)}
+    assert table["SAM"] == ("6", "2.00", "2.00 .. 2.10", "plain SGD")
+    assert table["ghost batches of 32"][-1] == "plain SGD, with BatchNorm"
+    assert list(table) == list(rules.RULES)
+    for block in rules.RULES.values():
+        assert len(list(Regime.model_validate({"learning_rate": 0.1, **block}).settings(128))) == 1
+    assert "<!-- rules -->" in Path("docs/performance.md").read_text()

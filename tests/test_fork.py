@@ -184,8 +184,14 @@ def test_another_rule_goes_on_inside_an_epoch(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"batch_sizes": [50]}, "fork.checkpoint: expected batch sizes that divide the 128 images of the epoch"),
-        ({"keep_checkpoints": ["u15"]}, "keep_checkpoints: expected an update before the last of 15, received u15"),
+        (
+            {"batch_sizes": [50]},
+            "fork.checkpoint: expected batch sizes that divide the 128 images of the epoch",
+        ),
+        (
+            {"keep_checkpoints": ["u15"]},
+            "keep_checkpoints: expected an update before the last of 15, received u15",
+        ),
         ({"keep_checkpoints": ["7u"]}, "expected epochs such as 10, or updates such as u200, received '7u'"),
         ({"keep_checkpoints": [0]}, "expected epochs such as 10, or updates such as u200, received 0"),
     ],
@@ -196,7 +202,9 @@ def test_moments_that_are_none_are_refused(
 ) -> None:
     fork = {"checkpoint": str(inside[1] / "update-000007.npz")}
     with pytest.raises(RequestError) as refusal:
-        load_experiment(config(**{"epochs": 3, "train_examples": 300, "batch_sizes": [64], "fork": fork, **changes}))
+        load_experiment(
+            config(**{"epochs": 3, "train_examples": 300, "batch_sizes": [64], "fork": fork, **changes})
+        )
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
 

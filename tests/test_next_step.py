@@ -125,7 +125,11 @@ def test_of_gradient_descent_it_is_measured_on_the_way(splits: Splits, tmp_path:
     """The last moment is g'Hg / |g|² of the trained network, and λ1 is above it."""
     along = {"measures": ["hessian", "directional_sharpness"], "every_updates": 3, "examples": 50}
     found = train(
-        SGDSettings(100, 0.0, 0.05), 3, experiment(epochs=3, attacks={}, along=along), small(splits, 100), tmp_path
+        SGDSettings(100, 0.0, 0.05),
+        3,
+        experiment(epochs=3, attacks={}, along=along),
+        small(splits, 100),
+        tmp_path,
     )
     assert found.along["update"] == (3,)
     [top], [value] = found.along["hessian"], found.along["directional_sharpness"]

@@ -74,7 +74,7 @@ def test_the_command_of_a_study_has_its_trials(folder: Path) -> None:
     text = re.search(rf"## {folder.name}: .*?```\n(.*?)```", TEXTS[RESULTS / "README.md"], re.S)
     assert text
     command = text[1].replace("\\\n", " ")
-    config = re.search(r"configs/\w+\.yaml", command)
+    config = re.search(r"configs/[\w/]+\.yaml", command)
     assert config
     experiment = load_experiment(Path(config[0]), overrides_of(command))
     names = {trial.name for trial in grid(experiment)}

@@ -27,8 +27,8 @@ from tfsgd.plan.fork import Fork, Moment, misplaced
 from tfsgd.plan.import_string import is_own_name
 from tfsgd.plan.length import Length, steps_per_epoch
 from tfsgd.plan.regimes import RULES, Regime, SGDSettings
-from tfsgd.plan.stages import stages_of
 from tfsgd.plan.specs import KINDS
+from tfsgd.plan.stages import stages_of
 from tfsgd.plan.user_model import UserModel, is_own_dataset, load_own_splits, with_own
 from tfsgd.text import nearest
 
@@ -310,7 +310,9 @@ class Experiment(Measuring):
         if self.budget and (self.fork or self.keep_checkpoints):
             raise ValueError("fork, keep_checkpoints: expected epochs beside them, received budget.updates")
         if self.fork or self.keep_checkpoints:
-            settings = [s for r in self.regimes.values() for size in self.batch_sizes for s in r.settings(size)]
+            settings = [
+                s for r in self.regimes.values() for size in self.batch_sizes for s in r.settings(size)
+            ]
             trainings = [stages_of(s, self.length, self.examples("train")) for s in settings]
             if problem := misplaced(self.fork, self.keep_checkpoints, trainings):
                 raise ValueError(problem)

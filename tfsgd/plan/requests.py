@@ -92,7 +92,9 @@ def along_requests(experiment: Experiment, seed: int) -> list[Request]:
     asked = [r for r in requests_of(experiment, seed) if r.label in labels and not r.spec.is_recorded]
     if WHILE_TRAINED in labels and WHILE_TRAINED not in experiment.curvature:
         on = experiment.hessian
-        spec = DirectionalSharpness(measure=WHILE_TRAINED, examples=on.examples, split=on.split, mode=on.mode, loss=on.loss)
+        spec = DirectionalSharpness(
+            measure=WHILE_TRAINED, examples=on.examples, split=on.split, mode=on.mode, loss=on.loss
+        )
         asked.append(Request(WHILE_TRAINED, WHILE_TRAINED, spec, on.split, on.examples))
     return [
         replace(r, examples=min(r.examples, most)) for r in sorted(asked, key=lambda r: labels.index(r.label))

@@ -133,7 +133,11 @@ def moments_of(along: Along, stages: list[Stage]) -> int:
     if along.every_epochs:
         return stages[-1].until // along.every_epochs
     updates = updates_of(stages)
-    return updates // along.every_updates if along.every_updates else sum(u <= updates for u in along.at_updates or ())
+    return (
+        updates // along.every_updates
+        if along.every_updates
+        else sum(u <= updates for u in along.at_updates or ())
+    )
 
 
 def place_of(stages: list[Stage], update: int) -> tuple[int, int, int]:

@@ -24,7 +24,7 @@ from tfsgd.errors import RequestError
 from tfsgd.measures.curvature_spec import Curvature, Vector
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.fork import KEPT as KEPT_FOLDER
-from tfsgd.plan.fork import Fork, kept_name, updates_kept
+from tfsgd.plan.fork import Fork, kept_name
 from tfsgd.plan.stages import Stage, place_of, updates_of
 from tfsgd.records.archive import Arrays, DamagedError, read_arrays, write_arrays
 from tfsgd.records.record import EIGENVALUE_COLUMNS, PRECONDITIONED, Stretch
@@ -62,7 +62,9 @@ class Checkpoints(keras.callbacks.Callback):
         self._log, self._hessian, self._snapshots, self._along = seen
         self._validation_examples = validation_examples
         self._metrics: list[NDArray[Any]] = []  # of the epoch in which the training goes on
-        self._not_counted = 0  # updates that the optimizer has not made: those before a fork, if it began afresh
+        self._not_counted = (
+            0  # updates that the optimizer has not made: those before a fork, if it began afresh
+        )
         self._kept: list[Path] = []  # of this training, the newest first
         self._earlier_seconds = 0.0
         self._earlier_parts: tuple[Stretch, ...] = ()
@@ -86,7 +88,9 @@ class Checkpoints(keras.callbacks.Callback):
         self._metrics = []
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if batch + 1 < self.params["steps"]:  # after the last one the log has the epoch too, see `on_epoch_end`
+        if (
+            batch + 1 < self.params["steps"]
+        ):  # after the last one the log has the epoch too, see `on_epoch_end`
             update = self._not_counted + int(self.model.optimizer.iterations.numpy())
             self._keep(f"u{update}", place_of(self._stages, update))
 
@@ -146,7 +150,9 @@ class Checkpoints(keras.callbacks.Callback):
             The number of epochs done, and of updates of the next one; 0 where there is no good checkpoint.
         """
         place = self._restored(model)
-        self._not_counted = updates_of(self._stages, place[0]) + place[1] - int(model.optimizer.iterations.numpy())
+        self._not_counted = (
+            updates_of(self._stages, place[0]) + place[1] - int(model.optimizer.iterations.numpy())
+        )
         if self._along:
             self._along.not_counted = self._not_counted
         return place
@@ -187,7 +193,10 @@ class Checkpoints(keras.callbacks.Callback):
 
     def _take_vectors(self, arrays: Arrays, seen: dict[str, Any]) -> None:
         """As `_vectors` had them, where the same is asked for."""
-        same = {"along": bool(self._along) and (seen.get("along") or {}).get("asked") == self._along.state["asked"]}
+        same = {
+            "along": bool(self._along)
+            and (seen.get("along") or {}).get("asked") == self._along.state["asked"]
+        }
         for name, vectors in self._vectors.items():
             if same.get(name, seen["hessian_settings"] == _settings(self._hessian)):
                 vectors[:] = _numbered(arrays, name)

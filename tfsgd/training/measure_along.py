@@ -83,7 +83,6 @@ class MeasureAlong(keras.callbacks.Callback):
         self._subject.forget()
         self.seconds += time.perf_counter() - began
 
-
     def _found(self, request: Request) -> float | None:
         if request.label == HESSIAN:
             spec = cast(TopEigenvalue, request.spec)

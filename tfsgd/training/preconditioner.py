@@ -35,9 +35,7 @@ class Preconditioned:
         kept: as of `Product`.
     """
 
-    def __init__(
-        self, product: Any, diagonal: NDArray[np.float64], kept: list[Vector] | None = None
-    ) -> None:
+    def __init__(self, product: Any, diagonal: NDArray[np.float64], kept: list[Vector] | None = None) -> None:
         self._product, self._scale, self.kept = product, 1 / np.sqrt(diagonal), kept
         self.dimension: int = product.dimension
 

@@ -22,6 +22,7 @@ CEILINGS = (
 )
 ROOM = 4.0  # times the largest value of a trial: ceilings above that are not drawn
 
+
 @figure("edge")
 def along(study: Study) -> FigureResult:
     """Each measure of the `along` block: a line a trial, coloured by batch size, a column a regime."""
