@@ -51,7 +51,7 @@ def beside(rule: str) -> str:
 
 def rows_of(times: dict[str, list[float]]) -> list[tuple[str, ...]]:
     """The table, from the seconds of each rule in each turn."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for rule, found in times.items():
         ratios = [one / plain for one, plain in zip(found, times[beside(rule)], strict=True)]
         spread = f"{min(ratios):.2f} .. {max(ratios):.2f}"

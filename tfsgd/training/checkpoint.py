@@ -193,10 +193,8 @@ class Checkpoints(keras.callbacks.Callback):
 
     def _take_vectors(self, arrays: Arrays, seen: dict[str, Any]) -> None:
         """As `_vectors` had them, where the same is asked for."""
-        same = {
-            "along": bool(self._along)
-            and (seen.get("along") or {}).get("asked") == self._along.state["asked"]
-        }
+        along = self._along.state["asked"] if self._along else None
+        same = {"along": along == (seen.get("along") or {}).get("asked")}
         for name, vectors in self._vectors.items():
             if same.get(name, seen["hessian_settings"] == _settings(self._hessian)):
                 vectors[:] = _numbered(arrays, name)
