@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tfsgd.measures.curvature_spec import Curvature, Matvec, Vector
 
 ROUNDING = 1e-12  # what is left of a vector, relatively, where there should be nothing
+MIXED, LEAST = 1e-2, 4  # share of a random vector, and products at least, from an eigenvector that is known
 
 
 def top_eigenvalue(
@@ -23,7 +24,7 @@ def top_eigenvalue(
     algebraic eigenvalue also where one of larger magnitude is negative: v and Hv span what v and
     (H + shift I)v span.
 
-    Of a product that has a list `kept` it begins where it ended the last time, see `_left`.
+    Of a product that has a list `kept` it begins with the eigenvector of the last time, see `_start`.
 
     Args:
         matvec: v -> Hv, vectors of shape `(dimension,)`; where it has `by_chunk`, see `tfsgd.networks.hessian.Product`,
@@ -40,7 +41,7 @@ def top_eigenvalue(
         mean over images, `standard_error`, see `_Quotients`.
     """
     kept: list[Vector] | None = getattr(matvec, "kept", None)
-    direction, *waiting = _orthonormal(kept or [np.random.default_rng(seed).standard_normal(dimension)])
+    direction, least = _start(kept, np.random.default_rng(seed).standard_normal(dimension))
     basis: list[Vector] = []  # orthonormal: the best vector, the one before, and the new direction
     products: list[Vector] = []  # H times each of them
     quotients = _Quotients(matvec)
@@ -51,23 +52,22 @@ def top_eigenvalue(
         if not np.isfinite(product).all():
             return Curvature(np.nan, np.nan, iteration, False, quotients.unknown)
         products = [*products, product]
-        eigenvalue, second, best = _top_ritz_pair(basis, products)
+        eigenvalue, best = _top_ritz_pair(basis, products)
         vector, product = _combined(best, basis), _combined(best, products)
         residual = _residual(eigenvalue, vector, product)
         before = _made_orthogonal(np.eye(len(best))[0], [best])
         quotients.combine([best, *before])
-        if kept is not None and not waiting:
-            kept[:] = _left(vector, _combined(second, products))
-        if residual <= tolerance and not waiting:
-            return Curvature(eigenvalue, residual, iteration, True, quotients.standard_error)
+        if kept is not None:
+            kept[:] = [vector.astype(np.float32)]  # a checkpoint holds it
+        if residual <= tolerance and iteration >= least:
+            break
         basis = [vector, *(_combined(weights, basis) for weights in before)]
         products = [product, *(_combined(weights, products) for weights in before)]
-        new = waiting[:1] or _made_orthogonal(product, basis)
-        waiting = waiting[1:]
+        new = _made_orthogonal(product, basis)
         if not new:  # H leads nowhere else: what is left of the residual is rounding
             break
         direction = new[0]
-    return Curvature(eigenvalue, residual, iteration, False, quotients.standard_error)
+    return Curvature(eigenvalue, residual, iteration, residual <= tolerance, quotients.standard_error)
 
 
 def power_iteration(
@@ -165,34 +165,26 @@ class _Quotients:
         return {"standard_error": float(np.sum(weights * off * off) / (len(weights) - 1)) ** 0.5}
 
 
-def _top_ritz_pair(basis: list[Vector], products: list[Vector]) -> tuple[float, Vector, Vector]:
-    """The largest Rayleigh quotient in the span of an orthonormal basis, and its vector's coordinates.
+def _start(kept: list[Vector] | None, random: Vector) -> tuple[Vector, int]:
+    """A vector of unit length to begin with, and how many products are taken at least.
 
-    Returns:
-        Also the coordinates of the next one's vector; zeros where there is none above 0.
+    The eigenvector of the last time, where H has changed a little since. From it alone the iteration would stay with an
+    eigenvalue that another one has overtaken; so it has a hundredth of a random vector, and some products in which that
+    grows along larger eigenvalues, if there are any.
     """
+    start = random / _norm(random)
+    if not kept:
+        return start, 1
+    [last] = kept
+    start = last + MIXED * start
+    return start / _norm(start), LEAST
+
+
+def _top_ritz_pair(basis: list[Vector], products: list[Vector]) -> tuple[float, Vector]:
+    """The largest Rayleigh quotient in the span of an orthonormal basis, and its vector's coordinates."""
     projected = np.array([[_dot(vector, product) for product in products] for vector in basis])
     values, vectors = np.linalg.eigh((projected + projected.T) / 2)
-    has_next = len(values) > 1 and values[-2] > 0
-    return float(values[-1]), vectors[:, -2] if has_next else np.zeros(len(basis)), vectors[:, -1]
-
-
-def _left(vector: Vector, product: Vector) -> list[Vector]:
-    """Where the next call begins when H has changed a little: the eigenvector found, and a guard.
-
-    From the eigenvector alone the iteration would stay with an eigenvalue that another one has overtaken since. The
-    guard is H times the next Ritz vector, so that from call to call it turns to the largest of the other eigenvalues;
-    it costs one product a call. In single precision: a checkpoint holds them.
-    """
-    return [v.astype(np.float32) for v in _orthonormal([vector, product])]
-
-
-def _orthonormal(vectors: Sequence[Vector]) -> list[Vector]:
-    """Vectors of unit length with the same span; those that add nothing to it are left out."""
-    found: list[Vector] = []
-    for vector in vectors:
-        found += _made_orthogonal(np.asarray(vector, np.float64), found)
-    return found
+    return float(values[-1]), vectors[:, -1]
 
 
 def _residual(eigenvalue: float, vector: Vector, product: Vector) -> float:

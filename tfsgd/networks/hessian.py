@@ -49,7 +49,7 @@ class Product(ABC):
         dimension: number of trainable parameters.
         variables: them, in the order of the flat vector; `weights` has their values.
         layers: the name of each layer that has some, and where they are in the flat vector.
-        kept: the vectors with which the solver of λ1 ended, and begins the next time; `None`: it always begins by its seed.
+        kept: the eigenvector with which the solver of λ1 ended, and begins the next time; `None`: it always begins by its seed.
 
     Raises:
         RequestError: inside `strategy.scope()`, where TensorFlow gives no gradient of mirrored variables.
