@@ -6,6 +6,7 @@ from pathlib import Path
 
 from scripts.claim_text import table
 from tfsgd.plan.config import WHILE_TRAINED
+from tfsgd.plan.optimizers import SGD
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import EIGENVALUE_COLUMNS, PRECONDITIONED, Record
 from tfsgd.reporting.table.derived import ceiling
@@ -17,8 +18,9 @@ HEAD = (
 
 
 def edges(folder: Path) -> Iterator[str]:
-    """A row a training."""
-    yield from table(HEAD, map(_row, LogFolder(folder).records()))
+    """A row a training, those by SGD first."""
+    records = sorted(LogFolder(folder).records(), key=lambda r: (r.sgd.optimizer != SGD, r.sgd.learning_rate))
+    yield from table(HEAD, map(_row, records))
 
 
 def _row(record: Record) -> tuple[str, ...]:
@@ -35,7 +37,7 @@ def _row(record: Record) -> tuple[str, ...]:
         f"{record.history['loss'][-1]:.3f}",
         _ends([v for v in plain if v is not None]),
         _ends([v for v in record.history.get(PRECONDITIONED, ()) if v is not None]),
-        f"{bound:,.4g}" if shares else "not known",
+        f"{bound:,.0f}" if shares else "not known",
         f"{max(shares):.2f}" if shares else "",
         f"{sum(last) / len(last):.2f}" if shares else "",
         next((f"{v:.3g}" for v in reversed(record.along.get(WHILE_TRAINED, ())) if v is not None), ""),

@@ -99,7 +99,9 @@ def epoch_axis(axes: Axes) -> None:
     low, high = axes.get_xlim()
     if high - low < 1:  # a single epoch
         axes.set_xlim(-0.1, high + 0.1)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    spec = axes.get_subplotspec()
+    is_narrow = spec is not None and spec.get_gridspec().ncols > 3
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=3 if is_narrow else 5, integer=True))
 
 
 def label_axes(figure: Figure) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -34,6 +35,7 @@ from tfsgd.reporting.table.columns import attack_column
 from tfsgd.reporting.table.regime_labels import LabelledRegime, paper_regimes
 from tfsgd.reporting.table.studies import Study
 
+TITLE = 16  # characters of a line above a panel
 CLOUD = 70  # small points on one curve: seven batch sizes under ten seeds
 NEEDED = ["batch_size", "seed", "status", "undertrained"]  # of a trial, beside the value that is drawn
 
@@ -51,8 +53,10 @@ class Curve:
 
     @property
     def two_lines(self) -> str:
-        """The label, its momentum below."""
-        return self.label.replace(" (", "\n(")
+        """The label, its momentum below; a long one takes more lines, and an optimizer's arguments are left out."""
+        label, bracket, rest = self.label.partition(" (")
+        short = textwrap.fill(label.partition(", with ")[0], TITLE, break_on_hyphens=False)
+        return short + bracket.replace(" ", "\n") + rest.replace(" (", "\n(")
 
     @property
     def completed(self) -> pd.DataFrame:
