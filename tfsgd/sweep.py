@@ -71,8 +71,8 @@ def sweep(
     fork: Annotated[
         str | None,
         typer.Option(
-            metavar="TRIAL@EPOCH",
-            help="Begin with a kept checkpoint of another training, e.g. logs/NAME/trials/lr/b0064-m0.9-s0@10.",
+            metavar="TRIAL@MOMENT",
+            help="Begin with a kept checkpoint of another training, e.g. logs/NAME/trials/lr/b0064-m0.9-s0@10, or @u200.",
         ),
     ] = None,
     shard: Annotated[
