@@ -155,7 +155,9 @@ def often(**more: Any) -> Any:
     return experiment(epochs=3, hessian=hessian, along=along, **more)
 
 
-@pytest.mark.parametrize(("update", "moments"), [(7, (9, 12, 15)), (10, (12, 15))])
+@pytest.mark.parametrize(
+    ("update", "moments"), [(7, (9, 12, 15)), pytest.param(10, (12, 15), marks=pytest.mark.long)]
+)
 def test_a_fork_after_an_update_gives_the_same_bits(
     update: int, moments: tuple[int, ...], inside: tuple[Trained, Path], splits: Splits, tmp_path: Path
 ) -> None:
