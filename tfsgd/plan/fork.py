@@ -69,6 +69,8 @@ class Fork(Block):
                 with np.load(self.checkpoint, allow_pickle=False) as arrays:
                     place = json.loads(arrays["seen"].tobytes()).get("place") or (self.epoch, 0, 1)
                 epochs, updates, size = map(int, place)
+                if min(epochs, updates, size - 1) < 0:
+                    raise ValueError
             except OSError as error:
                 raise ValueError(
                     f"checkpoint: {self.checkpoint}: {error.strerror}; a sweep with keep_checkpoints: [EPOCH] or [uUPDATE] keeps it"
