@@ -11,7 +11,7 @@ from tests.synthetic import experiment, explained, record, write_sweep
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
-from tfsgd.reporting.figures.agreement import entries_of
+from tfsgd.reporting.claims.agreement import entries_of
 from tfsgd.reporting.figures.epsilon_curves import epsilon_curves
 from tfsgd.reporting.figures.legend import fails
 from tfsgd.reporting.figures.registry import ALL, draw

@@ -44,6 +44,7 @@ CEILING_TOLERANCE = 1.1  # λ1 hovers just above a ceiling that it has reached (
 LARGE_BATCH_SIZE = 512
 RESIDUAL_LIMIT = 0.1  # an eigenvalue that is known worse than this decides nothing
 UNDERTRAINED_MARGIN = 0.02  # train accuracy this far below the study's best cell
+COMMON = 2 / 3  # of the networks: a mark that more of them carry tells none apart
 ZERO = 1e-9  # below any real accuracy or log2 eigenvalue difference
 
 BAD = ("diverged", "collapsed")

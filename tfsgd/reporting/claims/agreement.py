@@ -12,13 +12,14 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tfsgd.plan.claim import Claim
 from tfsgd.reporting.claims.contrasts import untestable
-from tfsgd.reporting.claims.evidence import Basis, Evidence, TestResult, Unit, decide
+from tfsgd.reporting.claims.evidence import Evidence, Unit, decide, rounded
 from tfsgd.reporting.claims.kinds import base_momentum, kind
 from tfsgd.reporting.paper import ALPHA
 from tfsgd.reporting.statistics import Array, holm, student_interval
@@ -170,6 +171,11 @@ class Entry:
         """1 or -1 where it is told from 0, else 0."""
         return int(math.copysign(1, self.found.value)) if self.p_holm < ALPHA else 0
 
+    def as_json(self) -> dict[str, Any]:
+        numbers = {key: rounded(getattr(self.found, key)) for key in ("value", "low", "high", "p")}
+        whole = {"pairs": self.found.pairs, "p_holm": rounded(self.p_holm)}
+        return {"measure": self.measure, "knob": self.knob, **numbers, **whole}
+
 
 def measures_of(study: Study) -> list[Column]:
     """Every measure that varies over the trials, in the order of its rank; settings, and what is a smallest epsilon, are none."""
@@ -193,6 +199,12 @@ def agreements(cells: Cells, columns: Sequence[Column]) -> list[Entry]:
                 found.append((column.title, knob, of))
     corrected = holm([of.p for *_, of in found])
     return [Entry(*entry, p) for entry, p in zip(found, corrected, strict=True)]
+
+
+@functools.lru_cache(maxsize=4)
+def entries_of(study: Study) -> list[Entry]:
+    """The table of a study: the page, its figure and `claims.json` show the same."""
+    return agreements(Cells(study.trials, study.chance, study.plays), measures_of(study))
 
 
 def worst_knobs(entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
@@ -229,31 +241,22 @@ def agreement(cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evidence
     rows = (rows if at is None else rows[rows["momentum"] == at]).reset_index(drop=True)
     for needed in (SMALLEST, metric):
         if not cells.has(needed):
-            return untestable(cells, needed, "")
+            raise untestable(cells, needed, "")
     measure, robustness = (pd.to_numeric(rows[m.column]).to_numpy(float) for m in (metric, SMALLEST))
     found = agreement_of(measure, robustness, _lines(rows, claim.knob, ["regime"]))
     if found is None:
-        return untestable(
-            cells, metric, f"{regime}: no two networks differ in the {claim.knob.replace('_', ' ')} alone"
-        )
-    basis = Basis(
-        unit=Unit("agreement"),
-        seeds=len(found.of_seeds),
-        sample=tuple(dict.fromkeys(map(Cell, rows["regime"], rows["batch_size"], rows["momentum"]))),
-        batch_sizes=rows[claim.knob].nunique(),
-        detail=f"{found.pairs} pairs",
-    )
+        knob = claim.knob.replace("_", " ")
+        raise untestable(cells, metric, f"{regime}: no two networks differ in the {knob} alone")
+    numbers = {
+        "unit": Unit("agreement"),
+        "seeds": len(found.of_seeds),
+        "sample": tuple(dict.fromkeys(map(Cell, rows["regime"], rows["batch_size"], rows["momentum"]))),
+        "batch_sizes": rows[claim.knob].nunique(),
+        "detail": f"{found.pairs} pairs",
+        "floor": False,
+    }
     tails = (found.p_greater, found.p_less)[:: claim.sign]
-
-    def test() -> TestResult:
-        spread = float(found.of_seeds.std(ddof=1))
-        return TestResult(
-            interval=(found.low, found.high),
-            p_for=tails[0],
-            p_against=tails[1],
-            is_two_sided=True,
-            distance=found.value,
-            spread=spread,
-        )
-
-    return decide(basis, found.value, test)
+    interval, seeds = (found.low, found.high), found.of_seeds
+    return decide(
+        numbers, found.value, lambda: (interval, *tails, True, found.value, float(seeds.std(ddof=1)))
+    )

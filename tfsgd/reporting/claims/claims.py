@@ -58,9 +58,27 @@ class StatedClaim:
         return next(((m.attack, m.epsilon or 0.0) for m in self.metrics if m.attack), None)
 
     @property
-    def is_of_the_paper(self) -> bool:
-        """Whether the paper makes it."""
-        return self.expectation is not None
+    def names(self) -> str:
+        """Its metrics, in a sentence."""
+        return " and ".join(f"the {m.name}" if m.name == SMALLEST.name else m.name for m in self.metrics)
+
+    @property
+    def paper_says(self) -> str:
+        """What the paper says of it, in a few words; empty: nothing."""
+        if self.expectation is None:
+            return ""
+        fails, rises = self.expectation == "fails", self.claim.sign > 0
+        verb = "rises" if rises != (self.expectation == "opposite") else "falls"
+        said = {
+            "trend": verb,
+            "interaction": f"{verb} more",
+            "difference": f"is {'higher' if rises else 'lower'}",
+            "equivalent": "hardly changes",
+            "non_inferior": "is kept",
+            "both": "do not both rise" if fails else "both rise",
+        }.get(self.claim.kind)
+        sentence = f"{self.names} {said}" if said else self.statement
+        return f"it does not hold that {sentence}" if fails and self.claim.kind != "both" else sentence
 
 
 def shipped_claims(dataset: str, model: str, attacks: Sequence[Attack]) -> list[StatedClaim]:

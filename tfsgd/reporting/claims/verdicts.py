@@ -6,7 +6,6 @@ under attack at one epsilon.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,7 +15,7 @@ import pandas as pd
 
 from tfsgd.reporting.claims.agreement import agreement  # noqa: F401  # registers its kind
 from tfsgd.reporting.claims.claims import Role, StatedClaim, own_claims, paper_attacks, shipped_claims
-from tfsgd.reporting.claims.evidence import Described, Evidence, Impossible, Tested, p_in_words
+from tfsgd.reporting.claims.evidence import Described, Evidence, Impossible, Tested, p_in_words, rounded
 from tfsgd.reporting.claims.kinds import KINDS, evidence, prose_of
 from tfsgd.reporting.paper import ALPHA, FLOOR
 from tfsgd.reporting.statistics import holm, seeds_needed
@@ -57,6 +56,11 @@ class Judgement:
     stated: str = ""
 
     @property
+    def test(self) -> str:
+        """How it is tested, in words."""
+        return prose_of(KINDS[self.asked.claim.kind])
+
+    @property
     def verdict(self) -> Verdict:
         return self._found.verdict
 
@@ -94,14 +98,14 @@ class Judgement:
             "source": asked.claim.source,
             "kind": asked.claim.kind,
             "paper_expects": asked.expectation,
-            "test": prose_of(KINDS[asked.claim.kind]),
+            "test": self.test,
             "metrics": [m.column for m in asked.metrics],
             "attack": attack,
             "epsilon": epsilon,
             "verdict": self.verdict,
             "why": self.why,
-            "effect": None if isinstance(e, Impossible) else _rounded(e.effect),
-            "interval": None if interval is None else [_rounded(end) for end in interval],
+            "effect": None if isinstance(e, Impossible) else rounded(e.effect),
+            "interval": None if interval is None else [rounded(end) for end in interval],
             "unit": str(e.unit or ""),
             "detail": e.detail,
             "doubts": e.doubts,
@@ -109,16 +113,12 @@ class Judgement:
             "range": {"batch_sizes": [*e.trains], "left_out": e.left_out} if e.trains else None,
             "seeds": e.seeds,
             "seeds_needed": self.seeds_needed,
-            "cells": e.cells,
-            "p": _rounded(e.p) if isinstance(e, Tested) else None,
-            "p_holm": None if self.p_holm is None else _rounded(self.p_holm),
+            "cells": len(e.sample),
+            "p": rounded(e.p) if isinstance(e, Tested) else None,
+            "p_holm": None if self.p_holm is None else rounded(self.p_holm),
             "family": self.family or None,
             "stated": self.stated or None,
         }
-
-
-def _rounded(value: float) -> float | None:
-    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def judgements_of(study: Study, attacks: Sequence[Attack] | None = None) -> list[Judgement]:

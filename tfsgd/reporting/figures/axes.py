@@ -82,16 +82,16 @@ def batch_axis(axes: Axes, sizes: Sequence[int]) -> None:
         axes.tick_params(axis="x", labelrotation=60)
 
 
-def percent_axis(axes: Axes, label: str, share: bool = True) -> None:
-    """In %; of a share it ends at 0 and 100 %, where intervals of few seeds reach beyond."""
+def percent_axis(axes: Axes, label: str = "", least: float = 0.0) -> None:
+    """In %; it ends at `least` and 100 %, where intervals of few seeds reach beyond."""
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}"))
-    axes.set_ylabel(f"{label} (%)")
+    axes.set_ylabel(f"{label} (%)" * bool(label))
     low, high = axes.get_ylim()
     if high - low < 0.04:
         middle = (low + high) / 2
         axes.set_ylim(middle - 0.02, middle + 0.02)
-    elif share and (low < -ROOM or high > 1 + ROOM):
-        axes.set_ylim(max(low, -ROOM), min(high, 1 + ROOM))
+    elif low < least - ROOM or high > 1 + ROOM:
+        axes.set_ylim(max(low, least - ROOM), min(high, 1 + ROOM))
 
 
 def epoch_axis(axes: Axes) -> None:

@@ -2,21 +2,21 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves, style
-from tfsgd.reporting.figures.curves import SMALLEST, Series
-from tfsgd.reporting.figures.legend import Marks, legend
+from tfsgd.reporting.figures.axes import EIGENVALUE
+from tfsgd.reporting.figures.curves import LAMBDA, SMALLEST, Series
+from tfsgd.reporting.figures.legend import Marks
 from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.scatter import ScatterStyle, who
 from tfsgd.reporting.figures.style import Drawing, FigureResult
 from tfsgd.reporting.paper import attack_name
 from tfsgd.reporting.table.cell import Cell
+from tfsgd.reporting.table.columns import is_measured
 from tfsgd.reporting.table.studies import Study
 
 MANY_TRIALS = 500  # above which one point a trial is a cloud
@@ -25,10 +25,10 @@ MANY_TRIALS = 500  # above which one point a trial is a cloud
 @figure("agreement")
 def curvature(study: Study) -> FigureResult:
     """λ1 against the smallest epsilon."""
-    if SMALLEST.column not in study.trials or not study.trials[SMALLEST.column].notna().any():
-        yield "λ1 against the smallest ε: it was not measured (attacks: minimal)"
-    else:
+    if is_measured(study.trials, SMALLEST.column):
         yield _against_curvature(study, "curvature", "the smallest ε", [SMALLEST])
+    else:
+        yield "λ1 against the smallest ε: it was not measured (attacks: minimal)"
 
 
 @figure("agreement", extra=True)
@@ -45,30 +45,31 @@ def _against_curvature(study: Study, name: str, what: str, shown: Sequence[Serie
     columns = min(2, len(shown))
     rows = math.ceil(len(shown) / columns)
     marks = Marks.of(study.trials, [shown[0].attack])
-    title = f"λ1 against {what}, {curves.place(study)}"
-    drawing = Drawing(name, title, _caption(study.trials, marks), 1.0 + 2.5 * rows)
+    drawing = Drawing(
+        name, f"λ1 against {what}, {study.place}", _caption(study.trials, marks), 1.0 + 2.5 * rows
+    )
     panels = drawing.panels(rows, columns, sharex=True, sharey=True).ravel()
     scatter = ScatterStyle.of(study)
     for axes, series in zip(panels, shown, strict=False):
         _points(drawing, axes, scatter, series, marks)
         axes.set_title(series.what)
-    for i, axes in enumerate(panels):  # once all are drawn: a range that is set takes no more points in
-        if i >= len(shown):
-            axes.set_visible(False)
-            continue
-        ax.percent_axis(axes, "accuracy") if shown[0].is_share else ax.log_axis(axes)
-        ax.log_axis(axes, "x", ax.EIGENVALUE if i >= len(shown) - columns else "")
-    legend(drawing.figure, [*scatter.handles(), *marks.handles()], 4)
+    for axes in panels[len(shown) :]:
+        axes.set_visible(False)
+    for i, axes in enumerate(
+        panels[: len(shown)]
+    ):  # once all are drawn: a range that is set takes no more points in
+        shown[0].scale(axes, "accuracy" * shown[0].is_share)
+        LAMBDA.scale(axes, EIGENVALUE * (i >= len(shown) - columns), "x")
+    scatter.legend(drawing, marks.handles())
     return drawing
 
 
 def _caption(trials: pd.DataFrame, marks: Marks) -> str:
     point = "a cell, the mean over its seeds" if len(trials) > MANY_TRIALS else "a network"
-    crosses = "Crosses at the left edge: collapsed." * bool((trials["status"] == "collapsed").any())
     said = (
         f"One point {point}, every regime and momentum.",
         "If λ1 explained robustness, the points would fall from left to right within every colour.",
-        crosses,
+        "Crosses at the left edge: collapsed." * bool((trials["status"] == "collapsed").any()),
         marks.caption,
     )
     return " ".join(filter(None, said))
@@ -83,21 +84,13 @@ def _points(drawing: Drawing, axes: Axes, scatter: ScatterStyle, series: Series,
     if len(scatter.trials) > MANY_TRIALS:
         shown = _cell_means(shown, column)
     shown = shown.assign(is_bad=shown["status"] != "completed", hollow=marks.undertrained(shown))
-    for curve in scatter.curves(shown, "hollow", "is_bad"):
-        rows = curve.rows
-        bad, hollow = bool(rows["is_bad"].any()), bool(rows["hollow"].any())
-        points = [
-            (
-                0.0 if bad else row["eigenvalue"],
-                row[column],
-                f"{who(row, row['of'])}: λ1 {row['eigenvalue']:.3g}, {series.what} {series.words(row[column])}",
-            )
-            for row in rows.to_dict("records")
-        ]
-        where: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False} if bad else {}
-        face = style.PAPER if hollow else curve.colour
-        marker = "x" if bad else curve.marker
-        curves.markers(drawing, axes, curve, points, marker, 0.8, markerfacecolor=face, **where)
+    scatter.points(
+        drawing,
+        axes,
+        shown,
+        ("eigenvalue", column),
+        lambda r: f"{who(r, r['of'])}: λ1 {r['eigenvalue']:.3g}, {series.what} {series.words(r[column])}",
+    )
 
 
 def _cell_means(trials: pd.DataFrame, column: str) -> pd.DataFrame:

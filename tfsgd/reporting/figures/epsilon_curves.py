@@ -9,7 +9,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves, style
 from tfsgd.reporting.figures.curves import Curve
-from tfsgd.reporting.figures.legend import BatchSizePalette, handle
+from tfsgd.reporting.figures.legend import handle
+from tfsgd.reporting.figures.palette import BatchSizePalette, by_palette
 from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.style import Drawing, FigureResult
 from tfsgd.reporting.paper import attack_name
@@ -31,29 +32,26 @@ def epsilon_curves(study: Study) -> FigureResult:
 def _accuracy_against_epsilon(
     study: Study, regimes: Sequence[Curve], attack: str, epsilons: Sequence[float]
 ) -> Drawing:
-    title = f"Accuracy against ε under {attack_name(attack)}, {curves.place(study)}"
+    title = f"Accuracy against ε under {attack_name(attack)}, {study.place}"
     caption = (
         "Mean over the seeds, one curve a batch size; ε = 0 is natural accuracy. The axis of ε is a square "
         "root, so that small ε can be told apart."
     )
-    more = []
-    if study.paper_epsilon in epsilons:
-        more.append(handle("the paper's ε", linewidth=0.8, linestyle=":"))
+    of_paper = [e for e in epsilons if e == study.paper_epsilon]
+    more = [handle("the paper's ε", linewidth=0.8, linestyle=":") for _ in of_paper]
     if any(curve.rows["undertrained"].any() for curve in regimes):
         caption += " Dashed, with hollow markers: under-trained cells."
         more.append(handle("under-trained", linestyle=style.DASHES, marker="o", markerfacecolor=style.PAPER))
-    palette = BatchSizePalette.of(curves.sizes_of(regimes))
-    drawing = Drawing(f"epsilon-{style.file_name(attack)}", title, caption, 3.7, dark=palette.dark)
-    panels = drawing.panels(1, len(regimes), sharey=True)[0]
+    head = (f"epsilon-{style.file_name(attack)}", title, caption, 3.7)
+    drawing, [panels], palette = by_palette(head, regimes, sharey=True)
     columns = {0.0: "test_accuracy"} | {e: attack_column(attack, e) for e in epsilons}
     for axes, of_regime in zip(panels, regimes, strict=True):
         _epsilon_curves(drawing, axes, of_regime, palette, columns)
         _epsilon_axis(axes, epsilons)
-        if study.paper_epsilon in epsilons:
-            axes.axvline(study.paper_epsilon, color=style.INK, linewidth=0.8, linestyle=":")
-        axes.set_title(of_regime.two_lines)
+        for e in of_paper:
+            axes.axvline(e, color=style.INK, linewidth=0.8, linestyle=":")
     ax.percent_axis(panels[0], f"{attack_name(attack)} accuracy")
-    palette.legend(drawing.figure, with_markers=True, more=more)
+    palette.legend(drawing, with_markers=True, more=more)
     return drawing
 
 
@@ -62,23 +60,21 @@ def _epsilon_curves(
 ) -> None:
     """One regime's curves; `columns` has the column of each epsilon."""
     for size, cell in regime.cells():
-        curve = Curve(regime.label, palette.colours[size], palette.marker(size), cell)
+        curve = Curve(regime.label, palette.colours[size], palette.markers[size], cell)
         means = {e: float(cell[column].mean()) for e, column in columns.items() if cell[column].notna().any()}
         undertrained = bool(cell["undertrained"].any())
         dashes = style.DASHES if undertrained else "-"
         axes.plot(list(means), list(means.values()), color=curve.colour, linestyle=dashes)
-        says = f"{regime.label}, batch size {size}, ε = "
-        points = [(e, mean, f"{says}{e:g}: {style.in_words(mean)}") for e, mean in means.items()]
+        said = {e: (f"{e:g}", style.in_words(mean)) for e, mean in means.items()}
+        label = f"{regime.label}, batch size {size}"
+        points = [(e, means[e], f"{label}, ε = {at}: {words}") for e, (at, words) in said.items()]
         face = style.PAPER if undertrained else curve.colour
         curves.markers(drawing, axes, curve, points, curve.marker, 0.8, markerfacecolor=face)
-        for e, mean in means.items():
-            row = {
-                "curve": regime.label,
-                "batch size": str(size),
-                "ε": f"{e:g}",
-                "mean": style.in_words(mean),
-            }
-            drawing.values.append(row | {"seeds": f"{cell[columns[e]].count()}"})
+        drawing.values += [
+            {"curve": regime.label, "batch size": f"{size}", "ε": at, "mean": words}
+            | {"seeds": f"{cell[columns[e]].count()}"}
+            for e, (at, words) in said.items()
+        ]
 
 
 def _epsilon_axis(axes: Axes, epsilons: Sequence[float]) -> None:

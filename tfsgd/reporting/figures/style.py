@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import quote
 
 import matplotlib
@@ -110,14 +110,8 @@ class Look:
 _LOOK: ContextVar[Look] = ContextVar("look", default=Look())  # noqa: B039  # it is frozen
 
 
-@dataclass(frozen=True)
-class CellValue:
-    """The value of a cell in a figure, in words.
-
-    Attributes:
-        interval: its ends; `None`: there is none, of one seed.
-        notes: what follows the mean.
-    """
+class CellValue(NamedTuple):
+    """The value of a cell in a figure, in words; `interval` has its ends, `None` of one seed, and `notes` follow the mean."""
 
     curve: str
     batch_size: object
@@ -130,10 +124,17 @@ class CellValue:
     @property
     def row(self) -> dict[str, str]:
         """Heading -> text, of the table under the figure."""
-        interval = " to ".join(self.interval) if self.interval else ""
+        interval = " to ".join(self.interval or ())
         keys = ("curve", "batch size", "what", "mean", "95 % interval", "seeds")
         texts = (self.curve, str(self.batch_size), self.what, self.mean + self.notes, interval, self.seeds)
         return dict(zip(keys, texts, strict=True))
+
+    @property
+    def words(self) -> str:
+        """For its marker, on hover."""
+        interval = f" [{', '.join(self.interval)}]" if self.interval else ""
+        seeds = f"{self.seeds} {'seed' if self.seeds == '1' else 'seeds'}{self.notes}"
+        return f"{self.curve}, batch size {self.batch_size}: {self.what} {self.mean}{interval}, {seeds}"
 
 
 @dataclass

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 
 import matplotlib
 
-from tfsgd.reporting.figures.curves import place
-from tfsgd.reporting.figures.heatmap import INKS, heatmap_cell, label_cells
+from tfsgd.reporting.figures.heatmap import INKS, HeatCell, heatmap
 from tfsgd.reporting.figures.registry import figure
-from tfsgd.reporting.figures.style import Drawing, FigureResult
+from tfsgd.reporting.figures.style import Drawing, FigureResult, in_words
 from tfsgd.reporting.table.studies import Study
 
 READABLE = 16  # columns: with more there is no room for numbers
@@ -32,28 +31,29 @@ def _matrix(study: Study, epsilon: float, accuracies: Mapping[tuple[str, str], f
     victims = list(dict.fromkeys(victim for _, victim in accuracies))
     made_on = {source for source, _ in accuracies}
     sources = [*(v for v in victims if v in made_on), *sorted(made_on - {*victims})]  # one order on both axes
-    title = f"Accuracy on perturbations of another network, {place(study)}, ε = {epsilon:g}"
+    title = f"Accuracy on perturbations of another network, {study.place}, ε = {epsilon:g}"
     caption = (
         "In %. Rows: the network that the perturbations were made on; columns: the network that is attacked with "
         "them. Bold: a network's own perturbations; where another's leave less, it has not met its strongest attack."
     )
     drawing = Drawing(f"transfer-{epsilon:g}", title, caption, 2.2 + 0.3 * len(sources))
-    axes = drawing.panels(1, 1)[0, 0]
     numbered = len(victims) <= READABLE
-    for (source, victim), accuracy in accuracies.items():
-        heatmap_cell(
-            drawing,
-            axes,
-            (victims.index(victim), sources.index(source)),
+    cells = [
+        HeatCell(
+            victim,
+            source,
             matplotlib.colormaps["Blues"](0.05 + 0.9 * accuracy),
-            f"{100 * accuracy:.0f}" if numbered else "",
-            f"{source} on {victim}: {100 * accuracy:.1f} %",
-            color=INKS[accuracy > 0.6],
-            weight="bold" if source == victim else "normal",
+            f"{100 * accuracy:.0f}" * numbered,
+            f"{source} on {victim}: {in_words(accuracy)}",
+            {"color": INKS[accuracy > 0.6], "weight": "bold" if source == victim else "normal"},
         )
-        row = {"source": source, "victim": victim}
-        drawing.values.append(row | {"accuracy": f"{100 * accuracy:.1f} %"})
-    label_cells(axes, victims, sources, "small" if numbered else "xx-small")
+        for (source, victim), accuracy in accuracies.items()
+    ]
+    drawing.values = [
+        {"source": source, "victim": victim, "accuracy": in_words(accuracy)}
+        for (source, victim), accuracy in accuracies.items()
+    ]
+    axes = heatmap(drawing, cells, victims, sources, "small" if numbered else "xx-small")
     axes.set_xlabel("victim")
     axes.set_ylabel("source")
     return drawing

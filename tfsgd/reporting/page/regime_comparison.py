@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tfsgd.reporting.page.latex import escaped, table
+from tfsgd.reporting.table.columns import is_measured
 from tfsgd.reporting.table.metrics import EIGENVALUE, NATURAL, SMALLEST, Metric, attacked
 from tfsgd.reporting.table.studies import Study
 
@@ -16,7 +17,7 @@ def comparison_of(study: Study) -> list[Row]:
     """A row for each batch size, regime and momentum with completed trials: means and standard deviations over the seeds."""
     rows = study.by_regime
     rows = rows[rows["status"] == "completed"]
-    metrics = [m for m in _metrics(study) if m.column in rows and rows[m.column].notna().any()]
+    metrics = [m for m in _metrics(study) if is_measured(rows, m.column)]
     several = rows["momentum"].nunique() > 1
     order = {regime.name: i for i, regime in enumerate(study.regimes)}
     found = []

@@ -1,18 +1,13 @@
 """What the page says about a study: a summary, notes, claims, and where the numbers come from."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from tfsgd.data.dataset import SEEN
 from tfsgd.measures.spec import Measurement
-from tfsgd.reporting.claims.evidence import Evidence, Impossible, Tested, p_in_words
-from tfsgd.reporting.claims.kinds import KINDS, prose_of
-from tfsgd.reporting.claims.verdicts import Judgement
-from tfsgd.reporting.page.findings import paper_says
 from tfsgd.reporting.page.seeds_apart import seeds_apart
 from tfsgd.reporting.paper import ENOUGH, MIN_SEEDS, PAPER_LENGTH, UNDERTRAINED_MARGIN, attack_name, points
-from tfsgd.reporting.table.regime_labels import paper_regimes
 from tfsgd.reporting.table.studies import Study
 from tfsgd.text import counted
 
@@ -79,7 +74,7 @@ def _notes_on_settings(study: Study) -> Iterator[str]:
         if count > 1:
             names = "; ".join(regime.name for regime in regimes if regime.label == label)
             yield f"{count} regimes are labelled {label}, each is judged and drawn by itself: {names}."
-    for kind, regime in paper_regimes(regimes).items():
+    for kind, regime in study.paper_regimes.items():
         if kind != regime.name:
             yield f"The regime {regime.name} does what the paper's {kind} does; the claims call it {kind}."
 
@@ -107,44 +102,6 @@ def _notes_on_troubles(study: Study) -> Iterator[str]:
             f"Under-trained: {counted(under, 'trial')} (train accuracy {points(UNDERTRAINED_MARGIN)} or more below "
             "the best cell's)."
         )
-
-
-def claim_rows(judgements: Sequence[Judgement], with_verdicts: bool) -> dict[str, list[dict[str, str]]]:
-    """Heading -> claims with their verdicts, numbers and tests."""
-    found: dict[str, list[dict[str, str]]] = {}
-    for j in judgements:
-        heading = j.asked.group or ROLES[j.asked.role]
-        found.setdefault(heading, []).append(_claim_row(j, with_verdicts))
-    return found
-
-
-def _claim_row(j: Judgement, with_verdicts: bool) -> dict[str, str]:
-    e = j.evidence
-    epsilon = f" (ε = {j.asked.attack[1]:g})" if j.asked.attack else ""
-    why = e.reason if isinstance(e, Impossible) else e.left_out
-    return {
-        "statement": f"{j.asked.statement.removesuffix('.')}{epsilon}",
-        "source": j.asked.claim.source,
-        "paper": paper_says(j.asked),
-        "test": prose_of(KINDS[j.asked.claim.kind]),
-        "verdict": j.verdict if with_verdicts else "",
-        "why": j.why if with_verdicts else why,
-        "effect": numbers_of(e),
-        "doubts": e.doubts,
-        "n": e.n,
-        "p": p_in_words(e.p) if isinstance(e, Tested) and with_verdicts else "",
-        "p_holm": "" if j.p_holm is None or not with_verdicts else p_in_words(j.p_holm),
-        "seeds": str(j.seeds_needed or "") if with_verdicts else "",
-        "stated": j.stated,
-    }
-
-
-def numbers_of(e: Evidence) -> str:
-    """The effect and what else belongs to it."""
-    if isinstance(e, Impossible) or e.unit is None:
-        return ""
-    effect = e.unit.words(e.effect, e.interval)
-    return f"{effect}; {e.detail}" if e.detail else effect
 
 
 def provenance_of(study: Study) -> list[str]:

@@ -7,7 +7,6 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -24,21 +23,6 @@ from tfsgd.reporting.table.regime_labels import (
     regimes_of,
     with_first_regime,
 )
-
-
-@dataclass(frozen=True)
-class FailedChecks:
-    """Names of checks -> how many of the trials fail them."""
-
-    counts: Mapping[str, int] = field(default_factory=dict)
-    trials: int = 0
-
-    @property
-    def words(self) -> str:
-        """`trials that fail a check: 2 of 9: noise breaks more than PGD (masked gradients)`; empty: none does."""
-        counts = sorted((*SAID[name], count) for name, count in self.counts.items())
-        said = [f"{count} of {self.trials}: {what} ({sign})" for sign, what, count in counts]
-        return f"trials that fail a check: {'; '.join(said)}" if said else ""
 
 
 class Cells:
@@ -164,17 +148,24 @@ class Cells:
         counts = Counter(found.values())
         return {what: counts[what] for what in (*BAD, *DOUBTFUL) if counts[what]}
 
-    def failed_checks(self, metric: Metric, wanted: CellFilter = any_cell) -> FailedChecks:
-        """How many completed trials of the cells fail each check that concerns the metric."""
-        if metric.attack is None:
-            return FailedChecks()
-        columns = zip(
-            self.all_cells, self.rows["folder"], self.rows["failed_checks"], self._completed, strict=True
+    def doubts(self, metric: Metric, wanted: CellFilter = any_cell) -> str:
+        """`trials that fail a check: 2 of 9: noise breaks more than PGD (masked gradients)`; empty: none fails one that
+        concerns the metric."""
+        attack, columns = (
+            metric.attack,
+            zip(
+                self.all_cells, self.rows["folder"], self.rows["failed_checks"], self._completed, strict=True
+            ),
         )
+        if attack is None:
+            return ""
         trials = {folder: failed for key, folder, failed, completed in columns if completed and wanted(key)}
-        concerned = ({c.name for c in failed if c.concerns(metric.attack)} for failed in trials.values())
-        counts = Counter(name for names in concerned for name in names)
-        return FailedChecks(counts, len(trials)) if counts else FailedChecks()
+        counts = Counter(
+            name for of in trials.values() for name in {c.name for c in of if c.concerns(attack)}
+        )
+        said = sorted((*SAID[name], count) for name, count in counts.items())
+        words = "; ".join(f"{count} of {len(trials)}: {what} ({sign})" for sign, what, count in said)
+        return f"trials that fail a check: {words}" if words else ""
 
     def _find_invalid(self) -> Iterator[tuple[Cell, str, str, str | None]]:
         """Cell, trial, what is wrong with it, and the column that alone is concerned; `None`: all are."""

@@ -20,7 +20,7 @@ from tfsgd.measures.attack import SOFTMAX
 from tfsgd.measures.spec import Measurement
 from tfsgd.measures.zero_gradients import MISDIRECTED
 from tfsgd.records.record import Record
-from tfsgd.reporting.paper import attack_name
+from tfsgd.reporting.paper import COMMON, attack_name
 
 GRADIENT = ("pgd", "bim", "apgd")  # many steps up the gradient of a loss
 SEARCH = (
@@ -34,7 +34,7 @@ ZERO_GRADIENTS = 0.1  # share of the images
 RISES = MORE_STEPS = 0.005  # of accuracy: with epsilon, with fewer steps
 LAST_RISE = 0.01  # nats: what the last step may still add to the loss
 WORST_CASE = 0.01  # of accuracy: what an attack may leave beyond `robust`, on the same images
-COMMON = 2 / 3  # of the networks: a mark that more of them carry tells none apart
+
 
 Sign = Literal["masked gradients", "weak attack", "float32"]
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import attrgetter as get
 from typing import Any
 
@@ -17,11 +18,10 @@ import pandas as pd
 
 from tfsgd.measures.corruption_accuracy import Corruptions
 from tfsgd.measures.norms import NAMES
-from tfsgd.measures.spec import Measurement, Split
+from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.requests import GRADIENT_NORM, HESSIAN, requests_of
 from tfsgd.plan.settings import plain, settings
-from tfsgd.records.upgrade import BY_SOFTMAX
 from tfsgd.reporting.paper import UNDERTRAINED_MARGIN, attack_name, points
 from tfsgd.reporting.table.cell import SETTINGS
 from tfsgd.reporting.table.checks import failed
@@ -68,40 +68,32 @@ class Column:
         return replace(self, name=at_loss(self.name, train_loss), meaning=meaning, at=train_loss, title="")
 
 
-def _regime(row: TrialRow) -> str:
-    record = row.record
-    return record.regime if record.regime in record.regimes else record.regimes[0]
+def _measured(kind: str, label: str, name: str, otherwise: Any = None) -> Callable[[TrialRow], Any]:
+    """A value of the measurement of that kind and label."""
+
+    def value(row: TrialRow) -> Any:
+        found = row.found.get((kind, label, None))
+        return found.values.get(name, otherwise) if found else otherwise
+
+    return value
+
+
+_top = partial(_measured, "curvature", HESSIAN)
+_natural = partial(_measured, "accuracy")
+_certainty = partial(_measured, "confidence", "confidence", otherwise=ABSENT)
 
 
 def _setting(name: str) -> Callable[[TrialRow], Any]:
     return lambda row: plain(getattr(row.record.sgd, name))
 
 
-def _natural(split: Split, name: str) -> Callable[[TrialRow], Any]:
-    return lambda row: found.values.get(name) if (found := row.natural(split)) else None
-
-
-def _top(name: str, otherwise: Any = None) -> Callable[[TrialRow], Any]:
-    """A value of λ1's measurement."""
-    return lambda row: row.top_eigenvalue.values.get(name, otherwise) if row.top_eigenvalue else otherwise
-
-
 def _derived(name: str) -> Callable[[TrialRow], Any]:
     return lambda row: row.derived[name]
 
 
-def _certainty(name: str) -> Callable[[TrialRow], Any]:
-    return lambda row: row.confidence.get(name, ABSENT)
-
-
 def _smallest(name: str) -> Callable[[TrialRow], Any]:
     """Of smallest epsilons, where their outcomes are kept."""
-
-    def value(row: TrialRow) -> Any:
-        found = row.smallest_epsilons.get(name)
-        return ABSENT if found is None else None if math.isinf(found) else found
-
-    return value
+    return lambda row: None if (e := row.smallest_epsilons.get(name, ABSENT)) == math.inf else e
 
 
 # fmt: off
@@ -112,7 +104,7 @@ COLUMNS = (
     Column("dataset", "", "data set", get("record.dataset")),
     Column("model", "", "network", get("record.model")),
     Column("regime", "", "label of the regime under which the trial is stored, or the first that it has now",
-           _regime),
+           lambda r: r.record.regime if r.record.regime in r.record.regimes else r.record.regimes[0]),
     Column("regimes", "", "labels of all regimes that the trial belongs to, separated by semicolons",
            get("record.regimes")),
     Column("seed", "", "seed of initialisation, order of the batches, dropout and random starts",
@@ -231,6 +223,12 @@ COLUMNS = (
 # fmt: on
 KNOWN: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 
+OF_ATTACKS = (
+    "accuracy",
+    "clean_accuracy",
+    "outcomes_sha256",
+)  # what else attacks found has columns of its own
+
 # Labels of curvature measures that are other columns', such as pgd_0.1 or pgd_1e-05_median.
 TAKEN = re.compile(rf".*_radius|corruption_.*|.*_(\d+\.\d+|[\d.]+e-\d+)(_.*)?|{'|'.join(KNOWN)}")
 
@@ -262,6 +260,11 @@ def corruption_column(family: str) -> Column:
 def at_loss(column: str, train_loss: float) -> str:
     """The column of the same number at a snapshot, such as `eigenvalue@0.5`."""
     return f"{column}@{train_loss:g}"
+
+
+def is_measured(trials: pd.DataFrame, column: str) -> bool:
+    """Whether any of the trials has a value there."""
+    return column in trials and bool(trials[column].notna().any())
 
 
 # Values
@@ -311,17 +314,15 @@ def _snapshot_values(there: TrialRow) -> Iterator[Value]:
 
 def _attack_values(row: TrialRow) -> Iterator[Value]:
     """Accuracies, and what an attack found besides, such as the median of the smallest epsilons."""
-    for key, found in row.attacks.items():
-        name = attack_column(*key)
+    for key, m in row.attacks.items():
+        name, norm = attack_column(*key), NAMES[m.settings.get("norm", "Linf")]
         meaning = (
             f"share of attacked images that keep their true label under {attack_name(key[0])} with epsilon = "
-            f"{key[1]:g} ({NAMES[found.settings.get('norm', 'Linf')]}, images in [0, 1])"
+            f"{key[1]:g} ({norm}, images in [0, 1])"
         )
-        yield Column(name, "0 to 1", meaning, is_number=True, attack=key), found.accuracy
-        for of, value in found.values.items():
-            if of not in ("accuracy", "clean_accuracy", "outcomes_sha256") and not isinstance(
-                value, list | tuple
-            ):
+        yield Column(name, "0 to 1", meaning, is_number=True, attack=key), m.accuracy
+        for of, value in m.values.items():
+            if of not in OF_ATTACKS and not isinstance(value, list | tuple):
                 title = {"title": f"median ε ({key[0]})", "rank": SMALLEST_RANK} if of == "median" else {}
                 yield _unknown(f"{name}_{of}", **title), value
 
@@ -339,10 +340,8 @@ def _other_values(row: TrialRow) -> Iterator[Value]:
         elif m.kind in ("gradient", "weights") or m.label == GRADIENT_NORM:
             yield from _measure_values(m, KNOWN.get(m.label) or _unknown(m.label))
         elif m.kind == "curvature" and m.label != HESSIAN:
-            title = m.label.replace("_", " ")
-            yield from _measure_values(
-                m, _unknown(curvature_column(m.label), title=title, rank=CURVATURE_RANK)
-            )
+            title = {"title": m.label.replace("_", " "), "rank": CURVATURE_RANK}
+            yield from _measure_values(m, _unknown(curvature_column(m.label), **title))
 
 
 def _measure_values(m: Measurement, column: Column) -> Iterator[Value]:
@@ -363,37 +362,22 @@ def _unknown(name: str, **more: Any) -> Column:
 
 
 def table_of(rows: Sequence[TrialRow]) -> tuple[pd.DataFrame, dict[str, Column]]:
-    """One row a trial, and its columns by name."""
+    """One row a trial, and its columns by name.
+
+    Under-trained are trials of cells whose mean train accuracy is 2 points or more below the best cell's. A cell is one
+    setting of SGD over its seeds; only completed trials count for the mean.
+    """
     values = [[(c, v) for c, v in values_of(row) if v is not ABSENT] for row in rows]
     columns = {column.name: column for of_row in values for column, _ in of_row}
     table = pd.DataFrame([{c.name: v for c, v in of_row} for of_row in values])
     numbers = [c.name for c in columns.values() if c.is_number]
     table = table.astype(dict.fromkeys(numbers, float)).copy()
-    table["undertrained"] = undertrained(table)
+    completed = table["train_accuracy"].where(table["status"] == "completed")
+    cell = completed.groupby([table[setting].fillna(0) for setting in SETTINGS]).transform("mean")
+    table["undertrained"] = (cell <= cell.max() - UNDERTRAINED_MARGIN) & completed.notna()
     return table, columns | {"undertrained": KNOWN["undertrained"]}
-
-
-def undertrained(trials: pd.DataFrame) -> pd.Series:
-    """Trials of cells whose mean train accuracy is 2 points or more below the best cell's.
-
-    A cell is one setting of SGD over its seeds; only completed trials count for the mean.
-    """
-    completed = trials["train_accuracy"].where(trials["status"] == "completed")
-    cell = completed.groupby([trials[setting].fillna(0) for setting in SETTINGS]).transform("mean")
-    return (cell <= cell.max() - UNDERTRAINED_MARGIN) & completed.notna()
 
 
 def attacks_of(rows: Sequence[TrialRow]) -> list[Attack]:
     """Every (attack, epsilon) that was measured in some trial, in order."""
     return sorted({key for row in rows for key in row.attacks})
-
-
-def by_softmax(attacks: Iterable[Attack]) -> dict[Attack, Attack]:
-    """(attack, epsilon) -> the same attack by float32's softmax, where both were measured, see `tfsgd.records.upgrade`."""
-    known = {*attacks}
-    return {key: twin for key in attacks if (twin := (f"{key[0]}{BY_SOFTMAX}", key[1])) in known}
-
-
-def snapshots_of(rows: Sequence[TrialRow]) -> list[float]:
-    """The train losses at which networks were kept and measured, from large to small."""
-    return sorted({s.train_loss for row in rows for s in row.record.snapshots}, reverse=True)

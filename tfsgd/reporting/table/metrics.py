@@ -14,7 +14,6 @@ from tfsgd.reporting.paper import (
     EIGENVALUE_FACTOR,
     EPSILON_FACTOR,
     attack_name,
-    points,
 )
 from tfsgd.reporting.table.columns import KNOWN, Column, attack_column
 
@@ -49,12 +48,6 @@ class Metric:
         return float(
             {"factor": np.log2(self.allowed), "points": self.allowed / 100}.get(self.scale, self.allowed)
         )
-
-    @property
-    def margin_in_words(self) -> str:
-        if self.scale == "factor":
-            return f"a factor of {self.allowed:g}"
-        return f"±{points(self.allowed / 100)}" if self.scale == "points" else f"±{self.allowed:g}"
 
     def within(self, allowed: float) -> Metric:
         """The same with another margin: points of accuracy, a factor, or as the column has it."""

@@ -1,4 +1,4 @@
-"""Figures over the epochs: learning curves, and λ1 against its ceiling."""
+"""Figures over the course of the trainings: learning curves, λ1 against its ceiling, and what was measured on the way."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,8 +11,9 @@ from matplotlib.ticker import FuncFormatter
 
 from tfsgd.records.record import EIGENVALUE_COLUMNS, PRECONDITIONED, Record
 from tfsgd.reporting.figures import axes as ax
-from tfsgd.reporting.figures.curves import place, regime_curves, sizes_of
-from tfsgd.reporting.figures.legend import BatchSizePalette, handle
+from tfsgd.reporting.figures.curves import regime_curves
+from tfsgd.reporting.figures.legend import handle
+from tfsgd.reporting.figures.palette import BatchSizePalette, by_palette
 from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.style import INK, Drawing, FigureResult, file_name
 from tfsgd.reporting.statistics import Array
@@ -24,6 +25,7 @@ CEILINGS = (
     "2(1+γ)/η",
     "2(1+β)/(1−β)η, with β and η of Adam, or 2(1+γ)/η",
 )  # of SGD; of a step for each weight
+SHARED: dict[str, Any] = {"sharex": True, "sharey": "row"}
 ROOM = 4.0  # times the largest λ1: ceilings above that are not drawn
 
 
@@ -41,11 +43,8 @@ class _Panel:
 def learning_curves(study: Study) -> FigureResult:
     """Train loss and validation accuracy over the epochs."""
     panels = [_Panel("loss", "train loss"), _Panel("val_accuracy", "validation accuracy", percent=True)]
-    caption = (
-        f"{_one_line(study)}, coloured by batch size; a diverged trial ends early. The train loss is the "
-        "running mean that training reports."
-    )
-    yield from _over_epochs(study, panels, "learning", "Learning curves", caption)
+    note = "; a diverged trial ends early. The train loss is the running mean that training reports."
+    yield _over_epochs(study, panels, "learning", "Learning curves", note)
 
 
 @figure("edge")
@@ -59,57 +58,81 @@ def eigenvalue_history(study: Study) -> FigureResult:
     }
     if not keys:
         yield "λ1 over the epochs: it was not recorded (hessian.every_epochs is 0)"
+    with_statistics = any(record.batch_norm for record in study.records)
+    of_descent = EIGENVALUE_COLUMNS["training" if with_statistics else "inference"]
+    has_ceilings = bool(study.trials["stability_ratio_max"].notna().any())
     for key in sorted(keys):
-        name, label = "eigenvalue-epochs", "λ1"
+        name, label, note = "eigenvalue-epochs", "λ1", "."
         if key != EIGENVALUE_COLUMNS["inference"]:
             name, label = f"{name}-{file_name(key)}", key.replace("_", " ")
-        caption = f"{_one_line(study)}, coloured by batch size."
-        with_statistics = any(record.batch_norm for record in study.records)
-        of_descent = EIGENVALUE_COLUMNS["training" if with_statistics else "inference"]
-        has_ceilings = (
-            key in (of_descent, PRECONDITIONED) and study.trials["stability_ratio_max"].notna().any()
-        )
-        if has_ceilings:
-            caption += (
+        panel = _Panel(key, label, ceilings=has_ceilings and key in (of_descent, PRECONDITIONED))
+        if panel.ceilings:
+            note += (
                 f" Thin: the ceiling {CEILINGS[key == PRECONDITIONED]} of that batch size, in black where all batch sizes "
                 "share it, with the rate of each epoch; those far above every λ1 are left out."
             )
-        panel = _Panel(key, label, ceilings=bool(has_ceilings))
-        yield from _over_epochs(study, [panel], name, f"{label} over the epochs", caption)
+        yield _over_epochs(study, [panel], name, f"{label} over the epochs", note)
 
 
-def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, caption: str) -> FigureResult:
-    known = zip(study.trials["folder"], study.records, strict=True)  # a row of the table each, in order
-    records = dict(known)
-    panels = [p for p in panels if any(p.key in record.history for record in records.values())]
+@figure("edge")
+def along(study: Study) -> FigureResult:
+    """Each measure of the `along` block: a line a trial, coloured by batch size, a column a regime."""
+    keys = dict.fromkeys(key for record in study.records for key in record.along if key != "update")
+    panels = [_Panel(key, "λ1" if key == "hessian" else key) for key in keys]
     lines = regime_curves(study)
     if not panels or not lines:
-        yield f"{what}: the records hold no such history"
         return
-    palette = BatchSizePalette.of(sizes_of(lines))
-    drawing = Drawing(name, f"{what}, {place(study)}", caption, 1.2 + 2.4 * len(panels), dark=palette.dark)
-    grid = drawing.panels(len(panels), len(lines), sharex=True, sharey="row")
+    caption = "One line a trial, coloured by batch size, over the updates of SGD."
+    head = ("along", f"On the way, {study.place}", caption, 1.0 + 2.0 * len(panels))
+    drawing, grid, palette = by_palette(head, lines, len(panels), **SHARED)
+    records = dict(zip(study.trials["folder"], study.records, strict=True))
+    for column, line in zip(grid.T, lines, strict=True):
+        for row in line.rows.to_dict("records"):
+            record, size = records[row["folder"]], int(row["batch_size"])
+            text = f"{line.label}, batch size {size}, seed {row['seed']}"
+            updates = np.array(record.along.get("update", ()), float)
+            for axes, panel in zip(column, panels, strict=True):
+                values = np.array(record.along.get(panel.key, [None] * len(updates)), float)
+                _history(drawing, axes, text, (updates, values), palette.colours[size])
+        column[-1].set_xlabel("updates")
+        column[-1].set_xscale("log")
+    for row, panel in zip(grid, panels, strict=True):
+        row[0].set_ylabel(panel.label)
+        _common_scale(row, 10.0)
+    palette.legend(drawing)
+    yield drawing
+
+
+def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, note: str) -> Drawing | str:
+    records = dict(zip(study.trials["folder"], study.records, strict=True))
+    panels = [p for p in panels if any(p.key in record.history for record in study.records)]
+    lines = regime_curves(study)
+    if not panels or not lines:
+        return f"{what}: the records hold no such history"
+    caption = f"{_one_line(study)}, coloured by batch size{note}"
+    head = (name, f"{what}, {study.place}", caption, 1.2 + 2.4 * len(panels))
+    drawing, grid, palette = by_palette(head, lines, len(panels), **SHARED)
     for j, line in enumerate(lines):
         of_line = [(row, records[row["folder"]]) for row in line.rows.to_dict("records")]
         for axes, panel in zip(grid[:, j], panels, strict=True):
             for who, size, values in _histories(of_line, panel.key):
-                text = f"{line.label}, batch size {size}, {who}"
-                _history(drawing, axes, text, values, palette.colours[size])
+                text, epochs = f"{line.label}, batch size {size}, {who}", np.arange(1, len(values) + 1)
+                _history(drawing, axes, text, (epochs, values), palette.colours[size])
             if panel.ceilings:
                 bounded = [r for _, r in of_line if r.stability_history == r.history.get(panel.key)]
                 _ceilings(axes, bounded, palette, ROOM * _largest(study, panel.key))
-            _history_axis(axes, panel, is_left=j == 0)
-        grid[0, j].set_title(line.two_lines)
+            if panel.percent:
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}"))
         grid[-1, j].set_xlabel("epoch")
     for axes in grid.ravel():
         ax.epoch_axis(axes)
     for row, panel in zip(grid, panels, strict=True):
-        _common_scale([*row], panel)
-    ceilings = [handle("ceiling", linewidth=0.8)]
-    palette.legend(
-        drawing.figure, with_markers=False, more=ceilings if any(p.ceilings for p in panels) else ()
-    )
-    yield drawing
+        row[0].set_ylabel(f"{panel.label} (%)" if panel.percent else panel.label)
+        if not panel.percent:
+            _common_scale(row)
+    ceilings = [handle("ceiling", linewidth=0.8)] * any(p.ceilings for p in panels)
+    palette.legend(drawing, more=ceilings)
+    return drawing
 
 
 def _histories(
@@ -122,8 +145,7 @@ def _histories(
         by_size.setdefault(int(row["batch_size"]), []).append((row, values))
     for size, of_size in sorted(by_size.items()):
         if len(of_size) <= MANY_SEEDS:
-            for row, values in of_size:
-                yield f"seed {row['seed']}: {row['status']}", size, values
+            yield from ((f"seed {row['seed']}: {row['status']}", size, values) for row, values in of_size)
             continue
         good = [values for row, values in of_size if row["status"] == "completed" and len(values)]
         if good:
@@ -136,10 +158,10 @@ def _one_line(study: Study) -> str:
     return f"One line a cell, the mean over its seeds where they are more than {MANY_SEEDS}"
 
 
-def _history(drawing: Drawing, axes: Axes, text: str, values: Array, colour: str) -> None:
-    """One line over the epochs."""
-    known = np.flatnonzero(np.isfinite(values))
-    axes.plot(known + 1, values[known], color=colour, linewidth=1, gid=drawing.tooltip(text))
+def _history(drawing: Drawing, axes: Axes, text: str, xy: tuple[Any, Array], colour: str) -> None:
+    """One line, of the values that are finite."""
+    x, values = (of[np.isfinite(xy[1])] for of in xy)
+    axes.plot(x, values, color=colour, linewidth=1, gid=drawing.tooltip(text))
 
 
 def _largest(study: Study, key: str) -> float:
@@ -158,16 +180,9 @@ def _ceilings(axes: Axes, records: Sequence[Record], palette: BatchSizePalette, 
         axes.plot(list(shown), list(shown.values()), color=colour, linewidth=0.8, zorder=1.5)
 
 
-def _history_axis(axes: Axes, panel: _Panel, is_left: bool) -> None:
-    if is_left:
-        axes.set_ylabel(f"{panel.label} (%)" if panel.percent else panel.label)
-    if panel.percent:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}"))
-
-
-def _common_scale(row: Sequence[Axes], panel: _Panel) -> None:
-    """Logarithmic, with at least two labels, where all values are positive; panels of a row share their axis."""
+def _common_scale(row: Sequence[Axes], least: float = 0.0) -> None:
+    """Logarithmic, with at least two labels, where all values are positive, the largest more than `least` times the
+    smallest; panels of a row share their axis."""
     values = [v for axes in row for line in axes.lines for v in np.asarray(line.get_ydata(), dtype=float)]
-    if panel.percent or not values or min(values) <= 0:
-        return
-    ax.log_axis(row[0])
+    if values and min(values) > 0 and max(values) > least * min(values):
+        ax.log_axis(row[0])
