@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from scripts.paper_figures import paper_figure_rows
 from tests.conftest import Run
 from tests.synthetic import experiment, write_sweep
 from tests.test_report import TINY
@@ -18,7 +19,6 @@ from tfsgd.reporting.figures.registry import figures
 from tfsgd.reporting.page.paper_figures import (
     LAST,
     PAPER_FIGURES,
-    paper_figure_rows,
     views_of_figure,
 )
 

@@ -3,8 +3,6 @@
 Every number of these stands here once. The prose of the claims and of the page is made from them.
 """
 
-from __future__ import annotations
-
 from tfsgd.plan.length import Length
 
 # The paper's settings
@@ -54,6 +52,11 @@ DOUBTFUL = ("with λ1 not converged", "with λ1 <= 0")
 def attack_name(label: str) -> str:
     """An attack's label for readers: known acronyms in capitals, others as they are."""
     return ACRONYMS.get(label, label)
+
+
+def percent(share: float) -> str:
+    """An accuracy in words: 0.9 is `90.0 %`."""
+    return f"{100 * share:.1f} %"
 
 
 def points(share: float) -> str:

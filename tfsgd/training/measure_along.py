@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfsgd.measures.spec import Measurement, Request
+from tfsgd.measures.spec import Request
 from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.plan.along import Along
 
@@ -64,15 +64,8 @@ class MeasureAlong(keras.callbacks.Callback):
             network.set_weights(self.model.get_weights())
         is_finite = all(np.isfinite(w).all() for w in network.get_weights())
         for request in self._requests:
-            found = headline(request.measure_on(self._subject)) if is_finite else None
-            self.course[request.title].append(found)
+            found = request.measure_on(self._subject).headline if is_finite else None
+            self.course[request.title].append(None if found is None else float(found))
         taken.append(update)
         self._subject.forget()
         self.seconds += time.perf_counter() - began
-
-
-def headline(found: Measurement) -> float | None:
-    """The number of a measurement that a curve shows: a median smallest epsilon, an accuracy, or its value."""
-    keys = ("median", "accuracy") if found.kind == "attack" else ("value", "confidence")
-    number = next((found.values[key] for key in keys if key in found.values), None)
-    return None if number is None else float(number)

@@ -1,10 +1,8 @@
 """The shipped claims (claims.yaml), and those of a config or a file, each with its metrics and what the paper says."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -113,7 +111,7 @@ def _expanded(
             )
             metrics = (metric,) if metric else tuple(SHIPPED[name] for name in claim.metric)
             if claim.margin:
-                metrics = (metrics[0].within(claim.margin),)
+                metrics = (replace(metrics[0], allowed=claim.margin),)
             is_robustness = any(m.attack or m == SMALLEST for m in metrics)
             paper = None if role == "beyond" else entry.get("paper", "holds")
             yield StatedClaim(
@@ -174,7 +172,7 @@ def _own_metrics(claim: Claim, columns: Mapping[str, Column], where: str) -> tup
                 f"{where}.metric: no column of numbers '{name}'{known_keys(name, metric_names(columns))}"
             )
         if claim.margin:
-            metric = metric.within(claim.margin)
+            metric = replace(metric, allowed=claim.margin)
         if claim.kind in WITHIN_MARGIN and not metric.allowed:
             raise RequestError(f"{where}.margin: missing; {name} has none of its own")
         metrics.append(metric)

@@ -4,8 +4,6 @@ Cells are the settings of SGD (regime, batch size, momentum), with the seeds as 
 cells. Each seed has a contrast of its own, and Student's t over these decides.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple

@@ -3,8 +3,6 @@
 A p-value exists on `Tested` alone, so that nothing can take a missing one for a strong one.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -33,14 +31,14 @@ class Unit:
     def __str__(self) -> str:
         return " ".join(filter(None, (self.scale, self.per, self.pair)))
 
-    def words(self, effect: float, interval: tuple[float, float] | None, with_pair: bool = True) -> str:
+    def words(self, effect: float, interval: tuple[float, float] | None) -> str:
         """An effect with its interval: `+3.3 points [+2.1, +4.5] per doubling`."""
         shape = {"factor": ".3g", "": "+.3g"}.get(self.scale, "+.2f")
         ends = f" [{interval[0]:{shape}}, {interval[1]:{shape}}]" if interval else ""
         value = {"factor": f"× {effect:{shape}}", "points": f"{effect:{shape}} points"}.get(
             self.scale, f"{effect:{shape}}"
         )
-        return " ".join(filter(None, (f"{value}{ends}", self.per, self.pair * with_pair)))
+        return " ".join(filter(None, (f"{value}{ends}", self.per, self.pair)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +155,7 @@ class Tested(_Numbers):
         spread: the standard deviation of that contrast over the seeds.
     """
 
+    interval: tuple[float, float]
     p_for: float
     p_against: float
     is_two_sided: bool

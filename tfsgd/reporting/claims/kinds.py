@@ -4,8 +4,6 @@ A function's docstring is the prose that the page shows. A new kind is a functio
 `tfsgd.plan.claim.Kind`.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 import itertools
@@ -263,13 +261,7 @@ def momentum_grid(cells: Cells, metric: Metric, claim: Claim) -> tuple[list[int]
 
 
 def evidence(cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evidence:
-    """What the cells say about a claim, on the batch sizes that train."""
-    test = KINDS[claim.kind]
-    return test(cells, metrics, claim) if test is below else on_trained_range(test, cells, metrics, claim)
-
-
-def on_trained_range(test: Test, cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evidence:
-    """The evidence from the largest range of batch sizes that trains.
+    """What the cells say about a claim, on the largest range of batch sizes that trains.
 
     A batch size at which any trial that the claim concerns diverged or collapsed is left out. What is left falls into
     ranges of adjoining batch sizes. The one with the most batch sizes for the claim is taken; of equally large ones that
@@ -278,29 +270,21 @@ def on_trained_range(test: Test, cells: Cells, metrics: Sequence[Metric], claim:
 
     Where no range has enough batch sizes, the evidence is that of all of them, with its invalid trials.
     """
-    meant = concerns(claim)
-    bad = cells.bad_trials(meant)
-    whole = test(cells, metrics, claim)
-    if not bad:
+    test, meant = KINDS[claim.kind], concerns(claim)
+    whole, bad = test(cells, metrics, claim), cells.bad_trials(meant)
+    if not bad or test is below:
         return whole
     trained = sorted({cell.batch_size for cell in cells.all_cells if meant(cell)})
-    found = [(sizes, test(cells.only(sizes), metrics, claim)) for sizes in adjoining(trained, bad)]
-    found = [
-        (sizes, e) for sizes, e in found if not isinstance(e, Impossible) and e.batch_sizes >= MIN_BATCH_SIZES
-    ]
-    if not found:
+    every = [(sizes, test(cells.only(sizes), metrics, claim)) for sizes in adjoining(trained, bad)]
+    enough = [(sizes, e) for sizes, e in every if e.unit and e.batch_sizes >= MIN_BATCH_SIZES]
+    if not enough:
         return replace(whole, invalid_trials=whole.invalid_trials or cells.invalid_trials(metrics[0], meant))
-    sizes, best = max(found, key=lambda item: (item[1].batch_sizes, item[1].seeds))  # the first of equals
+    sizes, best = max(enough, key=lambda item: (item[1].batch_sizes, item[1].seeds))  # the first of equals
     others = tuple(size for size in trained if size not in sizes and size not in bad)
     return replace(best, trains=tuple(sizes), bad=bad, not_judged=others)
 
 
 def adjoining(trained: Sequence[int], bad: Mapping[int, object]) -> list[list[int]]:
     """The ranges of adjoining batch sizes between the bad ones, from small to large."""
-    ranges: list[list[int]] = [[]]
-    for size in sorted(trained):
-        if size in bad:
-            ranges.append([])
-        else:
-            ranges[-1].append(size)
-    return [sizes for sizes in ranges if sizes]
+    ranges = itertools.groupby(sorted(trained), lambda size: size in bad)
+    return [[*sizes] for is_bad, sizes in ranges if not is_bad]

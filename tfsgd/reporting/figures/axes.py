@@ -8,7 +8,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 DIGITS: tuple[tuple[float, ...], ...] = (
     (1,),
@@ -92,14 +92,6 @@ def percent_axis(axes: Axes, label: str = "", least: float = 0.0) -> None:
         axes.set_ylim(middle - 0.02, middle + 0.02)
     elif low < least - ROOM or high > 1 + ROOM:
         axes.set_ylim(max(low, least - ROOM), min(high, 1 + ROOM))
-
-
-def epoch_axis(axes: Axes) -> None:
-    """Whole epochs along x."""
-    low, high = axes.get_xlim()
-    if high - low < 1:  # a single epoch
-        axes.set_xlim(-0.1, high + 0.1)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
 
 
 def label_axes(figure: Figure) -> None:

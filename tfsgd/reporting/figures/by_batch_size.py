@@ -7,17 +7,18 @@ from dataclasses import replace
 from tfsgd.reporting import paper
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves, style
-from tfsgd.reporting.figures.curves import LAMBDA, NATURAL, SMALLEST, Curve, Series, batch_figure
+from tfsgd.reporting.figures.curves import Curve, batch_figure
 from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.style import Drawing, FigureResult
 from tfsgd.reporting.table.columns import at_loss, is_measured
+from tfsgd.reporting.table.metrics import EIGENVALUE, NATURAL, SMALLEST, Metric, attacked
 from tfsgd.reporting.table.studies import Study
 from tfsgd.text import counted
 
-CERTAINTY = (Series("confidence", "mean confidence"), Series("margin", "mean margin", is_share=False))
+CERTAINTY = (Metric("confidence", "mean confidence"), Metric("margin", "mean margin", scale=""))
 TRAIN, GAP = (
-    Series("train_accuracy", "train accuracy"),
-    Series("gap", "train minus test accuracy", least=-1.0),
+    Metric("train_accuracy", "train accuracy"),
+    Metric("gap", "train minus test accuracy", least=-1.0),
 )
 
 
@@ -42,7 +43,7 @@ def momenta(study: Study) -> FigureResult:
 
 def _three_panels(head: tuple[str, str, float], lines: Sequence[Curve]) -> Drawing:
     known = [
-        s for s in (NATURAL, SMALLEST, LAMBDA) if any(is_measured(line.rows, s.column) for line in lines)
+        s for s in (NATURAL, SMALLEST, EIGENVALUE) if any(is_measured(line.rows, s.column) for line in lines)
     ]
     shown = known or [NATURAL]
     titles = [f"{series.what} (%)" if series.is_share else series.what for series in shown]
@@ -134,8 +135,8 @@ def _under_every_attack(
             lines,
             [
                 *((i, NATURAL) for i in range(last)),
-                *((i, curves.under(attack, e)) for i, e in enumerate(at)),
-                (last, LAMBDA),
+                *((i, attacked(attack, e)) for i, e in enumerate(at)),
+                (last, EIGENVALUE),
             ],
             [*["accuracy"] * last, "" if several else ax.EIGENVALUE],
             [*(f"ε = {e:g}" for e in at), "λ1" * several],
@@ -167,7 +168,7 @@ def equal_loss(study: Study) -> FigureResult:
 def _at_equal_loss(study: Study, regimes: Sequence[Curve], attack: str, epsilon: float | None) -> Drawing:
     losses = study.snapshots
     named = f"{paper.attack_name(attack)}, ε = {epsilon:g}"
-    shown = [NATURAL, curves.under(attack, epsilon or 0.0), LAMBDA]
+    shown = [NATURAL, attacked(attack, epsilon or 0.0), EIGENVALUE]
     caption = (
         f"{curves.batch_caption(regimes, shown)} First row: at the end of the training. The others: at the end of the "
         "first epoch whose train loss is at most the value; a trial that never got there is not in its mean."
@@ -182,22 +183,21 @@ def _at_equal_loss(study: Study, regimes: Sequence[Curve], attack: str, epsilon:
     # Whether a trial is under-trained or fails a check is said of its end alone.
     there = [replace(curve, rows=curve.rows.assign(undertrained=False)) for curve in regimes]
     for panels, loss in zip(grid, [None, *losses], strict=True):
+        of, marks = (regimes, None) if loss is None else (there, curves.marks_of(there))
         series = shown if loss is None else [_at(loss, one) for one in shown]
-        curves.draw(
-            drawing, panels, regimes if loss is None else there, [*zip((0, 0, 1), series, strict=True)]
-        )
+        curves.draw(drawing, panels, of, [*zip((0, 0, 1), series, strict=True)], marks)
         panels[0].set_title("at the end" if loss is None else f"train loss {loss:g}", loc="left")
     for panels in grid:  # once all are drawn: a range that is set takes no more points in
-        curves.scale(panels, regimes, [(0, NATURAL), (1, LAMBDA)], ("accuracy", "λ1"))
+        curves.scale(panels, regimes, [(0, NATURAL), (1, EIGENVALUE)], ("accuracy", "λ1"))
     for axes in grid[:-1].ravel():
         axes.set_xlabel("")
     curves.curve_legend(drawing, regimes, shown)
     return drawing
 
 
-def _at(loss: float, series: Series) -> Series:
-    what = f"{series.what} at train loss {loss:g}"
-    return replace(series, column=at_loss(series.column, loss), what=what, attack="")
+def _at(loss: float, metric: Metric) -> Metric:
+    said = f"{metric.what} at train loss {loss:g}"
+    return replace(metric, column=at_loss(metric.column, loss), name=said, epsilon=None)
 
 
 def _never_reached(study: Study, loss: float) -> str:

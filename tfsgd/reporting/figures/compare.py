@@ -7,10 +7,11 @@ from itertools import cycle
 
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves, style
-from tfsgd.reporting.figures.curves import LAMBDA, NATURAL, Curve
+from tfsgd.reporting.figures.curves import Curve
 from tfsgd.reporting.figures.style import Drawing, Drawn, FigureResult, Look, drawn
 from tfsgd.reporting.paper import attack_name
 from tfsgd.reporting.table.columns import attack_column
+from tfsgd.reporting.table.metrics import EIGENVALUE, NATURAL, attacked
 from tfsgd.reporting.table.studies import Study
 
 Compared = dict[str, list[Curve]]  # regime and momentum -> a curve a study
@@ -74,7 +75,7 @@ def _compare_attacks(studies: Sequence[Study], lines: Compared) -> Iterator[Draw
 def _figure(study: Study, lines: Compared, attack: str, epsilon: float) -> Drawing:
     """A row a regime: accuracy, and λ1."""
     everything = [line for of_regime in lines.values() for line in of_regime]
-    series = [NATURAL, curves.under(attack, epsilon), LAMBDA]
+    series = [NATURAL, attacked(attack, epsilon), EIGENVALUE]
     drawing = Drawing(
         f"compared-{style.file_name(study.dataset)}-{style.file_name(attack)}",
         f"Studies on {study.dataset_title}: {attack_name(attack)} at ε = {epsilon:g}, and λ1",

@@ -1,7 +1,5 @@
 """Curves against the batch size: means, seeds, intervals and bad trials."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from tfsgd.reporting.paper import BAD, BASE_MOMENTUM, attack_name
 from tfsgd.reporting.statistics import student_interval
 from tfsgd.reporting.table.cell import Cell
 from tfsgd.reporting.table.columns import attack_column
+from tfsgd.reporting.table.metrics import Metric
 from tfsgd.reporting.table.regime_labels import LabelledRegime
 from tfsgd.reporting.table.studies import Study
 
@@ -97,57 +96,9 @@ def momentum_stem(kind: str) -> str:
     return f"momentum-{kind.lower().replace('/', '')}"
 
 
-# What a curve shows
-
-
-@dataclass(frozen=True)
-class Series:
-    """A column of the trials as a curve shows it.
-
-    Attributes:
-        what: it is, in words.
-        dashed: how it is drawn.
-        attack: the label of the attack whose accuracy it is: points whose trials fail a check of it get a ring.
-        is_share: a fraction, shown in %; else a number.
-        least: that a share can be.
-        is_log: averaged on its logarithm.
-    """
-
-    column: str
-    what: str
-    dashed: bool = False
-    attack: str = ""
-    is_share: bool = True
-    is_log: bool = False
-    least: float = 0.0
-
-    def words(self, value: float) -> str:
-        return style.in_words(value, not self.is_share)
-
-    def scale(self, axes: Axes, label: str = "", along: str = "y") -> None:
-        """An axis as the values have it: in %, logarithmic, or plain."""
-        if self.is_log:
-            ax.log_axis(axes, along, label)
-        elif self.is_share:
-            ax.percent_axis(axes, label, self.least)
-        else:
-            axes.set_ylabel(label)
-
-
-NATURAL = Series("test_accuracy", "natural accuracy")
-LAMBDA = Series("eigenvalue", "λ1", is_share=False, is_log=True)
-SMALLEST = Series("smallest_epsilon", "smallest ε", is_share=False, is_log=True)
-
-
-def under(attack: str, epsilon: float) -> Series:
-    """The accuracy under an attack."""
-    what = f"{attack_name(attack)} accuracy at ε = {epsilon:g}"
-    return Series(attack_column(attack, epsilon), what, dashed=True, attack=attack)
-
-
 # Drawing
 
-Shown = Sequence[tuple[int, Series]]  # series, each with the number of its panel
+Shown = Sequence[tuple[int, Metric]]  # each with the number of its panel
 
 
 def batch_figure(
@@ -203,10 +154,20 @@ def scale(panels: Sequence[Axes], curves: Sequence[Curve], shown: Shown, labels:
     """The curves' batch sizes along x, and y as the first series of each panel has it, once all are drawn."""
     for i, (axes, label) in enumerate(zip(panels, labels, strict=True)):
         ax.batch_axis(axes, sizes_of(curves))
-        next(series for panel, series in shown if panel == i).scale(axes, label)
+        scale_axis(axes, next(series for panel, series in shown if panel == i), label)
 
 
-def marks_of(curves: Sequence[Curve], shown: Sequence[Series] = ()) -> Marks:
+def scale_axis(axes: Axes, metric: Metric, label: str = "") -> None:
+    """A y axis as the values have it: logarithmic, in %, or plain."""
+    if metric.is_log:
+        ax.log_axis(axes, label=label)
+    elif metric.is_share:
+        ax.percent_axis(axes, label, metric.least)
+    else:
+        axes.set_ylabel(label)
+
+
+def marks_of(curves: Sequence[Curve], shown: Sequence[Metric] = ()) -> Marks:
     """The marks of curves, whose cells have one marker each."""
     rows = pd.concat([curve.rows for curve in curves])
     return Marks.of(rows, [series.attack for series in shown], Cell._fields)
@@ -226,7 +187,7 @@ class _Mean(NamedTuple):
     value: CellValue
 
 
-def _mean_of(cell: pd.DataFrame, curve: Curve, series: Series, trained: int) -> _Mean:
+def _mean_of(cell: pd.DataFrame, curve: Curve, series: Metric, trained: int) -> _Mean:
     numbers = np.log(cell["value"].to_numpy()) if series.is_log else cell["value"].to_numpy()
     seeds, mean = len(numbers), numbers.mean()
     ends = (mean, *(student_interval(numbers) if seeds > 1 else (mean, mean)))
@@ -247,7 +208,7 @@ def _mean_of(cell: pd.DataFrame, curve: Curve, series: Series, trained: int) -> 
 
 
 def _draw_curve(
-    drawing: Drawing, axes: Axes, curve: Curve, series: Series, shift: float, marks: Marks
+    drawing: Drawing, axes: Axes, curve: Curve, series: Metric, shift: float, marks: Marks
 ) -> None:
     """One curve: means, seeds, intervals and bad trials. `shift` multiplies the batch size."""
     rows = curve.rows[NEEDED].assign(
@@ -261,7 +222,7 @@ def _draw_curve(
     trained = rows.groupby("batch_size").size()
     means = [_mean_of(cell, curve, series, int(trained[size])) for size, cell in good.groupby("batch_size")]
     x, y = [m.x for m in means], [m.mean for m in means]
-    axes.plot(x, y, color=curve.colour, linestyle=style.DASHES if series.dashed else "-")
+    axes.plot(x, y, color=curve.colour, linestyle=style.DASHES if series.attack else "-")
     several = [m for m in means if m.seeds > 1]
     ends = ([m.x for m in several], [m.low for m in several], [m.high for m in several])
     axes.vlines(*ends, color=curve.colour, linewidth=0.6 * matplotlib.rcParams["lines.linewidth"])
@@ -309,14 +270,14 @@ def ring(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
         axes.plot(x, y, "o", color=style.INK, markerfacecolor="none", markersize=width, markeredgewidth=0.9)
 
 
-def _seed_points(curve: Curve, rows: pd.DataFrame, series: Series) -> Iterator[Point]:
+def _seed_points(curve: Curve, rows: pd.DataFrame, series: Metric) -> Iterator[Point]:
     several = rows.groupby("batch_size")["seed"].transform("size") > 1
     for row in rows[several].to_dict("records"):
         who = f"{curve.label}, batch size {row['batch_size']}, seed {row['seed']}"
         yield row["x"], row["value"], f"{who}: {series.what} {series.words(row['value'])}"
 
 
-def _bad_trials(drawing: Drawing, axes: Axes, curve: Curve, rows: pd.DataFrame, series: Series) -> None:
+def _bad_trials(drawing: Drawing, axes: Axes, curve: Curve, rows: pd.DataFrame, series: Metric) -> None:
     """A cross at the bottom: what a network has that has learnt nothing only stretches an axis."""
     where: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False, "markeredgewidth": 2}
     for row in rows.to_dict("records"):
@@ -333,18 +294,18 @@ def _bad_trials(drawing: Drawing, axes: Axes, curve: Curve, rows: pd.DataFrame, 
 def curve_legend(
     drawing: Drawing,
     curves: Sequence[Curve],
-    shown: Sequence[Series],
+    shown: Sequence[Metric],
     more: Sequence[Line2D] = (),
     columns: int = 3,
 ) -> None:
     """Below the figure: the curves, what is solid and dashed where both are there, what else, and the marks."""
     handles = [handle(curve.label, color=curve.colour, marker=curve.marker) for curve in curves]
-    for series in [series for series in shown if series.dashed][:1]:
-        handles += [handle("natural"), handle(attack_name(series.attack), linestyle=style.DASHES)]
+    for attack in [series.attack for series in shown if series.attack][:1]:
+        handles += [handle("natural"), handle(attack_name(attack), linestyle=style.DASHES)]
     legend(drawing.figure, [*handles, *more, *marks_of(curves, shown).handles()], columns)
 
 
-def batch_caption(curves: Sequence[Curve], shown: Sequence[Series]) -> str:
+def batch_caption(curves: Sequence[Curve], shown: Sequence[Metric]) -> str:
     """How to read curves against the batch size: what of it these have."""
     rows = pd.concat([curve.rows for curve in curves])
     said = []
@@ -352,7 +313,7 @@ def batch_caption(curves: Sequence[Curve], shown: Sequence[Series]) -> str:
         logs = " and ".join(series.what for series in shown if series.is_log)
         logarithm = f", of {logs} on the logarithm" if logs else ""
         said.append(f"Lines: mean over the seeds, dots: seeds, bars: 95 % interval (Student's t{logarithm}).")
-    if any(series.dashed for series in shown):
+    if any(series.attack for series in shown):
         said.append("Dashed: adversarial accuracy.")
     if rows["status"].isin(BAD).any():
         said.append(

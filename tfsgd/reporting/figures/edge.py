@@ -1,21 +1,23 @@
 """The edge of stability: λ1 and what it cannot stay above for long."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from matplotlib.axes import Axes
 
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves
-from tfsgd.reporting.figures.curves import Curve, Series
+from tfsgd.reporting.figures.curves import Curve
 from tfsgd.reporting.figures.legend import Marks, handle
 from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.scatter import ScatterStyle, who
 from tfsgd.reporting.figures.style import INK, CellValue, Drawing, FigureResult
 from tfsgd.reporting.table.cell import is_plain
 from tfsgd.reporting.table.columns import is_measured
+from tfsgd.reporting.table.metrics import EIGENVALUE
 from tfsgd.reporting.table.studies import Study
 
-DESCENT = Series("descent_eigenvalue", "λ1", is_share=False, is_log=True)
+DESCENT = replace(EIGENVALUE, column="descent_eigenvalue")
 CEILING, PLATEAU = "2(1+γ)/η", "2(1−γ)/η"
 THIN = 0.9
 

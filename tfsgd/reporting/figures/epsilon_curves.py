@@ -13,7 +13,7 @@ from tfsgd.reporting.figures.legend import handle
 from tfsgd.reporting.figures.palette import BatchSizePalette, by_palette
 from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.style import Drawing, FigureResult
-from tfsgd.reporting.paper import attack_name
+from tfsgd.reporting.paper import attack_name, percent
 from tfsgd.reporting.table.columns import attack_column
 from tfsgd.reporting.table.studies import Study
 
@@ -47,7 +47,12 @@ def _accuracy_against_epsilon(
     columns = {0.0: "test_accuracy"} | {e: attack_column(attack, e) for e in epsilons}
     for axes, of_regime in zip(panels, regimes, strict=True):
         _epsilon_curves(drawing, axes, of_regime, palette, columns)
-        _epsilon_axis(axes, epsilons)
+        axes.set_xlim(0, 1.08 * max(epsilons) or 1)
+        axes.set_xscale("function", functions=(np.sqrt, np.square))
+        axes.xaxis.set_major_locator(FixedLocator([0.0, *epsilons]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda e, _: f"{e:g}"))
+        axes.tick_params(axis="x", labelrotation=60)
+        axes.set_xlabel("ε")
         for e in of_paper:
             axes.axvline(e, color=style.INK, linewidth=0.8, linestyle=":")
     ax.percent_axis(panels[0], f"{attack_name(attack)} accuracy")
@@ -65,7 +70,7 @@ def _epsilon_curves(
         undertrained = bool(cell["undertrained"].any())
         dashes = style.DASHES if undertrained else "-"
         axes.plot(list(means), list(means.values()), color=curve.colour, linestyle=dashes)
-        said = {e: (f"{e:g}", style.in_words(mean)) for e, mean in means.items()}
+        said = {e: (f"{e:g}", percent(mean)) for e, mean in means.items()}
         label = f"{regime.label}, batch size {size}"
         points = [(e, means[e], f"{label}, ε = {at}: {words}") for e, (at, words) in said.items()]
         face = style.PAPER if undertrained else curve.colour
@@ -75,12 +80,3 @@ def _epsilon_curves(
             | {"seeds": f"{cell[columns[e]].count()}"}
             for e, (at, words) in said.items()
         ]
-
-
-def _epsilon_axis(axes: Axes, epsilons: Sequence[float]) -> None:
-    axes.set_xlim(0, 1.08 * max(epsilons) or 1)
-    axes.set_xscale("function", functions=(np.sqrt, np.square))
-    axes.xaxis.set_major_locator(FixedLocator([0.0, *epsilons]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda e, _: f"{e:g}"))
-    axes.tick_params(axis="x", labelrotation=60)
-    axes.set_xlabel("ε")

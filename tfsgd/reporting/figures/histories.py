@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tfsgd.records.record import EIGENVALUE_COLUMNS, PRECONDITIONED, Record
 from tfsgd.reporting.figures import axes as ax
@@ -25,7 +25,6 @@ CEILINGS = (
     "2(1+γ)/η",
     "2(1+β)/(1−β)η, with β and η of Adam, or 2(1+γ)/η",
 )  # of SGD; of a step for each weight
-SHARED: dict[str, Any] = {"sharex": True, "sharey": "row"}
 ROOM = 4.0  # times the largest λ1: ceilings above that are not drawn
 
 
@@ -76,97 +75,97 @@ def eigenvalue_history(study: Study) -> FigureResult:
 
 @figure("edge")
 def along(study: Study) -> FigureResult:
-    """Each measure of the `along` block: a line a trial, coloured by batch size, a column a regime."""
+    """Each measure of the `along` block over the updates of SGD."""
     keys = dict.fromkeys(key for record in study.records for key in record.along if key != "update")
     panels = [_Panel(key, "λ1" if key == "hessian" else key) for key in keys]
-    lines = regime_curves(study)
-    if not panels or not lines:
-        return
-    caption = "One line a trial, coloured by batch size, over the updates of SGD."
-    head = ("along", f"On the way, {study.place}", caption, 1.0 + 2.0 * len(panels))
-    drawing, grid, palette = by_palette(head, lines, len(panels), **SHARED)
-    records = dict(zip(study.trials["folder"], study.records, strict=True))
-    for column, line in zip(grid.T, lines, strict=True):
-        for row in line.rows.to_dict("records"):
-            record, size = records[row["folder"]], int(row["batch_size"])
-            text = f"{line.label}, batch size {size}, seed {row['seed']}"
-            updates = np.array(record.along.get("update", ()), float)
-            for axes, panel in zip(column, panels, strict=True):
-                values = np.array(record.along.get(panel.key, [None] * len(updates)), float)
-                _history(drawing, axes, text, (updates, values), palette.colours[size])
-        column[-1].set_xlabel("updates")
-        column[-1].set_xscale("log")
-    for row, panel in zip(grid, panels, strict=True):
-        row[0].set_ylabel(panel.label)
-        _common_scale(row, 10.0)
-    palette.legend(drawing)
-    yield drawing
+    if drawn := _courses(study, panels, ("along", "On the way", ", over the updates of SGD.", 1.0, 2.0)):
+        drawing, grid = drawn
+        for axes in grid[-1]:
+            axes.set_xlabel("updates")
+            axes.set_xscale("log")
+        for row in grid:
+            _common_scale(row, 10.0)
+        yield drawing
 
 
 def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, note: str) -> Drawing | str:
-    records = dict(zip(study.trials["folder"], study.records, strict=True))
     panels = [p for p in panels if any(p.key in record.history for record in study.records)]
-    lines = regime_curves(study)
-    if not panels or not lines:
+    drawn = _courses(study, panels, (name, what, note, 1.2, 2.4))
+    if drawn is None:
         return f"{what}: the records hold no such history"
-    caption = f"{_one_line(study)}, coloured by batch size{note}"
-    head = (name, f"{what}, {study.place}", caption, 1.2 + 2.4 * len(panels))
-    drawing, grid, palette = by_palette(head, lines, len(panels), **SHARED)
-    for j, line in enumerate(lines):
+    drawing, grid = drawn
+    for axes in grid.ravel():
+        if np.ptp(axes.get_xlim()) < 1:  # a single epoch
+            axes.set_xlim(-0.1, axes.get_xlim()[1] + 0.1)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    for axes in grid[-1]:
+        axes.set_xlabel("epoch")
+    for row, panel in zip(grid, panels, strict=True):
+        if panel.percent:
+            for axes in row:
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}"))
+        else:
+            _common_scale(row)
+    return drawing
+
+
+def _courses(
+    study: Study, panels: Sequence[_Panel], head: tuple[str, str, str, float, float]
+) -> tuple[Drawing, Any] | None:
+    """A row a measure, a column a regime, a line a trial, coloured by batch size; `None`: there is nothing to draw.
+
+    Args:
+        study: the trials.
+        panels: the rows.
+        head: the drawing's name, title, how its caption goes on, its height without panels, and that of a panel.
+    """
+    lines, records = regime_curves(study), dict(zip(study.trials["folder"], study.records, strict=True))
+    if not panels or not lines:
+        return None
+    name, title, note, height, of_panel = head
+    caption = "One line a trial"
+    if study.trials["seed"].nunique() > MANY_SEEDS:
+        caption = f"One line a cell, the mean over its seeds where they are more than {MANY_SEEDS}"
+    caption, height = f"{caption}, coloured by batch size{note}", height + of_panel * len(panels)
+    whole = (name, f"{title}, {study.place}", caption, height)
+    drawing, grid, palette = by_palette(whole, lines, len(panels), sharex=True, sharey="row")
+    for column, line in zip(grid.T, lines, strict=True):
         of_line = [(row, records[row["folder"]]) for row in line.rows.to_dict("records")]
-        for axes, panel in zip(grid[:, j], panels, strict=True):
-            for who, size, values in _histories(of_line, panel.key):
-                text, epochs = f"{line.label}, batch size {size}, {who}", np.arange(1, len(values) + 1)
-                _history(drawing, axes, text, (epochs, values), palette.colours[size])
+        for axes, panel in zip(column, panels, strict=True):
+            for who, size, (x, values) in _histories(of_line, panel.key):
+                gid = drawing.tooltip(f"{line.label}, batch size {size}, {who}")
+                known = np.isfinite(values)
+                axes.plot(x[known], values[known], color=palette.colours[size], linewidth=1, gid=gid)
             if panel.ceilings:
                 bounded = [r for _, r in of_line if r.stability_history == r.history.get(panel.key)]
-                _ceilings(axes, bounded, palette, ROOM * _largest(study, panel.key))
-            if panel.percent:
-                axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}"))
-        grid[-1, j].set_xlabel("epoch")
-    for axes in grid.ravel():
-        ax.epoch_axis(axes)
-    for row, panel in zip(grid, panels, strict=True):
-        row[0].set_ylabel(f"{panel.label} (%)" if panel.percent else panel.label)
-        if not panel.percent:
-            _common_scale(row)
-    ceilings = [handle("ceiling", linewidth=0.8)] * any(p.ceilings for p in panels)
-    palette.legend(drawing, more=ceilings)
-    return drawing
+                known = (v for r in study.records for v in r.history.get(panel.key, ()) if v is not None)
+                _ceilings(axes, bounded, palette, ROOM * max(filter(math.isfinite, known), default=0.0))
+    for axes, panel in zip(grid[:, 0], panels, strict=True):
+        axes.set_ylabel(f"{panel.label} (%)" if panel.percent else panel.label)
+    palette.legend(drawing, more=[handle("ceiling", linewidth=0.8)] * any(p.ceilings for p in panels))
+    return drawing, grid
 
 
 def _histories(
     trials: Sequence[tuple[Mapping[Any, Any], Record]], key: str
 ) -> Iterator[tuple[str, int, Array]]:
-    """Who, batch size and values, NaN where there is none: of every trial, or the mean where seeds are many."""
+    """Who, batch size and a course `(2, moments)`, see `_course`: of every trial, or the mean where seeds are many."""
     by_size: dict[int, list[tuple[Mapping[Any, Any], Array]]] = {}
     for row, record in trials:
-        values = np.array(record.history.get(key, ()), dtype=float)
-        by_size.setdefault(int(row["batch_size"]), []).append((row, values))
+        by_size.setdefault(int(row["batch_size"]), []).append((row, _course(record, key)))
     for size, of_size in sorted(by_size.items()):
         if len(of_size) <= MANY_SEEDS:
-            yield from ((f"seed {row['seed']}: {row['status']}", size, values) for row, values in of_size)
-            continue
-        good = [values for row, values in of_size if row["status"] == "completed" and len(values)]
-        if good:
+            yield from ((f"seed {row['seed']}: {row['status']}", size, course) for row, course in of_size)
+        elif good := [c for row, c in of_size if row["status"] == "completed" and c.size]:
             yield f"mean of {len(good)} seeds", size, np.mean(good, axis=0)
 
 
-def _one_line(study: Study) -> str:
-    if study.trials["seed"].nunique() <= MANY_SEEDS:
-        return "One line a trial"
-    return f"One line a cell, the mean over its seeds where they are more than {MANY_SEEDS}"
-
-
-def _history(drawing: Drawing, axes: Axes, text: str, xy: tuple[Any, Array], colour: str) -> None:
-    """One line, of the values that are finite."""
-    x, values = (of[np.isfinite(xy[1])] for of in xy)
-    axes.plot(x, values, color=colour, linewidth=1, gid=drawing.tooltip(text))
-
-
-def _largest(study: Study, key: str) -> float:
-    values = (v for record in study.records for v in record.history.get(key, ()) if v is not None)
-    return max(filter(math.isfinite, values), default=0.0)
+def _course(record: Record, key: str) -> Array:
+    """Updates or epochs, and the values there, NaN where there is none."""
+    if key in record.along:
+        return np.array([record.along["update"], record.along[key]], float)
+    values = record.history.get(key, ())
+    return np.array([range(1, len(values) + 1), values], float)
 
 
 def _ceilings(axes: Axes, records: Sequence[Record], palette: BatchSizePalette, top: float) -> None:

@@ -56,7 +56,7 @@ class Marks:
     said: str
 
     @classmethod
-    def of(cls, trials: pd.DataFrame, attacks: Sequence[str] = (), by: Sequence[str] = ()) -> Marks:
+    def of(cls, trials: pd.DataFrame, attacks: Sequence[str | None] = (), by: Sequence[str] = ()) -> Marks:
         """Of these networks, those together that have one marker: the same values of `by`."""
         completed = trials[trials["status"] == "completed"]
 
@@ -68,27 +68,20 @@ class Marks:
         failing = {attack: fails(completed, attack) for attack in dict.fromkeys(attacks) if attack}
         rings = {attack: share(flags) for attack, flags in failing.items()}
         under = share(completed["undertrained"])
-        said = {
-            f"fail a check of their {attack_name(attack)} accuracy (see the table of trials).": failing[
-                attack
-            ]
-            for attack, of in rings.items()
-            if of > COMMON
-        }
-        if under > COMMON:
-            said["are under-trained."] = completed["undertrained"]
+        checks = "fail a check of their {} accuracy (see the table of trials)"
+        most = [(failing[a], checks.format(attack_name(a))) for a, of in rings.items() if of > COMMON]
+        most += [(completed["undertrained"], "are under-trained")] * (under > COMMON)
+        said = [f"{int(of.sum())} of {len(completed)} networks {what}." for of, what in most]
         return cls(
             hollow=0 < under <= COMMON,
             rings=frozenset(attack for attack, of in rings.items() if 0 < of <= COMMON),
             bad=" or ".join(status for status in sorted(BAD) if (trials["status"] == status).any()),
-            said=" ".join(
-                f"{int(of.sum())} of {len(completed)} networks {what}" for what, of in said.items()
-            ),
+            said=" ".join(said),
         )
 
-    def ringed(self, trials: pd.DataFrame, attack: str) -> pd.Series:
+    def ringed(self, trials: pd.DataFrame, attack: str | None) -> pd.Series:
         """Those that have a ring."""
-        return fails(trials, attack if attack in self.rings else "")
+        return fails(trials, attack if attack in self.rings else None)
 
     def undertrained(self, trials: pd.DataFrame) -> pd.Series:
         """Those that are hollow."""
@@ -113,7 +106,9 @@ class Marks:
         ]
 
 
-def fails(trials: pd.DataFrame, attack: str) -> pd.Series:
-    """Trials that fail a check of this attack's accuracy; none where it is empty."""
+def fails(trials: pd.DataFrame, attack: str | None) -> pd.Series:
+    """Trials that fail a check of this attack's accuracy; none where there is none."""
     failed = trials["failed_checks"]
-    return failed.map(lambda of: bool(attack) and any(check.concerns(attack) for check in of)).astype(bool)
+    return failed.map(lambda of: bool(attack) and any(check.concerns(attack or "") for check in of)).astype(
+        bool
+    )

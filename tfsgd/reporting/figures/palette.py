@@ -1,7 +1,5 @@
 """Figures with a panel a regime and a colour a batch size."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

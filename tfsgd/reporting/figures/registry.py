@@ -6,8 +6,6 @@ variable, so that it follows light and dark mode, and with a title at each point
 A figure is a function `Study -> FigureResult` with the decorator `figure`, in a file of this folder: that is all.
 """
 
-from __future__ import annotations
-
 import functools
 import importlib
 import pkgutil

@@ -1,7 +1,7 @@
 """How a figure is drawn and saved: style, colours, markers, and the words beside it."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
@@ -246,10 +246,6 @@ def drawn(
     return drawings, undrawn
 
 
-def in_words(value: float, number: bool = False) -> str:
-    return f"{value:.3g}" if number else f"{100 * value:.1f} %"
-
-
 def sequence(count: int) -> list[tuple[str, str]]:
     """Colours for ordered things, in light and in dark mode; each has a contrast of 3 to its background."""
     scale = matplotlib.colormaps["plasma"]
@@ -261,14 +257,3 @@ def sequence(count: int) -> list[tuple[str, str]]:
 def file_name(label: str) -> str:
     """A label as a part of a file's name; different labels give different names."""
     return quote(label, safe="")
-
-
-def style_variables(drawings: Sequence[Drawing]) -> dict[str, dict[str, str]]:
-    """The CSS variables of the SVGs in the page, for `light` and for `dark` mode."""
-    dark = dict(DARK)
-    for drawing in drawings:
-        dark |= drawing.dark
-    return {
-        "light": {f"--c{c[1:]}": c for c in dark},
-        "dark": {f"--c{c[1:]}": other for c, other in dark.items()},
-    }

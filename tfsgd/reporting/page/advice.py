@@ -44,7 +44,9 @@ def advice_of(study: Study, judgements: Sequence[Judgement]) -> Advice:
         what = counted(count, "more seed")
         options = ["--set", f"seeds=[{','.join(map(str, sorted([*seeds, *more])))}]"]
     command = shlex.join(["python", "-m", "tfsgd.sweep", *sweep_again(study), *options])
-    return Advice(lacking, what, command, _time(trials * fmean(record.cost for record in study.records)))
+    seconds = trials * fmean(record.cost for record in study.records)
+    time = f"{max(1, round(seconds / 60))} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"
+    return Advice(lacking, what, command, time)
 
 
 def sweep_again(study: Study) -> list[str]:
@@ -55,9 +57,3 @@ def sweep_again(study: Study) -> list[str]:
     name = [] if study.records[0].name == folder.name else ["--set", f"name={folder.name}"]
     config = str(folder / "experiment.yaml") if study.planned is not None else "CONFIG"
     return [config, *logs, *name]
-
-
-def _time(seconds: float) -> str:
-    if seconds < 5400:
-        return f"{max(1, round(seconds / 60))} min"
-    return f"{seconds / 3600:.0f} h"

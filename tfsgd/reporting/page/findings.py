@@ -4,8 +4,6 @@ A finding is the primary claims that stand in one sentence: the effect on λ1 or
 epsilon, each with what the paper says of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -21,7 +21,7 @@ from tfsgd.reporting.claims.evidence import p_in_words
 from tfsgd.reporting.claims.verdicts import Judgement, judgements_of
 from tfsgd.reporting.figures.compare import compare
 from tfsgd.reporting.figures.registry import SECTIONS, draw, refuse_unknown_figures
-from tfsgd.reporting.figures.style import Drawing, Drawn, Look, style_variables
+from tfsgd.reporting.figures.style import DARK, Drawing, Drawn, Look
 from tfsgd.reporting.page import output_files as files
 from tfsgd.reporting.page.advice import advice_of
 from tfsgd.reporting.page.findings import Finding, findings_of, has_verdicts, sentences_of
@@ -88,7 +88,7 @@ def write_report(
         context = {
             "studies": [*map(_study_page, range(1, 1 + len(studies)), studies, judged, findings, drawn)],
             "compared": compared,
-            "colours": style_variables(drawings),
+            "colours": {**DARK, **{c: dark for drawing in drawings for c, dark in drawing.dark.items()}},
             "inlined": inlined,
             "table": trial_table(studies, target),
             "provenance": [line for study in studies for line in provenance_of(study)],

@@ -4,8 +4,6 @@ A figure's number says which settings and attack it shows. Its data set and netw
 has each pair of them that the paper has.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
@@ -95,20 +93,3 @@ def refuse_undrawn(number: int, study: Study) -> NoReturn:
         f"--paper-figure {number}: it shows {view.view}, {attack_name(view.attack)} accuracy and λ1, which these records do "
         f"not hold; python -m tfsgd.sweep {command} would train and measure it"
     )
-
-
-def paper_figure_rows() -> list[str]:
-    """The table of docs/from-records-to-a-paper.md."""
-    configs = ", ".join(f"`{name}`" for name in shipped_pairs().values())
-    rows = [
-        "| the paper's figures | they show | files | draw it with | a config needs |",
-        "|---|---|---|---|---|",
-    ]
-    for view in PAPER_FIGURES:
-        first, last = view.numbers
-        needs = f"`{view.setting}`" if view.setting else f"all of: {configs}"
-        rows.append(
-            f"| {first} to {last} | {view.view}: natural and {attack_name(view.attack)} accuracy, λ1 | `{view.file}` | "
-            f"`--paper-figure {first}` | {needs} |"
-        )
-    return rows

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+
+import pandas as pd
 
 from tfsgd.data.dataset import SEEN
 from tfsgd.measures.spec import Measurement
@@ -27,30 +28,23 @@ def summary_of(study: Study) -> str:
         done = study.planned - len(study.missing) - len(study.failures)
         others = f" and {len(t) - done} not planned any more" if len(t) > done else ""
         trained = f"{done} of {counted(study.planned, 'planned network')}{others}"
+    spans = [_span(t["batch_size"], "batch size", "batch sizes"), _span(t["momentum"], "momentum", "momenta")]
+    regimes = ("; " if any("," in name for name in names) else ", ").join(names)
     seeds = counted(t["seed"].nunique(), "seed")
-    return (
-        f"{trained}, {study.length} each: {_span(t['batch_size'], 'batch size')}; {_span(t['momentum'], 'momentum')}; {seeds}; "
-        f"regimes {'; '.join(names) if any(',' in name for name in names) else ', '.join(names)}."
-    )
+    return f"{trained}, {study.length} each: {'; '.join([*spans, seeds])}; regimes {regimes}."
 
 
-def _span(values: Any, name: str) -> str:
-    """`batch sizes 16 to 4096 (5)`."""
+def _span(values: pd.Series, one: str, many: str) -> str:
+    """`5 batch sizes (16 to 4096)`."""
     found = sorted(values.unique())
-    if len(found) == 1:
-        return f"{name} {found[0]:g}"
-    plural = {"momentum": "momenta"}.get(name, f"{name}s")
-    return f"{len(found)} {plural} ({found[0]:g} to {found[-1]:g})"
+    return (
+        f"{one} {found[0]:g}" if len(found) == 1 else f"{len(found)} {many} ({found[0]:g} to {found[-1]:g})"
+    )
 
 
 def notes_of(study: Study) -> list[str]:
     """What to know before anything is read from the numbers."""
-    return [
-        *_notes_on_settings(study),
-        *_notes_on_gaps(study),
-        *_notes_on_troubles(study),
-        *seeds_apart(study),
-    ]
+    return [*_notes_on_settings(study), *_notes_on_gaps(study), *seeds_apart(study)]
 
 
 def _notes_on_settings(study: Study) -> Iterator[str]:
@@ -68,11 +62,10 @@ def _notes_on_settings(study: Study) -> Iterator[str]:
         yield f"The paper trains for {PAPER_LENGTH}; these trials for {study.length}."
     seeds = study.trials["seed"].nunique()
     if seeds < MIN_SEEDS:
-        yield (f"With {counted(seeds, 'seed')} there are no statistics: verdicts need at least {ENOUGH}.")
-    regimes = study.regimes
-    for label, count in Counter(regime.label for regime in regimes).items():
+        yield f"With {counted(seeds, 'seed')} there are no statistics: verdicts need at least {ENOUGH}."
+    for label, count in Counter(regime.label for regime in study.regimes).items():
         if count > 1:
-            names = "; ".join(regime.name for regime in regimes if regime.label == label)
+            names = "; ".join(regime.name for regime in study.regimes if regime.label == label)
             yield f"{count} regimes are labelled {label}, each is judged and drawn by itself: {names}."
     for kind, regime in study.paper_regimes.items():
         if kind != regime.name:
@@ -82,26 +75,19 @@ def _notes_on_settings(study: Study) -> Iterator[str]:
 def _notes_on_gaps(study: Study) -> Iterator[str]:
     if study.planned is None:
         yield "There is no experiment.yaml in the folder, so this page cannot say which trials are missing."
-    if study.missing or study.failures:
+    if absent := len(study.missing) + len(study.failures):
         failed = f" {len(study.failures)} of them failed." if study.failures else ""
         yield (
-            f"Without a record yet: {counted(len(study.missing) + len(study.failures), 'planned trial')}; all numbers may "
-            f"still change.{failed}"
+            f"Without a record yet: {counted(absent, 'planned trial')}; all numbers may still change.{failed}"
         )
     if study.repeated:
         yield f"In more than one folder: {counted(study.repeated, 'trial')}; each counts once."
-
-
-def _notes_on_troubles(study: Study) -> Iterator[str]:
-    loose = int((~study.trials["converged"] & (study.trials["status"] == "completed")).sum())
-    if loose:
+    trials = study.trials
+    if loose := int((~trials["converged"] & (trials["status"] == "completed")).sum()):
         yield f"λ1 did not converge in {counted(loose, 'trial')}; the table marks them with ~."
-    under = int(study.trials["undertrained"].sum())
-    if under:
-        yield (
-            f"Under-trained: {counted(under, 'trial')} (train accuracy {points(UNDERTRAINED_MARGIN)} or more below "
-            "the best cell's)."
-        )
+    if under := int(trials["undertrained"].sum()):
+        below = f"{points(UNDERTRAINED_MARGIN)} or more below the best cell's"
+        yield f"Under-trained: {counted(under, 'trial')} (train accuracy {below})."
 
 
 def provenance_of(study: Study) -> list[str]:

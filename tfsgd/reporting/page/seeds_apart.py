@@ -1,7 +1,5 @@
 """How much of a cell's spread comes from the initialization, and how much from the order of the batches."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

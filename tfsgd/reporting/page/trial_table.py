@@ -53,18 +53,13 @@ def trial_table(studies: Sequence[Study], target: Path) -> dict[str, list[Any]]:
         ("λ1", lambda row: _number("eigenvalue", mark="~" * (not row["converged"]))(row)),
         ("failed checks", _checks),
     ]
+    completed = {s: s.trials.loc[s.trials["status"] == "completed", "failed_checks"] for s in studies}
     rows = [row for s in studies for row in s.trials.assign(study=s.title).to_dict("records")]
     return {
         "headings": [heading for heading, _ in columns],
         "rows": [[cell(row) for _, cell in columns] for row in rows],
-        "notes": [note for s in studies for note in _common_checks(s)],
+        "notes": [n for s, of in completed.items() for n in said_of_common([*of], [a for a, _ in s.attacks])],
     }
-
-
-def _common_checks(study: Study) -> list[str]:
-    """What no figure marks, since most networks of the study fail it."""
-    completed = study.trials.loc[study.trials["status"] == "completed", "failed_checks"]
-    return said_of_common([*completed], (label for label, _ in study.attacks))
 
 
 def trial_name(row: Row) -> str:

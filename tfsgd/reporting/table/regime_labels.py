@@ -5,8 +5,6 @@ of the report is a label together with its rule (a constant rate, or a constant 
 batch size), its decay and how long it trains. With batch size and momentum that is a cell, whole.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence

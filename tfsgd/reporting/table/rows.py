@@ -19,7 +19,6 @@ from tfsgd.plan.requests import HESSIAN, TOP_EIGENVALUE, requests_of
 from tfsgd.plan.specs import defaults
 from tfsgd.records.outcomes import outcomes_of, smallest_epsilon
 from tfsgd.records.record import Record, labelled
-from tfsgd.reporting.paper import RESIDUAL_LIMIT
 from tfsgd.reporting.table.derived import derived
 
 Key = tuple[str, str, float | None]  # kind, label and epsilon of a measurement: which column it belongs to
@@ -115,12 +114,6 @@ class TrialRow:
     def top_eigenvalue(self) -> Measurement | None:
         """λ1 at the end of the training."""
         return self.found.get(("curvature", HESSIAN, None))
-
-    @property
-    def is_well_known(self) -> bool:
-        """Whether its λ1 is known well enough to decide anything."""
-        top = self.top_eigenvalue
-        return bool(top and (top.values["converged"] or (top.values["error"] or 1) <= RESIDUAL_LIMIT))
 
     @property
     def descent_eigenvalue(self) -> Measurement | None:

@@ -4,15 +4,13 @@ A study is everything that was trained and measured in the same way: one folder,
 whose configs mean the same. Records are only read here; nothing in a trial's folder is changed.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -37,21 +35,14 @@ from tfsgd.reporting.table.regime_labels import LabelledRegime, expand_by_regime
 from tfsgd.reporting.table.rows import TrialRow, consistent
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A trial that has no record because its last try ended with an error.
+class Failure(NamedTuple):
+    """A trial that has no record because its last try ended with an error."""
 
-    Attributes:
-        trial: its folder below `trials/`.
-        error: in one line.
-    """
-
-    trial: str
-    error: str
+    trial: str  # its folder below `trials/`
+    error: str  # in one line
 
 
-@dataclass(frozen=True)
-class OwnClaim:
+class OwnClaim(NamedTuple):
     """A user's own claim, and when it was stated, in words."""
 
     claim: Claim
@@ -169,8 +160,7 @@ class Study:
 # Reading
 
 
-@dataclass(frozen=True)
-class _Folder:
+class _Folder(NamedTuple):
     path: Path
     records: tuple[Record, ...]
     experiment: Experiment | None
