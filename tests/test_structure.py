@@ -183,7 +183,6 @@ def test_files_functions_and_parameter_lists_are_short(path: Path) -> None:
 
 FILES_TWICE = {  # each with its reason
     "paper": "the paper's networks, and its numbers",
-    "spectrum": "a measure, and its figure",
     "__init__": "of every folder",
 }
 

@@ -13,7 +13,8 @@ from matplotlib.transforms import Bbox
 
 SVG = "{http://www.w3.org/2000/svg}"
 PLACES = ("d", "x", "y")  # attributes that hold places, in points; a hundredth is not seen
-CHANGED = {*PLACES, "style", "fill", "stroke"}  # and those that hold colours
+COLOURED = ("style", "fill", "stroke")  # attributes that hold colours
+PLACE = re.compile(r"-?\d+\.\d{3,}")
 COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 POINTS = 72.0  # an inch
 PANEL_SCALE, KEY_SCALE = 1.45, 1.2  # CSS pixels a point, at most: text of 10.5 points is 15 pixels high
@@ -92,13 +93,12 @@ def inline(
     for metadata in root.findall(f"{SVG}metadata"):
         root.remove(metadata)
     for element in root.iter():
-        for attribute in element.attrib.keys() & CHANGED:
-            value = element.attrib[attribute]
+        for attribute, value in list(element.attrib.items()):
             if attribute in PLACES:
-                value = re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}", value)
-            else:
-                value = re.sub(COLOUR, lambda m: f"var(--c{m[0][1:]})" if m[0] in dark else m[0], value)
-            element.set(attribute, value)
+                element.set(attribute, re.sub(PLACE, lambda m: f"{float(m[0]):.2f}", value))
+            elif attribute in COLOURED:
+                variable = re.sub(COLOUR, lambda m: f"var(--c{m[0][1:]})" if m[0] in dark else m[0], value)
+                element.set(attribute, variable)
     groups = {group.get("id"): group for group in root.iter(f"{SVG}g")}
     for key, texts in hover.items():
         if key in groups:  # an artist without a visible part is not in the SVG

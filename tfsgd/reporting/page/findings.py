@@ -7,8 +7,7 @@ epsilon, each with what the paper says of it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tfsgd.reporting.claims.claims import StatedClaim
-from tfsgd.reporting.claims.evidence import Evidence, Impossible, Unit
+from tfsgd.reporting.claims.evidence import Impossible, Unit
 from tfsgd.reporting.claims.verdicts import Judgement
 from tfsgd.reporting.paper import MIN_SEEDS
 from tfsgd.reporting.table.metrics import SMALLEST
@@ -23,34 +22,42 @@ class Effect:
     """What was found of one claim.
 
     Attributes:
-        metric: for people.
-        is_robustness: it is about the smallest epsilon.
-        value: the effect with its interval; empty: there are no numbers.
-        per: what one unit of it is, or between which levels it lies.
-        paper_says: what the paper says of it, in a few words.
-        verdict: on what the paper says; empty: these networks allow none, see `has_verdicts`.
-        seeds_needed: how many would decide it; `None`: it is decided, or more than 100.
-        n: seeds and cells, in words.
+        judgement: of the claim.
+        has_verdict: whether these networks allow one, see `has_verdicts`.
     """
 
-    metric: str
-    is_robustness: bool
-    value: str
-    per: str
-    paper_says: str
-    verdict: str
-    seeds_needed: int | None
-    n: str
+    judgement: Judgement
+    has_verdict: bool
+
+    @property
+    def brief(self) -> tuple[str, str]:
+        """The effect with its interval, and what it is per, without what the finding's title says; empty: no numbers."""
+        e, asked = self.judgement.evidence, self.judgement.asked
+        if isinstance(e, Impossible) or e.unit is None:
+            return "", ""
+        if asked.claim.kind == "both":
+            return "as above" if e.detail else "", ""
+        per = e.unit.per.removesuffix(f", {' against '.join(asked.claim.regimes)}")
+        pair = e.unit.pair.removesuffix(", the widest pair")
+        return Unit(e.unit.scale).words(e.effect, e.interval), f"{per} {pair}".strip()
+
+    @property
+    def verdict(self) -> str:
+        """On what the paper says; empty: these networks allow none."""
+        flips = self.judgement.asked.expectation in ("fails", "opposite")
+        verdict = self.judgement.verdict
+        return (FLIPPED.get(verdict, verdict) if flips else verdict) if self.has_verdict else ""
 
     @property
     def words(self) -> str:
         """`× 1.37 [1.24, 1.51] per doubling`; empty: there are no numbers."""
-        return f"{self.value} {self.per}".strip()
+        return " ".join(self.brief).strip()
 
     def said(self, with_per: bool = True) -> str:
         """`λ1 × 1.37 [1.24, 1.51] per doubling`."""
         doubt = " (undecided)" if self.verdict == "undecided" else ""
-        return f"{self.metric} {(self.words if with_per else self.value) or NOT_MEASURED}{doubt}"
+        words = self.words if with_per else self.brief[0]
+        return f"{self.judgement.asked.names} {words or NOT_MEASURED}{doubt}"
 
 
 @dataclass(frozen=True)
@@ -74,26 +81,27 @@ class Finding:
     @property
     def sentence(self) -> str:
         """The effects; and what the paper says, where it says something else."""
-        alike = len({effect.per for effect in self.effects}) == 1
+        alike = len({effect.brief[1] for effect in self.effects}) == 1
         last = self.effects[-1]
         said = ", ".join(effect.said(not alike or effect is last) for effect in self.effects)
-        against = " and ".join(e.paper_says for e in self.effects if e.verdict == "contradicted")
+        against = " and ".join(said for said, verdict in self.verdicts if verdict == "contradicted")
         return f"{self.title}: {said}" + (f"; the paper says that {against}" if against else "")
 
     def words(self, robustness: bool) -> str:
         """The effects on the smallest epsilon, or the others."""
-        meant = [(e.metric, e.words or NOT_MEASURED) for e in self.effects if e.is_robustness == robustness]
+        found = ((e.judgement.asked, e.words or NOT_MEASURED) for e in self.effects)
+        meant = [(of.names, words) for of, words in found if (of.metrics[0] == SMALLEST) == robustness]
         return "; ".join(words if robustness else f"{metric} {words}" for metric, words in meant)
 
     @property
     def verdicts(self) -> list[tuple[str, str]]:
         """What the paper says, and the verdict on it."""
-        return [(e.paper_says, e.verdict) for e in self.effects]
+        return [(e.judgement.asked.paper_says, e.verdict) for e in self.effects]
 
     @property
     def seeds_needed(self) -> str:
         """Of what is undecided: the number of seeds, or that there are too many."""
-        open_ones = (e.seeds_needed for e in self.effects if e.verdict == "undecided")
+        open_ones = (e.judgement.seeds_needed for e in self.effects if e.verdict == "undecided")
         return ", ".join(dict.fromkeys(f"{seeds}" if seeds else "> 100" for seeds in open_ones))
 
 
@@ -116,7 +124,7 @@ def findings_of(study: Study, judgements: Sequence[Judgement]) -> list[Finding]:
     with_verdict = has_verdicts(study)
     return [
         Finding(
-            title, tuple(_effect(j, with_verdict) for j in of), all(j.asked.claim.kind == "both" for j in of)
+            title, tuple(Effect(j, with_verdict) for j in of), all(j.asked.claim.kind == "both" for j in of)
         )
         for title, of in found.items()
     ]
@@ -125,31 +133,3 @@ def findings_of(study: Study, judgements: Sequence[Judgement]) -> list[Finding]:
 def sentences_of(findings: Sequence[Finding]) -> list[str]:
     """The sentences of those that have numbers of their own."""
     return [f.sentence for f in findings if f.has_numbers and not f.is_of_others]
-
-
-def _effect(judgement: Judgement, with_verdict: bool) -> Effect:
-    asked, e = judgement.asked, judgement.evidence
-    value, per = _brief(e, asked)
-    flips = asked.expectation in ("fails", "opposite")  # the verdict is on what the paper says
-    verdict = FLIPPED.get(judgement.verdict, judgement.verdict) if flips else judgement.verdict
-    return Effect(
-        asked.names,
-        asked.metrics[0] == SMALLEST,
-        value,
-        per,
-        asked.paper_says,
-        verdict if with_verdict else "",
-        judgement.seeds_needed,
-        e.n,
-    )
-
-
-def _brief(e: Evidence, asked: StatedClaim) -> tuple[str, str]:
-    """The effect, and what it is per, without what the finding's title says already."""
-    if isinstance(e, Impossible) or e.unit is None:
-        return "", ""
-    if asked.claim.kind == "both":
-        return "as above" if e.detail else "", ""
-    per = e.unit.per.removesuffix(f", {' against '.join(asked.claim.regimes)}")
-    pair = e.unit.pair.removesuffix(", the widest pair")
-    return Unit(e.unit.scale).words(e.effect, e.interval), f"{per} {pair}".strip()

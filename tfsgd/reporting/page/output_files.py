@@ -15,13 +15,21 @@ from tfsgd.reporting.figures.style import Drawing
 from tfsgd.reporting.page.findings import Finding
 from tfsgd.reporting.page.latex import caption, claims_table, figure_table
 from tfsgd.reporting.page.regime_comparison import comparison_table
-from tfsgd.reporting.page.spreadsheet import plain_text, without_formulas
 from tfsgd.reporting.table.studies import Study
 
 FILES = ("index.html", "records.csv", "records-columns.csv", "claims.json")
 LIST = "files.json"  # of the figures and tables that a report has written
 OURS = re.compile(r"figures/[\w.%-]+\.(png|svg|pdf|tex)|tables/[\w.-]+\.tex")
 CAPTIONS = "tex"  # of figures
+COMPUTED = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+)  # first characters of what a spreadsheet computes, OWASP's list for CSV
 
 
 def report_folder(folders: Sequence[Path], out: Path | None) -> Path:
@@ -87,6 +95,18 @@ def records_table(studies: Sequence[Study], target: Path) -> pd.DataFrame:
         if s.is_beyond and (table[s.name].isna() | (table[s.name] == plain(s.default))).all()
     ]
     return without_formulas(table.drop(columns=unused))
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """The same table, an apostrophe before each text and each heading that a spreadsheet would compute."""
+    plain = table.rename(columns=plain_text)
+    for column in plain.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in plain.dtypes]]:
+        plain[column] = plain[column].map(plain_text)
+    return plain
+
+
+def plain_text(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(COMPUTED) else value
 
 
 # An earlier report's files
