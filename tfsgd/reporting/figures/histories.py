@@ -36,6 +36,7 @@ class _Panel:
     label: str
     percent: bool = False
     ceilings: bool = False
+    along: bool = False  # over the updates, else over the epochs
 
 
 @figure("batch")
@@ -77,7 +78,7 @@ def eigenvalue_history(study: Study) -> FigureResult:
 def along(study: Study) -> FigureResult:
     """Each measure of the `along` block over the updates of SGD."""
     keys = dict.fromkeys(key for record in study.records for key in record.along if key != "update")
-    panels = [_Panel(key, "λ1" if key == "hessian" else key) for key in keys]
+    panels = [_Panel(key, "λ1" if key == "hessian" else key, along=True) for key in keys]
     if drawn := _courses(study, panels, ("along", "On the way", ", over the updates of SGD.", 1.0, 2.0)):
         drawing, grid = drawn
         for axes in grid[-1]:
@@ -132,14 +133,14 @@ def _courses(
     for column, line in zip(grid.T, lines, strict=True):
         of_line = [(row, records[row["folder"]]) for row in line.rows.to_dict("records")]
         for axes, panel in zip(column, panels, strict=True):
-            for who, size, (x, values) in _histories(of_line, panel.key):
+            for who, size, (x, values) in _histories(of_line, panel):
                 gid = drawing.tooltip(f"{line.label}, batch size {size}, {who}")
                 known = np.isfinite(values)
                 axes.plot(x[known], values[known], color=palette.colours[size], linewidth=1, gid=gid)
             if panel.ceilings:
                 bounded = [r for _, r in of_line if r.stability_history == r.history.get(panel.key)]
-                known = (v for r in study.records for v in r.history.get(panel.key, ()) if v is not None)
-                _ceilings(axes, bounded, palette, ROOM * max(filter(math.isfinite, known), default=0.0))
+                found = (v for r in study.records for v in r.history.get(panel.key, ()) if v is not None)
+                _ceilings(axes, bounded, palette, ROOM * max(filter(math.isfinite, found), default=0.0))
     for axes, panel in zip(grid[:, 0], panels, strict=True):
         axes.set_ylabel(f"{panel.label} (%)" if panel.percent else panel.label)
     palette.legend(drawing, more=[handle("ceiling", linewidth=0.8)] * any(p.ceilings for p in panels))
@@ -147,12 +148,12 @@ def _courses(
 
 
 def _histories(
-    trials: Sequence[tuple[Mapping[Any, Any], Record]], key: str
+    trials: Sequence[tuple[Mapping[Any, Any], Record]], panel: _Panel
 ) -> Iterator[tuple[str, int, Array]]:
     """Who, batch size and a course `(2, moments)`, see `_course`: of every trial, or the mean where seeds are many."""
     by_size: dict[int, list[tuple[Mapping[Any, Any], Array]]] = {}
     for row, record in trials:
-        by_size.setdefault(int(row["batch_size"]), []).append((row, _course(record, key)))
+        by_size.setdefault(int(row["batch_size"]), []).append((row, _course(record, panel)))
     for size, of_size in sorted(by_size.items()):
         if len(of_size) <= MANY_SEEDS:
             yield from ((f"seed {row['seed']}: {row['status']}", size, course) for row, course in of_size)
@@ -160,12 +161,11 @@ def _histories(
             yield f"mean of {len(good)} seeds", size, np.mean(good, axis=0)
 
 
-def _course(record: Record, key: str) -> Array:
-    """Updates or epochs, and the values there, NaN where there is none."""
-    if key in record.along:
-        return np.array([record.along["update"], record.along[key]], float)
-    values = record.history.get(key, ())
-    return np.array([range(1, len(values) + 1), values], float)
+def _course(record: Record, panel: _Panel) -> Array:
+    """Epochs or updates, and the values there, NaN where there is none."""
+    values = (record.along if panel.along else record.history).get(panel.key, ())
+    moments = record.along.get("update", ()) if panel.along else range(1, len(values) + 1)
+    return np.array([moments, values or [math.nan] * len(moments)], float)
 
 
 def _ceilings(axes: Axes, records: Sequence[Record], palette: BatchSizePalette, top: float) -> None:
