@@ -33,7 +33,7 @@ class Comparison:
 
 def directional(cells: Cells, metric: Metric, asked: Comparison, sign: int) -> Evidence:
     """Evidence that the one difference is above (sign 1) or below (-1) zero."""
-    table = _table(cells, metric, asked)
+    table, basis = _table(cells, metric, asked)
     [(per, weights)] = asked.differences.items()
     effect = float((table @ weights).mean())
 
@@ -41,8 +41,7 @@ def directional(cells: Cells, metric: Metric, asked: Comparison, sign: int) -> E
         c = contrast(table, weights)
         return _interval(metric, c), *(c.p_greater, c.p_less)[::sign], True, effect, c.spread
 
-    unit = Unit(metric.scale, per)
-    return decide(_numbers(cells, metric, asked, table, unit), metric.shown(effect), test)
+    return decide(basis | {"unit": Unit(metric.scale, per)}, metric.shown(effect), test)
 
 
 def within_margin(cells: Cells, metric: Metric, asked: Comparison, side: int = 0) -> Evidence:
@@ -55,7 +54,7 @@ def within_margin(cells: Cells, metric: Metric, asked: Comparison, side: int = 0
     Args:
         side: 0: of either sign; 1: none may lie below the negative margin; -1: none above the margin.
     """
-    table = _table(cells, metric, asked)
+    table, basis = _table(cells, metric, asked)
     means = {per: float((table @ weights).mean()) for per, weights in asked.differences.items()}
     widest = max(means, key=lambda per: -side * means[per] if side else abs(means[per]))
 
@@ -65,8 +64,7 @@ def within_margin(cells: Cells, metric: Metric, asked: Comparison, side: int = 0
         interval, against = _interval(metric, contrast(table, asked.differences[widest])), len(found) * beyond
         return interval, weakest.p_within, min(1.0, against), False, weakest.distance, weakest.spread
 
-    unit = Unit(metric.scale, pair=widest)
-    return decide(_numbers(cells, metric, asked, table, unit), metric.shown(means[widest]), test)
+    return decide(basis | {"unit": Unit(metric.scale, pair=widest)}, metric.shown(means[widest]), test)
 
 
 class _Against(NamedTuple):
@@ -95,37 +93,23 @@ def _interval(metric: Metric, c: Contrast) -> tuple[float, float]:
     return metric.shown(c.low), metric.shown(c.high)
 
 
-# What evidence is based on
-
-
-def _table(cells: Cells, metric: Metric, asked: Comparison) -> Array:
-    table = cells.table(metric, asked.cells)
-    if len(table) == 0:
-        basis = _basis(cells, metric, asked, table)
-        raise Untestable(Impossible(**basis, reason="no seed has all of the cells"))
-    return table
-
-
-def _numbers(cells: Cells, metric: Metric, asked: Comparison, table: Array, unit: Unit) -> dict[str, Any]:
-    """What numbers have besides the effect; on the floor every cell mean is within the margin of 0 or of chance, so that
-    nothing can be told apart."""
-    means = table.mean(0)
-    near = (means <= ACCURACY_MARGIN + ZERO) | (abs(means - cells.chance) <= ACCURACY_MARGIN + ZERO)
-    is_on_floor = metric.scale == "points" and bool(near.all())
-    return _basis(cells, metric, asked, table) | {"unit": unit, "floor": is_on_floor}
-
-
-def _basis(cells: Cells, metric: Metric, asked: Comparison, table: Array) -> dict[str, Any]:
-    """The trials behind a table of cells; those that dropped out of the table count as invalid too."""
-    sample = asked.cells
+def _table(cells: Cells, metric: Metric, asked: Comparison) -> tuple[Array, dict[str, Any]]:
+    """The table of cells, and of the trials behind it what evidence says; those that dropped out of the table count as
+    invalid too. On the floor every cell mean is within the margin of 0 or of chance, so that nothing can be told apart."""
+    table, sample = cells.table(metric, asked.cells), tuple(asked.cells)
     kinds = {(cell.regime, cell.momentum) for cell in sample}
-    return {
+    basis: dict[str, Any] = {
         "seeds": len(table),
-        "sample": tuple(sample),
+        "sample": sample,
         "batch_sizes": asked.sizes or len({cell.batch_size for cell in sample}),
         "invalid_trials": cells.invalid_trials(metric, lambda cell: (cell.regime, cell.momentum) in kinds),
         "doubts": cells.doubts(metric, lambda cell: cell in sample),
     }
+    if len(table) == 0:
+        raise Untestable(Impossible(**basis, reason="no seed has all of the cells"))
+    means = table.mean(0)
+    near = (means <= ACCURACY_MARGIN + ZERO) | (abs(means - cells.chance) <= ACCURACY_MARGIN + ZERO)
+    return table, basis | {"floor": metric.is_share and bool(near.all())}
 
 
 def untestable(
