@@ -134,7 +134,7 @@ def summary(folder: Path) -> Iterator[str]:
     for finding in findings_of(study, claims(folder)):
         if any(effect.words for effect in finding.effects):
             says = "<br>".join(f"{said}: **{verdict}**" for said, verdict in finding.verdicts)
-            n = "; ".join(dict.fromkeys(effect.n for effect in finding.effects))
+            n = "; ".join(dict.fromkeys(effect.judgement.evidence.n for effect in finding.effects))
             rows.append(
                 [finding.title, finding.words(False), finding.words(True), says, finding.seeds_needed, n]
             )

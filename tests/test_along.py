@@ -20,7 +20,6 @@ from tfsgd.plan.requests import along_requests
 from tfsgd.plan.stages import stages_of
 from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.page.page import write_report
-from tfsgd.training.measure_along import headline
 from tfsgd.training.train import Trained, train
 
 SETTINGS = SGDSettings(64, 0.9, 0.05)  # 300 images: 5 updates an epoch
@@ -60,7 +59,7 @@ def test_the_last_moment_is_the_trained_network(splits: Splits, tmp_path: Path) 
     found = trained(splits, tmp_path, every_epochs=2)
     images = small(splits)
     for request in along_requests(asked(every_epochs=2), 3):
-        value = headline(request.measure_on(MeasuredNetwork(found.network, images, 64)))
+        value = request.measure_on(MeasuredNetwork(found.network, images, 64)).headline
         [on_the_way] = found.along[request.title]
         assert on_the_way == pytest.approx(value, rel=1e-6)
 

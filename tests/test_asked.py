@@ -22,8 +22,8 @@ from tfsgd.records.folder import LogFolder
 from tfsgd.records.manifest import renew_manifests
 from tfsgd.records.record import Record
 from tfsgd.records.tensorboard_tags import is_current
+from tfsgd.reporting.figures.by_palette import spectrum
 from tfsgd.reporting.figures.registry import draw
-from tfsgd.reporting.figures.spectrum import spectrum
 from tfsgd.reporting.table.columns import table_of
 from tfsgd.reporting.table.rows import TrialRow, consistent
 from tfsgd.reporting.table.studies import read_studies

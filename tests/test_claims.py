@@ -399,8 +399,8 @@ def test_a_negative_eigenvalue_has_no_logarithm_and_decides_nothing() -> None:
 def test_a_trial_of_two_regimes_counts_in_both_curves() -> None:
     of = table()
     found = judged(of.filled(np.random.default_rng(19)))
-    assert found["constant-lrbs-natural-accuracy"].evidence.cells == 4
-    assert found["momentum-more-eigenvalue"].evidence.cells == 2 * 3 * 3  # without 64
+    assert len(found["constant-lrbs-natural-accuracy"].evidence.sample) == 4
+    assert len(found["momentum-more-eigenvalue"].evidence.sample) == 2 * 3 * 3  # without 64
 
 
 def test_regimes_are_known_by_what_they_do() -> None:

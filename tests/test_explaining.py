@@ -11,11 +11,10 @@ from tests.synthetic import experiment, explained, record, write_sweep
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
-from tfsgd.reporting.figures.agreement import entries_of
-from tfsgd.reporting.figures.epsilon_curves import epsilon_curves
+from tfsgd.reporting.claims.agreement import entries_of
+from tfsgd.reporting.figures.by_palette import density, epsilon_curves
 from tfsgd.reporting.figures.legend import fails
 from tfsgd.reporting.figures.registry import ALL, draw
-from tfsgd.reporting.figures.spectrum import density
 from tfsgd.reporting.figures.style import Drawing
 from tfsgd.reporting.page.page import write_report
 from tfsgd.reporting.table.derived import ceiling, derived

@@ -16,7 +16,6 @@ from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.networks.operators import product_of
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.requests import along_requests
-from tfsgd.training.measure_along import headline
 from tfsgd.training.next_step import NextStep
 from tfsgd.training.optimizer import SGD
 from tfsgd.training.train import train
@@ -100,7 +99,7 @@ def test_the_curvature_along_the_step_that_is_taken_by_hand(name: str, network: 
     state = [v.numpy().copy() for v in (*network.variables, *network.optimizer.variables)]
     subject = MeasuredNetwork(network, splits, 20)
     with subject.while_trained(NextStep(network)):
-        found = headline(request.measure_on(subject))
+        found = request.measure_on(subject).headline
     for variable, value in zip((*network.variables, *network.optimizer.variables), state, strict=True):
         np.testing.assert_array_equal(variable, value)
     dense = np.array([product(row) for row in np.eye(product.dimension)], np.float64)
@@ -119,9 +118,9 @@ def test_a_step_that_rounding_hides_is_not_known(network: Any) -> None:
     [request] = along_requests(asked, 0)
     network.compile(optimizer=SGD(1e-7), loss="mse")
     subject = MeasuredNetwork(network, Splits(part, part, part, "", ""), 20)
-    assert headline(request.measure_on(subject)) is None
+    assert request.measure_on(subject).headline is None
     with subject.while_trained(NextStep(network)):
-        assert headline(request.measure_on(subject)) is None
+        assert request.measure_on(subject).headline is None
 
 
 def test_of_gradient_descent_it_is_measured_on_the_way(splits: Splits, tmp_path: Path) -> None:

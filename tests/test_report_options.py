@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
+from scripts.paper_figures import paper_figure_rows
 from tests.conftest import Run
 from tests.synthetic import experiment, write_sweep
 from tests.test_report import TINY
 from tfsgd import report
+from tfsgd.plan.shipped import shipped_pairs
 from tfsgd.plan.yaml_io import read_yaml
 from tfsgd.reporting.figures.registry import figures
 from tfsgd.reporting.page.paper_figures import (
-    CONFIGS,
     LAST,
     PAPER_FIGURES,
-    paper_figure_rows,
     views_of_figure,
 )
 
@@ -157,9 +157,9 @@ def test_every_figure_of_the_paper_has_a_view_that_a_figure_draws_and_configs_th
     for number in range(1, LAST + 1):
         assert views_of_figure(number)
     assert {view.figure for view in PAPER_FIGURES} <= set(figures())
-    for (dataset, model), name in CONFIGS.items():
-        config = read_yaml(Path(f"configs/{name}.yaml"))
-        assert (config["dataset"], config["model"]) == (dataset, model)
+    configs = {name: read_yaml(Path(f"configs/{name}.yaml")) for name in shipped_pairs().values()}
+    assert {(of["dataset"], of["model"]): name for name, of in configs.items()} == shipped_pairs()
+    assert len(configs) == 6
 
 
 def test_the_page_from_records_to_a_paper_has_the_table_of_the_papers_figures() -> None:

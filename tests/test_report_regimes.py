@@ -13,7 +13,7 @@ from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.claims.claims import paper_attacks, shipped_claims
 from tfsgd.reporting.claims.evidence import Tested
 from tfsgd.reporting.claims.verdicts import Judgement, judge, judgements_of
-from tfsgd.reporting.figures.by_regime import regimes
+from tfsgd.reporting.figures.by_batch_size import regimes
 from tfsgd.reporting.page.page import write_report
 from tfsgd.reporting.table.regime_labels import expand_by_regime, paper_regimes, regimes_of, with_first_regime
 from tfsgd.reporting.table.studies import Study, read_studies

@@ -16,7 +16,7 @@ from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.trials import grid
 from tfsgd.reporting.claims.verdicts import judgements_of
-from tfsgd.reporting.page.seeds_apart import seeds_apart
+from tfsgd.reporting.page.report_text import seeds_apart
 from tfsgd.reporting.statistics import variance_components
 from tfsgd.reporting.table.studies import read_studies
 from tfsgd.training.train import train

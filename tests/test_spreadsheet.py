@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from tests.synthetic import experiment, write_sweep
+from tfsgd.reporting.page.output_files import without_formulas
 from tfsgd.reporting.page.page import write_report
-from tfsgd.reporting.page.spreadsheet import without_formulas
 
 SMALL = experiment(
     seeds=[0], batch_sizes=[64], epochs=3, regimes={"LR": {"learning_rate": 0.01, "momentum": [0.0, 0.5]}}

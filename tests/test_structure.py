@@ -207,9 +207,6 @@ def test_files_functions_and_parameter_lists_are_short(path: Path) -> None:
 
 FILES_TWICE = {  # each with its reason
     "paper": "the paper's networks, and its numbers",
-    "spectrum": "a measure, and its figure",
-    "confidence": "a measure, and its figure",
-    "agreement": "a kind of claim, and its figure",
     "__init__": "of every folder",
 }
 

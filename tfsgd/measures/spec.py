@@ -269,6 +269,9 @@ class Provenance(Part):
     git_commit: str | None
 
 
+MAIN = ("accuracy", "value", "fraction", "confidence")  # each kind of measurement has one of them
+
+
 class Measurement(Part):
     """One measured thing with its evidence. Accuracies are fractions in [0, 1].
 
@@ -320,6 +323,20 @@ class Measurement(Part):
     def accuracy(self) -> float | None:
         """Share of the images that get their true label."""
         return self.values.get("accuracy")
+
+    @property
+    def main_value(self) -> float | None:
+        """The one number that a table shows."""
+        return self._first(MAIN)
+
+    @property
+    def headline(self) -> float | None:
+        """The number that a curve shows: of a search its median smallest epsilon, else as in a table."""
+        return self._first(("median", *MAIN))
+
+    def _first(self, keys: tuple[str, ...]) -> float | None:
+        value = next((self.values[key] for key in keys if key in self.values), None)
+        return value if isinstance(value, int | float) else None
 
 
 def _problem(key: str, value: Any) -> str:

@@ -1,12 +1,21 @@
 """The configs that come with the package, found by name from any folder."""
 
+import functools
 from pathlib import Path
 
 import tfsgd
 from tfsgd.errors import RequestError
+from tfsgd.plan.yaml_io import read_yaml
 from tfsgd.text import cut, nearest
 
 FOLDER = Path(tfsgd.__file__).parent / "configs"
+
+
+@functools.cache
+def shipped_pairs() -> dict[tuple[str, str], str]:
+    """Data set and network of the paper's experiments -> the name of the shipped config that has them."""
+    blocks = {path.stem: read_yaml(path) for path in sorted(FOLDER.glob("*.yaml"))}
+    return {(block["dataset"], block["model"]): name for name, block in blocks.items()}
 
 
 def find_config(path: Path) -> Path:

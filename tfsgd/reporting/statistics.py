@@ -1,7 +1,5 @@
 """Contrasts, their intervals and Holm's correction: pure functions of numbers."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

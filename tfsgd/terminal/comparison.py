@@ -16,7 +16,6 @@ from tfsgd.terminal.tables import in_words, value_and_evidence
 
 LONGEST_NAME = 28  # characters of a network's name in a heading or a legend
 SMALLEST = "smallest ε, median"
-MAIN = ("accuracy", "value", "fraction", "confidence")  # each kind of measurement has one of them
 CSV_HEADINGS = ("measure", "epsilon", "images")
 
 
@@ -96,7 +95,7 @@ def comparison_rows(columns: Sequence[NetworkColumn]) -> list[ComparisonRow]:
         first = next(m for m in ms if m)
         what = f"accuracy on {first.split} images" if kind == "accuracy" else titled(label)
         texts = [value_and_evidence(m)[0] if m else "-" for m in ms]
-        numbers = [main_value(m) if m else None for m in ms]
+        numbers = [m.main_value if m else None for m in ms]
         rows.append(
             ComparisonRow(
                 f"{what}, {dataset}" if several else what, first.epsilon, first.examples, numbers, texts
@@ -115,12 +114,6 @@ def _rank(key: tuple[str, ...]) -> int:
     """Of a row; those of one rank stay as they were measured."""
     _, kind, label, *_ = key
     return 0 if kind == "accuracy" else 1 if label == HESSIAN else 2
-
-
-def main_value(found: Measurement) -> float | None:
-    """The one number of a measurement that a table shows."""
-    value = next((found.values[key] for key in MAIN if key in found.values), None)
-    return value if isinstance(value, int | float) else None
 
 
 def headings(columns: Sequence[NetworkColumn]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.curvature_spec import Vector
-from tfsgd.measures.spec import Measurement, Request
+from tfsgd.measures.spec import Request
 from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.plan.along import Along
 from tfsgd.plan.config import WHILE_TRAINED
@@ -82,20 +82,13 @@ class MeasureAlong(keras.callbacks.Callback):
     def _found(self, request: Request) -> float | None:
         if request.label == WHILE_TRAINED:
             with self._subject.while_trained(self._next_step):
-                return headline(request.measure_on(self._subject))
+                return request.measure_on(self._subject).headline
         if request.label != HESSIAN:
-            return headline(request.measure_on(self._subject))
+            return request.measure_on(self._subject).headline
         spec = cast(TopEigenvalue, request.spec)
         with self._subject.product(spec, request.split, request.examples).beginning_with(self.kept):
-            return headline(request.measure_on(self._subject))
+            return request.measure_on(self._subject).headline
 
     @cached_property
     def _next_step(self) -> NextStep:
         return NextStep(self.model)
-
-
-def headline(found: Measurement) -> float | None:
-    """The number of a measurement that a curve shows: a median smallest epsilon, an accuracy, or its value."""
-    keys = ("median", "accuracy") if found.kind == "attack" else ("value", "confidence")
-    number = next((found.values[key] for key in keys if key in found.values), None)
-    return None if number is None else float(number)

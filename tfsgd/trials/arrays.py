@@ -11,7 +11,6 @@ from tfsgd.models.structure import input_shape
 from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.plan.config import Measuring
 from tfsgd.plan.requests import doubts
-from tfsgd.terminal.comparison import main_value
 from tfsgd.trials.standalone import Opened, measured
 
 
@@ -48,4 +47,4 @@ def measure_arrays(
 def _row(m: Measurement) -> dict[str, Any]:
     numbers = {key: value for key, value in m.values.items() if isinstance(value, int | float)}
     named = {"measure": m.label, "norm": m.settings.get("norm", "Linf") if m.kind == "attack" else None}
-    return named | {"epsilon": m.epsilon, "images": m.examples, "result": main_value(m), **numbers}
+    return named | {"epsilon": m.epsilon, "images": m.examples, "result": m.main_value, **numbers}

@@ -5,20 +5,20 @@ common (Jiang et al. 2020, arXiv:1912.02178, the granulated coefficient; Dziugai
 at the worst setting instead of the mean).
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tfsgd.plan.claim import Claim
 from tfsgd.reporting.claims.contrasts import untestable
-from tfsgd.reporting.claims.evidence import Basis, Evidence, TestResult, Unit, decide
+from tfsgd.reporting.claims.evidence import Evidence, Unit, decide, rounded
 from tfsgd.reporting.claims.kinds import base_momentum, kind
 from tfsgd.reporting.paper import ALPHA
 from tfsgd.reporting.statistics import Array, holm, student_interval
@@ -71,17 +71,17 @@ def agreement_of(measure: Array, other: Array, lines: Lines) -> Agreement | None
         `None`: no two networks can be compared.
     """
     by_seed: dict[int, list[float]] = {}
-    null = {0: 1.0}  # sum of signs -> probability
+    null = np.ones(1)  # the probability of each sum of signs, from the least to the largest
     total = pairs = 0
     for seed, rows in lines:
         known = [i for i in rows if math.isfinite(measure[i]) and math.isfinite(other[i])]
         if len(known) < 2:
             continue
-        ranks = tuple(_ranks(measure[known])), tuple(_ranks(other[known]))
-        found, count = _sum_of_signs(*map(np.array, ranks)), len(known) * (len(known) - 1) // 2
+        ranks, others = _ranks(measure[known]), _ranks(other[known])
+        found, count = int(_sums(ranks, np.array([others]))[0]), len(known) * (len(known) - 1) // 2
         total, pairs = total + found, pairs + count
         by_seed.setdefault(seed, []).append(found / count)
-        null = _convolved(null, _null(*ranks))
+        null = np.convolve(null, _null(ranks, others))
     if not pairs:
         return None
     of_seeds = np.array([np.mean(values) for values in by_seed.values()])
@@ -90,40 +90,33 @@ def agreement_of(measure: Array, other: Array, lines: Lines) -> Agreement | None
         total / pairs,
         max(-1.0, float(low)),
         min(1.0, float(high)),
-        sum(p for s, p in null.items() if s >= total),
-        sum(p for s, p in null.items() if s <= total),
+        float(null[pairs + total :].sum()),
+        float(null[: pairs + total + 1].sum()),
         pairs,
         of_seeds,
     )
 
 
-def _ranks(values: Array) -> list[int]:
-    return [int(rank) for rank in np.unique(values, return_inverse=True)[1]]
+def _ranks(values: Array) -> tuple[int, ...]:
+    return tuple(np.unique(values, return_inverse=True)[1].tolist())
 
 
-def _sum_of_signs(a: Array, b: Array) -> int:
-    """Over all pairs, the product of the signs of both differences: Kendall's S."""
-    return int(np.sign(np.subtract.outer(a, a) * np.subtract.outer(b, b)).sum()) // 2
+def _sums(a: tuple[int, ...], orders: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of each order, over all pairs, the product of the signs of both differences: Kendall's S."""
+    i, j = np.triu_indices(len(a), 1)
+    signs = np.sign(orders[:, i] - orders[:, j]) * np.sign(np.array(a)[i] - np.array(a)[j])
+    return np.asarray(signs.sum(1))
 
 
 @functools.lru_cache(maxsize=4096)
-def _null(a: tuple[int, ...], b: tuple[int, ...]) -> dict[int, float]:
-    """Kendall's S over the orders of b -> probability."""
+def _null(a: tuple[int, ...], b: tuple[int, ...]) -> Array:
+    """The probability of each S over the orders of b."""
     if len(a) <= MOST_LEVELS:
         orders = np.array([*itertools.permutations(b)])
     else:
         orders = np.random.default_rng(0).permuted(np.tile(b, (DRAWN, 1)), axis=1)
-    i, j = np.triu_indices(len(a), 1)
-    sums = (np.sign(orders[:, i] - orders[:, j]) * np.sign(np.array(a)[i] - np.array(a)[j])).sum(1)
-    values, counts = np.unique(sums, return_counts=True)
-    return {int(value): count / len(orders) for value, count in zip(values, counts, strict=True)}
-
-
-def _convolved(a: dict[int, float], b: dict[int, float]) -> dict[int, float]:
-    result: dict[int, float] = {}
-    for (x, p), (y, q) in itertools.product(a.items(), b.items()):
-        result[x + y] = result.get(x + y, 0.0) + p * q
-    return result
+    pairs = len(a) * (len(a) - 1) // 2
+    return np.bincount(_sums(a, orders) + pairs, minlength=2 * pairs + 1) / len(orders)
 
 
 # Lines of a study
@@ -170,6 +163,11 @@ class Entry:
         """1 or -1 where it is told from 0, else 0."""
         return int(math.copysign(1, self.found.value)) if self.p_holm < ALPHA else 0
 
+    def as_json(self) -> dict[str, Any]:
+        numbers = {key: rounded(getattr(self.found, key)) for key in ("value", "low", "high", "p")}
+        whole = {"pairs": self.found.pairs, "p_holm": rounded(self.p_holm)}
+        return {"measure": self.measure, "knob": self.knob, **numbers, **whole}
+
 
 def measures_of(study: Study) -> list[Column]:
     """Every measure that varies over the trials, in the order of its rank; settings, and what is a smallest epsilon, are none."""
@@ -193,6 +191,12 @@ def agreements(cells: Cells, columns: Sequence[Column]) -> list[Entry]:
                 found.append((column.title, knob, of))
     corrected = holm([of.p for *_, of in found])
     return [Entry(*entry, p) for entry, p in zip(found, corrected, strict=True)]
+
+
+@functools.lru_cache(maxsize=4)
+def entries_of(study: Study) -> list[Entry]:
+    """The table of a study: the page, its figure and `claims.json` show the same."""
+    return agreements(Cells(study.trials, study.chance, study.plays), measures_of(study))
 
 
 def worst_knobs(entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
@@ -229,31 +233,22 @@ def agreement(cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evidence
     rows = (rows if at is None else rows[rows["momentum"] == at]).reset_index(drop=True)
     for needed in (SMALLEST, metric):
         if not cells.has(needed):
-            return untestable(cells, needed, "")
+            raise untestable(cells, needed, "")
     measure, robustness = (pd.to_numeric(rows[m.column]).to_numpy(float) for m in (metric, SMALLEST))
     found = agreement_of(measure, robustness, _lines(rows, claim.knob, ["regime"]))
     if found is None:
-        return untestable(
-            cells, metric, f"{regime}: no two networks differ in the {claim.knob.replace('_', ' ')} alone"
-        )
-    basis = Basis(
-        unit=Unit("agreement"),
-        seeds=len(found.of_seeds),
-        sample=tuple(dict.fromkeys(map(Cell, rows["regime"], rows["batch_size"], rows["momentum"]))),
-        batch_sizes=rows[claim.knob].nunique(),
-        detail=f"{found.pairs} pairs",
-    )
+        knob = claim.knob.replace("_", " ")
+        raise untestable(cells, metric, f"{regime}: no two networks differ in the {knob} alone")
+    numbers = {
+        "unit": Unit("agreement"),
+        "seeds": len(found.of_seeds),
+        "sample": tuple(dict.fromkeys(map(Cell, rows["regime"], rows["batch_size"], rows["momentum"]))),
+        "batch_sizes": rows[claim.knob].nunique(),
+        "detail": f"{found.pairs} pairs",
+        "floor": False,
+    }
     tails = (found.p_greater, found.p_less)[:: claim.sign]
-
-    def test() -> TestResult:
-        spread = float(found.of_seeds.std(ddof=1))
-        return TestResult(
-            interval=(found.low, found.high),
-            p_for=tails[0],
-            p_against=tails[1],
-            is_two_sided=True,
-            distance=found.value,
-            spread=spread,
-        )
-
-    return decide(basis, found.value, test)
+    interval, seeds = (found.low, found.high), found.of_seeds
+    return decide(
+        numbers, found.value, lambda: (interval, *tails, True, found.value, float(seeds.std(ddof=1)))
+    )

@@ -1,10 +1,8 @@
 """The shipped claims (claims.yaml), and those of a config or a file, each with its metrics and what the paper says."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -58,9 +56,27 @@ class StatedClaim:
         return next(((m.attack, m.epsilon or 0.0) for m in self.metrics if m.attack), None)
 
     @property
-    def is_of_the_paper(self) -> bool:
-        """Whether the paper makes it."""
-        return self.expectation is not None
+    def names(self) -> str:
+        """Its metrics, in a sentence."""
+        return " and ".join(f"the {m.name}" if m.name == SMALLEST.name else m.name for m in self.metrics)
+
+    @property
+    def paper_says(self) -> str:
+        """What the paper says of it, in a few words; empty: nothing."""
+        if self.expectation is None:
+            return ""
+        fails, rises = self.expectation == "fails", self.claim.sign > 0
+        verb = "rises" if rises != (self.expectation == "opposite") else "falls"
+        said = {
+            "trend": verb,
+            "interaction": f"{verb} more",
+            "difference": f"is {'higher' if rises else 'lower'}",
+            "equivalent": "hardly changes",
+            "non_inferior": "is kept",
+            "both": "do not both rise" if fails else "both rise",
+        }.get(self.claim.kind)
+        sentence = f"{self.names} {said}" if said else self.statement
+        return f"it does not hold that {sentence}" if fails and self.claim.kind != "both" else sentence
 
 
 def shipped_claims(dataset: str, model: str, attacks: Sequence[Attack]) -> list[StatedClaim]:
@@ -95,7 +111,7 @@ def _expanded(
             )
             metrics = (metric,) if metric else tuple(SHIPPED[name] for name in claim.metric)
             if claim.margin:
-                metrics = (metrics[0].within(claim.margin),)
+                metrics = (replace(metrics[0], allowed=claim.margin),)
             is_robustness = any(m.attack or m == SMALLEST for m in metrics)
             paper = None if role == "beyond" else entry.get("paper", "holds")
             yield StatedClaim(
@@ -156,7 +172,7 @@ def _own_metrics(claim: Claim, columns: Mapping[str, Column], where: str) -> tup
                 f"{where}.metric: no column of numbers '{name}'{known_keys(name, metric_names(columns))}"
             )
         if claim.margin:
-            metric = metric.within(claim.margin)
+            metric = replace(metric, allowed=claim.margin)
         if claim.kind in WITHIN_MARGIN and not metric.allowed:
             raise RequestError(f"{where}.margin: missing; {name} has none of its own")
         metrics.append(metric)

@@ -4,12 +4,11 @@ Cells are the settings of SGD (regime, batch size, momentum), with the seeds as 
 cells. Each seed has a contrast of its own, and Student's t over these decides.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from tfsgd.reporting.claims.evidence import Basis, Evidence, Impossible, TestResult, Unit, decide
+from tfsgd.reporting.claims.evidence import Evidence, Impossible, Unit, Untestable, decide
 from tfsgd.reporting.paper import ACCURACY_MARGIN, ZERO
 from tfsgd.reporting.statistics import Array, Contrast, contrast
 from tfsgd.reporting.table.cell import Cell
@@ -35,25 +34,14 @@ class Comparison:
 def directional(cells: Cells, metric: Metric, asked: Comparison, sign: int) -> Evidence:
     """Evidence that the one difference is above (sign 1) or below (-1) zero."""
     table, basis = _table(cells, metric, asked)
-    if len(table) == 0:
-        return no_seed(basis)
     [(per, weights)] = asked.differences.items()
     effect = float((table @ weights).mean())
 
-    def test() -> TestResult:
+    def test() -> tuple[Any, ...]:
         c = contrast(table, weights)
-        tails = (c.p_greater, c.p_less)[::sign]
-        return TestResult(
-            interval=_interval(metric, c),
-            p_for=tails[0],
-            p_against=tails[1],
-            is_two_sided=True,
-            distance=effect,
-            spread=c.spread,
-        )
+        return _interval(metric, c), *(c.p_greater, c.p_less)[::sign], True, effect, c.spread
 
-    basis = replace(basis, unit=Unit(metric.scale, per))
-    return decide(basis, metric.shown(effect), test, on_floor(table.mean(0), metric, cells.chance))
+    return decide(basis | {"unit": Unit(metric.scale, per)}, metric.shown(effect), test)
 
 
 def within_margin(cells: Cells, metric: Metric, asked: Comparison, side: int = 0) -> Evidence:
@@ -67,29 +55,19 @@ def within_margin(cells: Cells, metric: Metric, asked: Comparison, side: int = 0
         side: 0: of either sign; 1: none may lie below the negative margin; -1: none above the margin.
     """
     table, basis = _table(cells, metric, asked)
-    if len(table) == 0:
-        return no_seed(basis)
     means = {per: float((table @ weights).mean()) for per, weights in asked.differences.items()}
     widest = max(means, key=lambda per: -side * means[per] if side else abs(means[per]))
 
-    def test() -> TestResult:
+    def test() -> tuple[Any, ...]:
         found = [_against(table, weights, metric.margin, side) for weights in asked.differences.values()]
-        weakest = max(found, key=lambda t: t.p_within)
-        return TestResult(
-            interval=_interval(metric, contrast(table, asked.differences[widest])),
-            p_for=weakest.p_within,
-            p_against=min(1.0, len(found) * min(t.p_beyond for t in found)),
-            is_two_sided=False,
-            distance=weakest.distance,
-            spread=weakest.spread,
-        )
+        weakest, beyond = max(found, key=lambda t: t.p_within), min(t.p_beyond for t in found)
+        interval, against = _interval(metric, contrast(table, asked.differences[widest])), len(found) * beyond
+        return interval, weakest.p_within, min(1.0, against), False, weakest.distance, weakest.spread
 
-    basis = replace(basis, unit=Unit(metric.scale, pair=widest))
-    return decide(basis, metric.shown(means[widest]), test, on_floor(table.mean(0), metric, cells.chance))
+    return decide(basis | {"unit": Unit(metric.scale, pair=widest)}, metric.shown(means[widest]), test)
 
 
-@dataclass(frozen=True)
-class _Against:
+class _Against(NamedTuple):
     """A difference against the margin: one-sided p-values, and how far from it the estimate is."""
 
     p_within: float
@@ -115,46 +93,31 @@ def _interval(metric: Metric, c: Contrast) -> tuple[float, float]:
     return metric.shown(c.low), metric.shown(c.high)
 
 
-# What evidence is based on
-
-
-def _table(cells: Cells, metric: Metric, asked: Comparison) -> tuple[Array, Basis]:
-    table = cells.table(metric, asked.cells)
-    basis = basis_of(cells, metric, table, asked.cells)
-    return table, replace(basis, batch_sizes=asked.sizes or basis.batch_sizes)
-
-
-def basis_of(cells: Cells, metric: Metric, table: Array, sample: Sequence[Cell]) -> Basis:
-    """The trials behind a table of cells; those that dropped out of the table count as invalid too."""
+def _table(cells: Cells, metric: Metric, asked: Comparison) -> tuple[Array, dict[str, Any]]:
+    """The table of cells, and of the trials behind it what evidence says; those that dropped out of the table count as
+    invalid too. On the floor every cell mean is within the margin of 0 or of chance, so that nothing can be told apart."""
+    table, sample = cells.table(metric, asked.cells), tuple(asked.cells)
     kinds = {(cell.regime, cell.momentum) for cell in sample}
-    return Basis(
-        seeds=len(table),
-        sample=tuple(sample),
-        batch_sizes=len({cell.batch_size for cell in sample}),
-        invalid_trials=cells.invalid_trials(metric, lambda cell: (cell.regime, cell.momentum) in kinds),
-        failed_checks=cells.failed_checks(metric, lambda cell: cell in sample),
-    )
-
-
-def no_seed(basis: Basis) -> Impossible:
-    return Impossible(**vars(basis), reason="no seed has all of the cells")
+    basis: dict[str, Any] = {
+        "seeds": len(table),
+        "sample": sample,
+        "batch_sizes": asked.sizes or len({cell.batch_size for cell in sample}),
+        "invalid_trials": cells.invalid_trials(metric, lambda cell: (cell.regime, cell.momentum) in kinds),
+        "doubts": cells.doubts(metric, lambda cell: cell in sample),
+    }
+    if len(table) == 0:
+        raise Untestable(Impossible(**basis, reason="no seed has all of the cells"))
+    means = table.mean(0)
+    near = (means <= ACCURACY_MARGIN + ZERO) | (abs(means - cells.chance) <= ACCURACY_MARGIN + ZERO)
+    return table, basis | {"floor": metric.is_share and bool(near.all())}
 
 
 def untestable(
     cells: Cells, metric: Metric, what: str, invalid_trials: Mapping[str, int] | None = None
-) -> Impossible:
+) -> Untestable:
     """There are no numbers: the metric was not measured, or `what` else is lacking."""
     if not cells.has(metric):
-        attack = (
-            f"no trial was attacked with {metric.attack} at ε = {metric.epsilon:g}" if metric.attack else ""
-        )
-        what = attack or f"{metric.name} was not measured"
-    return Impossible(reason=what, invalid_trials=invalid_trials or {})
-
-
-def on_floor(means: Array, metric: Metric, chance: float) -> bool:
-    """Every cell mean is within the margin of 0 or of chance: nothing can be told apart."""
-    if metric.scale != "points":
-        return False
-    near = (means <= ACCURACY_MARGIN + ZERO) | (abs(means - chance) <= ACCURACY_MARGIN + ZERO)
-    return bool(near.all())
+        what = f"{metric.name} was not measured"
+        if metric.attack:
+            what = f"no trial was attacked with {metric.attack} at ε = {metric.epsilon:g}"
+    return Untestable(Impossible(reason=what, invalid_trials=invalid_trials or {}))

@@ -3,8 +3,7 @@
 A p-value exists on `Tested` alone, so that nothing can take a missing one for a strong one.
 """
 
-from __future__ import annotations
-
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -12,7 +11,6 @@ from typing import Any, Literal
 
 from tfsgd.reporting.paper import BAD, MIN_BATCH_SIZES, MIN_SEEDS
 from tfsgd.reporting.table.cell import Cell
-from tfsgd.reporting.table.cells import FailedChecks
 from tfsgd.text import counted
 
 
@@ -33,14 +31,14 @@ class Unit:
     def __str__(self) -> str:
         return " ".join(filter(None, (self.scale, self.per, self.pair)))
 
-    def words(self, effect: float, interval: tuple[float, float] | None, with_pair: bool = True) -> str:
+    def words(self, effect: float, interval: tuple[float, float] | None) -> str:
         """An effect with its interval: `+3.3 points [+2.1, +4.5] per doubling`."""
         shape = {"factor": ".3g", "": "+.3g"}.get(self.scale, "+.2f")
         ends = f" [{interval[0]:{shape}}, {interval[1]:{shape}}]" if interval else ""
         value = {"factor": f"× {effect:{shape}}", "points": f"{effect:{shape}} points"}.get(
             self.scale, f"{effect:{shape}}"
         )
-        return " ".join(filter(None, (f"{value}{ends}", self.per, self.pair * with_pair)))
+        return " ".join(filter(None, (f"{value}{ends}", self.per, self.pair)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +51,7 @@ class Basis:
         sample: the cells.
         batch_sizes: how many count towards the least that a test needs.
         invalid_trials: how many trials in the range diverged, collapsed or are doubtful, by kind.
-        failed_checks: of the robustness of the trials that take part.
+        doubts: the checks of their robustness that trials which take part fail, in words; empty: none.
         detail: what else to know, in words.
         trains: the range of batch sizes that is judged, where others were left out; else empty.
         bad: batch size -> how many of its trials have each status, of those that were left out.
@@ -65,20 +63,35 @@ class Basis:
     sample: tuple[Cell, ...] = ()
     batch_sizes: int = 0
     invalid_trials: Mapping[str, int] = field(default_factory=dict)
-    failed_checks: FailedChecks = field(default_factory=FailedChecks)
+    doubts: str = ""
     detail: str = ""
     trains: tuple[int, ...] = ()
     bad: Mapping[int, Counter[str]] = field(default_factory=dict)
     not_judged: tuple[int, ...] = ()
 
     @property
-    def cells(self) -> int:
-        return len(self.sample)
+    def n(self) -> str:
+        """`3 seeds x 7 batch sizes (64-4096) x 2 regimes`; empty: there are none."""
+        if not self.sample:
+            return ""
+        regimes, sizes, momenta = (sorted(set(values)) for values in zip(*self.sample, strict=True))
+        span = (
+            f"{len(sizes)} batch sizes ({sizes[0]}-{sizes[-1]})"
+            if len(sizes) > 1
+            else f"batch size {sizes[0]}"
+        )
+        parts = [counted(self.seeds, "seed"), span]
+        parts += [
+            f"{len(of)} {what}" for of, what in ((momenta, "momenta"), (regimes, "regimes")) if len(of) > 1
+        ]
+        cells = len(set(self.sample))
+        is_full = cells == len(sizes) * len(momenta) * len(regimes)
+        return " x ".join(parts) + ("" if is_full else f" ({cells} cells)")
 
     @property
-    def n(self) -> str:
-        """Seeds and cells in words; empty where there are none."""
-        return _sample_in_words(self.seeds, self.sample) if self.sample else ""
+    def numbers(self) -> str:
+        """The effect with its interval and what else belongs to it; empty: there is none."""
+        return ""
 
     @property
     def range(self) -> str:
@@ -102,24 +115,6 @@ class Basis:
         """The invalid trials in words; empty if there are none."""
         return ", ".join(f"{count} {kind}" for kind, count in self.invalid_trials.items())
 
-    @property
-    def doubts(self) -> str:
-        """The failed checks in words; empty if there are none."""
-        return self.failed_checks.words
-
-
-def _sample_in_words(seeds: int, cells: tuple[Cell, ...]) -> str:
-    """`3 seeds x 7 batch sizes (64-4096) x 2 regimes`."""
-    regimes, sizes, momenta = (sorted(set(values)) for values in zip(*cells, strict=True))
-    span = (
-        f"{len(sizes)} batch sizes ({sizes[0]}-{sizes[-1]})" if len(sizes) > 1 else f"batch size {sizes[0]}"
-    )
-    parts = [counted(seeds, "seed"), span]
-    parts += [f"{len(momenta)} momenta"] if len(momenta) > 1 else []
-    parts += [f"{len(regimes)} regimes"] if len(regimes) > 1 else []
-    is_full = len(set(cells)) == len(sizes) * len(momenta) * len(regimes)
-    return " x ".join(parts) + ("" if is_full else f" ({len(set(cells))} cells)")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Impossible(Basis):
@@ -134,6 +129,12 @@ class _Numbers(Basis):
 
     effect: float
     floor: bool
+    interval: tuple[float, float] | None = None
+
+    @property
+    def numbers(self) -> str:
+        assert self.unit
+        return "; ".join(filter(None, (self.unit.words(self.effect, self.interval), self.detail)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,12 +142,11 @@ class Described(_Numbers):
     """Numbers without a test, and the reason."""
 
     reason: str
-    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestResult:
-    """A 95 % interval and p-values before Holm's correction, all by Student's t of one contrast a seed.
+class Tested(_Numbers):
+    """Numbers with a 95 % interval and p-values before Holm's correction, all by Student's t of one contrast a seed.
 
     Attributes:
         p_for, p_against: one-sided.
@@ -162,11 +162,6 @@ class TestResult:
     distance: float
     spread: float
 
-
-@dataclass(frozen=True, kw_only=True)
-class Tested(_Numbers, TestResult):
-    """Numbers with the result of a test."""
-
     @property
     def p(self) -> float:
         """Of the claim being right, or wrong."""
@@ -181,14 +176,38 @@ class Tested(_Numbers, TestResult):
 Evidence = Tested | Described | Impossible
 
 
-def decide(basis: Basis, effect: float, test: Callable[[], TestResult], floor: bool = False) -> Evidence:
-    """The evidence for an effect: tested where there are enough seeds and batch sizes, else described."""
-    numbers: dict[str, Any] = {**vars(basis), "effect": effect, "floor": floor}
-    needed = ((basis.seeds, MIN_SEEDS, "seeds"), (basis.batch_sizes, MIN_BATCH_SIZES, "batch sizes"))
+TEST = ("interval", "p_for", "p_against", "is_two_sided", "distance", "spread")  # what `Tested` has besides
+
+
+def decide(numbers: Mapping[str, Any], effect: float, test: Callable[[], tuple[Any, ...]]) -> Evidence:
+    """The evidence for an effect: tested where there are enough seeds and batch sizes, else described.
+
+    Args:
+        numbers: the fields of `Basis`, and `floor`.
+        effect: in the unit.
+        test: gives the values of `TEST`.
+    """
+    needed = (
+        (numbers["seeds"], MIN_SEEDS, "seeds"),
+        (numbers["batch_sizes"], MIN_BATCH_SIZES, "batch sizes"),
+    )
     lacking = [f"{count} of at least {least} {what}" for count, least, what in needed if count < least]
     if lacking:
-        return Described(**numbers, reason=" and ".join(lacking))
-    return Tested(**numbers, **vars(test()))
+        return Described(**numbers, effect=effect, reason=" and ".join(lacking))
+    return Tested(**numbers, effect=effect, **dict(zip(TEST, test(), strict=True)))
+
+
+class Untestable(Exception):  # noqa: N818  # no error: a claim without numbers
+    """Ends a test where there are no numbers."""
+
+    def __init__(self, evidence: Impossible) -> None:
+        super().__init__(evidence.reason)
+        self.evidence = evidence
+
+
+def rounded(value: float) -> float | None:
+    """To six digits; `None` where it is not finite."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def p_in_words(value: float) -> str:

@@ -4,8 +4,7 @@ A function's docstring is the prose that the page shows. A new kind is a functio
 `tfsgd.plan.claim.Kind`.
 """
 
-from __future__ import annotations
-
+import functools
 import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ import numpy as np
 
 from tfsgd.plan.claim import Claim
 from tfsgd.reporting.claims.contrasts import Comparison, directional, untestable, within_margin
-from tfsgd.reporting.claims.evidence import Evidence, Impossible, Tested
+from tfsgd.reporting.claims.evidence import Evidence, Impossible, Tested, Untestable
 from tfsgd.reporting.paper import BASE_MOMENTUM, FACTS, MIN_BATCH_SIZES
 from tfsgd.reporting.statistics import Array, slope_weights
 from tfsgd.reporting.table.cell import Cell, CellFilter
@@ -28,8 +27,16 @@ KINDS: dict[str, Test] = {}
 
 def kind(test: Test) -> Test:
     """Registers a kind by the function's name."""
-    KINDS[test.__name__] = test
-    return test
+
+    @functools.wraps(test)
+    def tested(cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evidence:
+        try:
+            return test(cells, metrics, claim)
+        except Untestable as reason:
+            return reason.evidence
+
+    KINDS[test.__name__] = tested
+    return tested
 
 
 def prose_of(test: Test) -> str:
@@ -44,7 +51,7 @@ class _Levels:
     Attributes:
         cells: of each regime, level by level.
         values: the levels.
-        slope: weights of a regime's cells.
+        x: the same on the scale of the slope.
         per: what one unit of the slope is.
         members: `(levels, cells)`; row i averages the cells of level i.
         what: batch sizes or momenta.
@@ -52,23 +59,38 @@ class _Levels:
 
     cells: Sequence[Sequence[Cell]]
     values: Sequence[float]
-    slope: Array
+    x: Array
     per: str
     members: Array
     what: str
 
-    def pair(self, i: int, j: int) -> tuple[str, Array]:
-        """Level j against level i."""
-        said = f"between {self.what} {self.values[i]:g} and {self.values[j]:g}, the widest pair"
-        return said, self.members[j] - self.members[i]
+    @property
+    def slope(self) -> Array:
+        """Weights of a regime's cells."""
+        return slope_weights(self.x) @ self.members
+
+    def pairs(self, *pairs: tuple[int, int]) -> Comparison:
+        """Level j against level i of the first regime, for each i and j."""
+        said = {
+            f"between {self.what} {self.values[i]:g} and {self.values[j]:g}, the widest pair": self.members[j]
+            - self.members[i]
+            for i, j in pairs
+        }
+        return Comparison(self.cells[0], said)
+
+    def means(self, cells: Cells, claim: Claim) -> Comparison:
+        """The first regime's mean less the second's."""
+        first, second = self.cells
+        weights = np.repeat([1.0, -1.0], len(first)) / len(first)
+        trained = ({*cells.batch_sizes(c.regime, c.momentum)} for c in (first[0], second[0]))
+        per = f"under {' against '.join(claim.regimes)}"
+        return Comparison([*first, *second], {per: weights}, len(set.intersection(*trained)))
 
 
 @kind
 def trend(cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evidence:
     """The slope against log2 of the batch size, or against momentum, seed by seed; Student's t over the seeds."""
     found = _levels(cells, metrics, claim)
-    if isinstance(found, Impossible):
-        return found
     return directional(cells, metrics[0], Comparison(found.cells[0], {found.per: found.slope}), claim.sign)
 
 
@@ -76,30 +98,15 @@ def trend(cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evidence:
 def interaction(cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evidence:
     """The difference of two regimes' slopes at the same settings, seed by seed; Student's t over the seeds."""
     found = _levels(cells, metrics, claim)
-    if isinstance(found, Impossible):
-        return found
-    per = f"{found.per}, {' against '.join(claim.regimes)}"
-    weights = np.concatenate([found.slope, -found.slope])
-    return directional(
-        cells, metrics[0], Comparison([*found.cells[0], *found.cells[1]], {per: weights}), claim.sign
-    )
+    weights = {f"{found.per}, {' against '.join(claim.regimes)}": np.concatenate([found.slope, -found.slope])}
+    return directional(cells, metrics[0], Comparison([*found.cells[0], *found.cells[1]], weights), claim.sign)
 
 
 @kind
 def difference(cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evidence:
     """The difference of two regimes' means over their common batch sizes, seed by seed; Student's t over the seeds."""
     found = _levels(cells, metrics, claim, least=1)
-    if isinstance(found, Impossible):
-        return found
-    return directional(cells, metrics[0], _means_compared(cells, claim, found), claim.sign)
-
-
-def _means_compared(cells: Cells, claim: Claim, found: _Levels) -> Comparison:
-    first, second = found.cells
-    weights = np.repeat([1.0, -1.0], len(first)) / len(first)
-    trained = ({*cells.batch_sizes(c.regime, c.momentum)} for c in (first[0], second[0]))
-    per = f"under {' against '.join(claim.regimes)}"
-    return Comparison([*first, *second], {per: weights}, len(set.intersection(*trained)))
+    return directional(cells, metrics[0], found.means(cells, claim), claim.sign)
 
 
 @kind
@@ -107,15 +114,10 @@ def equivalent(cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evidenc
     """For every pair of levels, two one-sided t tests over the seeds that the difference stays within the margin:
     {constant} of accuracy, a factor of {constant_factor} of λ1, of {epsilon_factor} of the smallest ε, unless the claim
     says another. All must pass. Of two regimes it is the difference of their means over common batch sizes."""
-    found = _levels(cells, metrics, claim, least=len(claim.regimes) % 2 + 1)
-    if isinstance(found, Impossible):
-        return found
-    if len(claim.regimes) == 2:
-        return within_margin(cells, metrics[0], _means_compared(cells, claim, found))
+    two = len(claim.regimes) == 2
+    found = _levels(cells, metrics, claim, least=1 if two else 2)
     pairs = itertools.combinations(range(len(found.values)), 2)
-    return within_margin(
-        cells, metrics[0], Comparison(found.cells[0], dict(found.pair(i, j) for i, j in pairs))
-    )
+    return within_margin(cells, metrics[0], found.means(cells, claim) if two else found.pairs(*pairs))
 
 
 @kind
@@ -124,10 +126,8 @@ def non_inferior(cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evide
     margin: {constant} of accuracy, a factor of {epsilon_factor} of the smallest ε, unless the claim says another. All must
     pass."""
     found = _levels(cells, metrics, claim)
-    if isinstance(found, Impossible):
-        return found
-    pairs = dict(found.pair(0, j) for j in range(1, len(found.values)))
-    return within_margin(cells, metrics[0], Comparison(found.cells[0], pairs), side=1)
+    pairs = ((0, j) for j in range(1, len(found.values)))
+    return within_margin(cells, metrics[0], found.pairs(*pairs), side=1)
 
 
 @kind
@@ -140,13 +140,13 @@ def below(cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evidence:
     ]
     if not wanted:
         what = f"no {metric.name} of {regime} that can be set against the margin"
-        return untestable(cells, metric, what, cells.invalid_trials(metric, concerns(claim)))
+        raise _too_few(cells, metric, claim, what)
     named = (f"at batch size {b} and momentum {m:g}, the highest" for _, b, m in wanted)
     found = within_margin(
         cells, metric, Comparison(wanted, dict(zip(named, np.eye(len(wanted)), strict=True))), side=-1
     )
     bad, sample = cells.bad_trials(lambda cell: cell.regime == regime), set(wanted)
-    found = replace(found, invalid_trials=cells.invalid_trials(metric, lambda cell: cell in sample))
+    found = replace(found, invalid_trials=cells.invalid_trials(metric, sample.__contains__))
     return replace(found, trains=tuple(sorted({c.batch_size for c in sample})), bad=bad) if bad else found
 
 
@@ -179,13 +179,9 @@ def concerns(claim: Claim) -> CellFilter:
     """Which cells a claim is about."""
 
     def is_meant(cell: Cell) -> bool:
-        at = base_momentum(claim, cell.regime)
+        at = None if claim.knob == "momentum" else base_momentum(claim, cell.regime)
         inside = claim.kind == "difference" or _counts(claim, cell)  # where one trains is seen at all sizes
-        return (
-            cell.regime in claim.regimes
-            and inside
-            and (claim.knob == "momentum" or at in (None, cell.momentum))
-        )
+        return cell.regime in claim.regimes and inside and at in (None, cell.momentum)
 
     return is_meant
 
@@ -200,12 +196,21 @@ def base_momentum(claim: Claim, regime: str) -> float | None:
     return BASE_MOMENTUM.get(regime) if said is None else said
 
 
-def _levels(cells: Cells, metrics: Sequence[Metric], claim: Claim, least: int = 2) -> _Levels | Impossible:
+def _levels(cells: Cells, metrics: Sequence[Metric], claim: Claim, least: int = 2) -> _Levels:
+    """The levels of the claim's knob.
+
+    Raises:
+        Untestable: there are fewer than `least`.
+    """
     make = _momentum_levels if claim.knob == "momentum" else _batch_sizes
     return make(cells, metrics, claim, least)
 
 
-def _batch_sizes(cells: Cells, metrics: Sequence[Metric], claim: Claim, least: int) -> _Levels | Impossible:
+def _too_few(cells: Cells, metric: Metric, claim: Claim, what: str) -> Untestable:
+    return untestable(cells, metric, what, cells.invalid_trials(metric, concerns(claim)))
+
+
+def _batch_sizes(cells: Cells, metrics: Sequence[Metric], claim: Claim, least: int) -> _Levels:
     of: list[Mapping[int, Cell]] = []
     for regime in claim.regimes:
         at = base_momentum(claim, regime)
@@ -215,38 +220,22 @@ def _batch_sizes(cells: Cells, metrics: Sequence[Metric], claim: Claim, least: i
     sizes = sorted(set.intersection(*map(set, of)))
     if len(sizes) < least:
         both = " and ".join(claim.regimes)
-        what = (
-            f"{both}: {len(sizes)} of at least {max(least, MIN_BATCH_SIZES)} batch sizes"
-            if sizes
-            else f"no trial of {both}"
-        )
-        return untestable(cells, metrics[0], what, cells.invalid_trials(metrics[0], concerns(claim)))
-    return _Levels(
-        [[found[b] for b in sizes] for found in of],
-        sizes,
-        slope_weights(np.log2(sizes)) if len(sizes) > 1 else np.zeros(1),
-        "per doubling",
-        np.eye(len(sizes)),
-        "batch sizes",
-    )
+        lacking = f"{both}: {len(sizes)} of at least {max(least, MIN_BATCH_SIZES)} batch sizes"
+        raise _too_few(cells, metrics[0], claim, lacking if sizes else f"no trial of {both}")
+    found = [[of_regime[b] for b in sizes] for of_regime in of]
+    return _Levels(found, sizes, np.log2(sizes), "per doubling", np.eye(len(sizes)), "batch sizes")
 
 
-def _momentum_levels(
-    cells: Cells, metrics: Sequence[Metric], claim: Claim, least: int
-) -> _Levels | Impossible:
+def _momentum_levels(cells: Cells, metrics: Sequence[Metric], claim: Claim, least: int) -> _Levels:
     sizes, momenta = momentum_grid(cells, metrics[0], claim)
     if not sizes or len(momenta) < least:
-        both = " and ".join(claim.regimes)
-        what = f"{both}: {len(momenta)} of at least {least} momenta at {len(sizes)} of at least {MIN_BATCH_SIZES} batch sizes"
-        return untestable(cells, metrics[0], what, cells.invalid_trials(metrics[0], concerns(claim)))
-    return _Levels(
-        [[Cell(r, b, m) for m in momenta for b in sizes] for r in claim.regimes],
-        momenta,
-        np.repeat(0.1 * slope_weights(np.array(momenta)) / len(sizes), len(sizes)),
-        "per 0.1 of momentum",
-        np.kron(np.eye(len(momenta)), np.full(len(sizes), 1 / len(sizes))),
-        "momenta",
-    )
+        both = f"{' and '.join(claim.regimes)}: {len(momenta)} of at least {least} momenta"
+        raise _too_few(
+            cells, metrics[0], claim, f"{both} at {len(sizes)} of at least {MIN_BATCH_SIZES} batch sizes"
+        )
+    found = [[Cell(r, b, m) for m in momenta for b in sizes] for r in claim.regimes]
+    members = np.kron(np.eye(len(momenta)), np.full(len(sizes), 1 / len(sizes)))
+    return _Levels(found, momenta, 10 * np.array(momenta), "per 0.1 of momentum", members, "momenta")
 
 
 def momentum_grid(cells: Cells, metric: Metric, claim: Claim) -> tuple[list[int], list[float]]:
@@ -272,13 +261,7 @@ def momentum_grid(cells: Cells, metric: Metric, claim: Claim) -> tuple[list[int]
 
 
 def evidence(cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evidence:
-    """What the cells say about a claim, on the batch sizes that train."""
-    test = KINDS[claim.kind]
-    return test(cells, metrics, claim) if test is below else on_trained_range(test, cells, metrics, claim)
-
-
-def on_trained_range(test: Test, cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evidence:
-    """The evidence from the largest range of batch sizes that trains.
+    """What the cells say about a claim, on the largest range of batch sizes that trains.
 
     A batch size at which any trial that the claim concerns diverged or collapsed is left out. What is left falls into
     ranges of adjoining batch sizes. The one with the most batch sizes for the claim is taken; of equally large ones that
@@ -287,29 +270,21 @@ def on_trained_range(test: Test, cells: Cells, metrics: Sequence[Metric], claim:
 
     Where no range has enough batch sizes, the evidence is that of all of them, with its invalid trials.
     """
-    meant = concerns(claim)
-    bad = cells.bad_trials(meant)
-    whole = test(cells, metrics, claim)
-    if not bad:
+    test, meant = KINDS[claim.kind], concerns(claim)
+    whole, bad = test(cells, metrics, claim), cells.bad_trials(meant)
+    if not bad or test is below:
         return whole
     trained = sorted({cell.batch_size for cell in cells.all_cells if meant(cell)})
-    found = [(sizes, test(cells.only(sizes), metrics, claim)) for sizes in adjoining(trained, bad)]
-    found = [
-        (sizes, e) for sizes, e in found if not isinstance(e, Impossible) and e.batch_sizes >= MIN_BATCH_SIZES
-    ]
-    if not found:
+    every = [(sizes, test(cells.only(sizes), metrics, claim)) for sizes in adjoining(trained, bad)]
+    enough = [(sizes, e) for sizes, e in every if e.unit and e.batch_sizes >= MIN_BATCH_SIZES]
+    if not enough:
         return replace(whole, invalid_trials=whole.invalid_trials or cells.invalid_trials(metrics[0], meant))
-    sizes, best = max(found, key=lambda item: (item[1].batch_sizes, item[1].seeds))  # the first of equals
+    sizes, best = max(enough, key=lambda item: (item[1].batch_sizes, item[1].seeds))  # the first of equals
     others = tuple(size for size in trained if size not in sizes and size not in bad)
     return replace(best, trains=tuple(sizes), bad=bad, not_judged=others)
 
 
 def adjoining(trained: Sequence[int], bad: Mapping[int, object]) -> list[list[int]]:
     """The ranges of adjoining batch sizes between the bad ones, from small to large."""
-    ranges: list[list[int]] = [[]]
-    for size in sorted(trained):
-        if size in bad:
-            ranges.append([])
-        else:
-            ranges[-1].append(size)
-    return [sizes for sizes in ranges if sizes]
+    ranges = itertools.groupby(sorted(trained), lambda size: size in bad)
+    return [[*sizes] for is_bad, sizes in ranges if not is_bad]

@@ -4,9 +4,6 @@ Families are corrected apart: the primary claims, the paper's others, those beyo
 under attack at one epsilon.
 """
 
-from __future__ import annotations
-
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,7 +13,7 @@ import pandas as pd
 
 from tfsgd.reporting.claims.agreement import agreement  # noqa: F401  # registers its kind
 from tfsgd.reporting.claims.claims import Role, StatedClaim, own_claims, paper_attacks, shipped_claims
-from tfsgd.reporting.claims.evidence import Described, Evidence, Impossible, Tested, p_in_words
+from tfsgd.reporting.claims.evidence import Described, Evidence, Impossible, Tested, p_in_words, rounded
 from tfsgd.reporting.claims.kinds import KINDS, evidence, prose_of
 from tfsgd.reporting.paper import ALPHA, FLOOR
 from tfsgd.reporting.statistics import holm, seeds_needed
@@ -57,6 +54,11 @@ class Judgement:
     stated: str = ""
 
     @property
+    def test(self) -> str:
+        """How it is tested, in words."""
+        return prose_of(KINDS[self.asked.claim.kind])
+
+    @property
     def verdict(self) -> Verdict:
         return self._found.verdict
 
@@ -94,14 +96,14 @@ class Judgement:
             "source": asked.claim.source,
             "kind": asked.claim.kind,
             "paper_expects": asked.expectation,
-            "test": prose_of(KINDS[asked.claim.kind]),
+            "test": self.test,
             "metrics": [m.column for m in asked.metrics],
             "attack": attack,
             "epsilon": epsilon,
             "verdict": self.verdict,
             "why": self.why,
-            "effect": None if isinstance(e, Impossible) else _rounded(e.effect),
-            "interval": None if interval is None else [_rounded(end) for end in interval],
+            "effect": None if isinstance(e, Impossible) else rounded(e.effect),
+            "interval": None if interval is None else [rounded(end) for end in interval],
             "unit": str(e.unit or ""),
             "detail": e.detail,
             "doubts": e.doubts,
@@ -109,16 +111,12 @@ class Judgement:
             "range": {"batch_sizes": [*e.trains], "left_out": e.left_out} if e.trains else None,
             "seeds": e.seeds,
             "seeds_needed": self.seeds_needed,
-            "cells": e.cells,
-            "p": _rounded(e.p) if isinstance(e, Tested) else None,
-            "p_holm": None if self.p_holm is None else _rounded(self.p_holm),
+            "cells": len(e.sample),
+            "p": rounded(e.p) if isinstance(e, Tested) else None,
+            "p_holm": None if self.p_holm is None else rounded(self.p_holm),
             "family": self.family or None,
             "stated": self.stated or None,
         }
-
-
-def _rounded(value: float) -> float | None:
-    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def judgements_of(study: Study, attacks: Sequence[Attack] | None = None) -> list[Judgement]:
@@ -166,23 +164,17 @@ def _evidence(cells: Cells, asked: StatedClaim) -> Evidence:
 
 
 def _corrected(found: Sequence[Judgement]) -> list[Judgement]:
-    families: dict[Any, dict[int, float]] = {}
+    """With Holm's correction within each family."""
+    families: dict[tuple[Role, float | None], dict[int, float]] = {}
     for i, j in enumerate(found):
         if isinstance(j.evidence, Tested) and not j.evidence.floor:
-            families.setdefault(_family(j.asked), {})[i] = j.evidence.p
-    adjusted: dict[int, tuple[float, int]] = {}
+            family = (j.asked.role, j.asked.attack[1] if j.asked.attack else None)
+            families.setdefault(family, {})[i] = j.evidence.p
+    result = list(found)
     for p_values in families.values():
-        corrected = holm([*p_values.values()])
-        adjusted |= {i: (p, len(p_values)) for i, p in zip(p_values, corrected, strict=True)}
-    return [
-        replace(j, p_holm=adjusted[i][0], family=adjusted[i][1]) if i in adjusted else j
-        for i, j in enumerate(found)
-    ]
-
-
-def _family(asked: StatedClaim) -> tuple[Role, float | None]:
-    """Claims that Holm's correction weighs together: those of a role, and those under attack at one epsilon."""
-    return asked.role, asked.attack[1] if asked.attack else None
+        for i, p in zip(p_values, holm([*p_values.values()]), strict=True):
+            result[i] = replace(found[i], p_holm=p, family=len(p_values))
+    return result
 
 
 def _verdict(e: Evidence, p_holm: float | None) -> _Reason:
@@ -194,15 +186,11 @@ def _verdict(e: Evidence, p_holm: float | None) -> _Reason:
     if isinstance(e, Described):
         return _Reason("descriptive", f"the numbers are shown, but there is no test: {e.reason}")
     assert p_holm is not None  # every test that is not on the floor was corrected
-    toward = e.p_for <= e.p_against
+    toward, said = e.p_for <= e.p_against, p_in_words(p_holm)
+    p = f"p {said}" if said.startswith("<") else f"p = {said}"
     if p_holm >= ALPHA:
         direction = "for" if toward else "against"
-        return _Reason("undecided", f"the evidence {direction} it is too weak: {_p(p_holm)}", True)
+        return _Reason("undecided", f"the evidence {direction} it is too weak: {p}", True)
     if e.invalid:
         return _Reason("undecided", f"the range holds trials that cannot be counted: {e.invalid}")
-    return _Reason("supported" if toward else "contradicted", _p(p_holm), True)
-
-
-def _p(value: float) -> str:
-    said = p_in_words(value)
-    return f"p {said}" if said.startswith("<") else f"p = {said}"
+    return _Reason("supported" if toward else "contradicted", p, True)

@@ -8,7 +8,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 DIGITS: tuple[tuple[float, ...], ...] = (
     (1,),
@@ -82,26 +82,16 @@ def batch_axis(axes: Axes, sizes: Sequence[int]) -> None:
         axes.tick_params(axis="x", labelrotation=60)
 
 
-def percent_axis(axes: Axes, label: str, share: bool = True) -> None:
-    """In %; of a share it ends at 0 and 100 %, where intervals of few seeds reach beyond."""
+def percent_axis(axes: Axes, label: str = "", least: float = 0.0) -> None:
+    """In %; it ends at `least` and 100 %, where intervals of few seeds reach beyond."""
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}"))
-    axes.set_ylabel(f"{label} (%)")
+    axes.set_ylabel(f"{label} (%)" * bool(label))
     low, high = axes.get_ylim()
     if high - low < 0.04:
         middle = (low + high) / 2
         axes.set_ylim(middle - 0.02, middle + 0.02)
-    elif share and (low < -ROOM or high > 1 + ROOM):
-        axes.set_ylim(max(low, -ROOM), min(high, 1 + ROOM))
-
-
-def epoch_axis(axes: Axes) -> None:
-    """Whole epochs along x."""
-    low, high = axes.get_xlim()
-    if high - low < 1:  # a single epoch
-        axes.set_xlim(-0.1, high + 0.1)
-    spec = axes.get_subplotspec()
-    is_narrow = spec is not None and spec.get_gridspec().ncols > 3
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=3 if is_narrow else 5, integer=True))
+    elif low < least - ROOM or high > 1 + ROOM:
+        axes.set_ylim(max(low, least - ROOM), min(high, 1 + ROOM))
 
 
 def label_axes(figure: Figure) -> None:

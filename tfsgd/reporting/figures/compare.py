@@ -6,21 +6,12 @@ from dataclasses import replace
 from itertools import cycle
 
 from tfsgd.reporting.figures import axes as ax
-from tfsgd.reporting.figures import curves
-from tfsgd.reporting.figures.curves import LAMBDA, NATURAL, Curve
-from tfsgd.reporting.figures.style import (
-    MAIN,
-    MARKERS,
-    OTHERS,
-    Drawing,
-    Drawn,
-    FigureResult,
-    Look,
-    drawn,
-    file_name,
-)
+from tfsgd.reporting.figures import curves, style
+from tfsgd.reporting.figures.curves import Curve
+from tfsgd.reporting.figures.style import Drawing, Drawn, FigureResult, Look, drawn
 from tfsgd.reporting.paper import attack_name
 from tfsgd.reporting.table.columns import attack_column
+from tfsgd.reporting.table.metrics import EIGENVALUE, NATURAL, attacked
 from tfsgd.reporting.table.studies import Study
 
 Compared = dict[str, list[Curve]]  # regime and momentum -> a curve a study
@@ -33,25 +24,18 @@ def compare(studies: Sequence[Study], done: Callable[[Drawing], None], look: Loo
 
 def _compared(studies: Sequence[Study]) -> FigureResult:
     for dataset in dict.fromkeys(study.dataset for study in studies):
-        named = [study for study in studies if study.dataset == dataset]
-        usual = Counter(map(_images, named)).most_common(1)[0][0]
-        group = [study for study in named if _images(study) == usual]
-        for study in named:
-            if study not in group:
-                folders = ", ".join(map(str, study.folders))
-                yield f"{study.title} ({folders}): other images under the same name"
+        named = [(study, study.records[0].data_sha256) for study in studies if study.dataset == dataset]
+        usual = Counter(images for _, images in named).most_common(1)[0][0]
+        group = [study for study, images in named if images == usual]
+        for study in (study for study, images in named if images != usual):
+            folders = ", ".join(map(str, study.folders))
+            yield f"{study.title} ({folders}): other images under the same name"
         if len(group) < 2:
             yield f"{group[0].title}: no other study has this data set"
-            continue
-        lines = _lines(group)
-        if lines:
+        elif lines := _lines(group):
             yield from _compare_attacks(group, lines)
         else:
             yield f"{group[0].dataset_title}: no regime is in two of the studies"
-
-
-def _images(study: Study) -> str:
-    return study.records[0].data_sha256
 
 
 def labels_of(studies: Sequence[Study]) -> list[str]:
@@ -68,52 +52,42 @@ def labels_of(studies: Sequence[Study]) -> list[str]:
 def _lines(studies: Sequence[Study]) -> Compared:
     """The regimes that at least two studies have."""
     found: Compared = {}
-    colours = cycle([*OTHERS, *MAIN.values()])
-    for i, (study, label) in enumerate(zip(studies, labels_of(studies), strict=True)):
-        colour = next(colours)
+    looks = zip(cycle([*style.OTHERS, *style.MAIN.values()]), cycle(style.MARKERS), strict=False)
+    for study, label, look in zip(studies, labels_of(studies), looks, strict=False):
         for line in curves.regime_curves(study):
-            own = Curve(label, colour, MARKERS[i % len(MARKERS)], line.rows)
-            found.setdefault(line.label, []).append(own)
+            found.setdefault(line.label, []).append(Curve(label, *look, line.rows))
     return {regime: lines for regime, lines in found.items() if len(lines) > 1}
 
 
 def _compare_attacks(studies: Sequence[Study], lines: Compared) -> Iterator[Drawing]:
     """A figure an attack that two of the studies have at one epsilon."""
     everything = [line for of_regime in lines.values() for line in of_regime]
-    counts: dict[str, dict[float, int]] = {}
-    for study in studies:
-        for attack, epsilon in study.attacks:
-            of_attack = counts.setdefault(attack, {})
-            of_attack[epsilon] = of_attack.get(epsilon, 0) + 1
-    for attack, epsilons in counts.items():
-        common = [epsilon for epsilon, count in epsilons.items() if count > 1]
+    counts = Counter(attack for study in studies for attack in study.attacks)
+    for attack in dict.fromkeys(name for name, _ in counts):
+        common = [e for (name, e), count in counts.items() if name == attack and count > 1]
         having = [line for line in everything if all(attack_column(attack, e) in line.rows for e in common)]
         if common and having:
-            paper = next((s.paper_epsilon for s in studies if s.paper_epsilon in common), None)
-            epsilon = curves.most_informative_epsilon(
-                having, attack, common, common[-1] if paper is None else paper
-            )
+            paper = next((s.paper_epsilon for s in studies if s.paper_epsilon in common), None) or common[-1]
+            epsilon = curves.most_informative_epsilon(having, attack, common, paper)
             yield _figure(studies[0], lines, attack, epsilon)
 
 
 def _figure(study: Study, lines: Compared, attack: str, epsilon: float) -> Drawing:
     """A row a regime: accuracy, and λ1."""
-    title = f"Studies on {study.dataset_title}: {attack_name(attack)} at ε = {epsilon:g}, and λ1"
-    shown = [NATURAL, curves.under(attack, epsilon), LAMBDA]
     everything = [line for of_regime in lines.values() for line in of_regime]
-    caption = f"One colour a study. {curves.batch_caption(everything, shown)}"
+    series = [NATURAL, attacked(attack, epsilon), EIGENVALUE]
     drawing = Drawing(
-        f"compared-{file_name(study.dataset)}-{file_name(attack)}", title, caption, 1.2 + 2.7 * len(lines)
+        f"compared-{style.file_name(study.dataset)}-{style.file_name(attack)}",
+        f"Studies on {study.dataset_title}: {attack_name(attack)} at ε = {epsilon:g}, and λ1",
+        f"One colour a study. {curves.batch_caption(everything, series)}",
+        1.2 + 2.7 * len(lines),
     )
-    grid, marks = drawing.panels(len(lines), 2), curves.marks_of(everything, shown)
-    for (left, right), (regime, of_regime) in zip(grid, lines.items(), strict=True):
+    marks, shown = curves.marks_of(everything, series), [*zip((0, 0, 1), series, strict=True)]
+    for panels, (regime, of_regime) in zip(drawing.panels(len(lines), 2), lines.items(), strict=True):
         said = [replace(line, label=f"{regime}, {line.label}") for line in of_regime]
-        curves.draw(drawing, said, [*zip((left, left, right), shown, strict=True)], marks)
-        curves.batch_axes([left, right], of_regime)
-        for axes in (left, right):
+        curves.draw(drawing, panels, said, shown, marks)
+        curves.scale(panels, of_regime, shown, ("accuracy", ax.EIGENVALUE))
+        for axes in panels:
             axes.set_title(regime)
-        ax.percent_axis(left, "accuracy")
-        ax.log_axis(right, label=ax.EIGENVALUE)
-    by_label = {line.label: line for of_regime in lines.values() for line in of_regime}
-    curves.curve_legend(drawing.figure, list(by_label.values()), shown)
+    curves.curve_legend(drawing, list({line.label: line for line in everything}.values()), series)
     return drawing

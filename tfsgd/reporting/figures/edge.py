@@ -1,21 +1,23 @@
 """The edge of stability: λ1 and what it cannot stay above for long."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-import pandas as pd
 from matplotlib.axes import Axes
 
 from tfsgd.reporting.figures import axes as ax
-from tfsgd.reporting.figures import curves, style
-from tfsgd.reporting.figures.curves import Curve, Series
-from tfsgd.reporting.figures.legend import Marks, handle, legend
+from tfsgd.reporting.figures import curves
+from tfsgd.reporting.figures.curves import Curve
+from tfsgd.reporting.figures.legend import Marks, handle
 from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.scatter import ScatterStyle, who
 from tfsgd.reporting.figures.style import INK, CellValue, Drawing, FigureResult
 from tfsgd.reporting.table.cell import is_plain
+from tfsgd.reporting.table.columns import is_measured
+from tfsgd.reporting.table.metrics import EIGENVALUE
 from tfsgd.reporting.table.studies import Study
 
-DESCENT = Series("descent_eigenvalue", "λ1", is_share=False, is_log=True)
+DESCENT = replace(EIGENVALUE, column="descent_eigenvalue")
 CEILING, PLATEAU = "2(1+γ)/η", "2(1−γ)/η"
 THIN = 0.9
 
@@ -23,32 +25,28 @@ THIN = 0.9
 @figure("edge")
 def edge(study: Study) -> FigureResult:
     """λ1 against the batch size with its ceiling, and how near to it the trials come."""
-    if not study.trials["descent_eigenvalue"].notna().any():
+    if not is_measured(study.trials, DESCENT.column):
         reason = "λ1 was not measured"
-        if study.trials["eigenvalue"].notna().any():
+        if is_measured(study.trials, "eigenvalue"):
             reason = "with BatchNorm they need λ1 in training mode (hessian.mode: training)"
         yield f"The edge of stability: {reason}"
         return
-    title = f"λ1 and its ceiling, {curves.place(study)}"
-    lines = curves.regime_curves(study)
-    if lines:
+    title = f"λ1 and its ceiling, {study.place}"
+    if lines := curves.regime_curves(study):
         yield _against_ceiling(lines, "edge", title)
     for kind in ("LR", "LR/BS"):
         lines = curves.momentum_curves(study, kind)
         if len(lines) > 1:
-            drawing = _against_ceiling(
-                lines, f"edge-{curves.momentum_stem(kind)}", f"{title}: momenta of {kind}"
-            )
+            name = f"edge-{curves.momentum_stem(kind)}"
+            drawing = _against_ceiling(lines, name, f"{title}: momenta of {kind}")
             drawing.extra = True
             yield drawing
     yield _ratios(study)
 
 
-# Against the batch size
-
-
 def _against_ceiling(lines: Sequence[Curve], name: str, title: str) -> Drawing:
-    caption, handles = curves.batch_caption(lines, [DESCENT]), curves.handles_of(lines)
+    """λ1 against the batch size."""
+    caption, handles = curves.batch_caption(lines, [DESCENT]), []
     bounded = [line for line in lines if is_plain(line.rows).all()]
     if bounded:
         caption += (
@@ -59,20 +57,17 @@ def _against_ceiling(lines: Sequence[Curve], name: str, title: str) -> Drawing:
     if any((line.rows["momentum"] > 0).any() for line in bounded):
         caption += f" Dotted: {PLATEAU}, where λ1 settles when batches are small."
         handles.append(handle(PLATEAU, linestyle=":"))
-    if len(bounded) < len(lines):
-        decays = all(
-            is_plain(line.rows).all() or line.rows["halve_every_epochs"].notna().all() for line in lines
-        )
+    if others := [line for line in lines if not is_plain(line.rows).all()]:
+        decays = all(line.rows["halve_every_epochs"].notna().all() for line in others)
         what = "whose rate decays" if decays else "whose rate changes, or with rules beyond the paper's,"
         caption += f" A regime {what} has no ceiling at its end that means anything."
     drawing = Drawing(name, title, caption, 4.4)
-    axes = drawing.panels(1, 1)[0, 0]
-    curves.draw(drawing, lines, [(axes, DESCENT)])
+    panels, shown = drawing.panels(1, 1)[0], [(0, DESCENT)]
+    curves.draw(drawing, panels, lines, shown)
     for line in bounded:
-        _ceiling(drawing, axes, line)
-    curves.batch_axes([axes], lines)
-    ax.log_axis(axes, label=ax.EIGENVALUE)
-    legend(drawing.figure, [*handles, *curves.marks_of(lines, [DESCENT]).handles()], 2)
+        _ceiling(drawing, panels[0], line)
+    curves.scale(panels, lines, shown, [ax.EIGENVALUE])
+    curves.curve_legend(drawing, lines, [DESCENT], handles, 2)
     return drawing
 
 
@@ -89,17 +84,12 @@ def _ceiling(drawing: Drawing, axes: Axes, line: Curve) -> None:
         drawing.add(CellValue(line.label, size, f"ceiling {CEILING}", ceiling))
 
 
-# One point a trial
-
-
 def _ratios(study: Study) -> Drawing | str:
     """λ1 as a share of its ceiling, one point a trial."""
     scatter = ScatterStyle.of(study)
     ratio = scatter.trials["stability_ratio"]
-    at_end = ratio.notna()
-    trials = scatter.trials.assign(
-        ratio=ratio.where(at_end, scatter.trials["stability_ratio_max"]), at_end=at_end
-    )
+    shown = ratio.fillna(scatter.trials["stability_ratio_max"])
+    trials = scatter.trials.assign(ratio=shown, at_end=ratio.notna())
     trials = trials[(trials["ratio"] > 0) & (trials["status"] == "completed")]
     if trials.empty:
         return (
@@ -112,12 +102,19 @@ def _ratios(study: Study) -> Drawing | str:
             "own rate; else the ratio at the end."
         )
     marks = Marks.of(trials)
-    caption = f"{caption} {marks.caption}".strip()
-    title = f"λ1 as a share of its ceiling {CEILING}, {curves.place(study)}"
-    drawing = Drawing("edge-ratios", title, caption, 4.2)
+    trials = trials.assign(hollow=marks.undertrained(trials))
+    title = f"λ1 as a share of its ceiling {CEILING}, {study.place}"
+    drawing = Drawing("edge-ratios", title, f"{caption} {marks.caption}".strip(), 4.2)
     left, right = drawing.panels(1, 2, sharey=True)[0]
     for axes, column in ((left, "batch_size"), (right, "effective_learning_rate")):
-        _ratio_points(drawing, axes, scatter, trials.assign(hollow=marks.undertrained(trials)), column)
+        scatter.points(
+            drawing,
+            axes,
+            trials,
+            (column, "ratio"),
+            lambda row: f"{who(row)}: {row['ratio']:.3g} of its ceiling",
+            sort=False,
+        )
         axes.axhline(1.0, color=INK, linewidth=THIN)
     for row in trials.to_dict("records"):
         when = "at the end" if row["at_end"] else "largest over the epochs"
@@ -125,17 +122,5 @@ def _ratios(study: Study) -> Drawing | str:
     ax.batch_axis(left, sorted(set(trials["batch_size"])))
     ax.log_axis(right, "x", "effective rate η/(1−γ)")
     ax.log_axis(left, label="λ1 η / 2(1+γ)")
-    legend(drawing.figure, [*scatter.handles(), *marks.handles()], 4)
+    scatter.legend(drawing, marks.handles())
     return drawing
-
-
-def _ratio_points(
-    drawing: Drawing, axes: Axes, scatter: ScatterStyle, trials: pd.DataFrame, column: str
-) -> None:
-    for curve in scatter.curves(trials, "hollow", sort=False):
-        points = [
-            (row[column], row["ratio"], f"{who(row)}: {row['ratio']:.3g} of its ceiling")
-            for row in curve.rows.to_dict("records")
-        ]
-        face = style.PAPER if curve.rows["hollow"].any() else curve.colour
-        curves.markers(drawing, axes, curve, points, curve.marker, 0.8, markerfacecolor=face)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from tfsgd.reporting.figures.style import DARK, INK, MARKERS, PAPER, sequence
-from tfsgd.reporting.paper import BAD, attack_name
+from tfsgd.reporting.figures.style import INK, PAPER
+from tfsgd.reporting.paper import BAD, COMMON, attack_name
 
 
 def handle(label: str, **style: Any) -> Line2D:
@@ -36,33 +36,7 @@ def legend(figure: Figure, handles: Sequence[Line2D], columns: int, title: str |
         key.remove()
 
 
-@dataclass(frozen=True)
-class BatchSizePalette:
-    """A colour and a marker for each batch size."""
-
-    colours: Mapping[int, str]
-    dark: Mapping[str, str]  # of the drawing
-
-    @classmethod
-    def of(cls, sizes: Sequence[int]) -> BatchSizePalette:
-        pairs = sequence(len(sizes))
-        return cls({b: light for b, (light, _) in zip(sizes, pairs, strict=True)}, {**DARK, **dict(pairs)})
-
-    def marker(self, size: int) -> str:
-        return MARKERS[list(self.colours).index(size) % len(MARKERS)]
-
-    def legend(self, figure: Figure, with_markers: bool, more: Sequence[Line2D] = ()) -> None:
-        """The colours, and what else there is."""
-        handles = [
-            handle(f"{b}", color=colour, marker=self.marker(b) if with_markers else "")
-            for b, colour in self.colours.items()
-        ]
-        legend(figure, [*handles, *more], min(len(handles) + len(more), 4), "batch size")
-
-
 # Marks
-
-MOST = 2 / 3  # of the shown networks: a mark that more of them carry does not tell them apart
 
 
 @dataclass(frozen=True)
@@ -82,7 +56,7 @@ class Marks:
     said: str
 
     @classmethod
-    def of(cls, trials: pd.DataFrame, attacks: Sequence[str] = (), by: Sequence[str] = ()) -> Marks:
+    def of(cls, trials: pd.DataFrame, attacks: Sequence[str | None] = (), by: Sequence[str] = ()) -> Marks:
         """Of these networks, those together that have one marker: the same values of `by`."""
         completed = trials[trials["status"] == "completed"]
 
@@ -94,26 +68,20 @@ class Marks:
         failing = {attack: fails(completed, attack) for attack in dict.fromkeys(attacks) if attack}
         rings = {attack: share(flags) for attack, flags in failing.items()}
         under = share(completed["undertrained"])
-        said = [
-            f"{int(failing[attack].sum())} of {len(completed)} networks fail a check of their {attack_name(attack)} accuracy "
-            "(see the table of trials)."
-            for attack, of in rings.items()
-            if of > MOST
-        ]
-        if under > MOST:
-            said.append(
-                f"{int(completed['undertrained'].sum())} of {len(completed)} networks are under-trained."
-            )
+        checks = "fail a check of their {} accuracy (see the table of trials)"
+        most = [(failing[a], checks.format(attack_name(a))) for a, of in rings.items() if of > COMMON]
+        most += [(completed["undertrained"], "are under-trained")] * (under > COMMON)
+        said = [f"{int(of.sum())} of {len(completed)} networks {what}." for of, what in most]
         return cls(
-            hollow=0 < under <= MOST,
-            rings=frozenset(attack for attack, of in rings.items() if 0 < of <= MOST),
+            hollow=0 < under <= COMMON,
+            rings=frozenset(attack for attack, of in rings.items() if 0 < of <= COMMON),
             bad=" or ".join(status for status in sorted(BAD) if (trials["status"] == status).any()),
             said=" ".join(said),
         )
 
-    def ringed(self, trials: pd.DataFrame, attack: str) -> pd.Series:
+    def ringed(self, trials: pd.DataFrame, attack: str | None) -> pd.Series:
         """Those that have a ring."""
-        return fails(trials, attack if attack in self.rings else "")
+        return fails(trials, attack if attack in self.rings else None)
 
     def undertrained(self, trials: pd.DataFrame) -> pd.Series:
         """Those that are hollow."""
@@ -123,10 +91,8 @@ class Marks:
     def caption(self) -> str:
         """What hollow markers and rings mean, and what most networks carry."""
         hollow = "Hollow: under-trained." * self.hollow
-        rings = "Rings: a network fails a check of its robustness (see the table of trials)." * bool(
-            self.rings
-        )
-        return " ".join(filter(None, (hollow, rings, self.said)))
+        rings = "Rings: a network fails a check of its robustness (see the table of trials)."
+        return " ".join(filter(None, (hollow, rings * bool(self.rings), self.said)))
 
     def handles(self) -> list[Line2D]:
         """What the legend says of them."""
@@ -140,12 +106,9 @@ class Marks:
         ]
 
 
-def fails(trials: pd.DataFrame, attack: str) -> pd.Series:
-    """Trials that fail a check of this attack's accuracy; none where it is empty."""
-    if not attack:
-        return pd.Series(False, trials.index)
-    return (
-        trials["failed_checks"]
-        .map(lambda failed: any(check.concerns(attack) for check in failed))
-        .astype(bool)
+def fails(trials: pd.DataFrame, attack: str | None) -> pd.Series:
+    """Trials that fail a check of this attack's accuracy; none where there is none."""
+    failed = trials["failed_checks"]
+    return failed.map(lambda of: bool(attack) and any(check.concerns(attack or "") for check in of)).astype(
+        bool
     )

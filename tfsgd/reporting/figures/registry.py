@@ -6,15 +6,12 @@ variable, so that it follows light and dark mode, and with a title at each point
 A figure is a function `Study -> FigureResult` with the decorator `figure`, in a file of this folder: that is all.
 """
 
-from __future__ import annotations
-
 import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import NamedTuple
 
 from tfsgd.errors import RequestError
 from tfsgd.reporting.figures.style import Drawing, Drawn, FigureResult, Look, drawn
@@ -22,15 +19,20 @@ from tfsgd.reporting.table.studies import Study
 from tfsgd.text import known_keys
 
 FigureFunction = Callable[[Study], FigureResult]
-Section = Literal["overview", "batch", "momentum", "agreement", "edge", "attacks", "equal"]
-SECTIONS: tuple[Section, ...] = get_args(Section)
-
+SECTIONS = {  # of the page -> the question that its figures answer
+    "overview": "",
+    "batch": "What does a larger batch change?",
+    "momentum": "What does momentum change?",
+    "agreement": "Does curvature explain robustness?",
+    "edge": "Are the networks at the edge of stability?",
+    "attacks": "What do attacks find?",
+    "equal": "And after equal training?",
+}
 ALL = "all"
 
 
-@dataclass(frozen=True)
-class _Figure:
-    section: Section
+class _Figure(NamedTuple):
+    section: str
     extra: bool  # drawn only where it is asked for
     function: FigureFunction
 
@@ -38,7 +40,7 @@ class _Figure:
 _FIGURES: dict[str, _Figure] = {}
 
 
-def figure(section: Section, extra: bool = False) -> Callable[[FigureFunction], FigureFunction]:
+def figure(section: str, extra: bool = False) -> Callable[[FigureFunction], FigureFunction]:
     """Decorates a function that draws figures of a study, for a section of the page. Its name is the figure's."""
 
     def register(function: FigureFunction) -> FigureFunction:
@@ -53,10 +55,8 @@ def figures() -> Mapping[str, _Figure]:
     """All of them by their names, in the order of the page."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         importlib.import_module(f"{__name__.rpartition('.')[0]}.{module.name}")
-    order = sorted(
-        _FIGURES, key=lambda name: (SECTIONS.index(_FIGURES[name].section), _FIGURES[name].extra, name)
-    )
-    return {name: _FIGURES[name] for name in order}
+    sections = [*SECTIONS]
+    return dict(sorted(_FIGURES.items(), key=lambda f: (sections.index(f[1].section), f[1].extra, f[0])))
 
 
 def refuse_unknown_figures(names: Sequence[str]) -> None:

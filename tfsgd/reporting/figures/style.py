@@ -1,10 +1,10 @@
 """How a figure is drawn and saved: style, colours, markers, and the words beside it."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import quote
 
 import matplotlib
@@ -110,14 +110,8 @@ class Look:
 _LOOK: ContextVar[Look] = ContextVar("look", default=Look())  # noqa: B039  # it is frozen
 
 
-@dataclass(frozen=True)
-class CellValue:
-    """The value of a cell in a figure, in words.
-
-    Attributes:
-        interval: its ends; `None`: there is none, of one seed.
-        notes: what follows the mean.
-    """
+class CellValue(NamedTuple):
+    """The value of a cell in a figure, in words; `interval` has its ends, `None` of one seed, and `notes` follow the mean."""
 
     curve: str
     batch_size: object
@@ -130,10 +124,17 @@ class CellValue:
     @property
     def row(self) -> dict[str, str]:
         """Heading -> text, of the table under the figure."""
-        interval = " to ".join(self.interval) if self.interval else ""
+        interval = " to ".join(self.interval or ())
         keys = ("curve", "batch size", "what", "mean", "95 % interval", "seeds")
         texts = (self.curve, str(self.batch_size), self.what, self.mean + self.notes, interval, self.seeds)
         return dict(zip(keys, texts, strict=True))
+
+    @property
+    def words(self) -> str:
+        """For its marker, on hover."""
+        interval = f" [{', '.join(self.interval)}]" if self.interval else ""
+        seeds = f"{self.seeds} {'seed' if self.seeds == '1' else 'seeds'}{self.notes}"
+        return f"{self.curve}, batch size {self.batch_size}: {self.what} {self.mean}{interval}, {seeds}"
 
 
 @dataclass
@@ -245,10 +246,6 @@ def drawn(
     return drawings, undrawn
 
 
-def in_words(value: float, number: bool = False) -> str:
-    return f"{value:.3g}" if number else f"{100 * value:.1f} %"
-
-
 def sequence(count: int) -> list[tuple[str, str]]:
     """Colours for ordered things, in light and in dark mode; each has a contrast of 3 to its background."""
     scale = matplotlib.colormaps["plasma"]
@@ -260,14 +257,3 @@ def sequence(count: int) -> list[tuple[str, str]]:
 def file_name(label: str) -> str:
     """A label as a part of a file's name; different labels give different names."""
     return quote(label, safe="")
-
-
-def style_variables(drawings: Sequence[Drawing]) -> dict[str, dict[str, str]]:
-    """The CSS variables of the SVGs in the page, for `light` and for `dark` mode."""
-    dark = dict(DARK)
-    for drawing in drawings:
-        dark |= drawing.dark
-    return {
-        "light": {f"--c{c[1:]}": c for c in dark},
-        "dark": {f"--c{c[1:]}": other for c, other in dark.items()},
-    }

@@ -5,7 +5,6 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -15,6 +14,8 @@ from matplotlib.transforms import Bbox
 SVG = "{http://www.w3.org/2000/svg}"
 PLACES = ("d", "x", "y")  # attributes that hold places, in points; a hundredth is not seen
 COLOURED = ("style", "fill", "stroke")  # attributes that hold colours
+PLACE = re.compile(r"-?\d+\.\d{3,}")
+COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 POINTS = 72.0  # an inch
 PANEL_SCALE, KEY_SCALE = 1.45, 1.2  # CSS pixels a point, at most: text of 10.5 points is 15 pixels high
 ROOM = 4.0  # points around a part
@@ -43,23 +44,19 @@ class View:
 
 def views_of(figure: Figure) -> list[View]:
     """The panels from left to right and top to bottom, then the key. The figure must have been laid out."""
-    panels: dict[tuple[float, ...], list[Bbox]] = {}
+    panels: dict[tuple[float, ...], list[Bbox]] = {}  # by their place: axes that lie upon each other are one
     for axes in figure.axes:
         box = axes.get_tightbbox()  # None: it is not visible
         if box is not None:
-            panels.setdefault(_place(axes), []).append(box)
+            place = tuple(round(float(x), 3) for x in axes.get_position().bounds)
+            panels.setdefault(place, []).append(box)
     renderer = FigureCanvasAgg(figure).get_renderer()
     for legend in figure.legends:
         legend.draw(renderer)  # its items have no place before
     FigureCanvasBase(figure)  # one that keeps no picture of the figure
-    boxes = [Bbox.union(found) for found in panels.values()]
-    key = [box for legend in figure.legends for box in _items(legend)]
-    return [_view(figure, box, PANEL_SCALE) for box in boxes] + [_view(figure, box, KEY_SCALE) for box in key]
-
-
-def _place(axes: Axes) -> tuple[float, ...]:
-    """Equal for axes that lie upon each other."""
-    return tuple(round(float(x), 3) for x in axes.get_position().bounds)
+    boxes = [(Bbox.union(found), PANEL_SCALE) for found in panels.values()]
+    boxes += [(box, KEY_SCALE) for legend in figure.legends for box in _items(legend)]
+    return [_view(figure, box, scale) for box, scale in boxes]
 
 
 def _items(legend: Legend) -> Iterator[Bbox]:
@@ -67,8 +64,7 @@ def _items(legend: Legend) -> Iterator[Bbox]:
     if legend.get_title().get_text():
         yield legend.get_title().get_window_extent()
     for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
-        shown = [text.get_window_extent()] + ([handle.get_window_extent()] if handle else [])
-        yield Bbox.union(shown)
+        yield Bbox.union([part.get_window_extent() for part in (text, handle) if part])
 
 
 def _view(figure: Figure, box: Bbox, scale: float) -> View:
@@ -91,45 +87,34 @@ def inline(
     views: Iterable[View],
     dark: Mapping[str, str],
 ) -> str:
-    """An SVG for the page: colours as CSS variables, values on hover, a name for screen readers."""
+    """An SVG for the page: colours as CSS variables, values on hover, a name for screen readers; and beside it views of its
+    parts, which the page shows instead where it is narrow."""
     root = ET.fromstring(text)
     for metadata in root.findall(f"{SVG}metadata"):
         root.remove(metadata)
     for element in root.iter():
-        for attribute in PLACES:
-            if attribute in element.attrib:
-                places = element.attrib[attribute]
-                element.set(attribute, re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}", places))
-        for attribute in COLOURED:
-            if attribute in element.attrib:
-                element.set(attribute, _with_variables(element.attrib[attribute], dark))
+        for attribute, value in list(element.attrib.items()):
+            if attribute in PLACES:
+                element.set(attribute, re.sub(PLACE, lambda m: f"{float(m[0]):.2f}", value))
+            elif attribute in COLOURED:
+                variable = re.sub(COLOUR, lambda m: f"var(--c{m[0][1:]})" if m[0] in dark else m[0], value)
+                element.set(attribute, variable)
     groups = {group.get("id"): group for group in root.iter(f"{SVG}g")}
     for key, texts in hover.items():
         if key in groups:  # an artist without a visible part is not in the SVG
             _give_titles(groups[key], texts)
-    root.set("role", "img")
-    root.set("aria-label", title)
-    root.set("class", "whole")
-    return _with_views(root, name.replace("%", "_x") + "-all", views)
-
-
-def _with_views(root: ET.Element, key: str, parts: Iterable[View]) -> str:
-    """The SVG, and beside it views of its parts, which the page shows instead where it is narrow."""
-    everything = ET.Element(f"{SVG}g", {"id": key})
-    for element in list(root):
-        if element.tag == f"{SVG}g":
-            root.remove(element)
-            everything.append(element)
+    for attribute, value in (("role", "img"), ("aria-label", title), ("class", "whole")):
+        root.set(attribute, value)
+    everything = ET.Element(f"{SVG}g", {"id": name.replace("%", "_x") + "-all"})
+    for element in root.findall(f"{SVG}g"):
+        root.remove(element)
+        everything.append(element)
     root.append(everything)
-    views = "".join(
-        f'<svg viewBox="{part.view_box}" style="width:{part.pixels:.0f}px"><use href="#{key}"/></svg>'
-        for part in parts
+    parts = "".join(
+        f'<svg viewBox="{view.view_box}" style="width:{view.pixels:.0f}px"><use href="#{everything.get("id")}"/></svg>'
+        for view in views
     )
-    return f'{ET.tostring(root, encoding="unicode")}<div class="parts" aria-hidden="true">{views}</div>'
-
-
-def _with_variables(style: str, dark: Mapping[str, str]) -> str:
-    return re.sub(r"#[0-9a-f]{6}\b", lambda m: f"var(--c{m[0][1:]})" if m[0] in dark else m[0], style)
+    return f'{ET.tostring(root, encoding="unicode")}<div class="parts" aria-hidden="true">{parts}</div>'
 
 
 def _give_titles(group: ET.Element, texts: Sequence[str]) -> None:

@@ -28,32 +28,25 @@ def advice_of(study: Study, judgements: Sequence[Judgement]) -> Advice:
     """The one step that helps most: finish the sweep, reach three seeds, or add two."""
     ours = [j for j in judgements if j.asked.role == "primary"]
     open_claims = sum(j.verdict in ("undecided", "descriptive") for j in ours)
-    seeds = sorted(int(seed) for seed in study.trials["seed"].unique())
-    absent = len(study.missing) + len(study.failures)
     lacking = f"{open_claims} of {len(ours)} claims are open"
+    seeds = {int(seed) for seed in study.trials["seed"]}
+    trials, what, options = len(study.missing) + len(study.failures), "the rest of the sweep", []
     if study.profile == "quick":
         return Advice("A quick profile decides nothing: train without --quick")
-    if absent:
-        return _advice(
-            study,
-            f"{lacking}, and {counted(absent, 'planned trial')} without a record",
-            "the rest of the sweep",
-            [],
-            absent,
-        )
-    if not open_claims:
+    if trials:
+        lacking += f", and {counted(trials, 'planned trial')} without a record"
+    elif not open_claims:
         return Advice("Every claim that these trials can test is decided")
-    count = max(MIN_SEEDS - len(seeds), MORE_SEEDS if len(seeds) >= MIN_SEEDS else 0)
-    more = [seed for seed in range(max(seeds) + count + 1) if seed not in seeds][:count]
-    trials = round((study.planned or len(study.trials)) / len(seeds)) * count
-    wanted = f"seeds=[{','.join(map(str, sorted([*seeds, *more])))}]"
-    return _advice(study, lacking, counted(count, "more seed"), ["--set", wanted], trials)
-
-
-def _advice(study: Study, lacking: str, what: str, options: list[str], trials: int) -> Advice:
-    seconds = fmean(record.cost for record in study.records)
+    else:
+        count = MIN_SEEDS - len(seeds) if len(seeds) < MIN_SEEDS else MORE_SEEDS
+        more = sorted({*range(max(seeds) + count + 1)} - seeds)[:count]
+        trials = round((study.planned or len(study.trials)) / len(seeds)) * count
+        what = counted(count, "more seed")
+        options = ["--set", f"seeds=[{','.join(map(str, sorted([*seeds, *more])))}]"]
     command = shlex.join(["python", "-m", "tfsgd.sweep", *sweep_again(study), *options])
-    return Advice(lacking, what, command, _time(seconds * trials))
+    seconds = trials * fmean(record.cost for record in study.records)
+    time = f"{max(1, round(seconds / 60))} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"
+    return Advice(lacking, what, command, time)
 
 
 def sweep_again(study: Study) -> list[str]:
@@ -64,9 +57,3 @@ def sweep_again(study: Study) -> list[str]:
     name = [] if study.records[0].name == folder.name else ["--set", f"name={folder.name}"]
     config = str(folder / "experiment.yaml") if study.planned is not None else "CONFIG"
     return [config, *logs, *name]
-
-
-def _time(seconds: float) -> str:
-    if seconds < 5400:
-        return f"{max(1, round(seconds / 60))} min"
-    return f"{seconds / 3600:.0f} h"

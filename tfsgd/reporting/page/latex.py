@@ -64,13 +64,11 @@ def claims_table(findings: Sequence[Finding]) -> str:
     """The findings: a row an effect, below the name of its finding; empty where there are no numbers."""
     rows: list[list[str]] = []
     for finding in findings:
-        effects = [e for e in finding.effects if e.value and not finding.is_of_others]
-        if effects:
-            rows.append([rf"\emph{{{escaped(finding.title)}}}"])
-        rows += [
-            [*(escaped(text) for text in (e.metric.removeprefix("the "), e.words)), e.verdict]
-            for e in effects
-        ]
+        effects = [e for e in finding.effects if e.words and not finding.is_of_others]
+        rows += [[rf"\emph{{{escaped(finding.title)}}}"]] * bool(effects)
+        for e in effects:
+            metric = e.judgement.asked.names.removeprefix("the ")
+            rows.append([escaped(metric), escaped(e.words), e.verdict])
     headings = ["", "Effect [95 % interval]", "The paper"]
     return table(headings, rows, r"lp{0.5\linewidth}l") if rows else ""
 

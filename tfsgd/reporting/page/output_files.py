@@ -1,10 +1,8 @@
 """The files beside the page: where they lie, figures, tables, and what an earlier report left."""
 
-import csv
-import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,14 +15,21 @@ from tfsgd.reporting.figures.style import Drawing
 from tfsgd.reporting.page.findings import Finding
 from tfsgd.reporting.page.latex import caption, claims_table, figure_table
 from tfsgd.reporting.page.regime_comparison import comparison_table
-from tfsgd.reporting.page.spreadsheet import plain_text, without_formulas
-from tfsgd.reporting.table.columns import Column
 from tfsgd.reporting.table.studies import Study
 
 FILES = ("index.html", "records.csv", "records-columns.csv", "claims.json")
 LIST = "files.json"  # of the figures and tables that a report has written
 OURS = re.compile(r"figures/[\w.%-]+\.(png|svg|pdf|tex)|tables/[\w.-]+\.tex")
 CAPTIONS = "tex"  # of figures
+COMPUTED = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+)  # first characters of what a spreadsheet computes, OWASP's list for CSV
 
 
 def report_folder(folders: Sequence[Path], out: Path | None) -> Path:
@@ -34,6 +39,11 @@ def report_folder(folders: Sequence[Path], out: Path | None) -> Path:
     first, *others = dict.fromkeys(folder.resolve() for folder in folders)
     name = "-".join(["report-with", *(other.name for other in others)]) if others else "report"
     return first / name
+
+
+def prefixes(studies: Sequence[Study]) -> dict[Study, str]:
+    """What the names of a study's files begin with: its number, where there are several."""
+    return {study: f"{i}-" if len(studies) > 1 else "" for i, study in enumerate(studies, 1)}
 
 
 def save_figure(target: Path, drawing: Drawing) -> str:
@@ -55,13 +65,11 @@ def save_tables(
     """Writes records.csv with its dictionary, and for LaTeX the findings and the values of figures; gives their names."""
     table = without_formulas(records_table(studies, target))
     known = {plain_text(name): column for study in studies for name, column in study.columns.items()}
-    write_atomically(target / "records.csv", str(table.to_csv(index=False)))
-    write_atomically(
-        target / "records-columns.csv", _dictionary({heading: known[heading] for heading in map(str, table)})
-    )
+    columns = [[heading, known[heading].unit, known[heading].meaning] for heading in table]
+    _write_csv(target / "records.csv", table)
+    _write_csv(target / "records-columns.csv", pd.DataFrame(columns, columns=["column", "unit", "meaning"]))
     texts: dict[str, str] = {}
-    for i, (study, found, drawings) in enumerate(zip(studies, findings, drawn, strict=True)):
-        prefix = f"{i + 1}-" if len(studies) > 1 else ""
+    for (study, prefix), found, drawings in zip(prefixes(studies).items(), findings, drawn, strict=True):
         texts[f"{prefix}claims"] = claims_table(found)
         texts[f"{prefix}regimes"] = comparison_table(study)
         texts |= {drawing.name: figure_table(drawing) for drawing in drawings}
@@ -69,6 +77,10 @@ def save_tables(
     for name, text in texts.items():
         write_atomically(target / "tables" / f"{name}.tex", text)
     return set(texts)
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    write_atomically(path, str(table.to_csv(index=False)))
 
 
 def records_table(studies: Sequence[Study], target: Path) -> pd.DataFrame:
@@ -90,6 +102,18 @@ def records_table(studies: Sequence[Study], target: Path) -> pd.DataFrame:
     return table.drop(columns=unused)
 
 
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """The same table, an apostrophe before each text and each heading that a spreadsheet would compute."""
+    plain = table.rename(columns=plain_text)
+    for column in plain.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in plain.dtypes]]:
+        plain[column] = plain[column].map(plain_text)
+    return plain
+
+
+def plain_text(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(COMPUTED) else value
+
+
 # An earlier report's files
 
 
@@ -108,15 +132,6 @@ def refuse_unfit_target(target: Path) -> None:
             f"{target / taken[0]}: it is in the way of a report, and no report has written it; move it away, or "
             "choose another folder with --out"
         )
-
-
-def _dictionary(columns: Mapping[str, Column]) -> str:
-    """A CSV with a row for every column, by its heading: unit and meaning."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["column", "unit", "meaning"])
-    writer.writerows([heading, c.unit, c.meaning] for heading, c in columns.items())
-    return file.getvalue()
 
 
 def begin_report(target: Path) -> list[str]:

@@ -1,11 +1,11 @@
 """The page, the files beside it, and everything on it in words."""
 
-import itertools
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,40 +16,23 @@ from tfsgd.errors import RequestError
 from tfsgd.plan.reading import load_claims
 from tfsgd.records.atomic import to_json, write_atomically
 from tfsgd.reporting import paper
-from tfsgd.reporting.claims.agreement import Entry, worst_knobs
+from tfsgd.reporting.claims.agreement import entries_of, worst_knobs
+from tfsgd.reporting.claims.evidence import p_in_words
 from tfsgd.reporting.claims.verdicts import Judgement, judgements_of
-from tfsgd.reporting.figures.agreement import entries_of
 from tfsgd.reporting.figures.compare import compare
-from tfsgd.reporting.figures.registry import draw, refuse_unknown_figures
-from tfsgd.reporting.figures.style import Drawing, Drawn, Look, style_variables
+from tfsgd.reporting.figures.registry import SECTIONS, draw, refuse_unknown_figures
+from tfsgd.reporting.figures.style import DARK, Drawing, Drawn, Look
+from tfsgd.reporting.page import output_files as files
 from tfsgd.reporting.page.advice import advice_of
 from tfsgd.reporting.page.findings import Finding, findings_of, has_verdicts, sentences_of
-from tfsgd.reporting.page.output_files import (
-    add_files,
-    begin_report,
-    refuse_unfit_target,
-    remove_stale,
-    report_folder,
-    save_figure,
-    save_tables,
-)
 from tfsgd.reporting.page.paper_figures import refuse_undrawn, views_of_figure
 from tfsgd.reporting.page.regime_comparison import comparison_of
-from tfsgd.reporting.page.report_text import claim_rows, notes_of, provenance_of, summary_of
+from tfsgd.reporting.page.report_text import ROLES, notes_of, provenance_of, summary_of
 from tfsgd.reporting.page.trial_table import trial_name, trial_table
-from tfsgd.reporting.table.regime_labels import paper_regimes
 from tfsgd.reporting.table.studies import Study, read_studies
 from tfsgd.text import known_keys
 
 KEPT = re.compile(r"\S+ ×|× [\d.e+-]+|\[[^\]]*\]|\S+ points")  # on one line
-SECTIONS = {  # of figures -> the question that they answer
-    "batch": "What does a larger batch change?",
-    "momentum": "What does momentum change?",
-    "agreement": "Does curvature explain robustness?",
-    "edge": "Are the networks at the edge of stability?",
-    "attacks": "What do attacks find?",
-    "equal": "And after equal training?",
-}
 
 
 def write_report(
@@ -79,51 +62,39 @@ def write_report(
         RequestError: a folder, a record or a claim is wrong, or the report cannot be written.
     """
     refuse_unknown_figures(figures)
-    target = report_folder(folders, out)
+    target = files.report_folder(folders, out)
     observe("reading the records")
     studies = _read(folders, claims)
-    refuse_unfit_target(target)
+    files.refuse_unfit_target(target)
     observe("judging the claims")
     judged = [judgements_of(s) for s in studies]
     findings = [*map(findings_of, studies, judged)]
-    agreed = [*map(entries_of, studies)]
+    inlined: dict[str, Markup] = {}
+
+    def save(drawing: Drawing, prefix: str = "") -> None:
+        drawing.name = f"{prefix}{drawing.name}"
+        observe(f"drawing {drawing.name}, figure {len(inlined) + 1}")
+        inlined[drawing.name] = Markup(files.save_figure(target, drawing))  # its texts are escaped
+
     with _told_in_a_line(target):
-        stale = begin_report(target)
-        several = len(studies) > 1
-        inlined: dict[str, str] = {}
-
-        def save(prefix: str, drawing: Drawing) -> None:
-            drawing.name = f"{prefix}{drawing.name}"
-            observe(f"drawing {drawing.name}, figure {len(inlined) + 1}")
-            inlined[drawing.name] = save_figure(target, drawing)
-
-        drawn = [
-            draw(s, partial(save, f"{i + 1}-" if several else ""), figures, look)
-            for i, s in enumerate(studies)
-        ]
-        compared: Drawn = compare(studies, partial(save, ""), look) if several else ([], [])
-        everything = [drawing for drawings, _ in (*drawn, compared) for drawing in drawings]
-        tables = save_tables(target, studies, findings, [drawings for drawings, _ in drawn])
-        remove_stale(target, stale, everything, tables)
-        write_atomically(
-            target / "claims.json", to_json([*map(partial(_json, target), studies, judged, agreed)])
-        )
-        pages = [*map(_study_page, itertools.count(1), studies, judged, findings, agreed, drawn)]
-        context = {"studies": pages, "compared": compared, "colours": style_variables(everything)}
-        write_atomically(target / "index.html", _render(context | _common(studies, target, inlined)))
+        stale = files.begin_report(target)
+        prefixes = files.prefixes(studies)
+        drawn = [draw(s, partial(save, prefix=prefixes[s]), figures, look) for s in studies]
+        compared: Drawn = compare(studies, save, look) if len(studies) > 1 else ([], [])
+        drawings = [drawing for of, _ in (*drawn, compared) for drawing in of]
+        tables = files.save_tables(target, studies, findings, [of for of, _ in drawn])
+        files.remove_stale(target, stale, drawings, tables)
+        write_atomically(target / "claims.json", to_json([*map(partial(_json, target), studies, judged)]))
+        context = {
+            "studies": [*map(_study_page, range(1, 1 + len(studies)), studies, judged, findings, drawn)],
+            "compared": compared,
+            "colours": {**DARK, **{c: dark for drawing in drawings for c, dark in drawing.dark.items()}},
+            "inlined": inlined,
+            "table": trial_table(studies, target),
+            "provenance": [line for study in studies for line in provenance_of(study)],
+        }
+        write_atomically(target / "index.html", _render(context))
     return target / "index.html"
-
-
-def _common(studies: Sequence[Study], target: Path, inlined: Mapping[str, str]) -> dict[str, Any]:
-    """What the page has of all studies together."""
-    return {
-        "titles": list(dict.fromkeys(study.title for study in studies)),
-        # The SVGs were drawn here, their texts are escaped.
-        "inlined": {name: Markup(svg) for name, svg in inlined.items()},
-        "table": trial_table(studies, target),
-        "facts": paper.FACTS,
-        "provenance": [line for study in studies for line in provenance_of(study)],
-    }
 
 
 def write_paper_figure(
@@ -144,23 +115,22 @@ def write_paper_figure(
         RequestError: the records do not hold what it shows, which the line names with the command that would.
     """
     views = views_of_figure(number)
-    studies, target = read_studies(folders), report_folder(folders, out)
-    refuse_unfit_target(target)
-    wanted = {view.file for view in views}
+    studies, target = read_studies(folders), files.report_folder(folders, out)
+    files.refuse_unfit_target(target)
     written: list[Drawing] = []
+
+    def save(drawing: Drawing, prefix: str) -> None:
+        if drawing.name in {view.file for view in views}:
+            drawing.name = f"{prefix}{drawing.name}"
+            files.save_figure(target, drawing)
+            written.append(drawing)
+
     with _told_in_a_line(target):
-
-        def save(prefix: str, drawing: Drawing) -> None:
-            if drawing.name in wanted:
-                drawing.name = f"{prefix}{drawing.name}"
-                save_figure(target, drawing)
-                written.append(drawing)
-
-        for i, study in enumerate(studies):
-            prefix = f"{i + 1}-" if len(studies) > 1 else ""
-            draw(study, partial(save, prefix), [view.figure for view in views], look)
-        refuse_undrawn(number, studies, [drawing.name for drawing in written])
-        return add_files(target, written)
+        for study, prefix in files.prefixes(studies).items():
+            draw(study, partial(save, prefix=prefix), [view.figure for view in views], look)
+        if not written:
+            refuse_undrawn(number, studies[0])
+        return files.add_files(target, written)
 
 
 @contextmanager
@@ -175,7 +145,7 @@ def _read(folders: Sequence[Path], file: Path | None) -> list[Study]:
     """The studies, with the claims of a file; refuses one about a regime that no study has."""
     claims = load_claims(file) if file else {}
     studies = read_studies(folders, claims)
-    known = {name for s in studies for name in (*(r.name for r in s.regimes), *paper_regimes(s.regimes))}
+    known = {name for s in studies for name in (*(r.name for r in s.regimes), *s.paper_regimes)}
     for key, claim in claims.items():
         for regime in claim.regimes:
             if regime not in known:
@@ -185,16 +155,13 @@ def _read(folders: Sequence[Path], file: Path | None) -> list[Study]:
     return studies
 
 
-def _json(
-    target: Path, study: Study, judgements: Sequence[Judgement], agreed: Sequence[Entry]
-) -> dict[str, Any]:
+def _json(target: Path, study: Study, judgements: Sequence[Judgement]) -> dict[str, Any]:
     """A study in claims.json."""
     return {
         "dataset": study.dataset,
         "model": study.model,
         "profile": study.profile,
-        "epochs": study.length.count if study.length.unit == "epochs" else None,
-        "updates": study.length.count if study.length.unit == "updates" else None,
+        **{unit: study.length.count if study.length.unit == unit else None for unit in ("epochs", "updates")},
         "folders": [os.path.relpath(path, target) for path in study.folders],
         "paper_epsilon": study.paper_epsilon,
         "recorded": len(study.trials),
@@ -202,16 +169,7 @@ def _json(
         "missing": [*study.missing],
         "failed": [failure.trial for failure in study.failures],
         "claims": [judgement.as_json() for judgement in judgements],
-        "agreement": [
-            {
-                "measure": entry.measure,
-                "knob": entry.knob,
-                **{key: float(f"{getattr(entry.found, key):.6g}") for key in ("value", "low", "high", "p")},
-                "pairs": entry.found.pairs,
-                "p_holm": float(f"{entry.p_holm:.6g}"),
-            }
-            for entry in agreed
-        ],
+        "agreement": [entry.as_json() for entry in entries_of(study)],
     }
 
 
@@ -223,44 +181,33 @@ def _render(context: dict[str, Any]) -> Iterator[str]:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
+    environment.globals |= {"facts": paper.FACTS, "questions": SECTIONS}
     environment.filters["kept"] = lambda text: KEPT.sub(lambda found: found[0].replace(" ", "\u00a0"), text)
+    environment.filters["p"] = p_in_words
     return environment.get_template("page.html.j2").generate(context)
 
 
 def _study_page(
-    number: int,
-    study: Study,
-    judgements: Sequence[Judgement],
-    findings: Sequence[Finding],
-    agreed: Sequence[Entry],
-    drawn: Drawn,
+    number: int, study: Study, judgements: Sequence[Judgement], findings: Sequence[Finding], drawn: Drawn
 ) -> dict[str, Any]:
     bad = study.trials[study.trials["status"] != "completed"]
-    with_verdicts = has_verdicts(study)
-    rows = claim_rows(judgements, with_verdicts)
+    by_heading = groupby(judgements, lambda j: j.asked.group or ROLES[j.asked.role])
     drawings, undrawn = drawn
     return {
         "id": f"study-{number}",
-        "title": study.title,
-        "profile": study.profile,
-        "has_verdicts": with_verdicts,
+        "study": study,
+        "has_verdicts": has_verdicts(study),
         "summary": summary_of(study),
         "sentences": sentences_of(findings),
-        "findings": [f for f in findings if any(e.words for e in f.effects)],
-        "unmeasured": [f.title for f in findings if not any(e.words for e in f.effects)],
+        "findings": [f for f in findings if f.has_numbers],
+        "unmeasured": [f.title for f in findings if not f.has_numbers],
         "advice": advice_of(study, judgements),
         "notes": notes_of(study),
-        "absent": [(f.trial, f.error) for f in study.failures] + [(name, "") for name in study.missing],
+        "absent": [*((f.trial, f.error) for f in study.failures), *((name, "") for name in study.missing)],
         "bad": [(trial_name(row), row["status"]) for row in bad.to_dict("records")],
-        "overview": [d for d in drawings if d.section == "overview"],
-        "sections": {key: _of(drawings, key) for key in SECTIONS},
-        "questions": SECTIONS,
-        "worst": [*worst_knobs(agreed)] if with_verdicts else [],
-        "claims": rows,
+        "sections": {key: [d for d in drawings if d.section == key] for key in SECTIONS},
+        "worst": [*worst_knobs(entries_of(study))] if has_verdicts(study) else [],
+        "claims": {heading: [*of] for heading, of in by_heading},
         "comparison": comparison_of(study),
         "undrawn": undrawn,
     }
-
-
-def _of(drawings: Sequence[Drawing], section: str) -> list[Drawing]:
-    return [drawing for drawing in drawings if drawing.section == section]

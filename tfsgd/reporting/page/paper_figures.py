@@ -4,26 +4,18 @@ A figure's number says which settings and attack it shows. Its data set and netw
 has each pair of them that the paper has.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 from tfsgd.errors import RequestError
+from tfsgd.plan.shipped import shipped_pairs
+from tfsgd.reporting.figures.curves import momentum_stem
 from tfsgd.reporting.page.advice import sweep_again
 from tfsgd.reporting.paper import MOMENTUM_FIGURES, REGIME_FIGURES, attack_name
 from tfsgd.reporting.table.studies import Study
 
 REGIMES = "LR and LR/BS at momentum 0, Benchmark at 0.9"
-MOMENTA = "regimes.{}.momentum=[0.0,0.2,0.5,0.9]"
-CONFIGS = {
-    ("mnist", "stdcnn"): "mnist_stdcnn",
-    ("mnist", "m1"): "mnist_m1",
-    ("fashion_mnist", "stdcnn"): "fmnist_stdcnn",
-    ("fashion_mnist", "m1"): "fmnist_m1",
-    ("cifar10", "c1"): "cifar10_c1",
-    ("cifar10", "resnet18"): "cifar10_resnet18",
-}
 
 
 @dataclass(frozen=True)
@@ -31,45 +23,43 @@ class PaperFigure:
     """One view of the paper's figures.
 
     Attributes:
-        numbers: the first and the last figure of the paper that show it.
+        said: the paper's figures that show it, such as `Figs. 1-6`.
         view: what it shows, in words.
         attack: under which attack.
         figure: its name for `tfsgd report --figures`.
-        file: the name of its files.
+        stem: of the name of its files.
         setting: what a config needs for it, as `--set` takes it; empty: every shipped config has it.
     """
 
-    numbers: tuple[int, int]
+    said: str
     view: str
     attack: str
     figure: str
-    file: str
+    stem: str
     setting: str = ""
 
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """The first and the last of the paper's figures."""
+        first, last = self.said.removeprefix("Figs. ").split("-")
+        return int(first), int(last)
 
-def _numbers(said: str) -> tuple[int, int]:
-    first, last = said.removeprefix("Figs. ").split("-")
-    return int(first), int(last)
+    @property
+    def file(self) -> str:
+        """The name of its files."""
+        return f"{self.stem}-{self.attack}"
 
 
-PAPER_FIGURES = [
-    *(
-        PaperFigure(_numbers(said), REGIMES, attack, "regimes", f"regimes-{attack}")
-        for attack, said in REGIME_FIGURES.items()
-    ),
-    *(
-        PaperFigure(
-            _numbers(said),
-            f"{kind} at several momenta",
-            attack,
-            "momenta-under-attack",
-            f"momentum-{kind.lower().replace('/', '')}-{attack}",
-            MOMENTA.format(kind),
-        )
-        for kind, of in MOMENTUM_FIGURES.items()
-        for attack, said in of.items()
-    ),
-]
+def _views() -> Iterator[PaperFigure]:
+    for attack, said in REGIME_FIGURES.items():
+        yield PaperFigure(said, REGIMES, attack, "regimes", "regimes")
+    for kind, of in MOMENTUM_FIGURES.items():
+        view, setting = f"{kind} at several momenta", f"regimes.{kind}.momentum=[0.0,0.2,0.5,0.9]"
+        for attack, said in of.items():
+            yield PaperFigure(said, view, attack, "momenta-under-attack", momentum_stem(kind), setting)
+
+
+PAPER_FIGURES = [*_views()]
 LAST = max(view.numbers[1] for view in PAPER_FIGURES)
 
 
@@ -85,46 +75,21 @@ def views_of_figure(number: int) -> list[PaperFigure]:
     return found
 
 
-def refuse_undrawn(number: int, studies: Sequence[Study], drawn: Sequence[str]) -> None:
+def refuse_undrawn(number: int, study: Study) -> NoReturn:
     """Refuses a figure of which nothing was drawn, with the command that would give its trials.
 
-    Args:
-        number: of the figure.
-        studies: that were asked.
-        drawn: names of the files.
-
     Raises:
-        RequestError: nothing was drawn.
+        RequestError: always.
     """
-    views = views_of_figure(number)
-    if any(name.endswith(view.file) for name in drawn for view in views):
-        return
-    view, study = views[0], studies[0]
+    view = views_of_figure(number)[0]
     attack = f"attacks.{view.attack}={{epsilon: [{study.paper_epsilon or 0.3:g}]}}"
-    wanted = [f"--set '{setting}'" for setting in (view.setting, attack) if setting]
-    config = CONFIGS.get((study.dataset, study.model))
+    config = shipped_pairs().get((study.dataset, study.model))
     if config and study.planned is None:
         command = f"configs/{config}.yaml"
     else:
+        wanted = [f"--set '{setting}'" for setting in (view.setting, attack) if setting]
         command = " ".join([*sweep_again(study), *wanted])
     raise RequestError(
         f"--paper-figure {number}: it shows {view.view}, {attack_name(view.attack)} accuracy and λ1, which these records do "
         f"not hold; python -m tfsgd.sweep {command} would train and measure it"
     )
-
-
-def paper_figure_rows() -> list[str]:
-    """The table of docs/from-records-to-a-paper.md."""
-    configs = ", ".join(f"`{name}`" for name in CONFIGS.values())
-    rows = [
-        "| the paper's figures | they show | files | draw it with | a config needs |",
-        "|---|---|---|---|---|",
-    ]
-    for view in PAPER_FIGURES:
-        first, last = view.numbers
-        needs = f"`{view.setting}`" if view.setting else "all of: " + configs
-        rows.append(
-            f"| {first} to {last} | {view.view}: natural and {attack_name(view.attack)} accuracy, λ1 | `{view.file}` | "
-            f"`--paper-figure {first}` | {needs} |"
-        )
-    return rows

@@ -1,11 +1,10 @@
 """The regimes beside each other at each batch size, as a table."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
 from tfsgd.reporting.page.latex import escaped, table
+from tfsgd.reporting.table.columns import is_measured
 from tfsgd.reporting.table.metrics import EIGENVALUE, NATURAL, SMALLEST, Metric, attacked
 from tfsgd.reporting.table.studies import Study
 
@@ -16,7 +15,7 @@ def comparison_of(study: Study) -> list[Row]:
     """A row for each batch size, regime and momentum with completed trials: means and standard deviations over the seeds."""
     rows = study.by_regime
     rows = rows[rows["status"] == "completed"]
-    metrics = [m for m in _metrics(study) if m.column in rows and rows[m.column].notna().any()]
+    metrics = [m for m in _metrics(study) if is_measured(rows, m.column)]
     several = rows["momentum"].nunique() > 1
     order = {regime.name: i for i, regime in enumerate(study.regimes)}
     found = []
@@ -24,7 +23,7 @@ def comparison_of(study: Study) -> list[Row]:
         rows.groupby(["batch_size", "regime", "momentum"]), key=lambda item: (item[0][0], order[item[0][1]], item[0][2])
     ):  # fmt: skip
         name = f"{regime}, momentum {momentum:g}" if several else str(regime)
-        numbers = {_heading(metric): _spread(cell[metric.column], metric) for metric in metrics}
+        numbers = {metric.what: _spread(cell[metric.column], metric) for metric in metrics}
         found.append({"batch size": f"{size:g}", "regime": name, **numbers, "seeds": str(len(cell))})
     return found
 
@@ -42,10 +41,6 @@ def _metrics(study: Study) -> list[Metric]:
     """Natural accuracy, the smallest epsilon, what the ensemble leaves, λ1."""
     robust = [attacked(*attack) for attack in study.attacks if attack[0].partition("-")[0] == "robust"]
     return [NATURAL, SMALLEST, *robust, EIGENVALUE]
-
-
-def _heading(metric: Metric) -> str:
-    return metric.name if metric.epsilon is None else f"{metric.name} at ε = {metric.epsilon:g}"
 
 
 def _spread(values: pd.Series, metric: Metric) -> str:

@@ -1,18 +1,17 @@
 """What the page says about a study: a summary, notes, claims, and where the numbers come from."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
 
 from tfsgd.data.dataset import SEEN
 from tfsgd.measures.spec import Measurement
-from tfsgd.reporting.claims.evidence import Evidence, Impossible, Tested, p_in_words
-from tfsgd.reporting.claims.kinds import KINDS, prose_of
-from tfsgd.reporting.claims.verdicts import Judgement
-from tfsgd.reporting.page.findings import paper_says
-from tfsgd.reporting.page.seeds_apart import seeds_apart
 from tfsgd.reporting.paper import ENOUGH, MIN_SEEDS, PAPER_LENGTH, UNDERTRAINED_MARGIN, attack_name, points
-from tfsgd.reporting.table.regime_labels import paper_regimes
+from tfsgd.reporting.statistics import Array, variance_components
+from tfsgd.reporting.table.cell import SETTINGS
+from tfsgd.reporting.table.metrics import EIGENVALUE, NATURAL, SMALLEST, Metric
 from tfsgd.reporting.table.studies import Study
 from tfsgd.text import counted
 
@@ -32,30 +31,23 @@ def summary_of(study: Study) -> str:
         done = study.planned - len(study.missing) - len(study.failures)
         others = f" and {len(t) - done} not planned any more" if len(t) > done else ""
         trained = f"{done} of {counted(study.planned, 'planned network')}{others}"
+    spans = [_span(t["batch_size"], "batch size", "batch sizes"), _span(t["momentum"], "momentum", "momenta")]
+    regimes = ("; " if any("," in name for name in names) else ", ").join(names)
     seeds = counted(t["seed"].nunique(), "seed")
-    return (
-        f"{trained}, {study.length} each: {_span(t['batch_size'], 'batch size')}; {_span(t['momentum'], 'momentum')}; {seeds}; "
-        f"regimes {'; '.join(names) if any(',' in name for name in names) else ', '.join(names)}."
-    )
+    return f"{trained}, {study.length} each: {'; '.join([*spans, seeds])}; regimes {regimes}."
 
 
-def _span(values: Any, name: str) -> str:
-    """`batch sizes 16 to 4096 (5)`."""
+def _span(values: pd.Series, one: str, many: str) -> str:
+    """`5 batch sizes (16 to 4096)`."""
     found = sorted(values.unique())
-    if len(found) == 1:
-        return f"{name} {found[0]:g}"
-    plural = {"momentum": "momenta"}.get(name, f"{name}s")
-    return f"{len(found)} {plural} ({found[0]:g} to {found[-1]:g})"
+    return (
+        f"{one} {found[0]:g}" if len(found) == 1 else f"{len(found)} {many} ({found[0]:g} to {found[-1]:g})"
+    )
 
 
 def notes_of(study: Study) -> list[str]:
     """What to know before anything is read from the numbers."""
-    return [
-        *_notes_on_settings(study),
-        *_notes_on_gaps(study),
-        *_notes_on_troubles(study),
-        *seeds_apart(study),
-    ]
+    return [*_notes_on_settings(study), *_notes_on_gaps(study), *seeds_apart(study)]
 
 
 def _notes_on_settings(study: Study) -> Iterator[str]:
@@ -73,13 +65,12 @@ def _notes_on_settings(study: Study) -> Iterator[str]:
         yield f"The paper trains for {PAPER_LENGTH}; these trials for {study.length}."
     seeds = study.trials["seed"].nunique()
     if seeds < MIN_SEEDS:
-        yield (f"With {counted(seeds, 'seed')} there are no statistics: verdicts need at least {ENOUGH}.")
-    regimes = study.regimes
-    for label, count in Counter(regime.label for regime in regimes).items():
+        yield f"With {counted(seeds, 'seed')} there are no statistics: verdicts need at least {ENOUGH}."
+    for label, count in Counter(regime.label for regime in study.regimes).items():
         if count > 1:
-            names = "; ".join(regime.name for regime in regimes if regime.label == label)
+            names = "; ".join(regime.name for regime in study.regimes if regime.label == label)
             yield f"{count} regimes are labelled {label}, each is judged and drawn by itself: {names}."
-    for kind, regime in paper_regimes(regimes).items():
+    for kind, regime in study.paper_regimes.items():
         if kind != regime.name:
             yield f"The regime {regime.name} does what the paper's {kind} does; the claims call it {kind}."
 
@@ -87,64 +78,52 @@ def _notes_on_settings(study: Study) -> Iterator[str]:
 def _notes_on_gaps(study: Study) -> Iterator[str]:
     if study.planned is None:
         yield "There is no experiment.yaml in the folder, so this page cannot say which trials are missing."
-    if study.missing or study.failures:
+    if absent := len(study.missing) + len(study.failures):
         failed = f" {len(study.failures)} of them failed." if study.failures else ""
         yield (
-            f"Without a record yet: {counted(len(study.missing) + len(study.failures), 'planned trial')}; all numbers may "
-            f"still change.{failed}"
+            f"Without a record yet: {counted(absent, 'planned trial')}; all numbers may still change.{failed}"
         )
     if study.repeated:
         yield f"In more than one folder: {counted(study.repeated, 'trial')}; each counts once."
-
-
-def _notes_on_troubles(study: Study) -> Iterator[str]:
-    loose = int((~study.trials["converged"] & (study.trials["status"] == "completed")).sum())
-    if loose:
+    trials = study.trials
+    if loose := int((~trials["converged"] & (trials["status"] == "completed")).sum()):
         yield f"λ1 did not converge in {counted(loose, 'trial')}; the table marks them with ~."
-    under = int(study.trials["undertrained"].sum())
-    if under:
-        yield (
-            f"Under-trained: {counted(under, 'trial')} (train accuracy {points(UNDERTRAINED_MARGIN)} or more below "
-            "the best cell's)."
-        )
+    if under := int(trials["undertrained"].sum()):
+        below = f"{points(UNDERTRAINED_MARGIN)} or more below the best cell's"
+        yield f"Under-trained: {counted(under, 'trial')} (train accuracy {below})."
 
 
-def claim_rows(judgements: Sequence[Judgement], with_verdicts: bool) -> dict[str, list[dict[str, str]]]:
-    """Heading -> claims with their verdicts, numbers and tests."""
-    found: dict[str, list[dict[str, str]]] = {}
-    for j in judgements:
-        heading = j.asked.group or ROLES[j.asked.role]
-        found.setdefault(heading, []).append(_claim_row(j, with_verdicts))
-    return found
+def seeds_apart(study: Study) -> Iterator[str]:
+    """A sentence for each metric whose cells were trained with every pair of some seeds and order seeds."""
+    if "order_seed" not in study.trials or study.trials["order_seed"].isna().all():
+        return
+    for metric in (NATURAL, SMALLEST, EIGENVALUE):
+        if tables := [*_tables(study.trials, metric)]:
+            parts = np.mean([variance_components(table) for table in tables], axis=0)
+            initialization, order, rest = (_spread(part, metric) for part in np.sqrt(parts))
+            yield (
+                f"Standard deviation of {metric.name} within a cell: {initialization} by the initialization, {order} by the "
+                f"order of the batches, {rest} by what both do together ({counted(len(tables), 'cell')})."
+            )
 
 
-def _claim_row(j: Judgement, with_verdicts: bool) -> dict[str, str]:
-    e = j.evidence
-    epsilon = f" (ε = {j.asked.attack[1]:g})" if j.asked.attack else ""
-    why = e.reason if isinstance(e, Impossible) else e.left_out
-    return {
-        "statement": f"{j.asked.statement.removesuffix('.')}{epsilon}",
-        "source": j.asked.claim.source,
-        "paper": paper_says(j.asked),
-        "test": prose_of(KINDS[j.asked.claim.kind]),
-        "verdict": j.verdict if with_verdicts else "",
-        "why": j.why if with_verdicts else why,
-        "effect": numbers_of(e),
-        "doubts": e.doubts,
-        "n": e.n,
-        "p": p_in_words(e.p) if isinstance(e, Tested) and with_verdicts else "",
-        "p_holm": "" if j.p_holm is None or not with_verdicts else p_in_words(j.p_holm),
-        "seeds": str(j.seeds_needed or "") if with_verdicts else "",
-        "stated": j.stated,
-    }
+def _tables(trials: pd.DataFrame, metric: Metric) -> Iterator[Array]:
+    """Of each cell the values by seed and order seed, where at least two of each cross without a gap."""
+    if metric.column not in trials:
+        return
+    done = trials[trials["status"] == "completed"].assign(
+        scaled=metric.scaled(trials[metric.column]),
+        order_seed=trials["order_seed"].fillna(trials["seed"]),
+    )
+    cell = [*(s for s in SETTINGS if s in done), "epochs"]
+    for _, of_cell in done.groupby(cell, dropna=False):
+        table = of_cell.pivot_table("scaled", "seed", "order_seed").dropna()
+        if min(table.shape) > 1:
+            yield table.to_numpy()
 
 
-def numbers_of(e: Evidence) -> str:
-    """The effect and what else belongs to it."""
-    if isinstance(e, Impossible) or e.unit is None:
-        return ""
-    effect = e.unit.words(e.effect, e.interval)
-    return f"{effect}; {e.detail}" if e.detail else effect
+def _spread(value: float, metric: Metric) -> str:
+    return f"× {metric.shown(value):.3f}" if metric.is_log else f"{metric.shown(value):.2f} points"
 
 
 def provenance_of(study: Study) -> list[str]:

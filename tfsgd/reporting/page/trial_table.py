@@ -1,7 +1,7 @@
 """The table of all trials, as rows of cells that sort by number."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ import pandas as pd
 from tfsgd.plan.settings import settings as setting_kinds
 from tfsgd.reporting.paper import attack_name
 from tfsgd.reporting.table.cell import SETTINGS
-from tfsgd.reporting.table.checks import Check, said_of_common
+from tfsgd.reporting.table.checks import said_of_common
 from tfsgd.reporting.table.columns import attack_column
 from tfsgd.reporting.table.studies import Study
 
 # Settings that are shown where trials of one study differ in them.
 SELDOM = (*(s.name for s in setting_kinds() if not s.is_required), "epochs")
+
+Row = Mapping[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -33,64 +35,54 @@ def trial_table(studies: Sequence[Study], target: Path) -> dict[str, list[Any]]:
     `target` to the trials'.
     """
     attacks = sorted({attack for study in studies for attack in study.attacks})
-    settings = [s for s in (*SETTINGS, "epochs") if s not in SELDOM or _is_varied(studies, s)]
-    several = len(studies) > 1
-    headings = ["trial", *(["study"] if several else []), "regimes"]
-    headings += [*(setting.replace("_", " ") for setting in settings), "seed", "status"]
-    headings += ["train loss", "train", "test", *(f"{attack_name(name)} {e:g}" for name, e in attacks), "λ1"]
-    headings += ["failed checks"]
-    accuracies = ["train_accuracy", "test_accuracy", *(attack_column(*attack) for attack in attacks)]
-    rows = [
-        [
-            TableCell(trial_name(row), link=quote(os.path.relpath(str(row["folder"]), target)) + "/"),
-            *([TableCell(study.title)] if several else []),
-            TableCell(", ".join(row["regimes"])),
-            *(_plain(row[key]) for key in (*settings, "seed")),
-            TableCell(row["status"] + (", under-trained" if row["undertrained"] else "")),
-            _plain(row["train_loss"]),
-            *(_percent(row.get(key)) for key in accuracies),
-            _plain(row["eigenvalue"], mark="" if row["converged"] else "~"),
-            _checks(row["failed_checks"]),
-        ]
-        for study in studies
-        for row in study.trials.to_dict("records")
+    varied = {s for study in studies for s in SELDOM if s in study.trials and study.trials[s].nunique() > 1}
+    settings = [s for s in (*SETTINGS, "epochs") if s not in SELDOM or s in varied]
+    columns: list[tuple[str, Callable[[Row], TableCell]]] = [
+        (
+            "trial",
+            lambda row: TableCell(trial_name(row), link=quote(os.path.relpath(row["folder"], target)) + "/"),
+        ),
+        *[("study", lambda row: TableCell(row["study"]))] * (len(studies) > 1),
+        ("regimes", lambda row: TableCell(", ".join(row["regimes"]))),
+        *((key.replace("_", " "), _number(key)) for key in (*settings, "seed")),
+        ("status", lambda row: TableCell(row["status"] + ", under-trained" * row["undertrained"])),
+        ("train loss", _number("train_loss")),
+        ("train", _number("train_accuracy", percent=True)),
+        ("test", _number("test_accuracy", percent=True)),
+        *((f"{attack_name(a)} {e:g}", _number(attack_column(a, e), percent=True)) for a, e in attacks),
+        ("λ1", lambda row: _number("eigenvalue", mark="~" * (not row["converged"]))(row)),
+        ("failed checks", _checks),
     ]
+    completed = {s: s.trials.loc[s.trials["status"] == "completed", "failed_checks"] for s in studies}
+    rows = [row for s in studies for row in s.trials.assign(study=s.title).to_dict("records")]
     return {
-        "headings": headings,
-        "rows": rows,
-        "notes": [note for s in studies for note in _common_checks(s)],
+        "headings": [heading for heading, _ in columns],
+        "rows": [[cell(row) for _, cell in columns] for row in rows],
+        "notes": [n for s, of in completed.items() for n in said_of_common([*of], [a for a, _ in s.attacks])],
     }
 
 
-def _common_checks(study: Study) -> list[str]:
-    """What no figure marks, since most networks of the study fail it."""
-    completed = study.trials.loc[study.trials["status"] == "completed", "failed_checks"]
-    return said_of_common([*completed], (label for label, _ in study.attacks))
-
-
-def _is_varied(studies: Sequence[Study], column: str) -> bool:
-    """Trials of one study differ in it, so that regime and batch size do not tell."""
-    return any(study.trials[column].nunique() > 1 for study in studies)
-
-
-def trial_name(row: dict[Any, Any]) -> str:
+def trial_name(row: Row) -> str:
     """The trial's folder below `trials/`."""
-    path = Path(str(row["folder"]))
-    return f"{path.parent.name}/{path.name}"
+    return "/".join(Path(str(row["folder"])).parts[-2:])
 
 
-def _plain(value: Any, mark: str = "") -> TableCell:
-    if isinstance(value, str):
-        return TableCell(value, value)
-    return TableCell("none", "") if pd.isna(value) else TableCell(f"{mark}{value:.4g}", float(f"{value:.6g}"))
+def _number(column: str, percent: bool = False, mark: str = "") -> Callable[[Row], TableCell]:
+    """The cell of a number, behind a mark, or of a setting that is a word."""
+
+    def cell(row: Row) -> TableCell:
+        value = row.get(column)
+        if isinstance(value, str):
+            return TableCell(value, value)
+        if value is None or pd.isna(value):
+            return TableCell("none", "")
+        text = f"{100 * value:.1f}" if percent else f"{mark}{value:.4g}"
+        return TableCell(text, float(f"{value:.6g}"))
+
+    return cell
 
 
-def _checks(failed: Sequence[Check]) -> TableCell:
+def _checks(row: Row) -> TableCell:
     """How many a trial fails, and on hover which."""
+    failed = row["failed_checks"]
     return TableCell(f"{len(failed)}", len(failed), title="; ".join(f"{c.sign}: {c.said}" for c in failed))
-
-
-def _percent(value: Any) -> TableCell:
-    if value is None or pd.isna(value):
-        return TableCell("none", "")
-    return TableCell(f"{100 * value:.1f}", float(f"{value:.6g}"))

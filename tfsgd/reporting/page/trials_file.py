@@ -9,8 +9,7 @@ import pandas as pd
 from tfsgd.errors import RequestError
 from tfsgd.records.atomic import replacing, write_atomically
 from tfsgd.records.preflight import is_there, refuse_among_records, refuse_unwritable
-from tfsgd.reporting.page.output_files import records_table
-from tfsgd.reporting.page.spreadsheet import without_formulas
+from tfsgd.reporting.page.output_files import records_table, without_formulas
 from tfsgd.reporting.table.columns import COLUMNS, Column
 from tfsgd.reporting.table.studies import Study
 

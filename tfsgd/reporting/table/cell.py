@@ -1,7 +1,5 @@
 """A cell: one setting of SGD."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

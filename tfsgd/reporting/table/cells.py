@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -16,29 +15,9 @@ from tfsgd.reporting.paper import BAD, DOUBTFUL, MIN_SEEDS, RESIDUAL_LIMIT
 from tfsgd.reporting.statistics import Array
 from tfsgd.reporting.table.cell import Cell, CellFilter, any_cell
 from tfsgd.reporting.table.checks import SAID
+from tfsgd.reporting.table.columns import is_measured
 from tfsgd.reporting.table.metrics import DESCENT, EIGENVALUE, RATIO, Metric
-from tfsgd.reporting.table.regime_labels import (
-    NOBODY,
-    expand_by_regime,
-    paper_regimes,
-    regimes_of,
-    with_first_regime,
-)
-
-
-@dataclass(frozen=True)
-class FailedChecks:
-    """Names of checks -> how many of the trials fail them."""
-
-    counts: Mapping[str, int] = field(default_factory=dict)
-    trials: int = 0
-
-    @property
-    def words(self) -> str:
-        """`trials that fail a check: 2 of 9: noise breaks more than PGD (masked gradients)`; empty: none does."""
-        counts = sorted((*SAID[name], count) for name, count in self.counts.items())
-        said = [f"{count} of {self.trials}: {what} ({sign})" for sign, what, count in counts]
-        return f"trials that fail a check: {'; '.join(said)}" if said else ""
+from tfsgd.reporting.table.regime_labels import NOBODY, expand_by_regime, paper_regimes, regimes_of
 
 
 class Cells:
@@ -53,30 +32,22 @@ class Cells:
     def __init__(self, trials: pd.DataFrame, chance: float, plays: Mapping[str, str] = NOBODY) -> None:
         self.chance = chance
         regimes = regimes_of(trials, plays)
-        names = {regime.name: kind for kind, regime in paper_regimes(regimes).items()}
-        self.trials = with_first_regime(trials, regimes)
+        names = {regime.name: f"other: {regime.name}" for regime in regimes}
+        names |= {regime.name: kind for kind, regime in paper_regimes(regimes).items()}
+        self.of_label = {
+            r.label: names[r.name] for r in reversed(regimes)
+        }  # the first regime with each label
         rows = expand_by_regime(trials, regimes)
-        rows["regime"] = [names.get(name, f"other: {name}") for name in rows["regime"]]
-        self.of_label: dict[str, str] = {}  # the first regime with each label
-        for regime in regimes:
-            self.of_label.setdefault(regime.label, names.get(regime.name, f"other: {regime.name}"))
+        self._hold(rows.assign(regime=rows["regime"].map(names)))
         self.all_seeds = sorted(set(rows["seed"]))
-        self._hold(rows)
-        rates = dict(zip(self.all_cells, rows["learning_rate"], strict=True))
-        self._shared = {
-            (cell.batch_size, cell.momentum)
-            for cell, rate in rates.items()
-            if cell.regime == "LR" and rates.get(cell._replace(regime="LR/BS")) == rate
-        }
+        self._rates = dict(zip(self.all_cells, rows["learning_rate"], strict=True))
 
     def _hold(self, rows: pd.DataFrame) -> None:
         """Takes these rows, one for every trial and regime that it belongs to."""
         self.rows = rows
         self.all_cells = [*map(Cell, rows["regime"], rows["batch_size"], rows["momentum"])]
-        self._seeds = list(rows["seed"])
-        self._completed = (rows["status"] == "completed").to_numpy()
         self._fates = list(zip(self.all_cells, list(rows["folder"]), list(rows["status"]), strict=True))
-        self._any_bad = not self._completed.all()
+        self._completed = (rows["status"] == "completed").to_numpy()
         self._invalid = list(self._find_invalid())
         self._values: dict[str, dict[Cell, dict[int, float]]] = {}
         self._views: dict[tuple[int, ...], Cells] = {}
@@ -86,25 +57,22 @@ class Cells:
         wanted = tuple(batch_sizes)
         if wanted not in self._views:
             view = copy.copy(self)
-            view.trials = self.trials[self.trials["batch_size"].isin(wanted)]
             view._hold(self.rows[self.rows["batch_size"].isin(wanted)])
             self._views[wanted] = view
         return self._views[wanted]
 
     def has(self, metric: Metric) -> bool:
         """Whether it was measured on any trial."""
-        return metric.column in self.rows and bool(self.rows[metric.column].notna().any())
+        return is_measured(self.rows, metric.column)
 
     def bad_trials(self, concerns: CellFilter) -> dict[int, Counter[str]]:
         """Batch size -> status -> number of trials, where any of the cells' trials diverged or collapsed."""
-        if not self._any_bad:
+        if self._completed.all():
             return {}
-        status = {
-            (cell.batch_size, folder): of_trial for cell, folder, of_trial in self._fates if concerns(cell)
-        }
-        counts: dict[int, Counter[str]] = {}
-        for (size, _), of_trial in status.items():
-            counts.setdefault(size, Counter())[of_trial] += 1
+        fates = {(cell.batch_size, folder): fate for cell, folder, fate in self._fates if concerns(cell)}
+        counts: dict[int, Counter[str]] = defaultdict(Counter)
+        for (size, _), fate in fates.items():
+            counts[size][fate] += 1
         return {size: count for size, count in counts.items() if any(count[kind] for kind in BAD)}
 
     def values(self, metric: Metric) -> dict[Cell, dict[int, float]]:
@@ -112,13 +80,13 @@ class Cells:
         column = metric.column
         if column not in self._values:
             found: dict[Cell, dict[int, list[float]]] = {}
-            if column in self.rows:
-                scaled = metric.scaled(self.rows[column]).to_numpy()
-                for key, seed, value, completed in zip(
-                    self.all_cells, self._seeds, scaled, self._completed, strict=True
-                ):
-                    if completed and math.isfinite(value):
-                        found.setdefault(key, {}).setdefault(seed, []).append(float(value))
+            scaled = metric.scaled(self.rows[column]) if column in self.rows else self.rows["seed"] * math.nan
+            seeds = list(self.rows["seed"])
+            for cell, seed, value, done in zip(
+                self.all_cells, seeds, scaled.to_numpy(), self._completed, strict=True
+            ):
+                if done and math.isfinite(value):
+                    found.setdefault(cell, {}).setdefault(seed, []).append(float(value))
             self._values[column] = {
                 cell: {seed: statistics.fmean(values) for seed, values in of_cell.items()}
                 for cell, of_cell in found.items()
@@ -134,7 +102,8 @@ class Cells:
 
     def is_shared(self, batch_size: int, momentum: float) -> bool:
         """LR and LR/BS are one and the same trial there."""
-        return (batch_size, momentum) in self._shared
+        rates = [self._rates.get(Cell(regime, batch_size, momentum)) for regime in ("LR", "LR/BS")]
+        return None not in rates and rates[0] == rates[1]
 
     def measured(self, metric: Metric, regime: str, momentum: float) -> list[Cell]:
         """The cells of a regime at a momentum that have enough seeds, from small batch sizes to large ones."""
@@ -155,26 +124,27 @@ class Cells:
 
     def invalid_trials(self, metric: Metric, wanted: CellFilter = any_cell) -> dict[str, int]:
         """What in a claim's range forbids a definite verdict -> in how many trials."""
-        of = RATIO if metric.column in DESCENT else metric
+        column = RATIO.column if metric.column in DESCENT else metric.column
         found = {
-            (folder, what): what
-            for key, folder, what, concerned in self._invalid
-            if wanted(key) and concerned in (None, of.column)
+            (folder, what)
+            for cell, folder, what, concerned in self._invalid
+            if wanted(cell) and concerned in (None, column)
         }
-        counts = Counter(found.values())
+        counts = Counter(what for _, what in found)
         return {what: counts[what] for what in (*BAD, *DOUBTFUL) if counts[what]}
 
-    def failed_checks(self, metric: Metric, wanted: CellFilter = any_cell) -> FailedChecks:
-        """How many completed trials of the cells fail each check that concerns the metric."""
+    def doubts(self, metric: Metric, wanted: CellFilter = any_cell) -> str:
+        """`trials that fail a check: 2 of 9: noise breaks more than PGD (masked gradients)`; empty: none fails one that
+        concerns the metric."""
         if metric.attack is None:
-            return FailedChecks()
-        columns = zip(
-            self.all_cells, self.rows["folder"], self.rows["failed_checks"], self._completed, strict=True
-        )
-        trials = {folder: failed for key, folder, failed, completed in columns if completed and wanted(key)}
-        concerned = ({c.name for c in failed if c.concerns(metric.attack)} for failed in trials.values())
-        counts = Counter(name for names in concerned for name in names)
-        return FailedChecks(counts, len(trials)) if counts else FailedChecks()
+            return ""
+        checks = zip(self._fates, self.rows["failed_checks"], strict=True)
+        trials = {f: of for (cell, f, fate), of in checks if fate == "completed" and wanted(cell)}
+        failed = ({c.name for c in of if c.concerns(metric.attack)} for of in trials.values())
+        counts = Counter(name for names in failed for name in names)
+        said = sorted((*SAID[name], count) for name, count in counts.items())
+        words = "; ".join(f"{count} of {len(trials)}: {what} ({sign})" for sign, what, count in said)
+        return f"trials that fail a check: {words}" if words else ""
 
     def _find_invalid(self) -> Iterator[tuple[Cell, str, str, str | None]]:
         """Cell, trial, what is wrong with it, and the column that alone is concerned; `None`: all are."""
@@ -184,10 +154,10 @@ class Cells:
         descent = rows.get("descent_eigenvalue", rows["eigenvalue"])
         known = {EIGENVALUE: (eigenvalue, residual), RATIO: (descent, rows.get("descent_residual", residual))}
         for metric, (values, errors) in known.items():
-            for (key, folder, status), value, error in zip(self._fates, values, errors, strict=True):
-                if status != "completed":
-                    yield key, folder, status, None
+            for (cell, folder, fate), value, error in zip(self._fates, values, errors, strict=True):
+                if fate != "completed":
+                    yield cell, folder, fate, None
                 elif error > RESIDUAL_LIMIT:
-                    yield key, folder, DOUBTFUL[0], metric.column
+                    yield cell, folder, DOUBTFUL[0], metric.column
                 elif value <= 0:
-                    yield key, folder, DOUBTFUL[1], metric.column
+                    yield cell, folder, DOUBTFUL[1], metric.column

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from tfsgd.measures.attack import SOFTMAX
 from tfsgd.measures.spec import Measurement
 from tfsgd.measures.zero_gradients import MISDIRECTED
 from tfsgd.records.record import Record
-from tfsgd.reporting.paper import attack_name
+from tfsgd.reporting.paper import COMMON, attack_name
 
 GRADIENT = ("pgd", "bim", "apgd")  # many steps up the gradient of a loss
 SEARCH = (
@@ -34,13 +34,11 @@ ZERO_GRADIENTS = 0.1  # share of the images
 RISES = MORE_STEPS = 0.005  # of accuracy: with epsilon, with fewer steps
 LAST_RISE = 0.01  # nats: what the last step may still add to the loss
 WORST_CASE = 0.01  # of accuracy: what an attack may leave beyond `robust`, on the same images
-COMMON = 2 / 3  # of the networks: a mark that more of them carry tells none apart
+
 
 Sign = Literal["masked gradients", "weak attack", "float32"]
 
-Outcomes = Mapping[
-    str, NDArray[Any]
-]  # identity of a measurement -> what `tfsgd.records.outcomes` keeps of it
+Outcomes = Mapping[str, NDArray[Any]]  # identity of a measurement -> what `tfsgd.records.outcomes` keeps
 
 SAID: dict[str, tuple[Sign, str]] = {
     "worst_case": ("weak attack", "other attacks break more of the same images"),
@@ -102,8 +100,7 @@ class Check:
         return self.sign == "masked gradients" or attack in self.attacks
 
 
-@dataclass(frozen=True)
-class _Comparison:
+class _Comparison(NamedTuple):
     """One figure of a check, and its limit."""
 
     figure: float
@@ -144,7 +141,7 @@ def checks(record: Record, outcomes: Outcomes | None = None) -> list[Check]:
     softmax = [m for m in known if m.settings.get("loss") == SOFTMAX]
     exact = [m for m in known if m.settings.get("loss") != SOFTMAX]
     attacks = exact if any("loss" in m.settings for m in exact) else known
-    worst_case = _worst_case(attacks, outcomes or {})
+    worst_case = _worst("worst_case", _beyond_worst_case(attacks, outcomes or {}))
     found = [
         worst_case,
         *(_worst(f"pgd_vs_{name}", _against(attacks, name)) for name in WEAKER),
@@ -156,7 +153,7 @@ def checks(record: Record, outcomes: Outcomes | None = None) -> list[Check]:
         _worst("zero_gradients", _of_gradients(record, "fraction", ZERO_GRADIENTS)),
         _worst(
             "float32",
-            (found for m in softmax for found in _of_gradients(record, "misdirected", MISDIRECTED, m.label)),
+            (f for m in softmax for f in _of_gradients(record, "misdirected", MISDIRECTED, m.label)),
         ),
     ]
     if worst_case.passed is None:
@@ -201,32 +198,31 @@ def standard_error(accuracy: float, images: int) -> float:
 
 
 def _worst(name: str, found: Iterable[_Comparison]) -> Check:
-    """The worst figure of a check, and every attack that fails it."""
-    figures = list(found)
+    """The worst figure of a check, and every attack that fails it, where it leaves most."""
+    figures = sorted(found, key=lambda f: -f.figure) if name == "worst_case" else list(found)
     worst = max(figures, key=lambda f: f.figure - f.limit, default=None)
     if worst is None:
         return Check(name)
-    failed: dict[str, float] = {}
+    failed: dict[str, _Comparison] = {}
     for f in (f for f in figures if f.attack and f.figure > f.limit):
-        failed[f.attack] = max(f.figure, failed.get(f.attack, f.figure))
-    return Check(name, worst.figure <= worst.limit, worst.figure, worst.limit, worst.where, failed)
+        failed[f.attack] = max(failed.get(f.attack, f), f, key=lambda f: f.figure)
+    said = ", ".join(f.where for f in failed.values()) * (name == "worst_case")
+    attacks = {attack: f.figure for attack, f in failed.items()}
+    return Check(name, worst.figure <= worst.limit, worst.figure, worst.limit, said or worst.where, attacks)
 
 
 def _against(attacks: list[Measurement], name: str) -> Iterator[_Comparison]:
     for weaker in attacks:
         for pgd in attacks:
-            if (pgd.name, weaker.name) == ("pgd", name) and _on(pgd) == _on(weaker):
-                limit = _may_differ(pgd, weaker)
+            if (pgd.name, weaker.name) == ("pgd", name) and (pgd.epsilon, pgd.split) == (
+                weaker.epsilon,
+                weaker.split,
+            ):
+                limit = standard_error(_accuracy(weaker), weaker.examples)
+                if pgd.examples != weaker.examples:  # images in common make that less
+                    limit = 3 * math.hypot(limit, standard_error(_accuracy(pgd), pgd.examples))
                 where = f"{_said(pgd)}, {_said(weaker)}"
                 yield _Comparison(_accuracy(pgd) - _accuracy(weaker), limit, where, pgd.label)
-
-
-def _worst_case(attacks: list[Measurement], outcomes: Outcomes) -> Check:
-    """Each attack that leaves more than the worst case of the same images, once, where it leaves most."""
-    found = sorted(_beyond_worst_case(attacks, outcomes), key=lambda f: -f.figure)
-    check = _worst("worst_case", found)
-    said = [next(f.where for f in found if f.attack == attack) for attack in check.attacks]
-    return replace(check, where=", ".join(said)) if said else check
 
 
 def _beyond_worst_case(attacks: list[Measurement], outcomes: Outcomes) -> Iterator[_Comparison]:
@@ -253,14 +249,6 @@ def _beyond(m: Measurement, robust: Measurement, left: NDArray[Any], worst: NDAr
     figure = float(left.mean() - worst.mean())
     where = f"{m.label} at {robust.epsilon:g}: {100 * figure:.1f}"
     return _Comparison(figure, WORST_CASE, where, m.label)
-
-
-def _may_differ(pgd: Measurement, weaker: Measurement) -> float:
-    """By how much accuracies on the same images, or on some of them, may; images in common make that less."""
-    error = standard_error(_accuracy(weaker), weaker.examples)
-    if pgd.examples == weaker.examples:
-        return error
-    return 3 * math.hypot(error, standard_error(_accuracy(pgd), pgd.examples))
 
 
 def _rises(attacks: list[Measurement]) -> Iterator[_Comparison]:
@@ -321,10 +309,6 @@ def _groups(attacks: Iterable[Measurement], *free: str) -> Iterable[list[Measure
         settings = {key: value for key, value in m.settings.items() if key not in free}
         found[json.dumps([m.name, settings, m.split, m.examples, m.seed], sort_keys=True)].append(m)
     return found.values()
-
-
-def _on(attack: Measurement) -> tuple[float | None, str]:
-    return attack.epsilon, attack.split
 
 
 def _accuracy(attack: Measurement) -> float:

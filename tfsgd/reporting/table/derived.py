@@ -28,7 +28,8 @@ def derived(record: Record, descent: Measurement | None) -> dict[str, Any]:
         record: of the trial.
         descent: its lambda1 at the end, of the loss that SGD descends; `None`: not measured.
     """
-    s, eigenvalue = record.sgd, _value(descent)
+    s, values = record.sgd, descent.values if descent else {"converged": True}
+    eigenvalue = _number(values.get("value"), math.nan)
     if s.optimizer != SGD:
         eigenvalue = next((v for v in reversed(record.stability_history) if v is not None), math.nan)
     effective = s.learning_rate / (1 - s.momentum)
@@ -44,7 +45,7 @@ def derived(record: Record, descent: Measurement | None) -> dict[str, Any]:
         "effective_learning_rate": effective,
         "noise_scale": effective * record.train_examples / s.batch_size,
         "descent_eigenvalue": eigenvalue,
-        "descent_residual": _residual(descent),
+        "descent_residual": 0.0 if values.get("converged") else _number(values.get("error"), math.inf),
         "stability_ratio": eigenvalue / ceiling(s, 0, record.epochs) if s.is_constant else math.nan,
         "stability_ratio_max": max(ratios, default=math.nan),
     }
@@ -67,13 +68,5 @@ def ceiling(settings: SGDSettings, epoch: int, epochs: int) -> float:
     return math.nan if bound is None else bound / settings.learning_rate_at(epoch, epochs)
 
 
-def _value(found: Measurement | None) -> float:
-    value = found.values.get("value") if found else None
-    return math.nan if value is None else float(value)
-
-
-def _residual(found: Measurement | None) -> float:
-    if found is None or found.values.get("converged"):
-        return 0.0
-    error = found.values.get("error")
-    return math.inf if error is None else float(error)
+def _number(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else float(value)

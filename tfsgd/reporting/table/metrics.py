@@ -9,13 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from tfsgd.reporting.paper import (
-    ACCURACY_MARGIN,
-    EIGENVALUE_FACTOR,
-    EPSILON_FACTOR,
-    attack_name,
-    points,
-)
+from tfsgd.reporting.paper import ACCURACY_MARGIN, EIGENVALUE_FACTOR, EPSILON_FACTOR, attack_name, percent
 from tfsgd.reporting.table.columns import KNOWN, Column, attack_column
 
 
@@ -30,6 +24,7 @@ class Metric:
         epsilon: of the attack.
         scale: `points` of an accuracy, a `factor` of what is compared on log2, or the column's own.
         allowed: points or factor that is still "almost constant".
+        least: that a share can be.
     """
 
     column: str
@@ -38,10 +33,24 @@ class Metric:
     epsilon: float | None = None
     scale: Literal["points", "factor", ""] = "points"
     allowed: float = 100 * ACCURACY_MARGIN
+    least: float = 0.0
+
+    @property
+    def what(self) -> str:
+        """It is, in words."""
+        return self.name if self.epsilon is None else f"{self.name} at ε = {self.epsilon:g}"
 
     @property
     def is_log(self) -> bool:
         return self.scale == "factor"
+
+    @property
+    def is_share(self) -> bool:
+        return self.scale == "points"
+
+    def words(self, value: float) -> str:
+        """A value, for people: a share in %."""
+        return percent(value) if self.is_share else f"{value:.3g}"
 
     @property
     def margin(self) -> float:
@@ -49,16 +58,6 @@ class Metric:
         return float(
             {"factor": np.log2(self.allowed), "points": self.allowed / 100}.get(self.scale, self.allowed)
         )
-
-    @property
-    def margin_in_words(self) -> str:
-        if self.scale == "factor":
-            return f"a factor of {self.allowed:g}"
-        return f"±{points(self.allowed / 100)}" if self.scale == "points" else f"±{self.allowed:g}"
-
-    def within(self, allowed: float) -> Metric:
-        """The same with another margin: points of accuracy, a factor, or as the column has it."""
-        return replace(self, allowed=allowed)
 
     def scaled(self, values: pd.Series) -> pd.Series:
         """Accuracy as it is; log2 of what is compared on it, NaN where it is not positive."""

@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfsgd.measures.spec import Measurement, Split
+from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.requests import HESSIAN, TOP_EIGENVALUE, requests_of
 from tfsgd.plan.specs import defaults
 from tfsgd.records.outcomes import outcomes_of, smallest_epsilon
 from tfsgd.records.record import Record, labelled
-from tfsgd.reporting.paper import RESIDUAL_LIMIT
 from tfsgd.reporting.table.derived import derived
 
 Key = tuple[str, str, float | None]  # kind, label and epsilon of a measurement: which column it belongs to
@@ -69,9 +68,8 @@ class TrialRow:
         for m in self.extra:
             for key in _keys_of(m):
                 modal, known = self.modal_settings.get(key), extra.get(key)
-                if modal is None or (
-                    _settings(m) == modal[0] and (known is None or known.examples != modal[1])
-                ):
+                is_better = known is None or (modal and known.examples != modal[1])
+                if modal is None or (_settings(m) == modal[0] and is_better):
                     extra[key] = m
         return extra | self.asked
 
@@ -112,26 +110,10 @@ class TrialRow:
                 found[key] += m.seconds or 0.0
         return found
 
-    def natural(self, split: Split) -> Measurement | None:
-        """Natural accuracy on a split."""
-        return self.found.get(("accuracy", split, None))
-
     @property
     def top_eigenvalue(self) -> Measurement | None:
         """λ1 at the end of the training."""
         return self.found.get(("curvature", HESSIAN, None))
-
-    @property
-    def is_well_known(self) -> bool:
-        """Whether its λ1 is known well enough to decide anything."""
-        top = self.top_eigenvalue
-        return bool(top and (top.values["converged"] or (top.values["error"] or 1) <= RESIDUAL_LIMIT))
-
-    @property
-    def confidence(self) -> Mapping[str, Any]:
-        """How sure the network is: confidence, margin and calibration error; empty: not measured."""
-        found = self.found.get(("confidence", "confidence", None))
-        return found.values if found else {}
 
     @property
     def descent_eigenvalue(self) -> Measurement | None:
@@ -189,16 +171,11 @@ def _keys(kind: str, name: str, label: str, epsilon: float | None, mode: str | N
 
 def _is_a_column(m: Measurement) -> bool:
     """λ1's label was another measure's in old configs; that has no column."""
-    return m.name != "transfer" and (m.kind, m.label, m.name == TOP_EIGENVALUE) != (
-        "curvature",
-        HESSIAN,
-        False,
-    )
+    is_another = (m.kind, m.label) == ("curvature", HESSIAN) and m.name != TOP_EIGENVALUE
+    return m.name != "transfer" and not is_another
 
 
 def _settings(measured: Measurement) -> str:
     known = defaults(measured.kind, measured.name)
-    unusual = {
-        key: value for key, value in measured.settings.items() if key not in known or value != known[key]
-    }
+    unusual = {key: v for key, v in measured.settings.items() if key not in known or v != known[key]}
     return json.dumps([measured.name, unusual, measured.split], sort_keys=True)

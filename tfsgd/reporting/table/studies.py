@@ -4,15 +4,13 @@ A study is everything that was trained and measured in the same way: one folder,
 whose configs mean the same. Records are only read here; nothing in a trial's folder is changed.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -31,41 +29,27 @@ from tfsgd.records.preflight import folders_in, is_there, read_text
 from tfsgd.records.record import Record
 from tfsgd.records.resume import labelled_now
 from tfsgd.records.stated import said_of, stated_claims
-from tfsgd.reporting.table.columns import (
-    Attack,
-    Column,
-    attacks_of,
-    by_softmax,
-    smallest_column,
-    snapshots_of,
-    table_of,
-)
-from tfsgd.reporting.table.regime_labels import LabelledRegime, expand_by_regime, regimes_of
+from tfsgd.records.upgrade import BY_SOFTMAX
+from tfsgd.reporting.table.columns import Attack, Column, attacks_of, smallest_column, table_of
+from tfsgd.reporting.table.regime_labels import LabelledRegime, expand_by_regime, paper_regimes, regimes_of
 from tfsgd.reporting.table.rows import TrialRow, consistent
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A trial that has no record because its last try ended with an error.
+class Failure(NamedTuple):
+    """A trial that has no record because its last try ended with an error."""
 
-    Attributes:
-        trial: its folder below `trials/`.
-        error: in one line.
-    """
-
-    trial: str
-    error: str
+    trial: str  # its folder below `trials/`
+    error: str  # in one line
 
 
-@dataclass(frozen=True)
-class OwnClaim:
+class OwnClaim(NamedTuple):
     """A user's own claim, and when it was stated, in words."""
 
     claim: Claim
     said: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
     """Records that can be compared with each other.
 
@@ -119,6 +103,16 @@ class Study:
         """The trials, once for every regime that they belong to."""
         return expand_by_regime(self.trials, self.regimes)
 
+    @cached_property
+    def paper_regimes(self) -> dict[str, LabelledRegime]:
+        """Those that stand for the paper's, by its names."""
+        return paper_regimes(self.regimes)
+
+    @property
+    def place(self) -> str:
+        """Data set and network, in a title."""
+        return f"on {self.dataset_title} with {self.model_title}"
+
     @property
     def title(self) -> str:
         """Network and data set, for people."""
@@ -166,8 +160,7 @@ class Study:
 # Reading
 
 
-@dataclass(frozen=True)
-class _Folder:
+class _Folder(NamedTuple):
     path: Path
     records: tuple[Record, ...]
     experiment: Experiment | None
@@ -201,26 +194,17 @@ def _read_folder(path: Path) -> _Folder:
     except OSError as error:
         raise RequestError(f"{error.filename or path}: cannot be read: {error.strerror}") from None
     if not records:
-        hint = (
-            f"all of its {len(failures)} tries failed"
-            if failures
-            else "expected LOGS/NAME after its first trial"
-        )
+        tries = f"all of its {len(failures)} tries failed"
+        hint = tries if failures else "expected LOGS/NAME after its first trial"
         raise RequestError(f"{path}: no record.json below trials/; {hint}")
-    experiment = _of_code(_read_experiment(logs), records)
+    experiment = _of_code(logs.read_experiment(), records) if is_there(logs.experiment_path) else None
     for record in records:
         _refuse_stranger(record, records[0], experiment, path)
     return _Folder(path, labelled_now(records, experiment) if experiment else records, experiment, failures)
 
 
-def _read_experiment(logs: LogFolder) -> Experiment | None:
-    return logs.read_experiment() if is_there(logs.experiment_path) else None
-
-
-def _of_code(experiment: Experiment | None, records: Sequence[Record]) -> Experiment | None:
+def _of_code(experiment: Experiment, records: Sequence[Record]) -> Experiment:
     """Numbers of one's own attacks and measures are of the code that most trials were measured with last."""
-    if experiment is None:
-        return None
     used: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for record in records:
         for request in (r for r in requests_of(experiment, record.seed) if r.spec.is_recorded):
@@ -234,36 +218,29 @@ def _of_code(experiment: Experiment | None, records: Sequence[Record]) -> Experi
 
 
 def _refuse_stranger(record: Record, first: Record, experiment: Experiment | None, path: Path) -> None:
-    where = f"{path}/trials/{record.folder}/record.json"
     for key in ("dataset", "model", "profile", "length", "train_examples", "data_sha256", "model_sha256"):
-        expected = getattr(experiment, key, None) or getattr(first, key)
-        if getattr(record, key) != expected:
+        found, expected = getattr(record, key), getattr(experiment, key, None) or getattr(first, key)
+        if found != expected:
+            said = [str(value) if isinstance(value, Length) else repr(value) for value in (found, expected)]
             raise RequestError(
-                f"{where}: {key}: {_said(getattr(record, key))} beside {_said(expected)}; such trials cannot be "
+                f"{path}/trials/{record.folder}/record.json: {key}: {' beside '.join(said)}; such trials cannot be "
                 "compared, keep them in folders of their own"
             )
 
 
-def _said(value: object) -> str:
-    return str(value) if isinstance(value, Length) else repr(value)
-
-
 def _read_failures(path: Path) -> tuple[Failure, ...]:
-    files = (
-        folder / "failure.json" for regime in folders_in(path / "trials") for folder in folders_in(regime)
-    )
-    return tuple(
-        _read_failure(file) for file in files if is_there(file) and not is_there(file.parent / "record.json")
-    )
+    trials = (trial for regime in folders_in(path / "trials") for trial in folders_in(regime))
+    failed = [t for t in trials if is_there(t / "failure.json") and not is_there(t / "record.json")]
+    return tuple(Failure(f"{t.parent.name}/{t.name}", _error_in(t / "failure.json")) for t in failed)
 
 
-def _read_failure(file: Path) -> Failure:
-    trial = f"{file.parent.parent.name}/{file.parent.name}"
+def _error_in(file: Path) -> str:
+    """The first line of what a failure says."""
     try:
         error = str(from_json(read_text(file))["error"])
     except (ValueError, KeyError, TypeError, RecursionError):
         error = "failure.json cannot be read"
-    return Failure(trial, error.strip().splitlines()[0] if error.strip() else "no message")
+    return (error.strip() or "no message").splitlines()[0]
 
 
 # Grouping
@@ -273,40 +250,34 @@ def _meaning(folder: _Folder) -> str:
     """Equal for folders whose trials may be pooled: trained and measured in the same way, whatever the settings of SGD."""
     if folder.experiment is None:
         return str(folder.path)
-    first, experiment = folder.records[0], folder.experiment
-    same = [getattr(first, key) for key in ("profile", "dataset", "model", "data_sha256", "model_sha256")]
-    requests = [
-        [request.label, replace(request, epsilon=None if request.epsilon is None else 0.0).identity]
-        for request in requests_of(experiment, 0)
-    ]
-    return json.dumps(
-        [*same, str(first.length), first.train_examples, sorted(map(list, {tuple(r) for r in requests}))]
-    )
+    first = folder.records[0]
+    same = [first.profile, first.dataset, first.model, first.data_sha256, first.model_sha256]
+    requests = {
+        (request.label, replace(request, epsilon=None if request.epsilon is None else 0.0).identity)
+        for request in requests_of(folder.experiment, 0)
+    }
+    return json.dumps([*same, str(first.length), first.train_examples, sorted(requests)])
 
 
 def _study(folders: list[_Folder], claims: Mapping[str, Claim]) -> Study:
     rows = _rows(folders)
     records = tuple(row.shown for row in rows)
-    first = records[0]
-    planned: dict[str, str] = {}
-    for folder in folders:
-        if folder.experiment:
-            planned |= {
-                training_of(trial, folder.experiment, first.data_sha256, first.model_sha256).hash: trial.name
-                for trial in grid(folder.experiment)
-            }
-    recorded = {record.folder for record in records}
-    expected = {*planned.values()} - recorded
+    first, experiments = records[0], [folder.experiment for folder in folders if folder.experiment]
+    planned = {
+        training_of(trial, experiment, first.data_sha256, first.model_sha256).hash: trial.name
+        for experiment in experiments
+        for trial in grid(experiment)
+    }
+    expected = {*planned.values()} - {record.folder for record in records}
     failures = {f.trial: f for folder in folders for f in folder.failures if f.trial in expected}
     found = {record.training_hash for record in records}
     trials, columns = table_of(rows)
     attacks = attacks_of(rows)
-    softmax = by_softmax(attacks)
-    missing = [name for key, name in planned.items() if key not in found and name not in failures]
+    softmax = {key: twin for key in attacks if (twin := (f"{key[0]}{BY_SOFTMAX}", key[1])) in attacks}
     return Study(
         folders=tuple(folder.path for folder in folders),
         dataset=first.dataset,
-        data=next((f.experiment.data for f in folders if f.experiment), DATASETS.get(first.dataset)),
+        data=experiments[0].data if experiments else DATASETS.get(first.dataset),
         model=first.model,
         profile=first.profile,
         length=first.length,
@@ -314,20 +285,14 @@ def _study(folders: list[_Folder], claims: Mapping[str, Claim]) -> Study:
         columns=columns,
         attacks=[attack for attack in attacks if attack not in softmax.values()],
         softmax=softmax,
-        snapshots=snapshots_of(rows),
+        snapshots=sorted({s.train_loss for row in rows for s in row.record.snapshots}, reverse=True),
         records=records,
-        planned=len(planned) if all(folder.experiment for folder in folders) else None,
-        missing=tuple(missing),
+        planned=len(planned) if len(experiments) == len(folders) else None,
+        missing=tuple(n for key, n in planned.items() if key not in found and n not in failures),
         failures=tuple(failures.values()),
         repeated=sum(len(folder.records) for folder in folders) - len(records),
         claims=_own_claims(folders, claims),
-        plays={
-            label: regime.plays
-            for folder in folders
-            if folder.experiment
-            for label, regime in folder.experiment.regimes.items()
-            if regime.plays
-        },
+        plays={label: r.plays for e in experiments for label, r in e.regimes.items() if r.plays},
     )
 
 
@@ -347,13 +312,8 @@ def _rows(folders: Sequence[_Folder]) -> list[TrialRow]:
     found: dict[str, TrialRow] = {}
     for folder in folders:
         for record in folder.records:
-            known = found.get(record.training_hash)
-            found[record.training_hash] = (
-                replace(known, record=known.record.united(record))
-                if known
-                else TrialRow(record, folder.path, experiments)
-            )
-    rows = sorted(
-        found.values(), key=lambda row: (row.record.regime, *astuple(row.record.sgd)[:2], row.record.seed)
-    )
-    return consistent(rows)
+            row = found.setdefault(record.training_hash, TrialRow(record, folder.path, experiments))
+            if row.record is not record:
+                found[record.training_hash] = replace(row, record=row.record.united(record))
+    order = sorted(found.values(), key=lambda r: (r.record.regime, *astuple(r.record.sgd)[:2], r.record.seed))
+    return consistent(order)
