@@ -61,6 +61,9 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LogFolder]
     folder.tuner_path.mkdir(parents=True)
     folder.experiment_path.touch()
     cluster.log_to(folder.tuner_path / "dask.log")
+    # As the command does, by the main thread: what imports ahead ends with the thread that started it, and a pool's ends
+    # with the pool, just when the next one begins.
+    import_ahead([{}])
     yield folder
     wait_until_gone(
         [child.pid for child in psutil.Process().children(recursive=True) if is_worker(child.pid)]
