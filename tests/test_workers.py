@@ -191,6 +191,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     yield from mounted(tmp_path / "disk", "3m")
 
 
+@pytest.mark.long
 def test_a_full_disk_is_a_line_for_each_trial(small_disk: Path) -> None:
     sweep = Sweep(small_disk, "--workers", "2", config=CONFIG | {"epochs": 1, "export": True})
     sweep.wait_for(sweep.claims)
