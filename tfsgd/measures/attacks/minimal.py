@@ -43,8 +43,7 @@ class Minimal(AttackSpec):
     Attributes:
         steps: gradients for each image and target.
         target: it walks up z_t - z_y, the difference to the logit of this class, in place of the margin loss, as APGD's; of
-            `all` the nearest point of all runs counts. A network's nearest boundary is often that to a class that
-            the margin does not lead to: of a few images in a hundred it finds points that are 5 to 20 % nearer.
+            `all` the nearest point of all runs counts: the margin may lead to a class whose boundary is not the nearest.
         most_targets: of `all` the likeliest so many.
     """
 
