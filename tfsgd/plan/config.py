@@ -355,6 +355,11 @@ class Experiment(Measuring):
         return MODELS[self.model]
 
     @property
+    def uses_own_code(self) -> bool:
+        """Whether code of one's own builds, attacks or measures its networks."""
+        return bool(self.user_model or self.own_code)
+
+    @property
     def has_code(self) -> bool:
         """Whether its network can be built: one's own needs code that a person has named."""
         return not is_own_name(self.model) or self.model in self.own_code

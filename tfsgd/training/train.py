@@ -169,7 +169,7 @@ def _measured(model: Any, experiment: Experiment, settings: SGDSettings, splits:
     """What of a training is measured: a float32 network, whose graphs an earlier trial has traced if they are the same."""
     network = model if settings.precision == "float32" else experiment.build()
     subject = MeasuredNetwork(network, splits, settings.batch_size)
-    return subject if experiment.user_model else with_known_graphs(subject, structure_of(experiment))
+    return subject if experiment.uses_own_code else with_known_graphs(subject, structure_of(experiment))
 
 
 def _forget_earlier_trials() -> None:

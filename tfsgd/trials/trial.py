@@ -102,7 +102,7 @@ def run_trial(trial: Trial, context: SweepContext) -> Record:
         initial=functools.partial(initial_weights, context.experiment, trial.seed),
     )
     subject = measured(network)
-    if not context.experiment.user_model:  # code of one's own may leave in a network more than its weights
+    if not context.experiment.uses_own_code:  # which may leave in a network more than its weights
         subject = with_known_graphs(subject, record.model_sha256)
         keep_graphs(subject, record.model_sha256)
     for part in record.networks:
