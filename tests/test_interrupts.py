@@ -46,11 +46,11 @@ def test_other_errors_are_shown_as_ever(capfd: pytest.CaptureFixture[str]) -> No
 
 
 def said(capfd: pytest.CaptureFixture[str]) -> str:
-    """What another thread says."""
+    """The line that another thread says."""
     found = ""
     until = time.monotonic() + 30
-    while not found and time.monotonic() < until:
-        found = capfd.readouterr().err
+    while not found.endswith("\n") and time.monotonic() < until:
+        found += capfd.readouterr().err
     return found
 
 

@@ -119,4 +119,6 @@ def _raise(number: int, frame: Any) -> None:
 def _say_what_is_finished(trials: int) -> None:
     what = "the trial" if trials == 1 else f"the {trials} trials"
     with contextlib.suppress(OSError):  # a terminal that is gone
-        print(f"finishing {what} at hand; Ctrl-C again ends now", file=sys.stderr, flush=True)
+        # In one write: of two, as `print` does, another thread's line may come between them.
+        sys.stderr.write(f"finishing {what} at hand; Ctrl-C again ends now\n")
+        sys.stderr.flush()
