@@ -38,11 +38,9 @@ SWEEPS: dict[str, tuple[dict[str, Any], Truth]] = {
         lambda trial: realistic(trial) | {"eigenvalue_history": True},
     ),
     "troubled": (SMALL, with_troubles),
-    "wide": (SMALL | {"seeds": [0]}, wide),
-    "alike": (SMALL | {"seeds": [0]}, alike),
-    "four regimes": (SMALL | {"seeds": [0], "regimes": FOUR_REGIMES}, realistic),
+    "wide, four regimes": (SMALL | {"seeds": [0], "regimes": FOUR_REGIMES}, wide),
     "one batch size, few epochs": (SMALL | {"seeds": [0], "batch_sizes": [64], "epochs": 3}, realistic),
-    "one epoch": (SMALL | {"seeds": [0], "batch_sizes": [32, 256], "epochs": 1}, realistic),
+    "alike, one epoch": (SMALL | {"seeds": [0], "batch_sizes": [32, 256], "epochs": 1}, alike),
 }
 
 

@@ -76,7 +76,10 @@ def test_a_sweep_is_refused_in_one_line_before_any_training(
             return keras.Model(image, keras.layers.Dense(classes)(x))
         """
     )
-    path = config(model=f"{name}:tiny", curvature={"extremes": {"k": 21, "examples": 50}})
+    regimes = {"LR": {"learning_rate": 0.01, "momentum": [0.9]}}
+    path = config(
+        model=f"{name}:tiny", regimes=regimes, attacks={}, curvature={"extremes": {"k": 21, "examples": 50}}
+    )
     code, _, err = run_sweep(path)
     assert (code, err.count("\n")) == (2, 1)
     assert (

@@ -42,7 +42,11 @@ def test_a_fork_that_changes_nothing_gives_the_same_bits(
 
 @pytest.mark.parametrize(
     "change",
-    [{"momentum": 0.5}, {"momentum": 0.0}, {"optimizer": "adam", "learning_rate": 1e-4}, {"sam": 0.1}],
+    [
+        {"momentum": 0.5},
+        {"optimizer": "adam", "learning_rate": 1e-4},
+        *(pytest.param(rule, marks=pytest.mark.long) for rule in ({"momentum": 0.0}, {"sam": 0.1})),
+    ],
     ids=str,
 )
 def test_another_rule_goes_on_from_there(

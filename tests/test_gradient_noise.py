@@ -26,7 +26,7 @@ def exact(model: Any) -> tuple[float, float]:
     return float(((each - mean) ** 2).sum(1).mean()), float(mean @ mean)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.long), 7])
 def test_of_an_enumerable_network_it_is_the_ratio_within_its_error(batch_size: int) -> None:
     keras.utils.set_random_seed(0)
     model = small_network(hidden=3)

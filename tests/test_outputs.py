@@ -93,7 +93,7 @@ def test_a_report_is_not_written_over_what_is_no_report(place: str, logs: Path, 
 def test_a_report_follows_no_link_and_removes_only_what_it_has_written(logs: Path, tmp_path: Path) -> None:
     report, record = logs / "report", logs / "trials/lr/b0064-m0.0-s0/record.json"
     before = content(logs / "trials")
-    write_report([logs])
+    write_report([logs], figures=["overview", "curvature"])
     written = {path: path.read_bytes() for path in report.rglob("*.*")}
     listed = json.loads((report / "files.json").read_text())
     assert {f"{path.parent.name}/{path.name}" for path in written if path.parent != report} == set(listed)
@@ -106,7 +106,7 @@ def test_a_report_follows_no_link_and_removes_only_what_it_has_written(logs: Pat
     forged = ["../trials/lr/b0064-m0.0-s0/record.json", "figures/../mine.pdf", "figures/gone.pdf", 3]
     (report / "files.json").write_text(json.dumps([*listed, *forged]))
     (report / "figures/gone.pdf").write_text("of an earlier report")
-    write_report([logs])
+    write_report([logs], figures=["overview", "curvature"])
     assert content(logs / "trials") == before
     assert {path: path.read_bytes() for path in report.rglob("*.*") if path != mine} == written
     assert not any(path.is_symlink() for path in written)

@@ -59,7 +59,7 @@ def test_model_attack_and_curvature_measure_go_through_everything(
         frobenius["values"]["value"] + 4 * frobenius["values"]["error"]
         > 0.5 * found["hessian", None]["values"]["value"]
     )
-    page = write_report([logs])
+    page = write_report([logs], figures=["overview"])
     assert "pgd-margin" in page.read_text().lower()
 
 
@@ -72,7 +72,7 @@ def test_a_claim_is_stated_judged_and_dated(
     attacks = {"minimal": {"epsilon": [0.5], "steps": 5, "examples": 50}}
     code, _, err = run_sweep(config(claims=claims, regimes=regimes, attacks=attacks, seeds=[0]))
     assert (code, err) == (0, "")
-    page = write_report([tmp_path / "logs/tiny"])
+    page = write_report([tmp_path / "logs/tiny"], figures=["overview"])
     assert claims["fragile-and-flat"]["statement"].removesuffix(".") in page.read_text()
     [study] = json.loads((page.parent / "claims.json").read_text())
     [own] = [claim for claim in study["claims"] if claim["role"] == "own"]
@@ -103,5 +103,5 @@ def test_rules_beyond_the_papers_go_through_everything(config: Callable[..., Pat
         record = json.loads((path.parent / "logs/tiny/trials" / name / "record.json").read_text())
         assert record["status"] in ("completed", "collapsed")
     assert "smoothing" in out
-    page = write_report([path.parent / "logs/tiny"]).read_text()
+    page = write_report([path.parent / "logs/tiny"], figures=["overview"]).read_text()
     assert "large-batch, weight decay 0.0005, schedule cosine, warmup 1" in page

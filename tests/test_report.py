@@ -218,7 +218,7 @@ def test_labels_are_escaped_everywhere(tmp_path: Path) -> None:
         content = json.loads(path.read_text())
         content["regimes"] = [*content["regimes"], "$\\x$<img src=x onerror=alert(1)>"]
         path.write_text(json.dumps(content))
-    write_report([folder])
+    write_report([folder], figures=["overview"])
     assert "<img" not in page(folder)
     assert "&lt;img src=x onerror=alert(1)&gt;" in page(folder)
 
@@ -226,7 +226,7 @@ def test_labels_are_escaped_everywhere(tmp_path: Path) -> None:
 def test_a_quick_sweep_is_described_and_says_so(tmp_path: Path) -> None:
     of = experiment(**TINY | {"profile": "quick", "batch_sizes": [32, 256], "epochs": 3})
     folder = write_sweep(tmp_path / "sweep-quick", of)
-    write_report([folder])
+    write_report([folder], figures=["overview"])
     assert {c["verdict"] for c in claims_of(folder).values()} <= {"descriptive", "not testable"}
     assert "Quick profile" in page(folder)
     assert "verdicts need at least 3 seeds" in page(folder)
@@ -251,7 +251,7 @@ def test_other_studies_stay_apart(tmp_path: Path) -> None:
     second = write_sweep(tmp_path / "b", experiment(**TINY | {"epochs": 50}))
     assert [study.length.count for study in read_studies([first, second])] == [100, 50]
     assert len(read_studies([first, first])) == 1
-    written = write_report([first, second])
+    written = write_report([first, second], figures=["regimes"])
     assert written == first / "report-with-b" / "index.html"
     assert "The paper trains for 100 epochs; these trials for 50 epochs." in written.read_text()
     assert (written.parent / "figures" / "2-regimes-fgsm.png").exists()

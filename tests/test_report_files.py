@@ -44,8 +44,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_report_of_several_folders_leaves_the_first_ones_own_alone(tmp_path: Path) -> None:
     first = write_sweep(tmp_path / "a", experiment(**TINY))
     second = write_sweep(tmp_path / "b", experiment(**TINY | {"epochs": 50}))
-    own = contents(write_report([first]).parent)
-    both = write_report([first, second])
+    own = contents(write_report([first], figures=["overview"]).parent)
+    both = write_report([first, second], figures=["overview"])
     assert both == first / "report-with-b" / "index.html"
     assert contents(first / "report") == own
     assert not (second / "report").exists()
@@ -56,7 +56,7 @@ def test_out_says_where_and_other_files_there_stay(tmp_path: Path) -> None:
     out = tmp_path / "somewhere" / "new"
     out.mkdir(parents=True)
     (out / "mine.png").write_text("not of a report")
-    assert write_report([folder], out) == out / "index.html"
+    assert write_report([folder], out, figures=["overview"]) == out / "index.html"
     assert not (folder / "report").exists()
     assert (out / "mine.png").exists()
     text = (out / "index.html").read_text()
@@ -66,10 +66,11 @@ def test_out_says_where_and_other_files_there_stay(tmp_path: Path) -> None:
 def test_figures_take_nothing_from_a_users_matplotlibrc(tmp_path: Path) -> None:
     """Which needs no LaTeX on the machine, and no fonts."""
     folder = write_sweep(tmp_path / "a", experiment(**TINY))
-    expected, picture = contents(write_report([folder]).parent), epsilon_picture({}, "a network")
+    expected = contents(write_report([folder], figures=["overview"]).parent)
+    picture = epsilon_picture({}, "a network")
     theirs: Any = {"text.usetex": True, "font.family": "No Such", "figure.facecolor": "red", "savefig.dpi": 9}
     with matplotlib.rc_context(theirs):
-        assert contents(write_report([folder]).parent) == expected
+        assert contents(write_report([folder], figures=["overview"]).parent) == expected
         assert epsilon_picture({}, "a network") == picture
         assert matplotlib.rcParams["text.usetex"]
 
@@ -126,7 +127,7 @@ def test_a_sweep_is_reported_where_its_model_is_not(
     with monkeypatch.context() as elsewhere:
         elsewhere.setitem(MODELS, "mynet", MODELS["stdcnn"])
         folder = write_sweep(tmp_path / "a", experiment(**TINY | {"model": model}))
-    text = write_report([folder]).read_text()
+    text = write_report([folder], figures=["overview"]).read_text()
     assert f"<h2>{model.rpartition(':')[2]} on Fashion-MNIST" in text
     assert "planned networks, 100 epochs each" in text
     of = LogFolder(folder).read_experiment()

@@ -41,7 +41,7 @@ def report(tmp_path: Path) -> Callable[..., tuple[list[list[str]], str]]:
             raw["seconds"] |= changes.get("seconds", {})
             raw["data_note"] = changes.get("data_note", "")
             path.write_text(json.dumps(raw))
-        page = write_report([sweep]).read_text()
+        page = write_report([sweep], figures=["overview"]).read_text()
         with (sweep / "report/records.csv").open(newline="") as file:
             return list(csv.reader(file)), page
 

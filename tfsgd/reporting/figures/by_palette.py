@@ -58,7 +58,8 @@ def by_palette(
     drawing = Drawing(*head, dark={**style.DARK, **dict(pairs)})
     grid = drawing.panels(rows, len(lines), **shared)
     for axes, line in zip(grid[0], lines, strict=True):
-        axes.set_title(line.two_lines)
+        # The layout leaves titles no room of their own.
+        axes.set_title(line.two_lines, fontsize="medium" if len(lines) < 4 else "small")
     markers = {b: MARKERS[i % len(MARKERS)] for i, b in enumerate(sizes)}
     return (
         drawing,
