@@ -1,5 +1,6 @@
 """One thread and op determinism for every test, tiny real data, and sweeps called as a user calls them."""
 
+import functools
 import gc
 import signal
 import subprocess
@@ -18,6 +19,8 @@ from tfsgd import interrupts, text
 from tfsgd.data.dataset import Splits
 from tfsgd.data.load import load_splits
 from tfsgd.measures.spec import Measurement, Request
+from tfsgd.plan import config as config_module
+from tfsgd.plan.config import Experiment
 from tfsgd.plan.yaml_io import to_yaml
 from tfsgd.reporting.figures import style
 from tfsgd.training.devices import configure_tensorflow
@@ -59,6 +62,27 @@ TINY: dict[str, Any] = {
 def splits() -> Splits:
     """Fashion-MNIST, from wherever the machine has it."""
     return load_splits("fashion_mnist")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _fashion_mnist_is_read_once() -> Iterator[None]:
+    """Reading and hashing 70,000 images takes 0.7 s, which each of 200 sweeps would spend."""
+    splits, read = Experiment.splits, functools.cache(load_splits)
+
+    def kept(self: Experiment, data_folder: Path | None = None) -> Splits:
+        usual = (self.dataset, data_folder, self.data_dir, self.own_data) == (
+            "fashion_mnist",
+            None,
+            None,
+            None,
+        )
+        if not usual or vars(config_module)["load_splits"] is not load_splits:
+            return splits(self, data_folder)
+        return self.cut(read("fashion_mnist"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Experiment, "splits", kept)
+        yield
 
 
 @pytest.fixture
