@@ -24,7 +24,7 @@ from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record
 from tfsgd.records.upgrade import BY_SOFTMAX
 from tfsgd.reporting.claims.agreement import agreements, measures_of, worst_knobs
-from tfsgd.reporting.claims.verdicts import Judgement
+from tfsgd.reporting.claims.verdicts import AFTER_HOLM, Judgement
 from tfsgd.reporting.page.findings import findings_of
 from tfsgd.reporting.page.page import write_report
 from tfsgd.reporting.paper import PAPER_ATTACKS, attack_name
@@ -153,8 +153,10 @@ def _claims_table(judged: Iterable[Judgement]) -> Iterator[str]:
     for j in judged:
         at = f" (ε = {j.asked.attack[1]:g})" if j.asked.attack else ""
         more = f"; {j.seeds_needed} seeds would decide" if j.seeds_needed else ""
-        words, why = said(j.verdict, j.asked.expectation), f"{j.why_in_short}{more}"
-        rows.append([f"{j.asked.statement}{at}", j.asked.claim.source, words, effect(j), why, j.evidence.n])
+        words, why = said(j.verdict, j.asked.expectation), f"{j.why.removesuffix(AFTER_HOLM)}{more}"
+        rows.append(
+            [f"{j.asked.claim.statement}{at}", j.asked.claim.source, words, effect(j), why, j.evidence.n]
+        )
     yield from table(["claim", "source", "verdict", "effect [95 % interval]", "why", "n"], rows)
 
 

@@ -17,7 +17,7 @@ from tfsgd.reporting.figures.legend import fails
 from tfsgd.reporting.figures.registry import ALL, draw
 from tfsgd.reporting.figures.style import Drawing
 from tfsgd.reporting.page.page import write_report
-from tfsgd.reporting.table.derived import ceiling, derived
+from tfsgd.reporting.table.rows import ceiling, derived
 from tfsgd.reporting.table.studies import read_studies
 
 REAL = Path("docs/results/mnist_stdcnn")

@@ -79,17 +79,15 @@ def test_prose_is_made_from_the_constants() -> None:
 
 
 def test_only_what_was_tested_has_a_p_value() -> None:
-    described = evidence.Described(effect=1.0, floor=False, reason="2 of at least 3 seeds")
-    for untested in (described, evidence.Impossible(reason="no trial")):
-        for name in ("p", "p_for", "p_against"):
-            assert not hasattr(untested, name)
+    described = evidence.Evidence(effect=1.0, reason="2 of at least 3 seeds")
+    for untested in (described, evidence.Evidence(reason="no trial")):
+        assert untested.p is untested.p_for is untested.p_against is None
     tested = evidence_of(p_for=0.01, p_against=0.99)
     assert (tested.p, evidence_of(0.01, 0.99, is_two_sided=False).p) == (0.02, 0.01)
-    assert not hasattr(tested.untested("λ1 was not"), "p")
 
 
-def evidence_of(p_for: float, p_against: float, is_two_sided: bool = True) -> evidence.Tested:
-    return evidence.Tested(
+def evidence_of(p_for: float, p_against: float, is_two_sided: bool = True) -> evidence.Evidence:
+    return evidence.Evidence(
         effect=1.0,
         floor=False,
         interval=(0.5, 1.5),

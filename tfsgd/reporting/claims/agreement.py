@@ -10,21 +10,19 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from tfsgd.plan.claim import Claim
-from tfsgd.reporting.claims.contrasts import untestable
-from tfsgd.reporting.claims.evidence import Evidence, Unit, decide, rounded
+from tfsgd.reporting.claims.evidence import Evidence, Unit, decide, rounded, untestable
 from tfsgd.reporting.claims.kinds import base_momentum, kind
 from tfsgd.reporting.paper import ALPHA
 from tfsgd.reporting.statistics import Array, holm, student_interval
-from tfsgd.reporting.table.cell import SETTINGS, Cell
-from tfsgd.reporting.table.cells import Cells
-from tfsgd.reporting.table.columns import CURVATURE_RANK, SETTING_RANK, Column
+from tfsgd.reporting.table.cells import Cell, Cells
+from tfsgd.reporting.table.columns import CURVATURE_RANK, SETTING_RANK, SETTINGS, Column
 from tfsgd.reporting.table.metrics import SMALLEST, Metric
 from tfsgd.reporting.table.studies import Study
 
@@ -149,8 +147,7 @@ def _lines(rows: pd.DataFrame, knob: str, same: Sequence[str]) -> Lines:
     return [(int(of.iloc[0]["seed"]), [*of.index]) for _, of in groups if of[knob].nunique() > 1]
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A measure's agreement with the smallest epsilon on one knob; `p_holm` is corrected over the whole table."""
 
     measure: str
@@ -196,7 +193,7 @@ def agreements(cells: Cells, columns: Sequence[Column]) -> list[Entry]:
 @functools.lru_cache(maxsize=4)
 def entries_of(study: Study) -> list[Entry]:
     """The table of a study: the page, its figure and `claims.json` show the same."""
-    return agreements(Cells(study.trials, study.chance, study.plays), measures_of(study))
+    return agreements(Cells(study.trials, study.chance, study.rules), measures_of(study))
 
 
 def worst_knobs(entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
@@ -239,16 +236,19 @@ def agreement(cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evidence
     if found is None:
         knob = claim.knob.replace("_", " ")
         raise untestable(cells, metric, f"{regime}: no two networks differ in the {knob} alone")
-    numbers = {
-        "unit": Unit("agreement"),
-        "seeds": len(found.of_seeds),
-        "sample": tuple(dict.fromkeys(map(Cell, rows["regime"], rows["batch_size"], rows["momentum"]))),
-        "batch_sizes": rows[claim.knob].nunique(),
-        "detail": f"{found.pairs} pairs",
-        "floor": False,
-    }
-    tails = (found.p_greater, found.p_less)[:: claim.sign]
-    interval, seeds = (found.low, found.high), found.of_seeds
-    return decide(
-        numbers, found.value, lambda: (interval, *tails, True, found.value, float(seeds.std(ddof=1)))
+    basis = Evidence(
+        unit=Unit("agreement"),
+        effect=found.value,
+        seeds=len(found.of_seeds),
+        sample=tuple(dict.fromkeys(map(Cell, rows["regime"], rows["batch_size"], rows["momentum"]))),
+        batch_sizes=rows[claim.knob].nunique(),
+        detail=f"{found.pairs} pairs",
     )
+
+    def test() -> dict[str, Any]:
+        p_for, p_against = (found.p_greater, found.p_less)[:: claim.sign]
+        tails = {"p_for": p_for, "p_against": p_against, "is_two_sided": True}
+        spread = float(found.of_seeds.std(ddof=1))
+        return tails | {"interval": (found.low, found.high), "distance": found.value, "spread": spread}
+
+    return decide(basis, test)

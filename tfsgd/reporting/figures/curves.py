@@ -19,7 +19,7 @@ from tfsgd.reporting.figures.legend import Marks, handle, legend
 from tfsgd.reporting.figures.style import MAIN, MARKERS, CellValue, Drawing
 from tfsgd.reporting.paper import BAD, BASE_MOMENTUM, attack_name
 from tfsgd.reporting.statistics import student_interval
-from tfsgd.reporting.table.cell import Cell
+from tfsgd.reporting.table.cells import Cell
 from tfsgd.reporting.table.columns import attack_column
 from tfsgd.reporting.table.metrics import Metric
 from tfsgd.reporting.table.regime_labels import LabelledRegime
@@ -102,63 +102,66 @@ def momentum_stem(kind: str) -> str:
 
 # Drawing
 
-Shown = Sequence[tuple[int, Metric]]  # each with the number of its panel
+Shown = Sequence[
+    tuple[int, Metric]
+]  # each with the number of its panel, in the order in which they are drawn
+
+
+class Row(NamedTuple):
+    """A row of panels: the curves in each of them, what they show, and the panels' titles."""
+
+    curves: Sequence[Curve]
+    shown: Shown
+    titles: Sequence[str] = ()
 
 
 def batch_figure(
-    head: tuple[str, str, float],
+    head: tuple[str, str, str, float],
     lines: Sequence[Curve],
-    shown: Shown,
+    rows: Sequence[Row],
     labels: Sequence[str],
-    titles: Sequence[str] = (),
-    note: str = "",
+    **shared: Any,
 ) -> Drawing:
-    """A row of panels against the batch size.
+    """Rows of panels against the batch size.
 
     Args:
-        head: the drawing's name, title and height.
-        lines: in every panel.
-        shown: in the order in which they are drawn.
-        labels: of the panels' y axes.
-        titles: of the panels.
-        note: what the caption says besides.
+        head: name, title, caption and height of the figure.
+        lines: of the legend, and whose marks are drawn.
+        rows: of panels.
+        labels: of the panels' y axes, from left to right.
+        shared: which axes are, as of matplotlib's `subplots`.
     """
-    name, title, height = head
-    series = [one for _, one in shown]
-    drawing = Drawing(name, title, f"{batch_caption(lines, series)} {note}".strip(), height)
-    panels = drawing.panels(1, len(labels))[0]
-    draw(drawing, panels, lines, shown)
-    scale(panels, lines, shown, labels)
-    for axes, text in zip(panels, titles, strict=False):
-        axes.set_title(text)
+    drawing, series = Drawing(*head), [one for _, one in rows[0].shown]
+    grid, marks = drawing.panels(len(rows), len(labels), **shared), marks_of(lines, series)
+    for panels, row in zip(grid, rows, strict=True):
+        draw(drawing, panels, row, marks)
+    for panels, row in zip(grid, rows, strict=True):  # a range that is set takes no more points in
+        scale(panels, row, labels)
+    for axes in grid[:-1].ravel() if shared else ():
+        axes.set_xlabel("")
     curve_legend(drawing, lines, series)
     return drawing
 
 
-def draw(
-    drawing: Drawing,
-    panels: Sequence[Axes],
-    curves: Sequence[Curve],
-    shown: Shown,
-    marks: Marks | None = None,
-) -> None:
-    """Draws each curve's series, each into its panel; the marks are those of the curves unless they are given.
+def draw(drawing: Drawing, panels: Sequence[Axes], row: Row, marks: Marks) -> None:
+    """Draws each curve's series, each into its panel.
 
     The curves are shifted a little against each other, so that they do not hide each other.
     """
-    marks = marks or marks_of(curves, [series for _, series in shown])
-    for i, curve in enumerate(curves):
-        shift = 2 ** (0.07 * (i - (len(curves) - 1) / 2))
-        for panel, series in shown:
+    for i, curve in enumerate(row.curves):
+        shift = 2 ** (0.07 * (i - (len(row.curves) - 1) / 2))
+        for panel, series in row.shown:
             if series.column in curve.rows:
                 _draw_curve(drawing, panels[panel], curve, series, shift, marks)
 
 
-def scale(panels: Sequence[Axes], curves: Sequence[Curve], shown: Shown, labels: Sequence[str]) -> None:
-    """The curves' batch sizes along x, and y as the first series of each panel has it, once all are drawn."""
+def scale(panels: Sequence[Axes], row: Row, labels: Sequence[str]) -> None:
+    """The curves' batch sizes along x, y as the first series of each panel has it, once all are drawn, and the titles."""
     for i, (axes, label) in enumerate(zip(panels, labels, strict=True)):
-        ax.batch_axis(axes, sizes_of(curves))
-        scale_axis(axes, next(series for panel, series in shown if panel == i), label)
+        ax.batch_axis(axes, sizes_of(row.curves))
+        scale_axis(axes, next(series for panel, series in row.shown if panel == i), label)
+    for axes, title in zip(panels, row.titles, strict=False):
+        axes.set_title(title)
 
 
 def scale_axis(axes: Axes, metric: Metric, label: str = "") -> None:
@@ -303,7 +306,8 @@ def curve_legend(
     columns: int = 3,
 ) -> None:
     """Below the figure: the curves, what is solid and dashed where both are there, what else, and the marks."""
-    handles = [handle(curve.label, color=curve.colour, marker=curve.marker) for curve in curves]
+    once = {curve.label: curve for curve in curves}.values()
+    handles = [handle(curve.label, color=curve.colour, marker=curve.marker) for curve in once]
     for attack in [series.attack for series in shown if series.attack][:1]:
         handles += [handle("natural"), handle(attack_name(attack), linestyle=style.DASHES)]
     legend(drawing.figure, [*handles, *more, *marks_of(curves, shown).handles()], columns)

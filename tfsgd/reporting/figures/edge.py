@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pandas as pd
 from matplotlib.axes import Axes
 
+from tfsgd.plan.settings import plain, settings
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves
 from tfsgd.reporting.figures.curves import Curve
@@ -12,7 +14,6 @@ from tfsgd.reporting.figures.legend import Marks, handle
 from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.scatter import ScatterStyle, who
 from tfsgd.reporting.figures.style import INK, CellValue, Drawing, FigureResult
-from tfsgd.reporting.table.cell import is_plain
 from tfsgd.reporting.table.columns import is_measured
 from tfsgd.reporting.table.metrics import EIGENVALUE
 from tfsgd.reporting.table.studies import Study
@@ -47,7 +48,7 @@ def edge(study: Study) -> FigureResult:
 def _against_ceiling(lines: Sequence[Curve], name: str, title: str) -> Drawing:
     """λ1 against the batch size."""
     caption, handles = curves.batch_caption(lines, [DESCENT]), []
-    bounded = [line for line in lines if is_plain(line.rows).all()]
+    bounded = [line for line in lines if _is_plain(line.rows).all()]
     if bounded:
         caption += (
             f" Thin lines: the ceiling {CEILING} of the curve of the same colour, above which gradient descent "
@@ -57,16 +58,16 @@ def _against_ceiling(lines: Sequence[Curve], name: str, title: str) -> Drawing:
     if any((line.rows["momentum"] > 0).any() for line in bounded):
         caption += f" Dotted: {PLATEAU}, where λ1 settles when batches are small."
         handles.append(handle(PLATEAU, linestyle=":"))
-    if others := [line for line in lines if not is_plain(line.rows).all()]:
+    if others := [line for line in lines if not _is_plain(line.rows).all()]:
         decays = all(line.rows["halve_every_epochs"].notna().all() for line in others)
         what = "whose rate decays" if decays else "whose rate changes, or with rules beyond the paper's,"
         caption += f" A regime {what} has no ceiling at its end that means anything."
     drawing = Drawing(name, title, caption, 4.4)
-    panels, shown = drawing.panels(1, 1)[0], [(0, DESCENT)]
-    curves.draw(drawing, panels, lines, shown)
+    panels, row = drawing.panels(1, 1)[0], curves.Row(lines, [(0, DESCENT)])
+    curves.draw(drawing, panels, row, curves.marks_of(lines, [DESCENT]))
     for line in bounded:
         _ceiling(drawing, panels[0], line)
-    curves.scale(panels, lines, shown, [ax.EIGENVALUE])
+    curves.scale(panels, row, [ax.EIGENVALUE])
     curves.curve_legend(drawing, lines, [DESCENT], handles, 2)
     return drawing
 
@@ -124,3 +125,11 @@ def _ratios(study: Study) -> Drawing | str:
     ax.log_axis(left, label="λ1 η / 2(1+γ)")
     scatter.legend(drawing, marks.handles())
     return drawing
+
+
+def _is_plain(rows: pd.DataFrame) -> pd.Series:
+    """Of each trial whether its rate is constant and its steps are the paper's: no setting with a default has another."""
+    known = [s for s in settings() if s.parts_cells and not s.is_required and s.name in rows]
+    return ~pd.concat([rows[s.name].notna() & (rows[s.name] != plain(s.default)) for s in known], axis=1).any(
+        axis=1
+    )

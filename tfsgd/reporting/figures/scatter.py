@@ -20,7 +20,7 @@ from tfsgd.reporting.figures.legend import Marks, handle, legend
 from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.style import MARKERS, Drawing, FigureResult
 from tfsgd.reporting.paper import attack_name, percent
-from tfsgd.reporting.table.cell import Cell
+from tfsgd.reporting.table.cells import Cell
 from tfsgd.reporting.table.columns import attack_column, is_measured
 from tfsgd.reporting.table.metrics import SMALLEST, Metric, attacked
 from tfsgd.reporting.table.regime_labels import with_first_regime
@@ -41,7 +41,7 @@ class ScatterStyle:
 
     @classmethod
     def of(cls, study: Study) -> ScatterStyle:
-        trials = with_first_regime(study.trials, study.regimes)
+        trials = with_first_regime(study.trials, study.rules)
         there = set(trials["regime"])
         colours = {r.name: colour for r, _, colour in curves.in_colour(study) if r.name in there}
         return cls(trials, colours, sorted(trials["momentum"].unique()))
@@ -121,9 +121,15 @@ def _against_curvature(study: Study, name: str, what: str, shown: Sequence[Metri
     columns = min(2, len(shown))
     rows = math.ceil(len(shown) / columns)
     marks = Marks.of(study.trials, [shown[0].attack])
-    drawing = Drawing(
-        name, f"λ1 against {what}, {study.place}", _caption(study.trials, marks), 1.0 + 2.5 * rows
+    point = "a cell, the mean over its seeds" if len(study.trials) > MANY_TRIALS else "a network"
+    said = (
+        f"One point {point}, every regime and momentum.",
+        "If λ1 explained robustness, the points would fall from left to right within every colour.",
+        "Crosses at the left edge: collapsed." * bool((study.trials["status"] == "collapsed").any()),
+        marks.caption,
     )
+    title = f"λ1 against {what}, {study.place}"
+    drawing = Drawing(name, title, " ".join(filter(None, said)), 1.0 + 2.5 * rows)
     panels = drawing.panels(rows, columns, sharex=True, sharey=True).ravel()
     scatter = ScatterStyle.of(study)
     for axes, series in zip(panels, shown, strict=False):
@@ -131,24 +137,11 @@ def _against_curvature(study: Study, name: str, what: str, shown: Sequence[Metri
         axes.set_title(series.what)
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
-    for i, axes in enumerate(
-        panels[: len(shown)]
-    ):  # once all are drawn: a range that is set takes no more points in
+    for i, axes in enumerate(panels[: len(shown)]):  # now: a range that is set takes no more points in
         curves.scale_axis(axes, shown[0], "accuracy" * shown[0].is_share)
         ax.log_axis(axes, "x", ax.EIGENVALUE * (i >= len(shown) - columns))
     scatter.legend(drawing, marks.handles())
     return drawing
-
-
-def _caption(trials: pd.DataFrame, marks: Marks) -> str:
-    point = "a cell, the mean over its seeds" if len(trials) > MANY_TRIALS else "a network"
-    said = (
-        f"One point {point}, every regime and momentum.",
-        "If λ1 explained robustness, the points would fall from left to right within every colour.",
-        "Crosses at the left edge: collapsed." * bool((trials["status"] == "collapsed").any()),
-        marks.caption,
-    )
-    return " ".join(filter(None, said))
 
 
 def _points(drawing: Drawing, axes: Axes, scatter: ScatterStyle, series: Metric, marks: Marks) -> None:

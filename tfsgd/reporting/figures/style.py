@@ -1,15 +1,17 @@
 """How a figure is drawn and saved: style, colours, markers, and the words beside it."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import quote
 
 import matplotlib
 from matplotlib.figure import Figure
 
+from tfsgd.plan.yaml_io import read_yaml
 from tfsgd.reporting.figures import axes, svg
 
 INK, GRID, PAPER = "#1f2328", "#dde1e6", "#ffffff"
@@ -21,49 +23,18 @@ WIDTHS = {"column": 3.3, "text": 6.9}  # inches, of a page with two columns
 Format = Literal["png", "svg", "pdf"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-MAIN = {"LR": "#56b4e9", "LR/BS": "#8e44ad", "Benchmark": "#d62728"}  # the paper's colours
-RAMPS = {
-    "LR": ("#7cc4ef", "#3fa2dc", "#1e78b4", "#0a4a73"),
-    "LR/BS": ("#c39bd3", "#a569bd", "#8e44ad", "#5b2c6f"),
-}
-OTHERS = ("#e69f00", "#009e73", "#7f7f7f", "#8c564b")
-DARK: Mapping[str, str] = {
-    INK: "#e6e8eb",
-    GRID: "#3a4048",
-    PAPER: "#16191d",
-    "#56b4e9": "#56b4e9",
-    "#7cc4ef": "#3b7ea8",
-    "#3fa2dc": "#56b4e9",
-    "#1e78b4": "#9bd4f5",
-    "#0a4a73": "#e3f4fd",
-    "#c39bd3": "#8a57a3",
-    "#a569bd": "#b57fcc",
-    "#8e44ad": "#c994e0",
-    "#5b2c6f": "#eedcf5",
-    "#d62728": "#ff7070",
-    "#e69f00": "#ffc04d",
-    "#009e73": "#2bc79a",
-    "#7f7f7f": "#a6a6a6",
-    "#8c564b": "#c49a8f",
-}
-
+_COLOURS = read_yaml(Path(__file__).with_name("colours.yaml"))
+MAIN: Mapping[str, str] = _COLOURS["main"]
+RAMPS: Mapping[str, Sequence[str]] = _COLOURS["ramps"]
+OTHERS: Sequence[str] = _COLOURS["others"]
+DARK: Mapping[str, str] = _COLOURS["dark"]
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = (0, (4, 2))
-PLAIN: Any = dict(matplotlib.rcParamsDefault) | {  # nothing of a user's matplotlibrc, such as text.usetex
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.grid": True,
-    "grid.color": GRID,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-}
+# Nothing of a user's matplotlibrc, such as text.usetex.
+_OURS: Any = matplotlib.rc_params_from_file(
+    Path(__file__).with_name("report.mplstyle"), use_default_template=False
+)
+PLAIN: Any = dict(matplotlib.rcParamsDefault) | _OURS
 
 
 @dataclass(frozen=True)

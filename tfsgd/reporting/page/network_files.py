@@ -1,12 +1,12 @@
 """The files of `measure --out`: evidence as JSON with a picture, and networks side by side as CSV or LaTeX."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from tfsgd.errors import RequestError
-from tfsgd.records.atomic import from_json, to_json, write_atomically
-from tfsgd.records.preflight import is_there, read_text, refuse_among_records, refuse_unwritable
+from tfsgd.records.atomic import to_json, write_atomically
+from tfsgd.records.preflight import is_there, read_json, read_text, refuse_among_records, refuse_unwritable
 from tfsgd.terminal.comparison import (
     CSV_HEADINGS,
     NetworkColumn,
@@ -28,29 +28,40 @@ def refuse_unfit_outs(outs: Sequence[Path]) -> None:
         RequestError: one line that names the file.
     """
     for out in outs:
-        if out.suffix not in WRITERS or not out.parent.is_dir() or out.is_dir():
-            raise RequestError(f"--out {out}: expected a file .json, .csv or .tex in a folder that is there")
-        refuse_among_records(out, "--out")
-        refuse_unwritable(out.parent, "--out")
+        refuse_unfit_out(out, "measure", WRITERS, _is_ours)
         picture = out.with_suffix(".png")
         if out.suffix == ".json" and not is_there(out) and is_there(picture):
             raise RequestError(
                 f"--out {out}: its picture would be written over {picture}; choose another name"
             )
-        if is_there(out) and not _is_ours(out):
-            raise RequestError(
-                f"--out {out}: there is a file that measure did not write; choose another name"
-            )
+
+
+def refuse_unfit_out(
+    out: Path, command: str, endings: Collection[str], is_ours: Callable[[Path], bool]
+) -> None:
+    """Refuses what could not be written, or would be written over something that the command has not written.
+
+    Raises:
+        RequestError: one line that names the file.
+    """
+    if out.suffix not in endings or not out.parent.is_dir() or out.is_dir():
+        *others, last = endings
+        raise RequestError(
+            f"--out {out}: expected a file {', '.join(others)} or {last} in a folder that is there"
+        )
+    refuse_among_records(out, "--out")
+    refuse_unwritable(out.parent, "--out")
+    if is_there(out) and not is_ours(out):
+        raise RequestError(f"--out {out}: there is a file that {command} did not write; choose another name")
 
 
 def _is_ours(path: Path) -> bool:
-    try:
-        text = read_text(path)
-        if path.suffix != ".json":
-            return text.startswith(LATEX if path.suffix == ".tex" else ",".join(CSV_HEADINGS))
-        found = from_json(text)
-    except (OSError, ValueError, RecursionError):
-        return False
+    if path.suffix != ".json":
+        try:
+            return read_text(path).startswith(LATEX if path.suffix == ".tex" else ",".join(CSV_HEADINGS))
+        except (OSError, ValueError):
+            return False
+    found = read_json(path)
     first = found[0] if isinstance(found, list) and found else found
     return isinstance(first, dict) and ("networks" in first or "target" in first)
 

@@ -9,27 +9,20 @@ import pandas as pd
 
 from tfsgd.errors import RequestError
 from tfsgd.plan.settings import plain, settings
-from tfsgd.records.atomic import from_json, to_json, write_atomically
-from tfsgd.records.preflight import is_there, read_text, refuse_among_records, refuse_unwritable
+from tfsgd.records.atomic import to_json, write_atomically
+from tfsgd.records.preflight import is_there, read_json, refuse_among_records, refuse_unwritable
 from tfsgd.reporting.figures.style import Drawing
 from tfsgd.reporting.page.findings import Finding
 from tfsgd.reporting.page.latex import caption, claims_table, figure_table
-from tfsgd.reporting.page.regime_comparison import comparison_table
+from tfsgd.reporting.page.trial_table import comparison_table
 from tfsgd.reporting.table.studies import Study
 
 FILES = ("index.html", "records.csv", "records-columns.csv", "claims.json")
 LIST = "files.json"  # of the figures and tables that a report has written
 OURS = re.compile(r"figures/[\w.%-]+\.(png|svg|pdf|tex)|tables/[\w.-]+\.tex")
 CAPTIONS = "tex"  # of figures
-COMPUTED = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "\t",
-    "\r",
-    "\n",
-)  # first characters of what a spreadsheet computes, OWASP's list for CSV
+# First characters of what a spreadsheet computes, OWASP's list for CSV.
+COMPUTED = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def report_folder(folders: Sequence[Path], out: Path | None) -> Path:
@@ -142,10 +135,7 @@ def begin_report(target: Path) -> list[str]:
     Raises:
         OSError: it cannot be written.
     """
-    try:
-        listed = from_json(read_text(target / LIST))
-    except (OSError, ValueError, RecursionError):
-        listed = []
+    listed = read_json(target / LIST)
     earlier = [name for name in listed if OURS.fullmatch(str(name))] if isinstance(listed, list) else []
     write_atomically(target / LIST, to_json(earlier))
     return earlier

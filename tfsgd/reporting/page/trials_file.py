@@ -1,14 +1,14 @@
 """One table of all trials as a file: CSV, or Parquet with the unit and meaning of every column."""
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from tfsgd.errors import RequestError
 from tfsgd.records.atomic import replacing, write_atomically
-from tfsgd.records.preflight import is_there, refuse_among_records, refuse_unwritable
+from tfsgd.reporting.page.network_files import refuse_unfit_out
 from tfsgd.reporting.page.output_files import records_table, without_formulas
 from tfsgd.reporting.table.columns import COLUMNS, Column
 from tfsgd.reporting.table.studies import Study
@@ -22,14 +22,9 @@ def refuse_unfit_file(out: Path) -> None:
     Raises:
         RequestError: one line that names the file.
     """
-    if out.suffix not in WRITERS or not out.parent.is_dir() or out.is_dir():
-        raise RequestError(f"--out {out}: expected a file .csv or .parquet in a folder that is there")
     if out.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise RequestError(f"--out {out}: needs pyarrow; pip install 'tfsgd[parquet]', or write .csv")
-    refuse_among_records(out, "--out")
-    refuse_unwritable(out.parent, "--out")
-    if is_there(out) and not _is_ours(out):
-        raise RequestError(f"--out {out}: there is a file that export did not write; choose another name")
+    refuse_unfit_out(out, "export", (".csv", ".parquet"), _is_ours)
 
 
 def write_trials(studies: Sequence[Study], out: Path) -> pd.DataFrame:
@@ -43,7 +38,10 @@ def write_trials(studies: Sequence[Study], out: Path) -> pd.DataFrame:
         OSError: it cannot be written.
     """
     table = records_table(studies, out.parent.resolve())
-    WRITERS[out.suffix](table, {name: c for study in studies for name, c in study.columns.items()}, out)
+    if out.suffix == ".csv":
+        write_atomically(out, str(without_formulas(table).to_csv(index=False)))
+    else:
+        _write_parquet(table, {name: c for study in studies for name, c in study.columns.items()}, out)
     return table
 
 
@@ -57,10 +55,6 @@ def _is_ours(path: Path) -> bool:
         return WRITER.items() <= (parquet.read_schema(path).metadata or {}).items()
     except (OSError, ValueError):
         return False
-
-
-def _write_csv(table: pd.DataFrame, columns: dict[str, Column], out: Path) -> None:
-    write_atomically(out, str(without_formulas(table).to_csv(index=False)))
 
 
 def _write_parquet(table: pd.DataFrame, columns: dict[str, Column], out: Path) -> None:
@@ -84,9 +78,3 @@ def _of_one_kind(values: pd.Series) -> pd.Series:
     """A column that Parquet can hold: what is of several kinds, such as a number in one row and a text in another, as text."""
     kinds = {type(value) for value in values.dropna()} if values.dtype == object else set()
     return values if len(kinds) < 2 else values.map(str, na_action="ignore")
-
-
-WRITERS: dict[str, Callable[[pd.DataFrame, dict[str, Column], Path], None]] = {
-    ".csv": _write_csv,
-    ".parquet": _write_parquet,
-}

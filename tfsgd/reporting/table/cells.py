@@ -6,18 +6,36 @@ import copy
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from tfsgd.reporting.paper import BAD, DOUBTFUL, MIN_SEEDS, RESIDUAL_LIMIT
 from tfsgd.reporting.statistics import Array
-from tfsgd.reporting.table.cell import Cell, CellFilter, any_cell
 from tfsgd.reporting.table.checks import SAID
 from tfsgd.reporting.table.columns import is_measured
 from tfsgd.reporting.table.metrics import DESCENT, EIGENVALUE, RATIO, Metric
-from tfsgd.reporting.table.regime_labels import NOBODY, expand_by_regime, paper_regimes, regimes_of
+from tfsgd.reporting.table.regime_labels import NO_RULES, Rules, expand_by_regime, paper_regimes, regimes_of
+
+
+class Cell(NamedTuple):
+    """One setting of SGD; its trials differ in the seed alone.
+
+    The regime fixes the learning rate of each batch size, its decay and the length of the training.
+    """
+
+    regime: str  # of the paper, or `other: name`
+    batch_size: int
+    momentum: float
+
+
+CellFilter = Callable[[Cell], bool]
+
+
+def any_cell(_: Cell) -> bool:
+    return True
 
 
 class Cells:
@@ -26,18 +44,18 @@ class Cells:
     Args:
         trials: one row a trial, with the columns of `Study.trials`.
         chance: the accuracy of guessing.
-        plays: as of `regimes_of`.
+        rules: as of `regimes_of`.
     """
 
-    def __init__(self, trials: pd.DataFrame, chance: float, plays: Mapping[str, str] = NOBODY) -> None:
+    def __init__(self, trials: pd.DataFrame, chance: float, rules: Rules = NO_RULES) -> None:
         self.chance = chance
-        regimes = regimes_of(trials, plays)
+        regimes = regimes_of(trials, rules)
         names = {regime.name: f"other: {regime.name}" for regime in regimes}
         names |= {regime.name: kind for kind, regime in paper_regimes(regimes).items()}
         self.of_label = {
             r.label: names[r.name] for r in reversed(regimes)
         }  # the first regime with each label
-        rows = expand_by_regime(trials, regimes)
+        rows = expand_by_regime(trials, rules)
         self._hold(rows.assign(regime=rows["regime"].map(names)))
         self.all_seeds = sorted(set(rows["seed"]))
         self._rates = dict(zip(self.all_cells, rows["learning_rate"], strict=True))
