@@ -22,8 +22,7 @@ from tfsgd.reporting.claims.kinds import base_momentum, kind
 from tfsgd.reporting.paper import ALPHA
 from tfsgd.reporting.statistics import Array, holm, student_interval
 from tfsgd.reporting.table.cells import Cell, Cells
-from tfsgd.reporting.table.columns import CURVATURE_RANK, SETTING_RANK, SETTINGS, Column
-from tfsgd.reporting.table.metrics import SMALLEST, Metric
+from tfsgd.reporting.table.columns import CURVATURE_RANK, SETTING_RANK, SETTINGS, SMALLEST, Column, Metric
 from tfsgd.reporting.table.studies import Study
 
 MOST_LEVELS = 7  # of a line all of whose orders are counted; of a longer one 5,000 drawn ones

@@ -11,8 +11,17 @@ from tfsgd.plan.claim import WITHIN_MARGIN, Claim
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.yaml_io import read_yaml
 from tfsgd.reporting.paper import COUNTER_EXAMPLE, PAPER_ATTACKS
-from tfsgd.reporting.table.columns import Attack, Column, asked_columns
-from tfsgd.reporting.table.metrics import SHIPPED, SMALLEST, Metric, attacked, metric_names, metric_of
+from tfsgd.reporting.table.columns import (
+    SHIPPED,
+    SMALLEST,
+    Attack,
+    Column,
+    Metric,
+    asked_columns,
+    attacked,
+    metric_names,
+    metric_of,
+)
 from tfsgd.text import known_keys
 
 # What the paper says of a claim: it holds, it does not, it reports the opposite; `None`: the paper does not make it.

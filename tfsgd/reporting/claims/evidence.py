@@ -14,7 +14,7 @@ from typing import Any, Literal
 from tfsgd.reporting.paper import ACCURACY_MARGIN, BAD, MIN_BATCH_SIZES, MIN_SEEDS, ZERO
 from tfsgd.reporting.statistics import Array, Contrast, contrast
 from tfsgd.reporting.table.cells import Cell, Cells
-from tfsgd.reporting.table.metrics import Metric
+from tfsgd.reporting.table.columns import Metric
 from tfsgd.text import counted
 
 

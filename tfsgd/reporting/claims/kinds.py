@@ -24,7 +24,7 @@ from tfsgd.reporting.claims.evidence import (
 from tfsgd.reporting.paper import BASE_MOMENTUM, FACTS, MIN_BATCH_SIZES
 from tfsgd.reporting.statistics import Array, slope_weights
 from tfsgd.reporting.table.cells import Cell, CellFilter, Cells
-from tfsgd.reporting.table.metrics import Metric
+from tfsgd.reporting.table.columns import Metric
 
 Test = Callable[[Cells, Sequence[Metric], Claim], Evidence]
 KINDS: dict[str, Test] = {}

@@ -10,8 +10,15 @@ from tfsgd.reporting.figures import curves, style
 from tfsgd.reporting.figures.curves import Curve, Row, batch_caption, batch_figure
 from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.style import Drawing, FigureResult
-from tfsgd.reporting.table.columns import at_loss, is_measured
-from tfsgd.reporting.table.metrics import EIGENVALUE, NATURAL, SMALLEST, Metric, attacked
+from tfsgd.reporting.table.columns import (
+    EIGENVALUE,
+    NATURAL,
+    SMALLEST,
+    Metric,
+    at_loss,
+    attacked,
+    is_measured,
+)
 from tfsgd.reporting.table.studies import Study
 from tfsgd.text import counted
 

@@ -12,9 +12,8 @@ from tfsgd.records.record import Record
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves, style
 from tfsgd.reporting.figures.curves import Curve
-from tfsgd.reporting.figures.legend import handle, legend
 from tfsgd.reporting.figures.registry import figure
-from tfsgd.reporting.figures.style import MARKERS, Drawing, FigureResult
+from tfsgd.reporting.figures.style import MARKERS, Drawing, FigureResult, handle, legend
 from tfsgd.reporting.paper import attack_name, percent
 from tfsgd.reporting.statistics import Array
 from tfsgd.reporting.table.columns import attack_column

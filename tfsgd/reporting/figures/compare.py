@@ -10,8 +10,7 @@ from tfsgd.reporting.figures import curves, style
 from tfsgd.reporting.figures.curves import Curve, Row, batch_figure
 from tfsgd.reporting.figures.style import Drawing, Drawn, FigureResult, Look, drawn
 from tfsgd.reporting.paper import attack_name
-from tfsgd.reporting.table.columns import attack_column
-from tfsgd.reporting.table.metrics import EIGENVALUE, NATURAL, attacked
+from tfsgd.reporting.table.columns import EIGENVALUE, NATURAL, attack_column, attacked
 from tfsgd.reporting.table.studies import Study
 
 Compared = dict[str, list[Curve]]  # regime and momentum -> a curve a study

@@ -15,13 +15,11 @@ from matplotlib.lines import Line2D
 
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import style
-from tfsgd.reporting.figures.legend import Marks, handle, legend
-from tfsgd.reporting.figures.style import MAIN, MARKERS, CellValue, Drawing
+from tfsgd.reporting.figures.style import MAIN, MARKERS, CellValue, Drawing, Marks, handle, legend
 from tfsgd.reporting.paper import BAD, BASE_MOMENTUM, attack_name
 from tfsgd.reporting.statistics import student_interval
 from tfsgd.reporting.table.cells import Cell
-from tfsgd.reporting.table.columns import attack_column
-from tfsgd.reporting.table.metrics import Metric
+from tfsgd.reporting.table.columns import Metric, attack_column
 from tfsgd.reporting.table.regime_labels import LabelledRegime
 from tfsgd.reporting.table.studies import Study
 

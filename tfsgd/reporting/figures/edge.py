@@ -1,21 +1,19 @@
 """The edge of stability: λ1 and what it cannot stay above for long."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
-import pandas as pd
 from matplotlib.axes import Axes
 
-from tfsgd.plan.settings import plain, settings
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves
 from tfsgd.reporting.figures.curves import Curve
-from tfsgd.reporting.figures.legend import Marks, handle
 from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.scatter import ScatterStyle, who
-from tfsgd.reporting.figures.style import INK, CellValue, Drawing, FigureResult
-from tfsgd.reporting.table.columns import is_measured
-from tfsgd.reporting.table.metrics import EIGENVALUE
+from tfsgd.reporting.figures.style import INK, CellValue, Drawing, FigureResult, Marks, handle
+from tfsgd.reporting.table.columns import EIGENVALUE, is_measured
+from tfsgd.reporting.table.regime_labels import rules_beyond
 from tfsgd.reporting.table.studies import Study
 
 DESCENT = replace(EIGENVALUE, column="descent_eigenvalue")
@@ -48,7 +46,9 @@ def edge(study: Study) -> FigureResult:
 def _against_ceiling(lines: Sequence[Curve], name: str, title: str) -> Drawing:
     """λ1 against the batch size."""
     caption, handles = curves.batch_caption(lines, [DESCENT]), []
-    bounded = [line for line in lines if _is_plain(line.rows).all()]
+    # Where the rate is constant and the steps are the paper's.
+    plain = [c.rows["halve_every_epochs"].isna().all() and not any(rules_beyond(c.rows)) for c in lines]
+    bounded = [*itertools.compress(lines, plain)]
     if bounded:
         caption += (
             f" Thin lines: the ceiling {CEILING} of the curve of the same colour, above which gradient descent "
@@ -58,7 +58,7 @@ def _against_ceiling(lines: Sequence[Curve], name: str, title: str) -> Drawing:
     if any((line.rows["momentum"] > 0).any() for line in bounded):
         caption += f" Dotted: {PLATEAU}, where λ1 settles when batches are small."
         handles.append(handle(PLATEAU, linestyle=":"))
-    if others := [line for line in lines if not _is_plain(line.rows).all()]:
+    if others := [line for line, is_plain in zip(lines, plain, strict=True) if not is_plain]:
         decays = all(line.rows["halve_every_epochs"].notna().all() for line in others)
         what = "whose rate decays" if decays else "whose rate changes, or with rules beyond the paper's,"
         caption += f" A regime {what} has no ceiling at its end that means anything."
@@ -125,11 +125,3 @@ def _ratios(study: Study) -> Drawing | str:
     ax.log_axis(left, label="λ1 η / 2(1+γ)")
     scatter.legend(drawing, marks.handles())
     return drawing
-
-
-def _is_plain(rows: pd.DataFrame) -> pd.Series:
-    """Of each trial whether its rate is constant and its steps are the paper's: no setting with a default has another."""
-    known = [s for s in settings() if s.parts_cells and not s.is_required and s.name in rows]
-    return ~pd.concat([rows[s.name].notna() & (rows[s.name] != plain(s.default)) for s in known], axis=1).any(
-        axis=1
-    )

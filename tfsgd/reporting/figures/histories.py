@@ -16,9 +16,8 @@ from tfsgd.records.record import EIGENVALUE_COLUMNS, PRECONDITIONED, Record
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures.by_palette import BatchSizePalette, by_palette
 from tfsgd.reporting.figures.curves import regime_curves
-from tfsgd.reporting.figures.legend import handle
 from tfsgd.reporting.figures.registry import figure
-from tfsgd.reporting.figures.style import INK, Drawing, FigureResult, file_name
+from tfsgd.reporting.figures.style import INK, Drawing, FigureResult, file_name, handle
 from tfsgd.reporting.statistics import Array
 from tfsgd.reporting.table.rows import ceiling
 from tfsgd.reporting.table.studies import Study

@@ -16,13 +16,11 @@ from matplotlib.ticker import PercentFormatter
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves, style
 from tfsgd.reporting.figures.curves import Curve
-from tfsgd.reporting.figures.legend import Marks, handle, legend
 from tfsgd.reporting.figures.registry import figure
-from tfsgd.reporting.figures.style import MARKERS, Drawing, FigureResult
+from tfsgd.reporting.figures.style import MARKERS, Drawing, FigureResult, Marks, handle, legend
 from tfsgd.reporting.paper import attack_name, percent
 from tfsgd.reporting.table.cells import Cell
-from tfsgd.reporting.table.columns import attack_column, is_measured
-from tfsgd.reporting.table.metrics import SMALLEST, Metric, attacked
+from tfsgd.reporting.table.columns import SMALLEST, Metric, attack_column, attacked, is_measured
 from tfsgd.reporting.table.regime_labels import with_first_regime
 from tfsgd.reporting.table.studies import Study
 
@@ -199,16 +197,11 @@ def float32(study: Study) -> FigureResult:
 
         trials = scatter.trials[scatter.trials["status"] == "completed"].dropna(subset=["saturated", column])
         scatter.points(drawing, axes, trials, ("saturated", column), said)
-        axes.set_title(f"by {name}{_correlation(trials['saturated'], trials[column])}")
+        with np.errstate(invalid="ignore"):  # Pearson's, where both vary
+            r = trials["saturated"].corr(trials[column], min_periods=3)
+        axes.set_title(f"by {name}" + f", r = {r:.2f}" * bool(np.isfinite(r)))
         axes.set_xlabel("saturated images")
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.percent_axis(panels[0], "FGSM accuracy")
     scatter.legend(drawing)
     yield drawing
-
-
-def _correlation(x: pd.Series, y: pd.Series) -> str:
-    """`, r = 0.96` over the networks, Pearson's; empty where there is none."""
-    if len(x) < 3 or not (x.std() > 0 and y.std() > 0):
-        return ""
-    return f", r = {x.corr(y):.2f}"

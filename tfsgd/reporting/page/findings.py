@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tfsgd.reporting.claims.evidence import Unit
 from tfsgd.reporting.claims.verdicts import Judgement
 from tfsgd.reporting.paper import MIN_SEEDS
-from tfsgd.reporting.table.metrics import SMALLEST
+from tfsgd.reporting.table.columns import SMALLEST
 from tfsgd.reporting.table.studies import Study
 
 FLIPPED = {"supported": "contradicted", "contradicted": "supported"}

@@ -1,6 +1,6 @@
 """The files of `measure --out`: evidence as JSON with a picture, and networks side by side as CSV or LaTeX."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def refuse_unfit_outs(outs: Sequence[Path]) -> None:
         RequestError: one line that names the file.
     """
     for out in outs:
-        refuse_unfit_out(out, "measure", WRITERS, _is_ours)
+        refuse_unfit_out(out, "measure", (".json", ".csv", ".tex"), _is_ours)
         picture = out.with_suffix(".png")
         if out.suffix == ".json" and not is_there(out) and is_there(picture):
             raise RequestError(
@@ -66,49 +66,40 @@ def _is_ours(path: Path) -> bool:
     return isinstance(first, dict) and ("networks" in first or "target" in first)
 
 
-def write_outs(outs: Sequence[Path], evidence: list[Any], columns: Sequence[NetworkColumn]) -> list[str]:
-    """Writes each file by its ending; a line for each.
+def write_outs(outs: Sequence[Path], evidence: list[Any], columns: Sequence[NetworkColumn]) -> Iterator[str]:
+    """Writes each file by its ending; a line for each, and for the picture beside evidence.
 
     Args:
         outs: paths that `refuse_unfit_outs` has let pass.
         evidence: of the sweeps and networks, as JSON.
         columns: the networks.
     """
-    return [line for out in outs for line in WRITERS[out.suffix](out, evidence, columns)]
+    for out in outs:
+        if out.suffix == ".json":
+            write_atomically(out, to_json(evidence[0] if len(evidence) == 1 else evidence))
+            yield f"Evidence: {out}"
+            if any(m.kind == "attack" for column in columns for m in column.measurements):  # a curve to draw
+                yield f"Picture:  {_picture(out.with_suffix('.png'), columns)}"
+            continue
+        write_atomically(out, _latex(columns) if out.suffix == ".tex" else comparison_csv(columns))
+        yield f"Table:    {out}"
 
 
-def _write_json(out: Path, evidence: list[Any], columns: Sequence[NetworkColumn]) -> list[str]:
+def _picture(out: Path, columns: Sequence[NetworkColumn]) -> str:
+    """Writes accuracy against epsilon; where it is, or why there is none."""
     from tfsgd.trials.pictures import epsilon_picture
 
-    write_atomically(out, to_json(evidence[0] if len(evidence) == 1 else evidence))
-    line = f"Evidence: {out}"
-    if not any(m.kind == "attack" for column in columns for m in column.measurements):
-        return [line]  # no curve to draw
     if len(columns) > CURVES:
-        return [line, f"Picture:  none of {len(columns)} networks; python -m tfsgd.report draws sweeps"]
-    picture = out.with_suffix(".png")
+        return f"none of {len(columns)} networks; python -m tfsgd.report draws sweeps"
     title = " and ".join(dict.fromkeys(column.dataset for column in columns))
     names = short_names([column.name for column in columns])
     measured = {name: column.measurements for name, column in zip(names, columns, strict=True)}
-    write_atomically(picture, epsilon_picture(measured, f"{title}: accuracy against ε"))
-    return [line, f"Picture:  {picture}"]
+    write_atomically(out, epsilon_picture(measured, f"{title}: accuracy against ε"))
+    return str(out)
 
 
-def _write_csv(out: Path, evidence: list[Any], columns: Sequence[NetworkColumn]) -> list[str]:
-    write_atomically(out, comparison_csv(columns))
-    return [f"Table:    {out}"]
-
-
-def _write_latex(out: Path, evidence: list[Any], columns: Sequence[NetworkColumn]) -> list[str]:
+def _latex(columns: Sequence[NetworkColumn]) -> str:
     from tfsgd.reporting.page.latex import escaped, table
 
     rows = [[escaped(cell) for cell in row] for row in cells(comparison_rows(columns))]
-    write_atomically(out, LATEX + table(headings(columns), rows, "lrr" + "r" * len(columns)))
-    return [f"Table:    {out}"]
-
-
-WRITERS: dict[str, Callable[[Path, list[Any], Sequence[NetworkColumn]], list[str]]] = {
-    ".json": _write_json,
-    ".csv": _write_csv,
-    ".tex": _write_latex,
-}
+    return LATEX + table(headings(columns), rows, "lrr" + "r" * len(columns))

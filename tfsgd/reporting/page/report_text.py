@@ -13,8 +13,7 @@ from tfsgd.measures.spec import Measurement
 from tfsgd.reporting.claims.verdicts import Judgement
 from tfsgd.reporting.paper import MIN_SEEDS, attack_name
 from tfsgd.reporting.statistics import Array, variance_components
-from tfsgd.reporting.table.columns import SETTINGS
-from tfsgd.reporting.table.metrics import EIGENVALUE, NATURAL, SMALLEST, Metric
+from tfsgd.reporting.table.columns import EIGENVALUE, NATURAL, SETTINGS, SMALLEST, Metric
 from tfsgd.reporting.table.studies import Study
 from tfsgd.text import counted
 

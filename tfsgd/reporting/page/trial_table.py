@@ -14,8 +14,16 @@ from tfsgd.plan.settings import settings as setting_kinds
 from tfsgd.reporting.page.latex import escaped, table
 from tfsgd.reporting.paper import attack_name
 from tfsgd.reporting.table.checks import said_of_common
-from tfsgd.reporting.table.columns import SETTINGS, attack_column, is_measured
-from tfsgd.reporting.table.metrics import EIGENVALUE, NATURAL, SMALLEST, Metric, attacked
+from tfsgd.reporting.table.columns import (
+    EIGENVALUE,
+    NATURAL,
+    SETTINGS,
+    SMALLEST,
+    Metric,
+    attack_column,
+    attacked,
+    is_measured,
+)
 from tfsgd.reporting.table.studies import Study
 
 # Settings that are shown where trials of one study differ in them.

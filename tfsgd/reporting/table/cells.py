@@ -14,9 +14,8 @@ import pandas as pd
 
 from tfsgd.reporting.paper import BAD, DOUBTFUL, MIN_SEEDS, RESIDUAL_LIMIT
 from tfsgd.reporting.statistics import Array
-from tfsgd.reporting.table.checks import SAID
-from tfsgd.reporting.table.columns import is_measured
-from tfsgd.reporting.table.metrics import DESCENT, EIGENVALUE, RATIO, Metric
+from tfsgd.reporting.table.checks import CHECKS
+from tfsgd.reporting.table.columns import DESCENT, EIGENVALUE, RATIO, Metric, is_measured
 from tfsgd.reporting.table.regime_labels import NO_RULES, Rules, expand_by_regime, paper_regimes, regimes_of
 
 
@@ -32,10 +31,6 @@ class Cell(NamedTuple):
 
 
 CellFilter = Callable[[Cell], bool]
-
-
-def any_cell(_: Cell) -> bool:
-    return True
 
 
 class Cells:
@@ -140,7 +135,7 @@ class Cells:
             len(seeds), len(cells)
         )
 
-    def invalid_trials(self, metric: Metric, wanted: CellFilter = any_cell) -> dict[str, int]:
+    def invalid_trials(self, metric: Metric, wanted: CellFilter = lambda cell: True) -> dict[str, int]:
         """What in a claim's range forbids a definite verdict -> in how many trials."""
         column = RATIO.column if metric.column in DESCENT else metric.column
         found = {
@@ -151,7 +146,7 @@ class Cells:
         counts = Counter(what for _, what in found)
         return {what: counts[what] for what in (*BAD, *DOUBTFUL) if counts[what]}
 
-    def doubts(self, metric: Metric, wanted: CellFilter = any_cell) -> str:
+    def doubts(self, metric: Metric, wanted: CellFilter = lambda cell: True) -> str:
         """`trials that fail a check: 2 of 9: noise breaks more than PGD (masked gradients)`; empty: none fails one that
         concerns the metric."""
         if metric.attack is None:
@@ -160,7 +155,7 @@ class Cells:
         trials = {f: of for (cell, f, fate), of in checks if fate == "completed" and wanted(cell)}
         failed = ({c.name for c in of if c.concerns(metric.attack)} for of in trials.values())
         counts = Counter(name for names in failed for name in names)
-        said = sorted((*SAID[name], count) for name, count in counts.items())
+        said = sorted((CHECKS[name]["sign"], CHECKS[name]["said"], n) for name, n in counts.items())
         words = "; ".join(f"{count} of {len(trials)}: {what} ({sign})" for sign, what, count in said)
         return f"trials that fail a check: {words}" if words else ""
 

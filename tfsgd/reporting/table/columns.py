@@ -1,4 +1,5 @@
 """The columns of records.csv: those that every study has are entries of columns.yaml, others are of attacks and measures.
+Metrics are columns that are judged and drawn.
 
 The tidy form is a trial, a column and a value: a `Column` tells what was measured, under which attack and epsilon,
 and whether at the end of the training or at a snapshot.
@@ -11,8 +12,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from tfsgd.measures.corruption_accuracy import Corruptions
@@ -22,7 +24,8 @@ from tfsgd.plan.config import Experiment
 from tfsgd.plan.requests import GRADIENT_NORM, HESSIAN, requests_of
 from tfsgd.plan.settings import settings
 from tfsgd.plan.yaml_io import read_yaml
-from tfsgd.reporting.paper import FACTS, RESIDUAL_LIMIT, UNDERTRAINED_MARGIN, attack_name
+from tfsgd.reporting import paper
+from tfsgd.reporting.paper import attack_name, percent
 from tfsgd.reporting.table.rows import TrialRow
 
 Attack = tuple[str, float]  # label, epsilon
@@ -38,14 +41,8 @@ class Column:
 
     Attributes:
         name: its heading.
-        unit, meaning: for the dictionary of the columns.
         source: attributes and keys that lead to its value from a row; empty: it is of no single row, or of a measurement.
-        otherwise: the value where they lead to none.
-        title: as a measure in the matrix of correlations; empty: it is not there.
-        rank: its place there.
-        is_number: a missing value is NaN.
-        is_log: it is compared on its logarithm.
-        at_snapshots: it is taken there too.
+        unit, meaning, otherwise, title, rank, is_number, is_log, at_snapshots: as in columns.yaml.
         attack: of whose accuracy it is.
         at: the train loss of its snapshot; `None`: the end of the training.
     """
@@ -85,7 +82,7 @@ def _column(name: str, entry: dict[str, Any]) -> Column:
     measured = ("found", (*words[:2], None), "values", *words[2:])
     source = measured if len(words) == 3 else tuple(path.split(".")) if path else ()
     otherwise = ABSENT if entry.pop("is_optional", False) else entry.pop("otherwise", None)
-    meaning = entry.pop("meaning").format(**FACTS)
+    meaning = entry.pop("meaning").format(**paper.FACTS)
     return Column(name, meaning=meaning, source=source, otherwise=otherwise, **entry)
 
 
@@ -173,7 +170,7 @@ def values_of(row: TrialRow) -> Iterator[Value]:
 def _snapshot_values(there: TrialRow) -> Iterator[Value]:
     """Of a snapshot what figures and claims need; a λ1 that is hardly known is left out."""
     top = there.top_eigenvalue
-    is_known = top and (top.values["converged"] or (top.values["error"] or 1) <= RESIDUAL_LIMIT)
+    is_known = top and (top.values["converged"] or (top.values["error"] or 1) <= paper.RESIDUAL_LIMIT)
     for column in (c for c in COLUMNS if c.at_snapshots):
         yield column, column.value(there) if is_known or column.name != "eigenvalue" else None
     yield from _attack_values(there)
@@ -241,10 +238,110 @@ def table_of(rows: Sequence[TrialRow]) -> tuple[pd.DataFrame, dict[str, Column]]
     table = table.astype(dict.fromkeys(numbers, float)).copy()
     completed = table["train_accuracy"].where(table["status"] == "completed")
     cell = completed.groupby([table[setting].fillna(0) for setting in SETTINGS]).transform("mean")
-    table["undertrained"] = (cell <= cell.max() - UNDERTRAINED_MARGIN) & completed.notna()
+    table["undertrained"] = (cell <= cell.max() - paper.UNDERTRAINED_MARGIN) & completed.notna()
     return table, columns | {"undertrained": KNOWN["undertrained"]}
 
 
 def attacks_of(rows: Sequence[TrialRow]) -> list[Attack]:
     """Every (attack, epsilon) that was measured in some trial, in order."""
     return sorted({key for row in rows for key in row.attacks})
+
+
+# Metrics: what is judged and drawn of a trial, and on which scale
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of the trials and the scale on which it is judged.
+
+    Attributes:
+        column: of `records.csv`.
+        name: for people.
+        attack: its label; `None`: no attack is involved.
+        epsilon: of the attack.
+        scale: `points` of an accuracy, a `factor` of what is compared on log2, or the column's own.
+        allowed: points or factor that is still "almost constant".
+        least: that a share can be.
+    """
+
+    column: str
+    name: str
+    attack: str | None = None
+    epsilon: float | None = None
+    scale: Literal["points", "factor", ""] = "points"
+    allowed: float = 100 * paper.ACCURACY_MARGIN
+    least: float = 0.0
+
+    @property
+    def what(self) -> str:
+        """It is, in words."""
+        return self.name if self.epsilon is None else f"{self.name} at ε = {self.epsilon:g}"
+
+    @property
+    def is_log(self) -> bool:
+        return self.scale == "factor"
+
+    @property
+    def is_share(self) -> bool:
+        return self.scale == "points"
+
+    def words(self, value: float) -> str:
+        """A value, for people: a share in %."""
+        return percent(value) if self.is_share else f"{value:.3g}"
+
+    @property
+    def margin(self) -> float:
+        """On the scale of `scaled`."""
+        return float(
+            {"factor": np.log2(self.allowed), "points": self.allowed / 100}.get(self.scale, self.allowed)
+        )
+
+    def scaled(self, values: pd.Series) -> pd.Series:
+        """Accuracy as it is; log2 of what is compared on it, NaN where it is not positive."""
+        return np.log2(values.where(values > 0)) if self.is_log else values
+
+    def shown(self, value: float) -> float:
+        """A difference on that scale as people read it: points of accuracy, or a factor."""
+        return float({"factor": 2**value, "points": 100 * value}.get(self.scale, value))
+
+
+NATURAL = Metric("test_accuracy", "natural accuracy")
+EIGENVALUE = Metric("eigenvalue", "λ1", scale="factor", allowed=paper.EIGENVALUE_FACTOR)
+SMALLEST = Metric("smallest_epsilon", "smallest ε", scale="factor", allowed=paper.EPSILON_FACTOR)
+RATIO = Metric("stability_ratio", "λ1 η / 2(1+γ)", scale="factor", allowed=paper.EIGENVALUE_FACTOR)
+LARGEST_RATIO = replace(RATIO, column="stability_ratio_max")
+DESCENT = (RATIO.column, LARGEST_RATIO.column)  # of λ1 of the loss that SGD descends
+SHIPPED = {metric.column: metric for metric in (NATURAL, EIGENVALUE, SMALLEST, RATIO, LARGEST_RATIO)}
+ALIASES = {"natural_accuracy": NATURAL, "lambda1": EIGENVALUE}
+
+
+def attacked(attack: str, epsilon: float) -> Metric:
+    """The accuracy under an attack."""
+    return Metric(attack_column(attack, epsilon), f"{attack_name(attack)} accuracy", attack, epsilon)
+
+
+def metric_of(name: str, columns: Mapping[str, Column]) -> Metric | None:
+    """The metric of a column by its name, or by `natural_accuracy` or `lambda1`; `None`: there is no such number.
+
+    Args:
+        name: as a claim has it.
+        columns: those of a study, besides the ones that every study has.
+    """
+    if known := ALIASES.get(name) or SHIPPED.get(name):
+        return known
+    column = columns.get(name) or KNOWN.get(name)
+    if column is None or name not in metric_names(columns):
+        return None
+    if column.attack:
+        return attacked(*column.attack)
+    if column.unit == "0 to 1":
+        return Metric(name, column.title or name.replace("_", " "))
+    if column.is_log:
+        return Metric(name, column.title or name, scale="factor", allowed=paper.EIGENVALUE_FACTOR)
+    return Metric(name, column.title or name, scale="", allowed=0.0)
+
+
+def metric_names(columns: Mapping[str, Column]) -> list[str]:
+    """What a claim may be about: every column of numbers, by its name."""
+    named = {**KNOWN, **columns}
+    return [*ALIASES, *(name for name, column in named.items() if column.is_number or column.title)]

@@ -49,7 +49,7 @@ class LabelledRegime:
         rule: the config's block, with what says the learning rate alone, and which regime of the paper it plays.
         halve_every_epochs: `None`: the rate does not decay.
         length: of each training.
-        beyond: rules that the paper has not, see `_rules_beyond`.
+        beyond: rules that the paper has not, see `rules_beyond`.
         kind: the regime of the paper that has such a rule, or "other".
         name: the label, and what sets it apart where several regimes have that label.
     """
@@ -99,7 +99,7 @@ def with_first_regime(trials: pd.DataFrame, rules: Rules = NO_RULES) -> pd.DataF
 def of_the_paper(trials: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     """The trials without rules beyond the paper's, and those whose regime plays one of the paper's."""
     plays = {label for label, of in rules.items() if any(rule.plays for rule in of)}
-    beyond = zip(_rules_beyond(trials), trials["regimes"], strict=True)
+    beyond = zip(rules_beyond(trials), trials["regimes"], strict=True)
     return trials[[not said or not plays.isdisjoint(labels) for said, labels in beyond]]
 
 
@@ -191,13 +191,13 @@ def _longer(length: Length) -> tuple[bool, int]:
 
 def _settings(trials: pd.DataFrame) -> Iterator[_Settings]:
     names = ["batch_size", "learning_rate", "halve_every_epochs", "epochs", "budget"]
-    columns = [*(trials[name] for name in names), _rules_beyond(trials)]
+    columns = [*(trials[name] for name in names), rules_beyond(trials)]
     for size, rate, halve, epochs, budget, beyond in zip(*columns, strict=True):
         length = Length("epochs", int(epochs)) if pd.isna(budget) else Length("updates", int(budget))
         yield _Settings(int(size), float(rate), None if pd.isna(halve) else int(halve), length, beyond)
 
 
-def _rules_beyond(trials: pd.DataFrame) -> list[str]:
+def rules_beyond(trials: pd.DataFrame) -> list[str]:
     """Of each trial the settings in use that the paper has not, such as `weight decay 0.0005`; empty: none."""
     said: list[list[str]] = [[] for _ in range(len(trials))]
     for s in (s for s in settings() if s.is_beyond and s.parts_cells and s.name in trials):
