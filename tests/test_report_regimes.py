@@ -139,9 +139,13 @@ def test_a_rate_and_a_ratio_under_one_label_share_a_batch_size() -> None:
 
 
 def test_a_rule_that_is_neither_rate_nor_ratio_is_one_regime() -> None:
-    root = rate(0.01, "root", scale="sqrt", base_batch_size=64)
-    [regime] = regimes_of(trials(1, root), rules_of(root))
-    assert (regime.name, regime.kind) == ("root", "other")
+    for scale, kind in (("sqrt", "other"), ("linear", "LR/BS")):
+        config = rate(0.01, scale, scale=scale, base_batch_size=64)
+        [regime] = regimes_of(trials(1, config), rules_of(config))
+        assert (regime.name, regime.kind) == (scale, kind)
+    configs = [rate(0.01, "root", scale="sqrt", base_batch_size=b) for b in (64, 512)]
+    both = pooled(*(trials(i, config) for i, config in enumerate(configs)))
+    assert names(both, *configs) == ["root, sqrt 0.0004419417382", "root, sqrt 0.00125"]
 
 
 def test_what_no_config_says_is_the_papers_by_its_label_alone() -> None:

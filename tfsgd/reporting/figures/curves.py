@@ -100,9 +100,8 @@ def momentum_stem(kind: str) -> str:
 
 # Drawing
 
-Shown = Sequence[
-    tuple[int, Metric]
-]  # each with the number of its panel, in the order in which they are drawn
+# Each with the number of its panel, in the order in which they are drawn.
+Shown = Sequence[tuple[int, Metric]]
 
 
 class Row(NamedTuple):
@@ -185,10 +184,9 @@ class _Mean(NamedTuple):
     mean: float
     low: float
     high: float
-    seeds: int
-    trained: int  # of the seeds, and those that diverged or collapsed
     hollow: bool  # its marker
     ringed: bool  # a trial of it fails a check
+    is_partial: bool  # trials of it diverged or collapsed
     value: CellValue
 
 
@@ -209,7 +207,7 @@ def _mean_of(cell: pd.DataFrame, curve: Curve, series: Metric, trained: int) -> 
         f"{seeds}" if seeds == trained else f"{seeds} of {trained}",
         ", under-trained" * undertrained + ", fails a check" * ringed,
     )
-    return _Mean(float(cell["x"].iloc[0]), mean, low, high, seeds, trained, hollow, ringed, value)
+    return _Mean(float(cell["x"].iloc[0]), mean, low, high, hollow, ringed, seeds < trained, value)
 
 
 def _draw_curve(
@@ -226,11 +224,9 @@ def _draw_curve(
     good = rows[completed & rows["value"].notna() & ~nothing]
     trained = rows.groupby("batch_size").size()
     means = [_mean_of(cell, curve, series, int(trained[size])) for size, cell in good.groupby("batch_size")]
-    x, y = [m.x for m in means], [m.mean for m in means]
-    axes.plot(x, y, color=curve.colour, linestyle=style.DASHES if series.attack else "-")
-    several = [m for m in means if m.seeds > 1]
-    ends = ([m.x for m in several], [m.low for m in several], [m.high for m in several])
-    axes.vlines(*ends, color=curve.colour, linewidth=0.6 * matplotlib.rcParams["lines.linewidth"])
+    x, mean, low, high = np.array([m[:4] for m in means]).reshape(-1, 4).T
+    dashes, width = style.DASHES if series.attack else "-", 0.6 * matplotlib.rcParams["lines.linewidth"]
+    axes.errorbar(x, mean, (mean - low, high - mean), color=curve.colour, ls=dashes, elinewidth=width)
     markers(drawing, axes, curve, [*_seed_points(curve, good, series)], ".", 0.54, alpha=0.65)
     for hollow in (False, True):
         points = [(m.x, m.mean, m.value.words) for m in means if m.hollow == hollow]
@@ -239,7 +235,7 @@ def _draw_curve(
     ring(axes, [(m.x, m.mean) for m in means if m.ringed])
     for m in means:
         drawing.add(m.value)
-        if m.seeds < m.trained:
+        if m.is_partial:
             axes.annotate(
                 m.value.seeds, (m.x, m.mean), (0, 8), textcoords="offset points",
                 color=curve.colour, fontsize="x-small", ha="center", zorder=6,

@@ -8,7 +8,6 @@ The rules are those of the configs. A trial that follows none of them, as withou
 record says, or under the label LR/BS its ratio to the batch size, and is the paper's by its label alone.
 """
 
-import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +25,6 @@ from tfsgd.reporting.paper import HALVE_EVERY_EPOCHS, PAPER_LENGTH, PAPER_VALUE,
 Rules = Mapping[str, Sequence[Regime]]  # label -> its blocks in the configs
 
 NO_RULES: Rules = MappingProxyType({})
-OF_THE_RATE = ("learning_rate", "ratio", "scale", "base_batch_size")  # keys of a block
 TOLERANCE = 1e-9  # relative; between rates that are equal on paper
 
 
@@ -46,32 +44,25 @@ class LabelledRegime:
 
     Attributes:
         label: of the config.
-        rule: the config's block, with what says the learning rate alone, and which regime of the paper it plays.
+        quantity: what is constant: the rate, its ratio to the batch size, or that to its square root (`sqrt`).
+        value: the constant.
         halve_every_epochs: `None`: the rate does not decay.
         length: of each training.
         beyond: rules that the paper has not, see `rules_beyond`.
-        kind: the regime of the paper that has such a rule, or "other".
+        kind: the regime of the paper that has such a rule, or that the config says it plays, or "other".
+        is_chosen: whether the config says so.
         name: the label, and what sets it apart where several regimes have that label.
     """
 
     label: str
-    rule: Regime
+    quantity: str
+    value: float
     halve_every_epochs: int | None
     length: Length
     beyond: str
     kind: str = "other"
+    is_chosen: bool = False
     name: str = ""
-
-    @property
-    def value(self) -> float:
-        """The rate or the ratio that is constant; 0 where each batch size has a rate of its own."""
-        return 0.0 if self.rule.scale else self.rule.ratio or self.rule.learning_rate or 0.0
-
-    @property
-    def rate(self) -> str:
-        """The rule in words."""
-        quantity = "ratio" if self.rule.ratio else "rate"
-        return f"{quantity} {self.value:.10g}" if self.value else "rates of its own"
 
 
 def regimes_of(trials: pd.DataFrame, rules: Rules = NO_RULES) -> list[LabelledRegime]:
@@ -117,7 +108,7 @@ def paper_regimes(regimes: Sequence[LabelledRegime]) -> dict[str, LabelledRegime
     def strangeness(regime: LabelledRegime) -> tuple[bool, bool, bool, bool]:
         other_decay = regime.kind == "Benchmark" and regime.halve_every_epochs != HALVE_EVERY_EPOCHS
         other_rate = not math.isclose(regime.value, PAPER_VALUE[regime.kind], rel_tol=TOLERANCE)
-        return not regime.rule.plays, other_rate, other_decay, regime.label != regime.kind
+        return not regime.is_chosen, other_rate, other_decay, regime.label != regime.kind
 
     candidates = {kind: [r for r in of_kind if (r.kind, r.length) == (kind, length)] for kind in REGIMES}
     return {kind: min(found, key=strangeness) for kind, found in candidates.items() if found}
@@ -149,35 +140,37 @@ def _by_label(found: Iterable[Iterable[LabelledRegime]]) -> dict[str, list[Label
 def _followed(label: str, trained: _Settings, rules: Rules) -> Iterator[LabelledRegime]:
     """What a trial is under one of its labels."""
     size, rate, *how = trained
-    known = [r for r in rules.get(label, ()) if math.isclose(r.rate(size), rate, rel_tol=TOLERANCE)]
-    plays = next((r.plays for r in rules.get(label, ()) if r.plays), None)
-    for keys in dict.fromkeys(tuple((key, getattr(rule, key)) for key in OF_THE_RATE) for rule in known):
-        regime = LabelledRegime(label, _rule((*keys, ("plays", plays))), *how)
+    blocks = rules.get(label, ())
+    known = [block for block in blocks if math.isclose(block.rate(size), rate, rel_tol=TOLERANCE)]
+    plays = next((block.plays for block in blocks if block.plays), None)
+    for quantity, value in dict.fromkeys(map(_rule, known)):
+        regime = LabelledRegime(label, quantity, value, *how, is_chosen=plays is not None)
         yield replace(regime, kind=plays or _kind(regime))
     if not known:  # ten digits: ratios that are equal on paper are equal here
-        own = ("ratio", float(f"{rate / size:.10g}")) if label == "LR/BS" else ("learning_rate", rate)
-        regime = LabelledRegime(label, _rule((own,)), *how)
+        own = ("ratio", float(f"{rate / size:.10g}")) if label == "LR/BS" else ("rate", rate)
+        regime = LabelledRegime(label, *own, *how)
         yield replace(regime, kind=label if label == _kind(regime) else "other")
 
 
-@functools.cache
-def _rule(keys: tuple[tuple[str, Any], ...]) -> Regime:
-    return Regime(**dict(keys), momentum=(0.0,))
+def _rule(block: Regime) -> tuple[str, float]:
+    if block.ratio is None and block.scale is None:
+        return "rate", block.rate(1)
+    return "sqrt" if block.scale == "sqrt" else "ratio", block.rate(1)
 
 
 def _kind(regime: LabelledRegime) -> str:
-    if regime.beyond or regime.rule.scale:
+    if regime.beyond or regime.quantity == "sqrt":
         return "other"
     if regime.halve_every_epochs is not None:
-        return "other" if regime.rule.ratio else "Benchmark"
-    return "LR/BS" if regime.rule.ratio else "LR"
+        return "Benchmark" if regime.quantity == "rate" else "other"
+    return "LR" if regime.quantity == "rate" else "LR/BS"
 
 
 def _name(regime: LabelledRegime, others: Sequence[LabelledRegime]) -> str:
     """The label, and what tells this regime from the others of the same label."""
     parts, halve = [regime.label], regime.halve_every_epochs
-    if len({r.rate for r in others}) > 1:
-        parts.append(regime.rate)
+    if len({(r.quantity, r.value) for r in others}) > 1:
+        parts.append(f"{regime.quantity} {regime.value:.10g}")
     if len({r.halve_every_epochs for r in others}) > 1:
         parts.append(f"halved every {halve}" if halve else "not halved")
     if len({r.length for r in others}) > 1:
