@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from tfsgd.reporting import paper
 from tfsgd.reporting.figures import axes as ax
@@ -186,9 +187,8 @@ def _at_equal_loss(study: Study, regimes: Sequence[Curve], attack: str, epsilon:
         1.0 + 2.7 * (1 + len(losses)),
     )
     # Whether a trial is under-trained or fails a check is said of its end alone.
-    there = [
-        replace(c, rows=c.rows.assign(undertrained=False, failed_checks=[()] * len(c.rows))) for c in regimes
-    ]
+    unmarked: dict[str, Any] = {"undertrained": False, "failed_checks": lambda rows: [()] * len(rows)}
+    there = [replace(curve, rows=curve.rows.assign(**unmarked)) for curve in regimes]
     rows = [Row(regimes, [*zip((0, 0, 1), shown, strict=True)], ["at the end"])]
     for loss in losses:
         series = [

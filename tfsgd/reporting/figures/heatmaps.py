@@ -26,7 +26,7 @@ class HeatCell(NamedTuple):
     colour: Any
     number: str
     said: str
-    look: Mapping[str, Any]
+    look: dict[str, Any]
 
 
 def heatmap(drawing: Drawing, cells: Sequence[HeatCell], rows: Sequence[str], size: str = "small") -> Axes:

@@ -139,7 +139,7 @@ def _by_label(found: Iterable[Iterable[LabelledRegime]]) -> dict[str, list[Label
 
 def _followed(label: str, trained: _Settings, rules: Rules) -> Iterator[LabelledRegime]:
     """What a trial is under one of its labels."""
-    size, rate, *how = trained
+    (size, rate), how = trained[:2], trained[2:]
     blocks = rules.get(label, ())
     known = [block for block in blocks if math.isclose(block.rate(size), rate, rel_tol=TOLERANCE)]
     plays = next((block.plays for block in blocks if block.plays), None)
@@ -147,8 +147,9 @@ def _followed(label: str, trained: _Settings, rules: Rules) -> Iterator[Labelled
         regime = LabelledRegime(label, quantity, value, *how, is_chosen=plays is not None)
         yield replace(regime, kind=plays or _kind(regime))
     if not known:  # ten digits: ratios that are equal on paper are equal here
-        own = ("ratio", float(f"{rate / size:.10g}")) if label == "LR/BS" else ("rate", rate)
-        regime = LabelledRegime(label, *own, *how)
+        ratio = float(f"{rate / size:.10g}")
+        quantity, value = ("ratio", ratio) if label == "LR/BS" else ("rate", rate)
+        regime = LabelledRegime(label, quantity, value, *how)
         yield replace(regime, kind=label if label == _kind(regime) else "other")
 
 
