@@ -171,7 +171,8 @@ def agreement(folder: Path) -> Iterator[str]:
     for measure in verdict:
         cells = [at.get((measure, knob)) for knob in knobs]
         shown = [
-            (f"**{e.found.value:+.2f}**" if e.sign else f"{e.found.value:+.2f}") if e else "" for e in cells
+            (f"**{e.found.estimate:+.2f}**" if e.sign else f"{e.found.estimate:+.2f}") if e else ""
+            for e in cells
         ]
         rows.append([measure, *shown, verdict[measure]])
     yield from table(["measure", *knobs, "over all knobs"], rows)

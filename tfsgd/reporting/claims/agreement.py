@@ -17,10 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tfsgd.plan.claim import Claim
-from tfsgd.reporting.claims.evidence import Evidence, Unit, decide, rounded, untestable
+from tfsgd.reporting.claims.evidence import Evidence, Unit, decide, has_sign, rounded, untestable
 from tfsgd.reporting.claims.kinds import base_momentum, kind
 from tfsgd.reporting.paper import ALPHA
-from tfsgd.reporting.statistics import Array, holm, student_interval
+from tfsgd.reporting.statistics import Array, Contrast, holm, student_interval
 from tfsgd.reporting.table.cells import Cell, Cells
 from tfsgd.reporting.table.columns import CURVATURE_RANK, SETTING_RANK, SETTINGS, SMALLEST, Column, Metric
 from tfsgd.reporting.table.studies import Study
@@ -32,24 +32,19 @@ Lines = Sequence[tuple[int, Sequence[int]]]  # seed, and the rows of a line, whi
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Agreement(Contrast):
     """How often two measures order two networks alike.
 
+    The estimate is the mean over all pairs of 1 where both measures order them alike, -1 where oppositely, 0 where one ties;
+    its interval is the seeds', within [-1, 1]; its p-values are by all orders of the second measure within each line.
+
     Attributes:
-        value: the mean over all pairs of 1 where both measures order them alike, -1 where oppositely, 0 where one ties.
-        low, high: the seeds' 95 % interval, within [-1, 1].
-        p_greater, p_less: one-sided, by all orders of the second measure within each line.
         pairs: of networks.
-        of_seeds: the value of each seed.
+        seeds: that have some.
     """
 
-    value: float
-    low: float
-    high: float
-    p_greater: float
-    p_less: float
     pairs: int
-    of_seeds: Array
+    seeds: int
 
     @property
     def p(self) -> float:
@@ -82,15 +77,17 @@ def agreement_of(measure: Array, other: Array, lines: Lines) -> Agreement | None
     if not pairs:
         return None
     of_seeds = np.array([np.mean(values) for values in by_seed.values()])
-    low, high = student_interval(of_seeds) if len(of_seeds) > 1 else (-1.0, 1.0)
+    several = len(of_seeds) > 1
+    low, high = student_interval(of_seeds) if several else (-1.0, 1.0)
     return Agreement(
         total / pairs,
+        float(of_seeds.std(ddof=1)) if several else math.nan,
         max(-1.0, float(low)),
         min(1.0, float(high)),
         float(null[pairs + total :].sum()),
         float(null[: pairs + total + 1].sum()),
         pairs,
-        of_seeds,
+        len(of_seeds),
     )
 
 
@@ -157,12 +154,12 @@ class Entry(NamedTuple):
     @property
     def sign(self) -> int:
         """1 or -1 where it is told from 0, else 0."""
-        return int(math.copysign(1, self.found.value)) if self.p_holm < ALPHA else 0
+        return int(math.copysign(1, self.found.estimate)) if self.p_holm < ALPHA else 0
 
     def as_json(self) -> dict[str, Any]:
-        numbers = {key: rounded(getattr(self.found, key)) for key in ("value", "low", "high", "p")}
-        whole = {"pairs": self.found.pairs, "p_holm": rounded(self.p_holm)}
-        return {"measure": self.measure, "knob": self.knob, **numbers, **whole}
+        numbers = {key: rounded(getattr(self.found, key)) for key in ("low", "high", "p")}
+        of = {"measure": self.measure, "knob": self.knob, "value": rounded(self.found.estimate)}
+        return of | numbers | {"pairs": self.found.pairs, "p_holm": rounded(self.p_holm)}
 
 
 def measures_of(study: Study) -> list[Column]:
@@ -206,10 +203,10 @@ def worst_knobs(entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
             said = "falls with robustness on every knob"
         elif {1, -1} <= signs:
             said = "changes sign: " + ", ".join(
-                f"{e.found.value:+.2f} ({e.knob})" for e in together if e.sign
+                f"{e.found.estimate:+.2f} ({e.knob})" for e in together if e.sign
             )
         else:
-            worst = min(together, key=lambda e: abs(e.found.value))
+            worst = min(together, key=lambda e: abs(e.found.estimate))
             said = f"not told on {sum(not e.sign for e in together)} of {len(together)} knobs, the least on {worst.knob}"
         yield measure, said
 
@@ -237,17 +234,10 @@ def agreement(cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evidence
         raise untestable(cells, metric, f"{regime}: no two networks differ in the {knob} alone")
     basis = Evidence(
         unit=Unit("agreement"),
-        effect=found.value,
-        seeds=len(found.of_seeds),
+        effect=found.estimate,
+        seeds=found.seeds,
         sample=tuple(dict.fromkeys(map(Cell, rows["regime"], rows["batch_size"], rows["momentum"]))),
         batch_sizes=rows[claim.knob].nunique(),
         detail=f"{found.pairs} pairs",
     )
-
-    def test() -> dict[str, Any]:
-        p_for, p_against = (found.p_greater, found.p_less)[:: claim.sign]
-        tails = {"p_for": p_for, "p_against": p_against, "is_two_sided": True}
-        spread = float(found.of_seeds.std(ddof=1))
-        return tails | {"interval": (found.low, found.high), "distance": found.value, "spread": spread}
-
-    return decide(basis, test)
+    return decide(basis, lambda: has_sign(found, claim.sign) | {"interval": (found.low, found.high)})

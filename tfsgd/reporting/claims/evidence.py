@@ -194,11 +194,21 @@ def directional(cells: Cells, metric: Metric, asked: Comparison, sign: int) -> E
 
     def test() -> dict[str, Any]:
         c = contrast(table, weights)
-        p_for, p_against = (c.p_greater, c.p_less)[::sign]
-        found = {"p_for": p_for, "p_against": p_against, "is_two_sided": True}
-        return found | {"interval": _interval(metric, c), "distance": effect, "spread": c.spread}
+        return has_sign(c, sign) | {"interval": _interval(metric, c)}
 
     return decide(replace(basis, unit=Unit(metric.scale, per), effect=metric.shown(effect)), test)
+
+
+def has_sign(c: Contrast, sign: int) -> dict[str, Any]:
+    """What evidence has of the test that a contrast is above (sign 1) or below (-1) zero."""
+    p_for, p_against = (c.p_greater, c.p_less)[::sign]
+    return {
+        "p_for": p_for,
+        "p_against": p_against,
+        "is_two_sided": True,
+        "distance": c.estimate,
+        "spread": c.spread,
+    }
 
 
 def within_margin(cells: Cells, metric: Metric, asked: Comparison, side: int = 0) -> Evidence:

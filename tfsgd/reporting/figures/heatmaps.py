@@ -64,7 +64,7 @@ def agreement(study: Study) -> FigureResult:
     title = f"Which measures go with the smallest ε, {study.place}"
     drawing = Drawing("agreement", title, caption, 1.6 + 0.3 * len(measures))
     for measure, knob, found, p in entries:
-        said, told = f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]", p < ALPHA
+        said, told = f"{found.estimate:+.2f} [{found.low:+.2f}, {found.high:+.2f}]", p < ALPHA
         row = {
             "measure": measure,
             "knob": knob,
@@ -73,10 +73,10 @@ def agreement(study: Study) -> FigureResult:
             "p (Holm)": f"{p:.2g}",
         }
         drawing.values.append(row)
-        colour = matplotlib.colormaps["RdBu"](0.5 + 0.45 * found.value, alpha=1.0 if told else FAINT)
-        number = f"{found.value:+.2f}".replace("-", "−")
+        colour = matplotlib.colormaps["RdBu"](0.5 + 0.45 * found.estimate, alpha=1.0 if told else FAINT)
+        number = f"{found.estimate:+.2f}".replace("-", "−")
         hover = f"{measure}, {knob}: {said}, {found.pairs} pairs, p (Holm) {p:.2g}"
-        look = {"color": INKS[told and abs(found.value) >= 0.7], "alpha": 1.0 if told else 0.6}
+        look = {"color": INKS[told and abs(found.estimate) >= 0.7], "alpha": 1.0 if told else 0.6}
         cells.append(HeatCell(knob, measure, colour, number, hover, look))
     heatmap(drawing, cells, measures)
     yield drawing
