@@ -16,7 +16,7 @@ EIGENVALUE = "λ1, top Hessian eigenvalue"
 
 
 def log_axis(axes: Axes, along: str = "y", label: str = "") -> None:
-    """A logarithmic axis with round numbers, wide enough for two of them: powers of ten alone where it spans two."""
+    """A logarithmic axis with round numbers, wide enough for two of them: powers of ten alone where it spans three."""
     # The scale comes first: a range that spans factors reaches below zero on a linear axis.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # no positive value: below
@@ -28,7 +28,7 @@ def log_axis(axes: Axes, along: str = "y", label: str = "") -> None:
     if high / low < LEAST_RANGE:
         low, high = low / 1.3, high * 1.3
         limits(low, high)
-    digits = (1.0,) if high / low >= 100 else (1.0, 2.0, 5.0)
+    digits = (1.0,) if high / low >= 1000 else (1.0, 2.0, 5.0)
     _number(axes.yaxis if along == "y" else axes.xaxis, LogLocator(subs=digits))
     if label:
         getattr(axes, f"set_{along}label")(label)
