@@ -93,9 +93,11 @@ def test_epochs_are_whole_and_no_axis_is_crowded(drawings: list[Drawing]) -> Non
     ("low", "high", "expected"),
     [
         (4.0, 60.0, [5, 10, 20, 50]),
-        (30.0, 140.0, [50, 100]),
+        (30.0, 140.0, [30, 50, 70, 100]),
         (0.9, 2_000.0, [1, 10, 100, 1000]),
         (0.02, 0.7, [0.02, 0.05, 0.1, 0.2, 0.5]),
+        (41.0, 54.0, [50]),
+        (0.7, 1.4, [0.7, 1]),
     ],
 )
 def test_numbers_on_a_logarithmic_axis_are_round(low: float, high: float, expected: list[float]) -> None:

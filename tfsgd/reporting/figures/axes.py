@@ -11,12 +11,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, LogLocator, NullLocator
 
 LEAST_RANGE = 3.0  # of a logarithmic axis: its upper end over its lower one
+# Range at least -> first digits of its numbers: two of them at least are in it.
+DIGITS = {1000: (1.0,), 10: (1.0, 2.0, 5.0), 0: (1.0, 2.0, 3.0, 5.0, 7.0)}
+MOST_DECADES = 12
 ROOM = 0.03  # beyond 0 and 100 %, for markers there
 EIGENVALUE = "λ1, top Hessian eigenvalue"
 
 
 def log_axis(axes: Axes, along: str = "y", label: str = "") -> None:
-    """A logarithmic axis with round numbers, wide enough for two of them: powers of ten alone where it spans three."""
+    """A logarithmic axis with round numbers, wide enough for two of them."""
     # The scale comes first: a range that spans factors reaches below zero on a linear axis.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # no positive value: below
@@ -26,10 +29,11 @@ def log_axis(axes: Axes, along: str = "y", label: str = "") -> None:
     if low <= 0 or not math.isfinite(low):  # nothing to show on a logarithmic axis
         low, high = 0.7, 1.4
     if high / low < LEAST_RANGE:
-        low, high = low / 1.3, high * 1.3
+        middle = math.sqrt(low * high)
+        low, high = middle / math.sqrt(LEAST_RANGE), middle * math.sqrt(LEAST_RANGE)
         limits(low, high)
-    digits = (1.0,) if high / low >= 1000 else (1.0, 2.0, 5.0)
-    _number(axes.yaxis if along == "y" else axes.xaxis, LogLocator(subs=digits))
+    digits = next(digits for least, digits in DIGITS.items() if high / low >= least)
+    _number(axes.yaxis if along == "y" else axes.xaxis, LogLocator(subs=digits, numticks=MOST_DECADES))
     if label:
         getattr(axes, f"set_{along}label")(label)
 

@@ -105,7 +105,9 @@ def comparison_of(study: Study) -> list[dict[str, str]]:
     """A row for each batch size, regime and momentum with completed trials: means and standard deviations over the seeds."""
     rows = study.by_regime
     rows = rows[rows["status"] == "completed"]
-    metrics = [m for m in _metrics(study) if is_measured(rows, m.column)]
+    # What the ensemble leaves stands between the smallest epsilon and λ1.
+    robust = [attacked(*attack) for attack in study.attacks if attack[0].partition("-")[0] == "robust"]
+    metrics = [m for m in (NATURAL, SMALLEST, *robust, EIGENVALUE) if is_measured(rows, m.column)]
     several = rows["momentum"].nunique() > 1
     order = {regime.name: i for i, regime in enumerate(study.regimes)}
     found = []
@@ -125,12 +127,6 @@ def comparison_table(study: Study) -> str:
         return ""
     lines = [[escaped(text) for text in row.values()] for row in rows]
     return table([*rows[0]], lines, "rl" + "l" * (len(rows[0]) - 2))
-
-
-def _metrics(study: Study) -> list[Metric]:
-    """Natural accuracy, the smallest epsilon, what the ensemble leaves, λ1."""
-    robust = [attacked(*attack) for attack in study.attacks if attack[0].partition("-")[0] == "robust"]
-    return [NATURAL, SMALLEST, *robust, EIGENVALUE]
 
 
 def _spread(values: pd.Series, metric: Metric) -> str:
