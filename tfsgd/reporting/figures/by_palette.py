@@ -190,8 +190,8 @@ def _spectrum(study: Study, regimes: Sequence[Curve], label: str) -> Drawing | s
             seen = np.where(values >= bottom, values, np.nan)
             axes.plot(x, seen, color=palette.colours[size], linewidth=1.3, gid=gid)
             middle, reach = float(np.interp(0.5, np.cumsum(values) / values.sum(), x)), x[values >= bottom]
-            ends = {"from": f"{reach[0]:.3g}", "to": f"{reach[-1]:.3g}"}
-            row = {"curve": who, "batch size": f"{size}", "median eigenvalue": f"{middle:.2g}", **ends}
+            where = {"from": f"{reach[0]:.3g}", "to": f"{reach[-1]:.3g}"}
+            row = {"curve": who, "batch size": f"{size}", "median eigenvalue": f"{middle:.2g}", **where}
             drawing.values.append(row)
     ax.log_axis(panels[0], label="density")
     palette.legend(drawing)
