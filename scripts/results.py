@@ -23,12 +23,11 @@ from tfsgd.measures.spec import Measurement
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record
 from tfsgd.records.upgrade import BY_SOFTMAX
-from tfsgd.reporting.claims.agreement import agreements, measures_of, worst_knobs
+from tfsgd.reporting.claims.agreement import entries_of, worst_knobs
 from tfsgd.reporting.claims.verdicts import AFTER_HOLM, Judgement
 from tfsgd.reporting.page.findings import findings_of
 from tfsgd.reporting.page.page import write_report
 from tfsgd.reporting.paper import PAPER_ATTACKS, attack_name
-from tfsgd.reporting.table.cells import Cells
 from tfsgd.reporting.table.columns import Column
 from tfsgd.reporting.table.studies import read_studies
 
@@ -163,7 +162,7 @@ def _claims_table(judged: Iterable[Judgement]) -> Iterator[str]:
 def agreement(folder: Path) -> Iterator[str]:
     """Measures downwards, knobs across: the agreement with the smallest epsilon, bold where it is told from 0."""
     [study] = read_studies([folder])
-    found = agreements(Cells(study.trials, study.chance), measures_of(study))
+    found = entries_of(study)
     knobs = [*dict.fromkeys(entry.knob for entry in found)]
     at = {(entry.measure, entry.knob): entry for entry in found}
     verdict = dict(worst_knobs(found))
