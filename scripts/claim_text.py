@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tfsgd.reporting.claims.claims import Expectation
-from tfsgd.reporting.claims.evidence import Impossible, Unit
+from tfsgd.reporting.claims.evidence import Unit
 from tfsgd.reporting.claims.verdicts import Judgement, Verdict, judgements_of
 from tfsgd.reporting.table.studies import read_studies
 
@@ -38,15 +38,12 @@ def said(verdict: Verdict, expectation: Expectation) -> str:
 def number(judgement: Judgement) -> str:
     """`+5.48 points [3.10, 7.90]`, `× 1.37 [1.2, 1.6]`."""
     e = judgement.evidence
-    return (
-        "" if isinstance(e, Impossible) or e.unit is None else Unit(e.unit.scale).words(e.effect, e.interval)
-    )
+    return e.words(e.unit and Unit(e.unit.scale))
 
 
 def effect(judgement: Judgement) -> str:
     """The same, and what belongs to one unit of it: `× 1.37 [1.2, 1.6] per doubling`."""
-    e = judgement.evidence
-    return "" if isinstance(e, Impossible) or e.unit is None else e.unit.words(e.effect, e.interval)
+    return judgement.evidence.words(judgement.evidence.unit)
 
 
 def verdict_and_number(judgement: Judgement) -> str:

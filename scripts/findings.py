@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from scripts.seed_ranges import counted, lost, momenta_of, moves, over_seeds, sizes_of, span, trials, values
-from tfsgd.reporting.table.checks import SAID
+from tfsgd.reporting.table.checks import CHECKS
 from tfsgd.reporting.table.columns import smallest_column
 from tfsgd.reporting.table.studies import read_studies
 
@@ -230,7 +230,9 @@ def is_it_real(t: pd.DataFrame) -> str:
     t = t[t.status == "completed"]
     told = t.failed_checks.map(lambda checks: [c for c in checks if c.sign != "float32"])  # of other columns
     failed = [*{(i, check.name): check for i, checks in enumerate(told) for check in checks}.values()]
-    said = "; ".join(f"{SAID[n][1]} ({count})" for n, count in Counter(c.name for c in failed).most_common())
+    said = "; ".join(
+        f"{CHECKS[n]['said']} ({count})" for n, count in Counter(c.name for c in failed).most_common()
+    )
     meaning = {
         "weak attack": "A weak attack leaves more images than a stronger one would, so PGD's numbers are too high.",
         "masked gradients": "Where gradients are masked no number under attack can be trusted.",

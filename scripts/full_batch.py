@@ -9,7 +9,7 @@ from tfsgd.plan.config import WHILE_TRAINED
 from tfsgd.plan.optimizers import SGD
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import EIGENVALUE_COLUMNS, PRECONDITIONED, Record
-from tfsgd.reporting.table.derived import ceiling
+from tfsgd.reporting.table.rows import ceiling
 
 HEAD = (
     "rule", "rate", "train loss", "λ1, first → last", "as the optimizer sees it, first → last", "its ceiling",

@@ -15,7 +15,7 @@ import pandas as pd
 from scripts.claim_text import table
 from scripts.seed_ranges import moves
 from tfsgd.api import read_records
-from tfsgd.reporting.table.cell import SETTINGS
+from tfsgd.reporting.table.columns import SETTINGS
 
 PRIMARY, NATURAL = "log2 of the median smallest ε", "natural accuracy"
 ACCURACY = re.compile(r"(pgd|robust)_([\d.e-]+)")

@@ -23,12 +23,11 @@ from tfsgd.measures.spec import Measurement
 from tfsgd.records.folder import LogFolder
 from tfsgd.records.record import Record
 from tfsgd.records.upgrade import BY_SOFTMAX
-from tfsgd.reporting.claims.agreement import agreements, measures_of, worst_knobs
-from tfsgd.reporting.claims.verdicts import Judgement
+from tfsgd.reporting.claims.agreement import entries_of, worst_knobs
+from tfsgd.reporting.claims.verdicts import AFTER_HOLM, Judgement
 from tfsgd.reporting.page.findings import findings_of
 from tfsgd.reporting.page.page import write_report
 from tfsgd.reporting.paper import PAPER_ATTACKS, attack_name
-from tfsgd.reporting.table.cells import Cells
 from tfsgd.reporting.table.columns import Column
 from tfsgd.reporting.table.studies import read_studies
 
@@ -153,15 +152,17 @@ def _claims_table(judged: Iterable[Judgement]) -> Iterator[str]:
     for j in judged:
         at = f" (ε = {j.asked.attack[1]:g})" if j.asked.attack else ""
         more = f"; {j.seeds_needed} seeds would decide" if j.seeds_needed else ""
-        words, why = said(j.verdict, j.asked.expectation), f"{j.why_in_short}{more}"
-        rows.append([f"{j.asked.statement}{at}", j.asked.claim.source, words, effect(j), why, j.evidence.n])
+        words, why = said(j.verdict, j.asked.expectation), f"{j.why.removesuffix(AFTER_HOLM)}{more}"
+        rows.append(
+            [f"{j.asked.claim.statement}{at}", j.asked.claim.source, words, effect(j), why, j.evidence.n]
+        )
     yield from table(["claim", "source", "verdict", "effect [95 % interval]", "why", "n"], rows)
 
 
 def agreement(folder: Path) -> Iterator[str]:
     """Measures downwards, knobs across: the agreement with the smallest epsilon, bold where it is told from 0."""
     [study] = read_studies([folder])
-    found = agreements(Cells(study.trials, study.chance), measures_of(study))
+    found = entries_of(study)
     knobs = [*dict.fromkeys(entry.knob for entry in found)]
     at = {(entry.measure, entry.knob): entry for entry in found}
     verdict = dict(worst_knobs(found))
@@ -169,7 +170,8 @@ def agreement(folder: Path) -> Iterator[str]:
     for measure in verdict:
         cells = [at.get((measure, knob)) for knob in knobs]
         shown = [
-            (f"**{e.found.value:+.2f}**" if e.sign else f"{e.found.value:+.2f}") if e else "" for e in cells
+            (f"**{e.found.estimate:+.2f}**" if e.sign else f"{e.found.estimate:+.2f}") if e else ""
+            for e in cells
         ]
         rows.append([measure, *shown, verdict[measure]])
     yield from table(["measure", *knobs, "over all knobs"], rows)

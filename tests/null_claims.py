@@ -14,8 +14,7 @@ import pandas as pd
 from tests.synthetic import Table, experiment
 from tfsgd.reporting.claims.agreement import agreement_of, knobs_of
 from tfsgd.reporting.claims.claims import StatedClaim, shipped_claims
-from tfsgd.reporting.claims.evidence import Tested
-from tfsgd.reporting.claims.verdicts import DEFINITE, judge
+from tfsgd.reporting.claims.verdicts import judge
 from tfsgd.reporting.paper import ALPHA
 from tfsgd.reporting.statistics import holm
 from tfsgd.reporting.table.cells import Cells
@@ -121,9 +120,9 @@ def sizes_of_tests(of: Table, sets: int, seed: int, **truth: Any) -> dict[str, f
     for _ in range(sets):
         null, edge = of.filled(rng, **truth), of.filled(rng, **truth, **at_the_margin(of))
         for j in judge(null, [c for c in claims if c.claim.kind not in WITHIN]):
-            wrong[j.asked.claim.kind] += isinstance(j.evidence, Tested) and j.evidence.p < ALPHA
+            wrong[j.asked.claim.kind] += j.evidence.p is not None and j.evidence.p < ALPHA
         for j in judge(edge, [c for c in claims if c.claim.kind in WITHIN]):
-            wrong[j.asked.claim.kind] += isinstance(j.evidence, Tested) and j.evidence.p_for < ALPHA
+            wrong[j.asked.claim.kind] += j.evidence.p_for is not None and j.evidence.p_for < ALPHA
     return {kind: wrong[kind] / sets / count[kind] for kind in count}
 
 
@@ -137,7 +136,7 @@ def power(of: Table, sets: int, seed: int, **truth: Any) -> dict[str, float]:
     count = Counter(c.claim.kind for c in claims)
     for _ in range(sets):
         for j in judge(of.filled(rng, log2_eigenvalue=curvature, log2_epsilon=epsilon, **truth), claims):
-            decided[j.asked.claim.kind] += j.verdict in DEFINITE
+            decided[j.asked.claim.kind] += j.verdict in ("supported", "contradicted")
     return {kind: decided[kind] / sets / count[kind] for kind in count}
 
 

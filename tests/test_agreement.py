@@ -50,7 +50,7 @@ def test_value_and_p_are_those_of_all_orders(tied: bool) -> None:
     lines = [(0, [0, 1, 2, 3]), (1, [4, 5, 6]), (2, [7, 8])]
     found = agreement_of(measure, other, lines)
     assert isinstance(found, Agreement)
-    assert (found.value, found.p_greater, found.p_less) == pytest.approx(counted(measure, other, lines))
+    assert (found.estimate, found.p_greater, found.p_less) == pytest.approx(counted(measure, other, lines))
     assert found.pairs == 6 + 3 + 1
 
 
@@ -59,14 +59,14 @@ def test_one_line_is_kendalls_tau() -> None:
     found = agreement_of(measure, other, [(0, list(range(6)))])
     assert isinstance(found, Agreement)
     expected = stats.kendalltau(measure, other, method="exact", alternative="greater")
-    assert (found.value, found.p_greater) == pytest.approx((expected.statistic, expected.pvalue))
+    assert (found.estimate, found.p_greater) == pytest.approx((expected.statistic, expected.pvalue))
 
 
 def test_unknown_values_take_no_part_and_nothing_to_compare_is_none() -> None:
     measure = np.array([1.0, np.nan, 3.0])
     found = agreement_of(measure, np.array([1.0, 2.0, 3.0]), [(0, [0, 1, 2])])
     assert isinstance(found, Agreement)
-    assert (found.value, found.pairs) == (1.0, 1)
+    assert (found.estimate, found.pairs) == (1.0, 1)
     assert agreement_of(measure, measure, [(0, [0, 1])]) is None
 
 

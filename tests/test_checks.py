@@ -11,7 +11,7 @@ from tfsgd.measures.spec import Measurement
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.record import Record
 from tfsgd.reporting.table.checks import (
-    SAID,
+    CHECKS,
     Check,
     Outcomes,
     checks,
@@ -147,7 +147,7 @@ def test_a_failure_is_said_with_its_figure_and_in_which_attack_it_sheds_doubt() 
     assert (masked.sign, masked.concerns("pgd"), masked.concerns("fgsm")) == ("masked gradients", True, True)
     rises = check(made(rise=0.02), "loss_rises")
     assert rises.said == "the loss still rises at PGD's last step: by 0.02 nats (pgd at 0.05)"
-    assert {c.name for c in checks(made())} == set(SAID)
+    assert {c.name for c in checks(made())} == set(CHECKS)
 
 
 @pytest.mark.parametrize(("misdirected", "passed"), [(0.02, True), (0.021, False)])

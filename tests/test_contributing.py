@@ -15,7 +15,7 @@ TEXT = Path("CONTRIBUTING.md").read_text()
 BLOCKS = re.findall(r"```(python|yaml)\n(.*?)```", TEXT, re.S)
 FILES = {m[1]: code for language, code in BLOCKS if (m := re.match(r"# (tfsgd/\S+\.py)\n", code))}
 CLAIM = next(code for language, code in BLOCKS if language == "yaml")
-COLUMN = next(code for _, code in BLOCKS if code.startswith("# in COLUMNS"))
+COLUMN = next(code for _, code in BLOCKS if code.startswith("# under trial"))
 REQUEST = """Request("largest_logit", "largest_logit", LargestLogit(), "test", sizes["test"], free=True),"""
 SEEN = """
 import json, numpy as np
@@ -66,11 +66,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         (folder / name).write_text(code)
     claims = folder / "tfsgd/reporting/claims/claims.yaml"
     claims.write_text(claims.read_text() + "\n" + CLAIM)
-    insert(
-        folder / "tfsgd/reporting/table/columns.py",
-        "COLUMNS = (\n",
-        COLUMN.partition("\n")[2].strip() + ",\n",
-    )
+    insert(folder / "tfsgd/reporting/table/columns.yaml", "trial:\n", COLUMN.partition("\n")[2])
     requests = folder / "tfsgd/plan/requests.py"
     insert(requests, "        *natural(sizes),\n", f"        {REQUEST}\n")
     requests.write_text("from tfsgd.measures.largest_logit import LargestLogit\n" + requests.read_text())

@@ -13,11 +13,10 @@ from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.claims.agreement import entries_of
 from tfsgd.reporting.figures.by_palette import density, epsilon_curves
-from tfsgd.reporting.figures.legend import fails
 from tfsgd.reporting.figures.registry import ALL, draw
-from tfsgd.reporting.figures.style import Drawing
+from tfsgd.reporting.figures.style import Drawing, fails
 from tfsgd.reporting.page.page import write_report
-from tfsgd.reporting.table.derived import ceiling, derived
+from tfsgd.reporting.table.rows import ceiling, derived
 from tfsgd.reporting.table.studies import read_studies
 
 REAL = Path("docs/results/mnist_stdcnn")

@@ -12,7 +12,7 @@ from tests.synthetic import PAPER_REGIMES, Truth, experiment, realistic, write_s
 from tests.test_report import SMALL, with_troubles
 from tfsgd.plan.trials import Trial
 from tfsgd.report import look_of
-from tfsgd.reporting.figures.axes import round_ticks
+from tfsgd.reporting.figures.axes import log_axis
 from tfsgd.reporting.figures.registry import ALL, draw
 from tfsgd.reporting.figures.style import PAPER, WIDTHS, Drawing, sequence
 from tfsgd.reporting.figures.svg import ROOM, views_of
@@ -96,11 +96,15 @@ def test_epochs_are_whole_and_no_axis_is_crowded(drawings: list[Drawing]) -> Non
         (30.0, 140.0, [30, 50, 70, 100]),
         (0.9, 2_000.0, [1, 10, 100, 1000]),
         (0.02, 0.7, [0.02, 0.05, 0.1, 0.2, 0.5]),
-        (41.0, 54.0, [45, 50]),
+        (41.0, 54.0, [50]),
+        (0.7, 1.4, [0.7, 1]),
     ],
 )
-def test_round_ticks(low: float, high: float, expected: list[float]) -> None:
-    assert round_ticks(low, high) == pytest.approx(expected)
+def test_numbers_on_a_logarithmic_axis_are_round(low: float, high: float, expected: list[float]) -> None:
+    axes = Figure().subplots()
+    axes.set_ylim(low, high)
+    log_axis(axes)
+    assert [tick for tick in axes.get_yticks() if low <= tick <= high] == pytest.approx(expected)
 
 
 def test_accuracy_ends_at_0_and_100_percent(tmp_path: Path) -> None:

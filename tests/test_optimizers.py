@@ -19,7 +19,7 @@ from tfsgd.networks.operators import product_of
 from tfsgd.plan.optimizers import ARGUMENTS, arguments, checked
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.regimes import Regime, SGDSettings
-from tfsgd.reporting.table.derived import ceiling
+from tfsgd.reporting.table.rows import ceiling
 from tfsgd.training.batches import EpochBatches
 from tfsgd.training.preconditioner import Preconditioned, preconditioner
 from tfsgd.training.train import train

@@ -10,9 +10,8 @@ from tests.conftest import Config
 from tests.synthetic import experiment, realistic, write_sweep
 from tfsgd.errors import RequestError
 from tfsgd.plan.reading import load_experiment
-from tfsgd.reporting.claims.evidence import Described, Tested
 from tfsgd.reporting.claims.verdicts import judgements_of
-from tfsgd.reporting.page.regime_comparison import comparison_of, comparison_table
+from tfsgd.reporting.page.trial_table import comparison_of, comparison_table
 from tfsgd.reporting.table.regime_labels import paper_regimes
 from tfsgd.reporting.table.studies import Study, read_studies
 
@@ -50,11 +49,7 @@ def test_a_rule_beyond_the_papers_plays_what_the_config_says(tmp_path: Path) -> 
     alone = study_of(tmp_path / "alone", batch_sizes=sizes, regimes={"Decayed": DECAYED | {"plays": "LR"}})
     nobody = study_of(tmp_path / "nobody", batch_sizes=sizes, regimes={"Decayed": DECAYED})
     effects = [
-        {
-            j.asked.key: j.evidence.effect
-            for j in judgements_of(study)
-            if isinstance(j.evidence, Described | Tested)
-        }
+        {j.asked.key: j.evidence.effect for j in judgements_of(study) if j.evidence.unit}
         for study in (both, alone, nobody)
     ]
     assert effects[0] == effects[1] != {}

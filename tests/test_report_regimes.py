@@ -9,13 +9,19 @@ import pytest
 from scipy import stats
 
 from tests.synthetic import Table, experiment, natural, write_sweep
+from tfsgd.plan.regimes import Regime
 from tfsgd.records.folder import LogFolder
 from tfsgd.reporting.claims.claims import paper_attacks, shipped_claims
-from tfsgd.reporting.claims.evidence import Tested
 from tfsgd.reporting.claims.verdicts import Judgement, judge, judgements_of
 from tfsgd.reporting.figures.by_batch_size import regimes
 from tfsgd.reporting.page.page import write_report
-from tfsgd.reporting.table.regime_labels import expand_by_regime, paper_regimes, regimes_of, with_first_regime
+from tfsgd.reporting.table.regime_labels import (
+    Rules,
+    expand_by_regime,
+    paper_regimes,
+    regimes_of,
+    with_first_regime,
+)
 from tfsgd.reporting.table.studies import Study, read_studies
 
 SIZES = [64, 512, 4096]
@@ -41,12 +47,22 @@ def pooled(*tables: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def names(table: pd.DataFrame) -> list[str]:
-    return [regime.name for regime in regimes_of(table)]
+def rules_of(*configs: dict[str, Any]) -> Rules:
+    """What the configs of several sweeps say."""
+    found: dict[str, list[Regime]] = {}
+    for config in configs:
+        for label, rule in experiment(regimes=config).regimes.items():
+            found.setdefault(label, []).append(rule)
+    return found
 
 
-def chosen(table: pd.DataFrame) -> dict[str, str]:
-    return {kind: regime.name for kind, regime in paper_regimes(regimes_of(table)).items()}
+def names(table: pd.DataFrame, *configs: dict[str, Any]) -> list[str]:
+    return [regime.name for regime in regimes_of(table, rules_of(*configs))]
+
+
+def chosen(table: pd.DataFrame, *configs: dict[str, Any]) -> dict[str, str]:
+    found = paper_regimes(regimes_of(table, rules_of(*configs)))
+    return {kind: regime.name for kind, regime in found.items()}
 
 
 def judged(table: pd.DataFrame) -> dict[str, Judgement]:
@@ -99,7 +115,7 @@ def test_rates_ratios_decays_and_epochs_under_one_label_are_regimes_of_their_own
     budgets = pooled(trials(1, rate(0.01)), trials(2, rate(0.01), epochs=50))
     assert names(budgets) == ["LR, 50 epochs", "LR, 100 epochs"]
     for table in (rates, ratios, decays, budgets):
-        found = expand_by_regime(table, regimes_of(table))
+        found = expand_by_regime(table)
         assert len(found) == len(table)
         cells = found.groupby(["regime", "batch_size", "momentum"])
         assert set(cells["seed"].nunique()) == set(cells.size()) == {3}
@@ -110,31 +126,50 @@ def test_a_label_with_one_rule_is_the_regimes_name() -> None:
 
 
 def test_a_rate_and_a_ratio_under_one_label_share_a_batch_size() -> None:
-    table = pooled(
-        trials(1, rate(0.01, "mine")), trials(2, ratio(0.00015625, "mine"), batch_sizes=[512, 4096])
-    )
-    assert names(table) == ["mine, ratio 0.00015625", "mine, rate 0.01"]
-    sizes = expand_by_regime(table, regimes_of(table)).groupby("regime")["batch_size"].unique()
+    configs = (rate(0.01, "mine"), ratio(0.00015625, "mine"))
+    table = pooled(trials(1, configs[0]), trials(2, configs[1], batch_sizes=[512, 4096]))
+    assert names(table, *configs) == ["mine, ratio 0.00015625", "mine, rate 0.01"]
+    rules = rules_of(*configs)
+    sizes = expand_by_regime(table, rules).groupby("regime")["batch_size"].unique()
     assert {name: sorted(found) for name, found in sizes.items()} == {
         "mine, ratio 0.00015625": SIZES,
         "mine, rate 0.01": SIZES,
     }
-    assert len(with_first_regime(table, regimes_of(table))) == len(table)
+    assert len(with_first_regime(table, rules)) == len(table)
 
 
 def test_a_rule_that_is_neither_rate_nor_ratio_is_one_regime() -> None:
-    table = trials(1, rate(0.01, "root"))
-    table["learning_rate"] = 0.01 * np.sqrt(table["batch_size"] / 64)
-    [regime] = regimes_of(table)
-    assert (regime.name, regime.kind) == ("root", "other")
+    for scale, kind in (("sqrt", "other"), ("linear", "LR/BS")):
+        config = rate(0.01, scale, scale=scale, base_batch_size=64)
+        [regime] = regimes_of(trials(1, config), rules_of(config))
+        assert (regime.name, regime.kind) == (scale, kind)
+    configs = [rate(0.01, "root", scale="sqrt", base_batch_size=b) for b in (64, 512)]
+    both = pooled(*(trials(i, config) for i, config in enumerate(configs)))
+    assert names(both, *configs) == ["root, sqrt 0.0004419417382", "root, sqrt 0.00125"]
+
+
+def test_what_no_config_says_is_the_papers_by_its_label_alone() -> None:
+    table = trials(1, rate(0.01) | ratio(0.00015625) | rate(0.01, "slow"))
+    kinds = {regime.name: regime.kind for regime in regimes_of(table)}
+    assert kinds == {"LR": "LR", "LR/BS": "LR/BS", "slow": "other"}
+
+
+def test_a_trial_at_a_rate_that_the_config_has_no_more_is_pooled_with_none() -> None:
+    now = rate(0.03)
+    table = pooled(trials(1, rate(0.01)), trials(2, rate(0.02)), trials(3, now))
+    assert names(table, now) == ["LR, rate 0.01", "LR, rate 0.02", "LR, rate 0.03"]
+    assert len(expand_by_regime(table, rules_of(now))) == len(table)
 
 
 def test_the_papers_regime_has_the_papers_rate_then_its_label_then_comes_first() -> None:
-    assert chosen(trials(1, rate(0.1) | rate(0.01, "slow"))) == {"LR": "slow"}
-    assert chosen(trials(1, rate(0.1, "fast") | rate(0.2))) == {"LR": "LR"}
-    assert chosen(trials(1, rate(0.1, "fast") | rate(0.2, "faster"))) == {"LR": "fast"}
     halved = [rate(0.01, label, halve_every_epochs=n) for label, n in (("Benchmark", 20), ("as it was", 5))]
-    assert chosen(trials(1, halved[0] | halved[1])) == {"Benchmark": "as it was"}
+    for config, expected in (
+        (rate(0.1) | rate(0.01, "slow"), {"LR": "slow"}),
+        (rate(0.1, "fast") | rate(0.2), {"LR": "LR"}),
+        (rate(0.1, "fast") | rate(0.2, "faster"), {"LR": "fast"}),
+        (halved[0] | halved[1], {"Benchmark": "as it was"}),
+    ):
+        assert chosen(trials(1, config), config) == expected
 
 
 def test_claims_compare_regimes_of_one_number_of_epochs() -> None:
@@ -183,7 +218,7 @@ def test_each_rate_has_a_curve_with_its_own_seeds_and_interval(two_rates: list[P
 def test_the_page_says_that_a_label_stands_for_two_regimes(two_rates: list[Path]) -> None:
     text = write_report(two_rates).read_text(encoding="utf-8")
     assert "2 regimes are labelled LR" in text
-    assert "The regime LR, rate 0.01 does what the paper&#39;s LR does" in text
+    assert "The regime LR, rate 0.01 does what the paper's LR does" in text
     assert "LR, rate 0.03, batch size 512" in text  # a point of the curvature figure
 
 
@@ -245,7 +280,7 @@ def test_a_rule_beyond_the_papers_is_a_regime_of_its_own_under_any_label() -> No
     ]
     assert chosen(both) == {"LR": "LR"}
     assert chosen(decayed(1)) == {}
-    rows = expand_by_regime(both, found)
+    rows = expand_by_regime(both)
     assert set(rows.groupby("regime").size()) == {len(both) // 3}
 
 
@@ -254,4 +289,4 @@ def test_no_claim_is_judged_by_such_trials(status: str) -> None:
     paper = trials(1, rate(0.01) | ratio(0.00015625))
     alone, both = judged(paper), judged(pooled(decayed(2).assign(status=status), paper))
     assert {key: j.evidence for key, j in alone.items()} == {key: j.evidence for key, j in both.items()}
-    assert not any(isinstance(j.evidence, Tested) for j in judged(decayed(1)).values())
+    assert all(j.evidence.p is None for j in judged(decayed(1)).values())

@@ -13,11 +13,10 @@ from tests.test_report import SMALL, TINY
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.trials import Trial, grid
 from tfsgd.records.folder import LogFolder
-from tfsgd.reporting.claims.evidence import Tested
 from tfsgd.reporting.claims.verdicts import Judgement, judgements_of
-from tfsgd.reporting.page.advice import advice_of
 from tfsgd.reporting.page.findings import findings_of, has_verdicts, sentences_of
 from tfsgd.reporting.page.page import write_report
+from tfsgd.reporting.page.report_text import advice_of
 from tfsgd.reporting.table.studies import Study, read_studies
 
 VERDICTS = ("supported", "contradicted", "undecided", "descriptive")
@@ -51,7 +50,7 @@ def test_every_primary_claim_stands_in_one_finding_with_its_numbers(tmp_path: Pa
     assert 3 <= len(sentences_of(findings)) <= 6
     (under_lr,) = [f for f in findings if f.title == "Larger batches under LR"]
     (curvature,) = [j for j in primary if j.asked.key == "batch-lr-eigenvalue"]
-    assert isinstance(curvature.evidence, Tested)
+    assert curvature.evidence.interval
     low, high = curvature.evidence.interval
     shown = f"λ1 × {curvature.evidence.effect:.3g} [{low:.3g}, {high:.3g}]"
     assert under_lr.words(robustness=False) == f"{shown} per doubling"

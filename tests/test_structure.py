@@ -72,7 +72,7 @@ HOMES = {
     "rich": {"report", "terminal"},
     "matplotlib": {"reporting", "trials/pictures"},
     "pandas": {"reporting", "api"},  # api: for types alone
-    "pyarrow": {"reporting/page/trials_file"},
+    "pyarrow": {"reporting/page/output_files"},
     "jinja2": {"reporting/page/page"},
 }
 

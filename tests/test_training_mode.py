@@ -24,8 +24,7 @@ from tfsgd.networks.measured_network import MeasuredNetwork
 from tfsgd.networks.operators import product_of
 from tfsgd.plan.trials import grid
 from tfsgd.records.record import EIGENVALUE_COLUMNS
-from tfsgd.reporting.table.derived import derived
-from tfsgd.reporting.table.rows import TrialRow
+from tfsgd.reporting.table.rows import TrialRow, derived
 
 RNG = np.random.default_rng(1)
 

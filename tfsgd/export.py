@@ -42,8 +42,8 @@ def export(
         raise RequestError(
             "--out, --robustbench: expected one of them: --out FILE.csv, --out FILE.parquet, or --robustbench DIR"
         )
+    from tfsgd.reporting.page.output_files import refuse_unfit_file, write_trials
     from tfsgd.reporting.page.robustbench import EPSILONS, LEADERBOARDS, dataset_of, epsilon_of, write_entries
-    from tfsgd.reporting.page.trials_file import refuse_unfit_file, write_trials
     from tfsgd.reporting.table.studies import read_studies
 
     for path in out or ():

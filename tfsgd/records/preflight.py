@@ -7,8 +7,10 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tfsgd.errors import RequestError
+from tfsgd.records.atomic import from_json
 from tfsgd.text import shown_path
 
 LARGEST_TEXT = 50_000_000  # bytes of a record or another file of the tool: 10,000 epochs are 2 MB
@@ -47,6 +49,14 @@ def folders_in(folder: Path) -> Iterator[Path]:
             f"{folder}: cannot be read: {error.strerror}; nothing is trained in the place of what is in it"
         ) from None
     yield from (folder / name for name in found)
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; `None`: it cannot be read, or is none."""
+    try:
+        return from_json(read_text(path))
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def read_text(path: Path) -> str:

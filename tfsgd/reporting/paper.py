@@ -38,8 +38,6 @@ MIN_BATCH_SIZES = 3
 ACCURACY_MARGIN = 0.02  # "almost constant" and "on the floor"
 EIGENVALUE_FACTOR = 1.5  # "almost constant"
 EPSILON_FACTOR = 1.25  # "almost constant", of the median smallest epsilon
-CEILING_TOLERANCE = 1.1  # λ1 hovers just above a ceiling that it has reached (Cohen et al. 2021)
-LARGE_BATCH_SIZE = 512
 RESIDUAL_LIMIT = 0.1  # an eigenvalue that is known worse than this decides nothing
 UNDERTRAINED_MARGIN = 0.02  # train accuracy this far below the study's best cell
 COMMON = 2 / 3  # of the networks: a mark that more of them carry tells none apart
@@ -78,6 +76,4 @@ FACTS = {  # for prose: the page's, and that of the claims' tests
     "constant_factor": f"{EIGENVALUE_FACTOR:g}",
     "epsilon_factor": f"{EPSILON_FACTOR:g}",
     "undertrained": points(UNDERTRAINED_MARGIN),
-    "large_batch_size": LARGE_BATCH_SIZE,
-    "ceiling_tolerance": f"{CEILING_TOLERANCE:g}",
 }

@@ -10,22 +10,19 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from tfsgd.plan.claim import Claim
-from tfsgd.reporting.claims.contrasts import untestable
-from tfsgd.reporting.claims.evidence import Evidence, Unit, decide, rounded
+from tfsgd.reporting.claims.evidence import Evidence, Unit, decide, has_sign, rounded, untestable
 from tfsgd.reporting.claims.kinds import base_momentum, kind
 from tfsgd.reporting.paper import ALPHA
-from tfsgd.reporting.statistics import Array, holm, student_interval
-from tfsgd.reporting.table.cell import SETTINGS, Cell
-from tfsgd.reporting.table.cells import Cells
-from tfsgd.reporting.table.columns import CURVATURE_RANK, SETTING_RANK, Column
-from tfsgd.reporting.table.metrics import SMALLEST, Metric
+from tfsgd.reporting.statistics import Array, Contrast, holm, student_interval
+from tfsgd.reporting.table.cells import Cell, Cells
+from tfsgd.reporting.table.columns import CURVATURE_RANK, SETTING_RANK, SETTINGS, SMALLEST, Column, Metric
 from tfsgd.reporting.table.studies import Study
 
 MOST_LEVELS = 7  # of a line all of whose orders are counted; of a longer one 5,000 drawn ones
@@ -35,24 +32,19 @@ Lines = Sequence[tuple[int, Sequence[int]]]  # seed, and the rows of a line, whi
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Agreement(Contrast):
     """How often two measures order two networks alike.
 
+    The estimate is the mean over all pairs of 1 where both measures order them alike, -1 where oppositely, 0 where one ties;
+    its interval is the seeds', within [-1, 1]; its p-values are by all orders of the second measure within each line.
+
     Attributes:
-        value: the mean over all pairs of 1 where both measures order them alike, -1 where oppositely, 0 where one ties.
-        low, high: the seeds' 95 % interval, within [-1, 1].
-        p_greater, p_less: one-sided, by all orders of the second measure within each line.
         pairs: of networks.
-        of_seeds: the value of each seed.
+        seeds: that have some.
     """
 
-    value: float
-    low: float
-    high: float
-    p_greater: float
-    p_less: float
     pairs: int
-    of_seeds: Array
+    seeds: int
 
     @property
     def p(self) -> float:
@@ -85,15 +77,17 @@ def agreement_of(measure: Array, other: Array, lines: Lines) -> Agreement | None
     if not pairs:
         return None
     of_seeds = np.array([np.mean(values) for values in by_seed.values()])
-    low, high = student_interval(of_seeds) if len(of_seeds) > 1 else (-1.0, 1.0)
+    several = len(of_seeds) > 1
+    low, high = student_interval(of_seeds) if several else (-1.0, 1.0)
     return Agreement(
         total / pairs,
+        float(of_seeds.std(ddof=1)) if several else math.nan,
         max(-1.0, float(low)),
         min(1.0, float(high)),
         float(null[pairs + total :].sum()),
         float(null[: pairs + total + 1].sum()),
         pairs,
-        of_seeds,
+        len(of_seeds),
     )
 
 
@@ -149,8 +143,7 @@ def _lines(rows: pd.DataFrame, knob: str, same: Sequence[str]) -> Lines:
     return [(int(of.iloc[0]["seed"]), [*of.index]) for _, of in groups if of[knob].nunique() > 1]
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A measure's agreement with the smallest epsilon on one knob; `p_holm` is corrected over the whole table."""
 
     measure: str
@@ -161,12 +154,12 @@ class Entry:
     @property
     def sign(self) -> int:
         """1 or -1 where it is told from 0, else 0."""
-        return int(math.copysign(1, self.found.value)) if self.p_holm < ALPHA else 0
+        return int(math.copysign(1, self.found.estimate)) if self.p_holm < ALPHA else 0
 
     def as_json(self) -> dict[str, Any]:
-        numbers = {key: rounded(getattr(self.found, key)) for key in ("value", "low", "high", "p")}
-        whole = {"pairs": self.found.pairs, "p_holm": rounded(self.p_holm)}
-        return {"measure": self.measure, "knob": self.knob, **numbers, **whole}
+        numbers = {key: rounded(getattr(self.found, key)) for key in ("low", "high", "p")}
+        of = {"measure": self.measure, "knob": self.knob, "value": rounded(self.found.estimate)}
+        return of | numbers | {"pairs": self.found.pairs, "p_holm": rounded(self.p_holm)}
 
 
 def measures_of(study: Study) -> list[Column]:
@@ -196,7 +189,7 @@ def agreements(cells: Cells, columns: Sequence[Column]) -> list[Entry]:
 @functools.lru_cache(maxsize=4)
 def entries_of(study: Study) -> list[Entry]:
     """The table of a study: the page, its figure and `claims.json` show the same."""
-    return agreements(Cells(study.trials, study.chance, study.plays), measures_of(study))
+    return agreements(Cells(study.trials, study.chance, study.rules), measures_of(study))
 
 
 def worst_knobs(entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
@@ -210,10 +203,10 @@ def worst_knobs(entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
             said = "falls with robustness on every knob"
         elif {1, -1} <= signs:
             said = "changes sign: " + ", ".join(
-                f"{e.found.value:+.2f} ({e.knob})" for e in together if e.sign
+                f"{e.found.estimate:+.2f} ({e.knob})" for e in together if e.sign
             )
         else:
-            worst = min(together, key=lambda e: abs(e.found.value))
+            worst = min(together, key=lambda e: abs(e.found.estimate))
             said = f"not told on {sum(not e.sign for e in together)} of {len(together)} knobs, the least on {worst.knob}"
         yield measure, said
 
@@ -239,16 +232,12 @@ def agreement(cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evidence
     if found is None:
         knob = claim.knob.replace("_", " ")
         raise untestable(cells, metric, f"{regime}: no two networks differ in the {knob} alone")
-    numbers = {
-        "unit": Unit("agreement"),
-        "seeds": len(found.of_seeds),
-        "sample": tuple(dict.fromkeys(map(Cell, rows["regime"], rows["batch_size"], rows["momentum"]))),
-        "batch_sizes": rows[claim.knob].nunique(),
-        "detail": f"{found.pairs} pairs",
-        "floor": False,
-    }
-    tails = (found.p_greater, found.p_less)[:: claim.sign]
-    interval, seeds = (found.low, found.high), found.of_seeds
-    return decide(
-        numbers, found.value, lambda: (interval, *tails, True, found.value, float(seeds.std(ddof=1)))
+    basis = Evidence(
+        unit=Unit("agreement"),
+        effect=found.estimate,
+        seeds=found.seeds,
+        sample=tuple(dict.fromkeys(map(Cell, rows["regime"], rows["batch_size"], rows["momentum"]))),
+        batch_sizes=rows[claim.knob].nunique(),
+        detail=f"{found.pairs} pairs",
     )
+    return decide(basis, lambda: has_sign(found, claim.sign) | {"interval": (found.low, found.high)})

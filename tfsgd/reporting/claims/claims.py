@@ -11,8 +11,17 @@ from tfsgd.plan.claim import WITHIN_MARGIN, Claim
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.yaml_io import read_yaml
 from tfsgd.reporting.paper import COUNTER_EXAMPLE, PAPER_ATTACKS
-from tfsgd.reporting.table.columns import Attack, Column, asked_columns
-from tfsgd.reporting.table.metrics import SHIPPED, SMALLEST, Metric, attacked, metric_names, metric_of
+from tfsgd.reporting.table.columns import (
+    SHIPPED,
+    SMALLEST,
+    Attack,
+    Column,
+    Metric,
+    asked_columns,
+    attacked,
+    metric_names,
+    metric_of,
+)
 from tfsgd.text import known_keys
 
 # What the paper says of a claim: it holds, it does not, it reports the opposite; `None`: the paper does not make it.
@@ -46,11 +55,6 @@ class StatedClaim:
     expectation: Expectation
 
     @property
-    def statement(self) -> str:
-        """The sentence that is judged."""
-        return self.claim.statement
-
-    @property
     def attack(self) -> Attack | None:
         """The attack that it is about."""
         return next(((m.attack, m.epsilon or 0.0) for m in self.metrics if m.attack), None)
@@ -75,7 +79,7 @@ class StatedClaim:
             "non_inferior": "is kept",
             "both": "do not both rise" if fails else "both rise",
         }.get(self.claim.kind)
-        sentence = f"{self.names} {said}" if said else self.statement
+        sentence = f"{self.names} {said}" if said else self.claim.statement
         return f"it does not hold that {sentence}" if fails and self.claim.kind != "both" else sentence
 
 
@@ -103,19 +107,20 @@ def _expanded(
     block = {key: value for key, value in entry.items() if key not in EXTRA}
     for regime in entry.get("each", [""]):
         for metric, expected in _metrics(entry.get("on", {}), attacks):
-            words = _words(regime or entry.get("regimes", [""])[0], metric, expected)
+            name = metric.name if metric else ""
+            words = {"regime": regime or entry.get("regimes", [""])[0], "metric": name}
+            words |= {"Metric": name[:1].upper() + name[1:], "verb": expected or ""}
             fields = {"expected": expected, "metric": metric.column} if metric else {}
+            said = {"statement": entry["statement"].format(**words)}
             regimes = [text.format(**words) for text in entry.get("regimes", [regime])]
-            claim = Claim(
-                **block | fields | {"statement": entry["statement"].format(**words), "regimes": regimes}
-            )
-            metrics = (metric,) if metric else tuple(SHIPPED[name] for name in claim.metric)
+            claim = Claim(**block | fields | said | {"regimes": regimes})
+            metrics = (metric,) if metric else tuple(SHIPPED[of] for of in claim.metric)
             if claim.margin:
                 metrics = (replace(metrics[0], allowed=claim.margin),)
             is_robustness = any(m.attack or m == SMALLEST for m in metrics)
             paper = None if role == "beyond" else entry.get("paper", "holds")
             yield StatedClaim(
-                entry["key"].format(**{name: _slug(word) for name, word in words.items()}),
+                entry["key"].format(**{key: _slug(word) for key, word in words.items()}),
                 role,
                 group,
                 entry.get("finding", "").format(**words),
@@ -134,11 +139,6 @@ def _metrics(on: Any, attacks: Sequence[Attack]) -> Iterator[tuple[Metric | None
             yield metric, expected
 
 
-def _words(regime: str, metric: Metric | None, expected: str | None) -> dict[str, str]:
-    name = metric.name if metric else ""
-    return {"regime": regime, "metric": name, "Metric": name[:1].upper() + name[1:], "verb": expected or ""}
-
-
 def _slug(name: str) -> str:
     plain = name.lower().replace("/", "").replace(" ", "-")
     return plain.replace("λ1", "eigenvalue").replace("ε", "epsilon")
@@ -155,28 +155,21 @@ def own_claims(claims: Mapping[str, Claim], columns: Mapping[str, Column], where
     Raises:
         RequestError: a metric is no column of numbers.
     """
-    return [
-        StatedClaim(
-            key, "own", OWN_GROUP, "", claim, _own_metrics(claim, columns, f"{where}: claims.{key}"), None
-        )
-        for key, claim in claims.items()
-    ]
-
-
-def _own_metrics(claim: Claim, columns: Mapping[str, Column], where: str) -> tuple[Metric, ...]:
-    metrics = []
-    for name in claim.metric:
-        metric = metric_of(name, columns)
-        if metric is None:
-            raise RequestError(
-                f"{where}.metric: no column of numbers '{name}'{known_keys(name, metric_names(columns))}"
-            )
-        if claim.margin:
-            metric = replace(metric, allowed=claim.margin)
-        if claim.kind in WITHIN_MARGIN and not metric.allowed:
-            raise RequestError(f"{where}.margin: missing; {name} has none of its own")
-        metrics.append(metric)
-    return tuple(metrics)
+    found = []
+    for key, claim in claims.items():
+        place, metrics = f"{where}: claims.{key}", []
+        for name in claim.metric:
+            metric = metric_of(name, columns)
+            if metric is None:
+                near = known_keys(name, metric_names(columns))
+                raise RequestError(f"{place}.metric: no column of numbers '{name}'{near}")
+            if claim.margin:
+                metric = replace(metric, allowed=claim.margin)
+            if claim.kind in WITHIN_MARGIN and not metric.allowed:
+                raise RequestError(f"{place}.margin: missing; {name} has none of its own")
+            metrics.append(metric)
+        found.append(StatedClaim(key, "own", OWN_GROUP, "", claim, tuple(metrics), None))
+    return found
 
 
 def refuse_unknown_metrics(experiment: Experiment, where: str) -> None:

@@ -13,13 +13,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tfsgd.plan.claim import Claim
-from tfsgd.reporting.claims.contrasts import Comparison, directional, untestable, within_margin
-from tfsgd.reporting.claims.evidence import Evidence, Impossible, Tested, Untestable
+from tfsgd.reporting.claims.evidence import (
+    Comparison,
+    Evidence,
+    Untestable,
+    directional,
+    untestable,
+    within_margin,
+)
 from tfsgd.reporting.paper import BASE_MOMENTUM, FACTS, MIN_BATCH_SIZES
 from tfsgd.reporting.statistics import Array, slope_weights
-from tfsgd.reporting.table.cell import Cell, CellFilter
-from tfsgd.reporting.table.cells import Cells
-from tfsgd.reporting.table.metrics import Metric
+from tfsgd.reporting.table.cells import Cell, CellFilter, Cells
+from tfsgd.reporting.table.columns import Metric
 
 Test = Callable[[Cells, Sequence[Metric], Claim], Evidence]
 KINDS: dict[str, Test] = {}
@@ -155,20 +160,20 @@ def both(cells: Cells, metrics: Sequence[Metric], claim: Claim) -> Evidence:
     """Both slopes must have the direction: of their p-values the larger one counts. That one has the other direction is
     tested with Bonferroni's correction."""
     one, other = (trend(cells, [metric], claim) for metric in metrics)
-    if not isinstance(other, Impossible) and other.unit:
-        one = replace(one, detail=f"{metrics[1].name}: {other.unit.words(other.effect, other.interval)}")
-    if not isinstance(one, Tested) or not isinstance(other, Tested):
-        reason = getattr(other, "reason", "")
-        return one.untested(reason) if isinstance(one, Tested) else one
-    weaker = max(one, other, key=lambda e: e.p_for)
+    if other.unit:
+        one = replace(one, detail=f"{metrics[1].name}: {other.words(other.unit)}")
+    if one.p_for is None or one.p_against is None:
+        return one
+    if other.p_for is None or other.p_against is None:
+        return replace(one, p_for=None, p_against=None, reason=other.reason)
     return replace(
         one,
         invalid_trials={**one.invalid_trials, **other.invalid_trials},
-        p_for=weaker.p_for,
+        p_for=max(one.p_for, other.p_for),
         p_against=min(1.0, 2 * min(one.p_against, other.p_against)),
         is_two_sided=False,
-        distance=weaker.distance,
-        spread=weaker.spread,
+        distance=(one if one.p_for >= other.p_for else other).distance,
+        spread=(one if one.p_for >= other.p_for else other).spread,
     )
 
 

@@ -4,35 +4,27 @@ Families are corrected apart: the primary claims, the paper's others, those beyo
 under attack at one epsilon.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
 from tfsgd.reporting.claims.agreement import agreement  # noqa: F401  # registers its kind
 from tfsgd.reporting.claims.claims import Role, StatedClaim, own_claims, paper_attacks, shipped_claims
-from tfsgd.reporting.claims.evidence import Described, Evidence, Impossible, Tested, p_in_words, rounded
+from tfsgd.reporting.claims.evidence import Evidence, p_in_words, rounded
 from tfsgd.reporting.claims.kinds import KINDS, evidence, prose_of
 from tfsgd.reporting.paper import ALPHA, FLOOR
 from tfsgd.reporting.statistics import holm, seeds_needed
 from tfsgd.reporting.table.cells import Cells
 from tfsgd.reporting.table.columns import Attack
-from tfsgd.reporting.table.regime_labels import NOBODY, rules_beyond
+from tfsgd.reporting.table.regime_labels import NO_RULES, Rules, of_the_paper
 from tfsgd.reporting.table.studies import Study
 
 Verdict = Literal["supported", "contradicted", "undecided", "descriptive", "not testable"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-DEFINITE = ("supported", "contradicted")
 
 AFTER_HOLM = " after Holm's correction"
-
-
-class _Reason(NamedTuple):
-    verdict: Verdict
-    reason: str
-    is_corrected: bool = False  # it names a p-value after Holm's correction
 
 
 @dataclass(frozen=True)
@@ -60,39 +52,30 @@ class Judgement:
 
     @property
     def verdict(self) -> Verdict:
-        return self._found.verdict
+        return _verdict(self.evidence, self.p_holm)[0]
 
     @property
     def why(self) -> str:
         """The reason for the verdict."""
-        return f"{self.why_in_short}{AFTER_HOLM * self._found.is_corrected}"
-
-    @property
-    def why_in_short(self) -> str:
         where = f"{self.evidence.range} ({self.evidence.left_out}): " if self.evidence.range else ""
-        return f"{where}{self._found.reason}"
-
-    @cached_property
-    def _found(self) -> _Reason:
-        return _verdict(self.evidence, self.p_holm)
+        return f"{where}{_verdict(self.evidence, self.p_holm)[1]}"
 
     @property
     def seeds_needed(self) -> int | None:
         """How many seeds would decide an undecided claim, if more gave the same; `None`: more than 100, or it is decided."""
         e = self.evidence
-        if not isinstance(e, Tested) or self.verdict != "undecided":
+        if self.verdict != "undecided":
             return None
         return seeds_needed(e.distance, e.spread, max(self.family, 1), e.is_two_sided)
 
     def as_json(self) -> dict[str, Any]:
         asked, e = self.asked, self.evidence
-        interval = None if isinstance(e, Impossible) else e.interval
         attack, epsilon = asked.attack or (None, None)
         return {
             "claim": asked.key,
             "role": asked.role,
             "group": asked.group,
-            "statement": asked.statement,
+            "statement": asked.claim.statement,
             "source": asked.claim.source,
             "kind": asked.claim.kind,
             "paper_expects": asked.expectation,
@@ -102,8 +85,8 @@ class Judgement:
             "epsilon": epsilon,
             "verdict": self.verdict,
             "why": self.why,
-            "effect": None if isinstance(e, Impossible) else rounded(e.effect),
-            "interval": None if interval is None else [rounded(end) for end in interval],
+            "effect": rounded(e.effect),
+            "interval": e.interval and [rounded(end) for end in e.interval],
             "unit": str(e.unit or ""),
             "detail": e.detail,
             "doubts": e.doubts,
@@ -112,8 +95,8 @@ class Judgement:
             "seeds": e.seeds,
             "seeds_needed": self.seeds_needed,
             "cells": len(e.sample),
-            "p": rounded(e.p) if isinstance(e, Tested) else None,
-            "p_holm": None if self.p_holm is None else rounded(self.p_holm),
+            "p": rounded(e.p),
+            "p_holm": rounded(self.p_holm),
             "family": self.family or None,
             "stated": self.stated or None,
         }
@@ -128,16 +111,16 @@ def judgements_of(study: Study, attacks: Sequence[Attack] | None = None) -> list
     """
     s = study
     asked = shipped_claims(s.dataset, s.model, paper_attacks(s.paper_epsilon) if attacks is None else attacks)
-    own = own_claims({key: stated.claim for key, stated in s.claims.items()}, s.columns, "claims")
-    found = judge(s.trials, [*asked, *own], s.chance, s.plays)
-    return [replace(j, stated=s.claims[j.asked.key].said) if j.asked.role == "own" else j for j in found]
+    own = own_claims({key: claim for key, (claim, _) in s.claims.items()}, s.columns, "claims")
+    found = judge(s.trials, [*asked, *own], s.chance, s.rules)
+    return [replace(j, stated=s.claims[j.asked.key][1]) if j.asked.role == "own" else j for j in found]
 
 
 def judge(
     trials: pd.DataFrame,
     asked: Sequence[StatedClaim],
     chance: float = 0.1,
-    plays: Mapping[str, str] = NOBODY,
+    rules: Rules = NO_RULES,
 ) -> list[Judgement]:
     """Judges claims on trials.
 
@@ -146,13 +129,10 @@ def judge(
             do not count, unless their regime plays one of the paper's.
         asked: the claims.
         chance: the accuracy of guessing.
-        plays: as of `regimes_of`.
+        rules: as of `regimes_of`.
     """
-    beyond = zip(rules_beyond(trials), trials["regimes"], strict=True)
-    counts = [not rules or not plays.keys().isdisjoint(labels) for rules, labels in beyond]
-    of_the_paper = Cells(trials[counts], chance, plays)
-    everything = Cells(trials, chance, plays)
-    found = [Judgement(a, _evidence(everything if a.role == "own" else of_the_paper, a)) for a in asked]
+    papers, everything = Cells(of_the_paper(trials, rules), chance, rules), Cells(trials, chance, rules)
+    found = [Judgement(a, _evidence(everything if a.role == "own" else papers, a)) for a in asked]
     return _corrected(found)
 
 
@@ -167,9 +147,9 @@ def _corrected(found: Sequence[Judgement]) -> list[Judgement]:
     """With Holm's correction within each family."""
     families: dict[tuple[Role, float | None], dict[int, float]] = {}
     for i, j in enumerate(found):
-        if isinstance(j.evidence, Tested) and not j.evidence.floor:
+        if (p := j.evidence.p) is not None and not j.evidence.floor:
             family = (j.asked.role, j.asked.attack[1] if j.asked.attack else None)
-            families.setdefault(family, {})[i] = j.evidence.p
+            families.setdefault(family, {})[i] = p
     result = list(found)
     for p_values in families.values():
         for i, p in zip(p_values, holm([*p_values.values()]), strict=True):
@@ -177,20 +157,19 @@ def _corrected(found: Sequence[Judgement]) -> list[Judgement]:
     return result
 
 
-def _verdict(e: Evidence, p_holm: float | None) -> _Reason:
+def _verdict(e: Evidence, p_holm: float | None) -> tuple[Verdict, str]:
     """The verdict on the batch sizes that the evidence is about, and why."""
-    if isinstance(e, Impossible):
-        return _Reason("not testable", e.reason + (f" ({e.invalid})" if e.invalid else ""))
+    if e.unit is None:
+        return "not testable", e.reason + (f" ({e.invalid})" if e.invalid else "")
     if e.floor:
-        return _Reason("not testable", f"floor: every cell is {FLOOR}")
-    if isinstance(e, Described):
-        return _Reason("descriptive", f"the numbers are shown, but there is no test: {e.reason}")
+        return "not testable", f"floor: every cell is {FLOOR}"
+    if e.p_for is None or e.p_against is None:
+        return "descriptive", f"the numbers are shown, but there is no test: {e.reason}"
     assert p_holm is not None  # every test that is not on the floor was corrected
     toward, said = e.p_for <= e.p_against, p_in_words(p_holm)
-    p = f"p {said}" if said.startswith("<") else f"p = {said}"
+    p = f"p {said}{AFTER_HOLM}" if said.startswith("<") else f"p = {said}{AFTER_HOLM}"
     if p_holm >= ALPHA:
-        direction = "for" if toward else "against"
-        return _Reason("undecided", f"the evidence {direction} it is too weak: {p}", True)
+        return "undecided", f"the evidence {'for' if toward else 'against'} it is too weak: {p}"
     if e.invalid:
-        return _Reason("undecided", f"the range holds trials that cannot be counted: {e.invalid}")
-    return _Reason("supported" if toward else "contradicted", p, True)
+        return "undecided", f"the range holds trials that cannot be counted: {e.invalid}"
+    return "supported" if toward else "contradicted", p

@@ -8,33 +8,14 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, LogLocator, NullLocator
 
-DIGITS: tuple[tuple[float, ...], ...] = (
-    (1,),
-    (1, 2, 5),
-    (1, 1.5, 2, 3, 5, 7),
-    (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9),
-)
-ENOUGH = 3  # labels, where there is room for a choice
 LEAST_RANGE = 3.0  # of a logarithmic axis: its upper end over its lower one
+# Range at least -> first digits of its numbers: two of them at least are in it.
+DIGITS = {1000: (1.0,), 10: (1.0, 2.0, 5.0), 0: (1.0, 2.0, 3.0, 5.0, 7.0)}
+MOST_DECADES = 12
 ROOM = 0.03  # beyond 0 and 100 %, for markers there
 EIGENVALUE = "λ1, top Hessian eigenvalue"
-
-
-def round_ticks(low: float, high: float) -> list[float]:
-    """Round numbers from `low` to `high`, both above zero: as few kinds of them as give three labels.
-
-    5, 10, 20, 50 between 4 and 60; powers of ten alone where the range spans a factor of a hundred.
-    """
-    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    found: list[float] = []
-    for digits in DIGITS:
-        ticks = [float(f"{d}e{p}") for p in powers for d in digits]
-        found = [tick for tick in ticks if low <= tick <= high]
-        if len(found) >= ENOUGH:
-            break
-    return found
 
 
 def log_axis(axes: Axes, along: str = "y", label: str = "") -> None:
@@ -48,17 +29,19 @@ def log_axis(axes: Axes, along: str = "y", label: str = "") -> None:
     if low <= 0 or not math.isfinite(low):  # nothing to show on a logarithmic axis
         low, high = 0.7, 1.4
     if high / low < LEAST_RANGE:
-        low, high = low / 1.3, high * 1.3
+        middle = math.sqrt(low * high)
+        low, high = middle / math.sqrt(LEAST_RANGE), middle * math.sqrt(LEAST_RANGE)
         limits(low, high)
-    _number(axes.yaxis if along == "y" else axes.xaxis, round_ticks(low, high))
+    digits = next(digits for least, digits in DIGITS.items() if high / low >= least)
+    _number(axes.yaxis if along == "y" else axes.xaxis, LogLocator(subs=digits, numticks=MOST_DECADES))
     if label:
         getattr(axes, f"set_{along}label")(label)
 
 
-def _number(axis: Axis, ticks: Sequence[float]) -> None:
+def _number(axis: Axis, locator: Locator) -> None:
     """Plain numbers at these places alone."""
     axis.set_minor_locator(NullLocator())
-    axis.set_major_locator(FixedLocator(list(ticks)))
+    axis.set_major_locator(locator)
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
 
 
@@ -68,7 +51,7 @@ def batch_axis(axes: Axes, sizes: Sequence[int]) -> None:
     alone = [sizes[0] / 2, sizes[0], 2 * sizes[0]]  # one label is no scale
     ticks = sizes if len(sizes) > 1 else alone
     room = max(1.35, (ticks[-1] / ticks[0]) ** 0.1)  # for the outermost markers
-    _number(axes.xaxis, ticks)
+    _number(axes.xaxis, FixedLocator(list(ticks)))
     axes.set_xlim(ticks[0] / room, ticks[-1] * room)
     axes.set_xlabel("batch size")
     figure = axes.get_figure(root=True)
@@ -104,5 +87,5 @@ def label_axes(figure: Figure) -> None:
         if axes.xaxis.get_ticks_position() != "top":
             axes.tick_params(axis="x", labelbottom=True)
         for along, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
-            if axis.get_scale() == "log" and not isinstance(axis.get_major_locator(), FixedLocator):
+            if axis.get_scale() == "log" and not isinstance(axis.get_minor_locator(), NullLocator):
                 log_axis(axes, along)

@@ -3,30 +3,35 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from tfsgd.reporting import paper
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves, style
-from tfsgd.reporting.figures.curves import Curve, batch_figure
+from tfsgd.reporting.figures.curves import Curve, Row, batch_caption, batch_figure
 from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.style import Drawing, FigureResult
-from tfsgd.reporting.table.columns import at_loss, is_measured
-from tfsgd.reporting.table.metrics import EIGENVALUE, NATURAL, SMALLEST, Metric, attacked
+from tfsgd.reporting.table.columns import (
+    EIGENVALUE,
+    NATURAL,
+    SMALLEST,
+    Metric,
+    at_loss,
+    attacked,
+    is_measured,
+)
 from tfsgd.reporting.table.studies import Study
 from tfsgd.text import counted
 
 CERTAINTY = (Metric("confidence", "mean confidence"), Metric("margin", "mean margin", scale=""))
-TRAIN, GAP = (
-    Metric("train_accuracy", "train accuracy"),
-    Metric("gap", "train minus test accuracy", least=-1.0),
-)
+GAP = (Metric("train_accuracy", "train accuracy"), Metric("gap", "train minus test accuracy", least=-1.0))
 
 
 @figure("overview")
 def overview(study: Study) -> FigureResult:
     """Natural accuracy, the smallest epsilon and λ1 of the regimes."""
     if lines := curves.regime_curves(study):
-        yield _three_panels(("overview", f"The regimes, {study.place}", 3.0), lines)
+        yield _three_panels("overview", f"The regimes, {study.place}", 3.0, lines)
 
 
 @figure("momentum")
@@ -36,18 +41,17 @@ def momenta(study: Study) -> FigureResult:
         lines = curves.momentum_curves(study, kind)
         if len(lines) > 1:
             title = f"Momenta of {kind}, {study.place}"
-            yield _three_panels((curves.momentum_stem(kind), title, 3.2), lines)
+            yield _three_panels(curves.momentum_stem(kind), title, 3.2, lines)
         else:
             yield f"Momenta of {kind}: they need two, found {_labels(lines)}"
 
 
-def _three_panels(head: tuple[str, str, float], lines: Sequence[Curve]) -> Drawing:
-    known = [
-        s for s in (NATURAL, SMALLEST, EIGENVALUE) if any(is_measured(line.rows, s.column) for line in lines)
-    ]
-    shown = known or [NATURAL]
+def _three_panels(name: str, title: str, height: float, lines: Sequence[Curve]) -> Drawing:
+    known = (s for s in (NATURAL, SMALLEST, EIGENVALUE) if any(is_measured(c.rows, s.column) for c in lines))
+    shown = [*known] or [NATURAL]
     titles = [f"{series.what} (%)" if series.is_share else series.what for series in shown]
-    return batch_figure(head, lines, [*enumerate(shown)], [""] * len(shown), titles)
+    head = (name, title, batch_caption(lines, shown), height)
+    return batch_figure(head, lines, [Row(lines, [*enumerate(shown)], titles)], [""] * len(shown))
 
 
 def _labels(lines: Sequence[Curve]) -> str:
@@ -61,10 +65,10 @@ def confidence(study: Study) -> FigureResult:
     if not is_measured(study.trials, "confidence") or not regimes:
         yield "Confidence and margin: they were not measured"
         return
-    head = ("certainty", f"Confidence and margin on test images, {study.place}", 4.0)
-    labels = ("mean confidence", "mean margin (logits)")
     note = "Confidence: the largest softmax output. Margin: the logit of the true class minus the largest other one."
-    yield batch_figure(head, regimes, [*enumerate(CERTAINTY)], labels, note=note)
+    title, caption = f"Confidence and margin on test images, {study.place}", batch_caption(regimes, CERTAINTY)
+    head, row = ("certainty", title, f"{caption} {note}", 4.0), Row(regimes, [*enumerate(CERTAINTY)])
+    yield batch_figure(head, regimes, [row], ("mean confidence", "mean margin (logits)"))
 
 
 @figure("batch")
@@ -75,8 +79,9 @@ def generalization_gap(study: Study) -> FigureResult:
         for c in curves.regime_curves(study)
     ]
     if regimes:
-        head = ("gap", f"Train accuracy, and its gap to test accuracy, {study.place}", 3.9)
-        yield batch_figure(head, regimes, [(0, TRAIN), (1, GAP)], ("train accuracy", "train minus test"))
+        title = f"Train accuracy, and its gap to test accuracy, {study.place}"
+        head, row = ("gap", title, batch_caption(regimes, GAP), 3.9), Row(regimes, [*enumerate(GAP)])
+        yield batch_figure(head, regimes, [row], ("train accuracy", "train minus test"))
 
 
 # The paper's figures
@@ -130,16 +135,18 @@ def _under_every_attack(
         is_paper = attack in numbers and of_paper in epsilons
         where = f"As {numbers[attack]}, {study.place}" if is_paper else study.place.replace("on", "On", 1)
         several, last = len(at) > 1, len(at)
+        shown = [(i, NATURAL) for i in range(last)] + [(i, attacked(attack, e)) for i, e in enumerate(at)]
+        shown.append((last, EIGENVALUE))
         drawing = batch_figure(
-            (f"{stem}-{style.file_name(attack)}", f"{where}: {what}, {named} {said}", 4.0),
+            (
+                f"{stem}-{style.file_name(attack)}",
+                f"{where}: {what}, {named} {said}",
+                batch_caption(lines, [one for _, one in shown]),
+                4.0,
+            ),
             lines,
-            [
-                *((i, NATURAL) for i in range(last)),
-                *((i, attacked(attack, e)) for i, e in enumerate(at)),
-                (last, EIGENVALUE),
-            ],
+            [Row(lines, shown, [*(f"ε = {e:g}" for e in at), "λ1" * several])],
             [*["accuracy"] * last, "" if several else ax.EIGENVALUE],
-            [*(f"ε = {e:g}" for e in at), "λ1" * several],
         )
         drawing.extra = attack not in paper.PAPER_ATTACKS
         yield drawing
@@ -170,34 +177,26 @@ def _at_equal_loss(study: Study, regimes: Sequence[Curve], attack: str, epsilon:
     named = f"{paper.attack_name(attack)}, ε = {epsilon:g}"
     shown = [NATURAL, attacked(attack, epsilon or 0.0), EIGENVALUE]
     caption = (
-        f"{curves.batch_caption(regimes, shown)} First row: at the end of the training. The others: at the end of the "
+        f"{batch_caption(regimes, shown)} First row: at the end of the training. The others: at the end of the "
         "first epoch whose train loss is at most the value; a trial that never got there is not in its mean."
     )
-    drawing = Drawing(
+    head = (
         f"equal-loss-{style.file_name(attack)}",
         f"At the end and at equal train loss, {study.place}: {named}",
         " ".join(filter(None, (caption, *(_never_reached(study, loss) for loss in losses)))),
         1.0 + 2.7 * (1 + len(losses)),
     )
-    grid = drawing.panels(1 + len(losses), 2, sharex=True, sharey="col")
     # Whether a trial is under-trained or fails a check is said of its end alone.
-    there = [replace(curve, rows=curve.rows.assign(undertrained=False)) for curve in regimes]
-    for panels, loss in zip(grid, [None, *losses], strict=True):
-        of, marks = (regimes, None) if loss is None else (there, curves.marks_of(there))
-        series = shown if loss is None else [_at(loss, one) for one in shown]
-        curves.draw(drawing, panels, of, [*zip((0, 0, 1), series, strict=True)], marks)
-        panels[0].set_title("at the end" if loss is None else f"train loss {loss:g}", loc="left")
-    for panels in grid:  # once all are drawn: a range that is set takes no more points in
-        curves.scale(panels, regimes, [(0, NATURAL), (1, EIGENVALUE)], ("accuracy", "λ1"))
-    for axes in grid[:-1].ravel():
-        axes.set_xlabel("")
-    curves.curve_legend(drawing, regimes, shown)
-    return drawing
-
-
-def _at(loss: float, metric: Metric) -> Metric:
-    said = f"{metric.what} at train loss {loss:g}"
-    return replace(metric, column=at_loss(metric.column, loss), name=said, epsilon=None)
+    unmarked: dict[str, Any] = {"undertrained": False, "failed_checks": lambda rows: [()] * len(rows)}
+    there = [replace(curve, rows=curve.rows.assign(**unmarked)) for curve in regimes]
+    rows = [Row(regimes, [*zip((0, 0, 1), shown, strict=True)], ["at the end"])]
+    for loss in losses:
+        series = [
+            replace(m, column=at_loss(m.column, loss), name=f"{m.what} at train loss {loss:g}", epsilon=None)
+            for m in shown
+        ]
+        rows.append(Row(there, [*zip((0, 0, 1), series, strict=True)], [f"train loss {loss:g}"]))
+    return batch_figure(head, regimes, rows, ("accuracy", "λ1"), sharex=True, sharey="col")
 
 
 def _never_reached(study: Study, loss: float) -> str:

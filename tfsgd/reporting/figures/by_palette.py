@@ -1,6 +1,7 @@
 """A panel a regime and a colour a batch size: accuracy against epsilon, and the spectral density of the Hessian."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +13,8 @@ from tfsgd.records.record import Record
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves, style
 from tfsgd.reporting.figures.curves import Curve
-from tfsgd.reporting.figures.legend import handle, legend
 from tfsgd.reporting.figures.registry import figure
-from tfsgd.reporting.figures.style import MARKERS, Drawing, FigureResult
+from tfsgd.reporting.figures.style import MARKERS, Drawing, FigureResult, handle, legend
 from tfsgd.reporting.paper import attack_name, percent
 from tfsgd.reporting.statistics import Array
 from tfsgd.reporting.table.columns import attack_column
@@ -60,12 +60,8 @@ def by_palette(
     for axes, line in zip(grid[0], lines, strict=True):
         # The layout leaves titles no room of their own.
         axes.set_title(line.two_lines, fontsize="medium" if len(lines) < 4 else "small")
-    markers = {b: MARKERS[i % len(MARKERS)] for i, b in enumerate(sizes)}
-    return (
-        drawing,
-        grid,
-        BatchSizePalette({b: light for b, (light, _) in zip(sizes, pairs, strict=True)}, markers),
-    )
+    colours = {b: light for b, (light, _) in zip(sizes, pairs, strict=True)}
+    return drawing, grid, BatchSizePalette(colours, dict(zip(sizes, cycle(MARKERS), strict=False)))
 
 
 # Accuracy against epsilon
@@ -193,7 +189,10 @@ def _spectrum(study: Study, regimes: Sequence[Curve], label: str) -> Drawing | s
             gid = drawing.tooltip(f"{who}, batch size {size}")
             seen = np.where(values >= bottom, values, np.nan)
             axes.plot(x, seen, color=palette.colours[size], linewidth=1.3, gid=gid)
-            drawing.values.append(_row(who, size, x, values, bottom))
+            middle, reach = float(np.interp(0.5, np.cumsum(values) / values.sum(), x)), x[values >= bottom]
+            where = {"from": f"{reach[0]:.3g}", "to": f"{reach[-1]:.3g}"}
+            row = {"curve": who, "batch size": f"{size}", "median eigenvalue": f"{middle:.2g}", **where}
+            drawing.values.append(row)
     ax.log_axis(panels[0], label="density")
     palette.legend(drawing)
     return drawing
@@ -206,10 +205,3 @@ def density(quadratures: Sequence[Quadrature], x: Array, width: float) -> Array:
         bells = np.exp(-0.5 * ((x[:, None] - nodes) / width) ** 2) / (width * np.sqrt(2 * np.pi))
         total += bells @ weights
     return total / len(quadratures)
-
-
-def _row(who: str, size: int, x: Array, values: Array, bottom: float) -> dict[str, str]:
-    """Where the density is, for the table under the figure."""
-    middle, reach = float(np.interp(0.5, np.cumsum(values) / values.sum(), x)), x[values >= bottom]
-    ends = {"from": f"{reach[0]:.3g}", "to": f"{reach[-1]:.3g}"}
-    return {"curve": who, "batch size": f"{size}", "median eigenvalue": f"{middle:.2g}", **ends}

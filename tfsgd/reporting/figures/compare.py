@@ -7,11 +7,10 @@ from itertools import cycle
 
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves, style
-from tfsgd.reporting.figures.curves import Curve
+from tfsgd.reporting.figures.curves import Curve, Row, batch_figure
 from tfsgd.reporting.figures.style import Drawing, Drawn, FigureResult, Look, drawn
 from tfsgd.reporting.paper import attack_name
-from tfsgd.reporting.table.columns import attack_column
-from tfsgd.reporting.table.metrics import EIGENVALUE, NATURAL, attacked
+from tfsgd.reporting.table.columns import EIGENVALUE, NATURAL, attack_column, attacked
 from tfsgd.reporting.table.studies import Study
 
 Compared = dict[str, list[Curve]]  # regime and momentum -> a curve a study
@@ -76,18 +75,14 @@ def _figure(study: Study, lines: Compared, attack: str, epsilon: float) -> Drawi
     """A row a regime: accuracy, and λ1."""
     everything = [line for of_regime in lines.values() for line in of_regime]
     series = [NATURAL, attacked(attack, epsilon), EIGENVALUE]
-    drawing = Drawing(
+    head = (
         f"compared-{style.file_name(study.dataset)}-{style.file_name(attack)}",
         f"Studies on {study.dataset_title}: {attack_name(attack)} at ε = {epsilon:g}, and λ1",
         f"One colour a study. {curves.batch_caption(everything, series)}",
         1.2 + 2.7 * len(lines),
     )
-    marks, shown = curves.marks_of(everything, series), [*zip((0, 0, 1), series, strict=True)]
-    for panels, (regime, of_regime) in zip(drawing.panels(len(lines), 2), lines.items(), strict=True):
+    rows = []
+    for regime, of_regime in lines.items():
         said = [replace(line, label=f"{regime}, {line.label}") for line in of_regime]
-        curves.draw(drawing, panels, said, shown, marks)
-        curves.scale(panels, of_regime, shown, ("accuracy", ax.EIGENVALUE))
-        for axes in panels:
-            axes.set_title(regime)
-    curves.curve_legend(drawing, list({line.label: line for line in everything}.values()), series)
-    return drawing
+        rows.append(Row(said, [*zip((0, 0, 1), series, strict=True)], [regime] * 2))
+    return batch_figure(head, everything, rows, ("accuracy", ax.EIGENVALUE))

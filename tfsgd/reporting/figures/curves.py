@@ -15,13 +15,11 @@ from matplotlib.lines import Line2D
 
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import style
-from tfsgd.reporting.figures.legend import Marks, handle, legend
-from tfsgd.reporting.figures.style import MAIN, MARKERS, CellValue, Drawing
+from tfsgd.reporting.figures.style import MAIN, MARKERS, CellValue, Drawing, Marks, handle, legend
 from tfsgd.reporting.paper import BAD, BASE_MOMENTUM, attack_name
 from tfsgd.reporting.statistics import student_interval
-from tfsgd.reporting.table.cell import Cell
-from tfsgd.reporting.table.columns import attack_column
-from tfsgd.reporting.table.metrics import Metric
+from tfsgd.reporting.table.cells import Cell
+from tfsgd.reporting.table.columns import Metric, attack_column
 from tfsgd.reporting.table.regime_labels import LabelledRegime
 from tfsgd.reporting.table.studies import Study
 
@@ -102,63 +100,65 @@ def momentum_stem(kind: str) -> str:
 
 # Drawing
 
-Shown = Sequence[tuple[int, Metric]]  # each with the number of its panel
+# Each with the number of its panel, in the order in which they are drawn.
+Shown = Sequence[tuple[int, Metric]]
+
+
+class Row(NamedTuple):
+    """A row of panels: the curves in each of them, what they show, and the panels' titles."""
+
+    curves: Sequence[Curve]
+    shown: Shown
+    titles: Sequence[str] = ()
 
 
 def batch_figure(
-    head: tuple[str, str, float],
+    head: tuple[str, str, str, float],
     lines: Sequence[Curve],
-    shown: Shown,
+    rows: Sequence[Row],
     labels: Sequence[str],
-    titles: Sequence[str] = (),
-    note: str = "",
+    **shared: Any,
 ) -> Drawing:
-    """A row of panels against the batch size.
+    """Rows of panels against the batch size.
 
     Args:
-        head: the drawing's name, title and height.
-        lines: in every panel.
-        shown: in the order in which they are drawn.
-        labels: of the panels' y axes.
-        titles: of the panels.
-        note: what the caption says besides.
+        head: name, title, caption and height of the figure.
+        lines: of the legend, and whose marks are drawn.
+        rows: of panels.
+        labels: of the panels' y axes, from left to right.
+        shared: which axes are, as of matplotlib's `subplots`.
     """
-    name, title, height = head
-    series = [one for _, one in shown]
-    drawing = Drawing(name, title, f"{batch_caption(lines, series)} {note}".strip(), height)
-    panels = drawing.panels(1, len(labels))[0]
-    draw(drawing, panels, lines, shown)
-    scale(panels, lines, shown, labels)
-    for axes, text in zip(panels, titles, strict=False):
-        axes.set_title(text)
+    drawing, series = Drawing(*head), [one for _, one in rows[0].shown]
+    grid, marks = drawing.panels(len(rows), len(labels), **shared), marks_of(lines, series)
+    for panels, row in zip(grid, rows, strict=True):
+        draw(drawing, panels, row, marks)
+    for panels, row in zip(grid, rows, strict=True):  # a range that is set takes no more points in
+        scale(panels, row, labels)
+    for axes in grid[:-1].ravel() if shared else ():
+        axes.set_xlabel("")
     curve_legend(drawing, lines, series)
     return drawing
 
 
-def draw(
-    drawing: Drawing,
-    panels: Sequence[Axes],
-    curves: Sequence[Curve],
-    shown: Shown,
-    marks: Marks | None = None,
-) -> None:
-    """Draws each curve's series, each into its panel; the marks are those of the curves unless they are given.
+def draw(drawing: Drawing, panels: Sequence[Axes], row: Row, marks: Marks) -> None:
+    """Draws each curve's series, each into its panel.
 
     The curves are shifted a little against each other, so that they do not hide each other.
     """
-    marks = marks or marks_of(curves, [series for _, series in shown])
-    for i, curve in enumerate(curves):
-        shift = 2 ** (0.07 * (i - (len(curves) - 1) / 2))
-        for panel, series in shown:
+    for i, curve in enumerate(row.curves):
+        shift = 2 ** (0.07 * (i - (len(row.curves) - 1) / 2))
+        for panel, series in row.shown:
             if series.column in curve.rows:
                 _draw_curve(drawing, panels[panel], curve, series, shift, marks)
 
 
-def scale(panels: Sequence[Axes], curves: Sequence[Curve], shown: Shown, labels: Sequence[str]) -> None:
-    """The curves' batch sizes along x, and y as the first series of each panel has it, once all are drawn."""
+def scale(panels: Sequence[Axes], row: Row, labels: Sequence[str]) -> None:
+    """The curves' batch sizes along x, y as the first series of each panel has it, once all are drawn, and the titles."""
     for i, (axes, label) in enumerate(zip(panels, labels, strict=True)):
-        ax.batch_axis(axes, sizes_of(curves))
-        scale_axis(axes, next(series for panel, series in shown if panel == i), label)
+        ax.batch_axis(axes, sizes_of(row.curves))
+        scale_axis(axes, next(series for panel, series in row.shown if panel == i), label)
+    for axes, title in zip(panels, row.titles, strict=False):
+        axes.set_title(title)
 
 
 def scale_axis(axes: Axes, metric: Metric, label: str = "") -> None:
@@ -184,10 +184,9 @@ class _Mean(NamedTuple):
     mean: float
     low: float
     high: float
-    seeds: int
-    trained: int  # of the seeds, and those that diverged or collapsed
     hollow: bool  # its marker
     ringed: bool  # a trial of it fails a check
+    is_partial: bool  # trials of it diverged or collapsed
     value: CellValue
 
 
@@ -208,7 +207,7 @@ def _mean_of(cell: pd.DataFrame, curve: Curve, series: Metric, trained: int) -> 
         f"{seeds}" if seeds == trained else f"{seeds} of {trained}",
         ", under-trained" * undertrained + ", fails a check" * ringed,
     )
-    return _Mean(float(cell["x"].iloc[0]), mean, low, high, seeds, trained, hollow, ringed, value)
+    return _Mean(float(cell["x"].iloc[0]), mean, low, high, hollow, ringed, seeds < trained, value)
 
 
 def _draw_curve(
@@ -225,11 +224,9 @@ def _draw_curve(
     good = rows[completed & rows["value"].notna() & ~nothing]
     trained = rows.groupby("batch_size").size()
     means = [_mean_of(cell, curve, series, int(trained[size])) for size, cell in good.groupby("batch_size")]
-    x, y = [m.x for m in means], [m.mean for m in means]
-    axes.plot(x, y, color=curve.colour, linestyle=style.DASHES if series.attack else "-")
-    several = [m for m in means if m.seeds > 1]
-    ends = ([m.x for m in several], [m.low for m in several], [m.high for m in several])
-    axes.vlines(*ends, color=curve.colour, linewidth=0.6 * matplotlib.rcParams["lines.linewidth"])
+    x, mean, low, high = np.array([m[:4] for m in means]).reshape(-1, 4).T
+    dashes, width = style.DASHES if series.attack else "-", 0.6 * matplotlib.rcParams["lines.linewidth"]
+    axes.errorbar(x, mean, (mean - low, high - mean), color=curve.colour, ls=dashes, elinewidth=width)
     markers(drawing, axes, curve, [*_seed_points(curve, good, series)], ".", 0.54, alpha=0.65)
     for hollow in (False, True):
         points = [(m.x, m.mean, m.value.words) for m in means if m.hollow == hollow]
@@ -238,7 +235,7 @@ def _draw_curve(
     ring(axes, [(m.x, m.mean) for m in means if m.ringed])
     for m in means:
         drawing.add(m.value)
-        if m.seeds < m.trained:
+        if m.is_partial:
             axes.annotate(
                 m.value.seeds, (m.x, m.mean), (0, 8), textcoords="offset points",
                 color=curve.colour, fontsize="x-small", ha="center", zorder=6,
@@ -303,7 +300,8 @@ def curve_legend(
     columns: int = 3,
 ) -> None:
     """Below the figure: the curves, what is solid and dashed where both are there, what else, and the marks."""
-    handles = [handle(curve.label, color=curve.colour, marker=curve.marker) for curve in curves]
+    once = {curve.label: curve for curve in curves}.values()
+    handles = [handle(curve.label, color=curve.colour, marker=curve.marker) for curve in once]
     for attack in [series.attack for series in shown if series.attack][:1]:
         handles += [handle("natural"), handle(attack_name(attack), linestyle=style.DASHES)]
     legend(drawing.figure, [*handles, *more, *marks_of(curves, shown).handles()], columns)

@@ -1,5 +1,6 @@
 """The edge of stability: λ1 and what it cannot stay above for long."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,13 +9,11 @@ from matplotlib.axes import Axes
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves
 from tfsgd.reporting.figures.curves import Curve
-from tfsgd.reporting.figures.legend import Marks, handle
 from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.scatter import ScatterStyle, who
-from tfsgd.reporting.figures.style import INK, CellValue, Drawing, FigureResult
-from tfsgd.reporting.table.cell import is_plain
-from tfsgd.reporting.table.columns import is_measured
-from tfsgd.reporting.table.metrics import EIGENVALUE
+from tfsgd.reporting.figures.style import INK, CellValue, Drawing, FigureResult, Marks, handle
+from tfsgd.reporting.table.columns import EIGENVALUE, is_measured
+from tfsgd.reporting.table.regime_labels import rules_beyond
 from tfsgd.reporting.table.studies import Study
 
 DESCENT = replace(EIGENVALUE, column="descent_eigenvalue")
@@ -47,7 +46,9 @@ def edge(study: Study) -> FigureResult:
 def _against_ceiling(lines: Sequence[Curve], name: str, title: str) -> Drawing:
     """λ1 against the batch size."""
     caption, handles = curves.batch_caption(lines, [DESCENT]), []
-    bounded = [line for line in lines if is_plain(line.rows).all()]
+    # Where the rate is constant and the steps are the paper's.
+    plain = [c.rows["halve_every_epochs"].isna().all() and not any(rules_beyond(c.rows)) for c in lines]
+    bounded = [*itertools.compress(lines, plain)]
     if bounded:
         caption += (
             f" Thin lines: the ceiling {CEILING} of the curve of the same colour, above which gradient descent "
@@ -57,16 +58,16 @@ def _against_ceiling(lines: Sequence[Curve], name: str, title: str) -> Drawing:
     if any((line.rows["momentum"] > 0).any() for line in bounded):
         caption += f" Dotted: {PLATEAU}, where λ1 settles when batches are small."
         handles.append(handle(PLATEAU, linestyle=":"))
-    if others := [line for line in lines if not is_plain(line.rows).all()]:
+    if others := [line for line, is_plain in zip(lines, plain, strict=True) if not is_plain]:
         decays = all(line.rows["halve_every_epochs"].notna().all() for line in others)
         what = "whose rate decays" if decays else "whose rate changes, or with rules beyond the paper's,"
         caption += f" A regime {what} has no ceiling at its end that means anything."
     drawing = Drawing(name, title, caption, 4.4)
-    panels, shown = drawing.panels(1, 1)[0], [(0, DESCENT)]
-    curves.draw(drawing, panels, lines, shown)
+    panels, row = drawing.panels(1, 1)[0], curves.Row(lines, [(0, DESCENT)])
+    curves.draw(drawing, panels, row, curves.marks_of(lines, [DESCENT]))
     for line in bounded:
         _ceiling(drawing, panels[0], line)
-    curves.scale(panels, lines, shown, [ax.EIGENVALUE])
+    curves.scale(panels, row, [ax.EIGENVALUE])
     curves.curve_legend(drawing, lines, [DESCENT], handles, 2)
     return drawing
 

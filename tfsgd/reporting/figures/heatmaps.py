@@ -1,17 +1,16 @@
 """Matrices of coloured cells with a number in each: agreement knob by knob, and transferred perturbations."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from tfsgd.reporting.claims.agreement import Entry, entries_of
+from tfsgd.reporting.claims.agreement import entries_of
 from tfsgd.reporting.figures.registry import figure
 from tfsgd.reporting.figures.style import Drawing, FigureResult
-from tfsgd.reporting.paper import percent
+from tfsgd.reporting.paper import ALPHA, percent
 from tfsgd.reporting.table.studies import Study
 
 INKS = ("#000001", "#fffffe")  # of numbers on light and on dark cells, also in dark mode
@@ -19,8 +18,7 @@ FAINT = 0.35  # opacity of what is not told from 0
 READABLE = 16  # columns: with more there is no room for numbers
 
 
-@dataclass(frozen=True)
-class HeatCell:
+class HeatCell(NamedTuple):
     """A cell: where it is, its colour, the number in it and how that looks, and what it says on hover."""
 
     column: str
@@ -28,18 +26,13 @@ class HeatCell:
     colour: Any
     number: str
     said: str
-    look: dict[str, Any] = field(default_factory=dict)
+    look: dict[str, Any]
 
 
-def heatmap(
-    drawing: Drawing,
-    cells: Iterable[HeatCell],
-    columns: Sequence[str],
-    rows: Sequence[str],
-    size: str = "small",
-) -> Axes:
+def heatmap(drawing: Drawing, cells: Sequence[HeatCell], rows: Sequence[str], size: str = "small") -> Axes:
     """Draws cells, and names in this size at the columns and rows."""
     axes: Axes = drawing.panels(1, 1)[0, 0]
+    columns = list(dict.fromkeys(cell.column for cell in cells))
     for cell in cells:
         x, y = columns.index(cell.column), rows.index(cell.row)
         gid = drawing.tooltip(cell.said)
@@ -58,12 +51,11 @@ def heatmap(
 @figure("agreement")
 def agreement(study: Study) -> FigureResult:
     """The agreement of signs, see `tfsgd.reporting.claims.agreement`."""
-    entries = entries_of(study)
+    entries, cells = entries_of(study), []
     if not entries:
         yield "The agreement of measures with the smallest ε: it was not measured (attacks: minimal)"
         return
     measures = list(dict.fromkeys(entry.measure for entry in entries))
-    knobs = list(dict.fromkeys(entry.knob for entry in entries))
     caption = (
         "Of two networks that differ in the knob alone and share the seed: how often the one with the larger measure has the "
         "larger smallest ε, less how often the smaller one. +1: always, -1: never. Faint: not told from 0 (all orders "
@@ -71,32 +63,23 @@ def agreement(study: Study) -> FigureResult:
     )
     title = f"Which measures go with the smallest ε, {study.place}"
     drawing = Drawing("agreement", title, caption, 1.6 + 0.3 * len(measures))
-    drawing.values = [_row(entry) for entry in entries]
-    heatmap(drawing, map(_cell, entries, drawing.values), knobs, measures)
+    for measure, knob, found, p in entries:
+        said, told = f"{found.estimate:+.2f} [{found.low:+.2f}, {found.high:+.2f}]", p < ALPHA
+        row = {
+            "measure": measure,
+            "knob": knob,
+            "agreement": said,
+            "pairs": f"{found.pairs}",
+            "p (Holm)": f"{p:.2g}",
+        }
+        drawing.values.append(row)
+        colour = matplotlib.colormaps["RdBu"](0.5 + 0.45 * found.estimate, alpha=1.0 if told else FAINT)
+        number = f"{found.estimate:+.2f}".replace("-", "−")
+        hover = f"{measure}, {knob}: {said}, {found.pairs} pairs, p (Holm) {p:.2g}"
+        look = {"color": INKS[told and abs(found.estimate) >= 0.7], "alpha": 1.0 if told else 0.6}
+        cells.append(HeatCell(knob, measure, colour, number, hover, look))
+    heatmap(drawing, cells, measures)
     yield drawing
-
-
-def _row(entry: Entry) -> dict[str, str]:
-    found = entry.found
-    return {
-        "measure": entry.measure,
-        "knob": entry.knob,
-        "agreement": f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]",
-        "pairs": f"{found.pairs}",
-        "p (Holm)": f"{entry.p_holm:.2g}",
-    }
-
-
-def _cell(entry: Entry, row: dict[str, str]) -> HeatCell:
-    value, told = entry.found.value, bool(entry.sign)
-    return HeatCell(
-        entry.knob,
-        entry.measure,
-        matplotlib.colormaps["RdBu"](0.5 + 0.45 * value, alpha=1.0 if told else FAINT),
-        f"{value:+.2f}".replace("-", "−"),
-        f"{entry.measure}, {entry.knob}: {row['agreement']}, {row['pairs']} pairs, p (Holm) {row['p (Holm)']}",
-        {"color": INKS[told and abs(value) >= 0.7], "alpha": 1.0 if told else 0.6},
-    )
 
 
 @figure("attacks", extra=True)
@@ -140,7 +123,7 @@ def _matrix(study: Study, epsilon: float, accuracies: Mapping[tuple[str, str], f
         {"source": source, "victim": victim, "accuracy": percent(accuracy)}
         for (source, victim), accuracy in accuracies.items()
     ]
-    axes = heatmap(drawing, cells, victims, sources, "small" if numbered else "xx-small")
+    axes = heatmap(drawing, cells, sources, "small" if numbered else "xx-small")
     axes.set_xlabel("victim")
     axes.set_ylabel("source")
     return drawing

@@ -16,18 +16,15 @@ from tfsgd.records.record import EIGENVALUE_COLUMNS, PRECONDITIONED, Record
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures.by_palette import BatchSizePalette, by_palette
 from tfsgd.reporting.figures.curves import regime_curves
-from tfsgd.reporting.figures.legend import handle
 from tfsgd.reporting.figures.registry import figure
-from tfsgd.reporting.figures.style import INK, Drawing, FigureResult, file_name
+from tfsgd.reporting.figures.style import INK, Drawing, FigureResult, file_name, handle
 from tfsgd.reporting.statistics import Array
-from tfsgd.reporting.table.derived import ceiling
+from tfsgd.reporting.table.rows import ceiling
 from tfsgd.reporting.table.studies import Study
 
 MANY_SEEDS = 10  # above which one line a trial is a band
-CEILINGS = (
-    "2(1+γ)/η",
-    "2(1+β)/(1−β)η, with β and η of Adam, or 2(1+γ)/η",
-)  # of SGD; of a step for each weight
+# Of SGD; of a step for each weight.
+CEILINGS = ("2(1+γ)/η", "2(1+β)/(1−β)η, with β and η of Adam, or 2(1+γ)/η")
 BOUNDS = (
     " Broken lines: the ceiling 2(1+γ)/η of λ1 and 2/η of the directional sharpness without momentum, where the rate is "
     "constant and the ceiling not far above."
@@ -45,13 +42,19 @@ class _Panel:
     ceilings: bool = False
     along: bool = False  # over the updates, else over the epochs
 
+    def of(self, record: Record) -> Sequence[float | None]:
+        """Its values in a record."""
+        return (record.along if self.along else record.history).get(self.key, ())
+
 
 @figure("batch")
 def learning_curves(study: Study) -> FigureResult:
     """Train loss and validation accuracy over the epochs."""
     panels = [_Panel("loss", "train loss"), _Panel("val_accuracy", "validation accuracy", percent=True)]
+    panels = [panel for panel in panels if any(map(panel.of, study.records))]
     note = "; a diverged trial ends early. The train loss is the running mean that training reports."
-    yield _over_epochs(study, panels, "learning", "Learning curves", note)
+    drawing = _courses(study, panels, ("learning", "Learning curves", note, 1.2, 2.4))
+    yield drawing or "Learning curves: the records hold no such history"
 
 
 @figure("edge")
@@ -78,7 +81,9 @@ def eigenvalue_history(study: Study) -> FigureResult:
                 f" Thin: the ceiling {CEILINGS[key == PRECONDITIONED]} of that batch size, in black where all batch sizes "
                 "share it, with the rate of each epoch; those far above every λ1 are left out."
             )
-        yield _over_epochs(study, [panel], name, f"{label} over the epochs", note)
+        what = f"{label} over the epochs"
+        drawing = _courses(study, [panel], (name, what, note, 1.2, 2.4))
+        yield drawing or f"{what}: the records hold no such history"
 
 
 @figure("edge")
@@ -88,40 +93,13 @@ def along(study: Study) -> FigureResult:
     panels = [_Panel(key, "λ1" if key == HESSIAN else key.replace("_", " "), along=True) for key in keys]
     is_bounded = any(math.isfinite(_bound(record, key)) for record in study.records for key in keys)
     note = ", over the updates of SGD." + BOUNDS * is_bounded
-    if drawn := _courses(study, panels, ("along", "On the way", note, 1.0, 2.0)):
-        drawing, grid = drawn
-        for axes in grid[-1]:
-            axes.set_xlabel("updates")
-            axes.set_xscale("log")
-        for row in grid:
-            _common_scale(row, 10.0)
+    if drawing := _courses(study, panels, ("along", "On the way", note, 1.0, 2.0)):
         yield drawing
-
-
-def _over_epochs(study: Study, panels: Sequence[_Panel], name: str, what: str, note: str) -> Drawing | str:
-    panels = [p for p in panels if any(p.key in record.history for record in study.records)]
-    drawn = _courses(study, panels, (name, what, note, 1.2, 2.4))
-    if drawn is None:
-        return f"{what}: the records hold no such history"
-    drawing, grid = drawn
-    for axes in grid.ravel():
-        if np.ptp(axes.get_xlim()) < 1:  # a single epoch
-            axes.set_xlim(-0.1, axes.get_xlim()[1] + 0.1)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=3 if grid.shape[1] > 3 else 5, integer=True))
-    for axes in grid[-1]:
-        axes.set_xlabel("epoch")
-    for row, panel in zip(grid, panels, strict=True):
-        if panel.percent:
-            for axes in row:
-                axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}"))
-        else:
-            _common_scale(row)
-    return drawing
 
 
 def _courses(
     study: Study, panels: Sequence[_Panel], head: tuple[str, str, str, float, float]
-) -> tuple[Drawing, Any] | None:
+) -> Drawing | None:
     """A row a measure, a column a regime, a line a trial, coloured by batch size; `None`: there is nothing to draw.
 
     Args:
@@ -150,12 +128,36 @@ def _courses(
                 _bounds(axes, of_line, panel, palette)
             if panel.ceilings:
                 bounded = [r for _, r in of_line if r.stability_history == r.history.get(panel.key)]
-                found = (v for r in study.records for v in r.history.get(panel.key, ()) if v is not None)
+                found = (v for r in study.records for v in panel.of(r) if v is not None)
                 _ceilings(axes, bounded, palette, ROOM * max(filter(math.isfinite, found), default=0.0))
-    for axes, panel in zip(grid[:, 0], panels, strict=True):
-        axes.set_ylabel(f"{panel.label} (%)" if panel.percent else panel.label)
+    for row, panel in zip(grid, panels, strict=True):
+        _scale(row, panel)
+    for axes in grid[-1]:
+        axes.set_xlabel("updates" if panels[-1].along else "epoch")
     palette.legend(drawing, more=[handle("ceiling", linewidth=0.8)] * any(p.ceilings for p in panels))
-    return drawing, grid
+    return drawing
+
+
+def _scale(row: Sequence[Axes], panel: _Panel) -> None:
+    """The axes of a row, once all is drawn; panels of a row share their y axis.
+
+    It is logarithmic, with at least two labels, where all values are positive; along the updates where the largest is more
+    than ten times the smallest.
+    """
+    row[0].set_ylabel(f"{panel.label} (%)" if panel.percent else panel.label)
+    for axes in row:
+        if panel.percent:
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}"))
+        if panel.along:
+            axes.set_xscale("log")
+            continue
+        if np.ptp(axes.get_xlim()) < 1:  # a single epoch
+            axes.set_xlim(-0.1, axes.get_xlim()[1] + 0.1)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=3 if len(row) > 3 else 5, integer=True))
+    values = [v for axes in row for line in axes.lines for v in np.asarray(line.get_ydata(), dtype=float)]
+    least = 10.0 if panel.along else 0.0
+    if values and not panel.percent and min(values) > 0 and max(values) > least * min(values):
+        ax.log_axis(row[0])
 
 
 def _histories(
@@ -174,7 +176,7 @@ def _histories(
 
 def _course(record: Record, panel: _Panel) -> Array:
     """Epochs or updates, and the values there, NaN where there is none."""
-    values = (record.along if panel.along else record.history).get(panel.key, ())
+    values = panel.of(record)
     moments = record.along.get("update", ()) if panel.along else range(1, len(values) + 1)
     return np.array([moments, values or [math.nan] * len(moments)], float)
 
@@ -208,11 +210,3 @@ def _bound(record: Record, key: str) -> float:
     if s.optimizer != SGD or record.batch_norm or not s.is_constant or not (key == HESSIAN or is_of_step):
         return math.nan
     return ceiling(s, 0, record.epochs)
-
-
-def _common_scale(row: Sequence[Axes], least: float = 0.0) -> None:
-    """Logarithmic, with at least two labels, where all values are positive, the largest more than `least` times the
-    smallest; panels of a row share their axis."""
-    values = [v for axes in row for line in axes.lines for v in np.asarray(line.get_ydata(), dtype=float)]
-    if values and min(values) > 0 and max(values) > least * min(values):
-        ax.log_axis(row[0])

@@ -16,13 +16,11 @@ from matplotlib.ticker import PercentFormatter
 from tfsgd.reporting.figures import axes as ax
 from tfsgd.reporting.figures import curves, style
 from tfsgd.reporting.figures.curves import Curve
-from tfsgd.reporting.figures.legend import Marks, handle, legend
 from tfsgd.reporting.figures.registry import figure
-from tfsgd.reporting.figures.style import MARKERS, Drawing, FigureResult
+from tfsgd.reporting.figures.style import MARKERS, Drawing, FigureResult, Marks, handle, legend
 from tfsgd.reporting.paper import attack_name, percent
-from tfsgd.reporting.table.cell import Cell
-from tfsgd.reporting.table.columns import attack_column, is_measured
-from tfsgd.reporting.table.metrics import SMALLEST, Metric, attacked
+from tfsgd.reporting.table.cells import Cell
+from tfsgd.reporting.table.columns import SMALLEST, Metric, attack_column, attacked, is_measured
 from tfsgd.reporting.table.regime_labels import with_first_regime
 from tfsgd.reporting.table.studies import Study
 
@@ -41,7 +39,7 @@ class ScatterStyle:
 
     @classmethod
     def of(cls, study: Study) -> ScatterStyle:
-        trials = with_first_regime(study.trials, study.regimes)
+        trials = with_first_regime(study.trials, study.rules)
         there = set(trials["regime"])
         colours = {r.name: colour for r, _, colour in curves.in_colour(study) if r.name in there}
         return cls(trials, colours, sorted(trials["momentum"].unique()))
@@ -121,9 +119,15 @@ def _against_curvature(study: Study, name: str, what: str, shown: Sequence[Metri
     columns = min(2, len(shown))
     rows = math.ceil(len(shown) / columns)
     marks = Marks.of(study.trials, [shown[0].attack])
-    drawing = Drawing(
-        name, f"λ1 against {what}, {study.place}", _caption(study.trials, marks), 1.0 + 2.5 * rows
+    point = "a cell, the mean over its seeds" if len(study.trials) > MANY_TRIALS else "a network"
+    said = (
+        f"One point {point}, every regime and momentum.",
+        "If λ1 explained robustness, the points would fall from left to right within every colour.",
+        "Crosses at the left edge: collapsed." * bool((study.trials["status"] == "collapsed").any()),
+        marks.caption,
     )
+    title = f"λ1 against {what}, {study.place}"
+    drawing = Drawing(name, title, " ".join(filter(None, said)), 1.0 + 2.5 * rows)
     panels = drawing.panels(rows, columns, sharex=True, sharey=True).ravel()
     scatter = ScatterStyle.of(study)
     for axes, series in zip(panels, shown, strict=False):
@@ -131,24 +135,11 @@ def _against_curvature(study: Study, name: str, what: str, shown: Sequence[Metri
         axes.set_title(series.what)
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
-    for i, axes in enumerate(
-        panels[: len(shown)]
-    ):  # once all are drawn: a range that is set takes no more points in
+    for i, axes in enumerate(panels[: len(shown)]):  # now: a range that is set takes no more points in
         curves.scale_axis(axes, shown[0], "accuracy" * shown[0].is_share)
         ax.log_axis(axes, "x", ax.EIGENVALUE * (i >= len(shown) - columns))
     scatter.legend(drawing, marks.handles())
     return drawing
-
-
-def _caption(trials: pd.DataFrame, marks: Marks) -> str:
-    point = "a cell, the mean over its seeds" if len(trials) > MANY_TRIALS else "a network"
-    said = (
-        f"One point {point}, every regime and momentum.",
-        "If λ1 explained robustness, the points would fall from left to right within every colour.",
-        "Crosses at the left edge: collapsed." * bool((trials["status"] == "collapsed").any()),
-        marks.caption,
-    )
-    return " ".join(filter(None, said))
 
 
 def _points(drawing: Drawing, axes: Axes, scatter: ScatterStyle, series: Metric, marks: Marks) -> None:
@@ -206,16 +197,11 @@ def float32(study: Study) -> FigureResult:
 
         trials = scatter.trials[scatter.trials["status"] == "completed"].dropna(subset=["saturated", column])
         scatter.points(drawing, axes, trials, ("saturated", column), said)
-        axes.set_title(f"by {name}{_correlation(trials['saturated'], trials[column])}")
+        with np.errstate(invalid="ignore"):  # Pearson's, where both vary
+            r = trials["saturated"].corr(trials[column], min_periods=3)
+        axes.set_title(f"by {name}" + f", r = {r:.2f}" * bool(np.isfinite(r)))
         axes.set_xlabel("saturated images")
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.percent_axis(panels[0], "FGSM accuracy")
     scatter.legend(drawing)
     yield drawing
-
-
-def _correlation(x: pd.Series, y: pd.Series) -> str:
-    """`, r = 0.96` over the networks, Pearson's; empty where there is none."""
-    if len(x) < 3 or not (x.std() > 0 and y.std() > 0):
-        return ""
-    return f", r = {x.corr(y):.2f}"

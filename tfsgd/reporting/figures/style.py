@@ -1,16 +1,23 @@
-"""How a figure is drawn and saved: style, colours, markers, and the words beside it."""
+"""How a figure is drawn and saved: style, colours, markers, the legend, and the words beside it."""
+
+from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import quote
 
 import matplotlib
+import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
+from tfsgd.plan.yaml_io import read_yaml
 from tfsgd.reporting.figures import axes, svg
+from tfsgd.reporting.paper import BAD, COMMON, attack_name
 
 INK, GRID, PAPER = "#1f2328", "#dde1e6", "#ffffff"
 DPI = 300  # of PNG
@@ -21,49 +28,18 @@ WIDTHS = {"column": 3.3, "text": 6.9}  # inches, of a page with two columns
 Format = Literal["png", "svg", "pdf"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-MAIN = {"LR": "#56b4e9", "LR/BS": "#8e44ad", "Benchmark": "#d62728"}  # the paper's colours
-RAMPS = {
-    "LR": ("#7cc4ef", "#3fa2dc", "#1e78b4", "#0a4a73"),
-    "LR/BS": ("#c39bd3", "#a569bd", "#8e44ad", "#5b2c6f"),
-}
-OTHERS = ("#e69f00", "#009e73", "#7f7f7f", "#8c564b")
-DARK: Mapping[str, str] = {
-    INK: "#e6e8eb",
-    GRID: "#3a4048",
-    PAPER: "#16191d",
-    "#56b4e9": "#56b4e9",
-    "#7cc4ef": "#3b7ea8",
-    "#3fa2dc": "#56b4e9",
-    "#1e78b4": "#9bd4f5",
-    "#0a4a73": "#e3f4fd",
-    "#c39bd3": "#8a57a3",
-    "#a569bd": "#b57fcc",
-    "#8e44ad": "#c994e0",
-    "#5b2c6f": "#eedcf5",
-    "#d62728": "#ff7070",
-    "#e69f00": "#ffc04d",
-    "#009e73": "#2bc79a",
-    "#7f7f7f": "#a6a6a6",
-    "#8c564b": "#c49a8f",
-}
-
+_COLOURS = read_yaml(Path(__file__).with_name("colours.yaml"))
+MAIN: Mapping[str, str] = _COLOURS["main"]
+RAMPS: Mapping[str, Sequence[str]] = _COLOURS["ramps"]
+OTHERS: Sequence[str] = _COLOURS["others"]
+DARK: Mapping[str, str] = _COLOURS["dark"]
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = (0, (4, 2))
-PLAIN: Any = dict(matplotlib.rcParamsDefault) | {  # nothing of a user's matplotlibrc, such as text.usetex
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.grid": True,
-    "grid.color": GRID,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-}
+# Nothing of a user's matplotlibrc, such as text.usetex.
+_OURS: Any = matplotlib.rc_params_from_file(
+    Path(__file__).with_name("report.mplstyle"), use_default_template=False
+)
+PLAIN: Any = dict(matplotlib.rcParamsDefault) | _OURS
 
 
 @dataclass(frozen=True)
@@ -257,3 +233,105 @@ def sequence(count: int) -> list[tuple[str, str]]:
 def file_name(label: str) -> str:
     """A label as a part of a file's name; different labels give different names."""
     return quote(label, safe="")
+
+
+# The legend below a figure: curves, batch sizes, and what the marks mean
+
+
+def handle(label: str, **style: Any) -> Line2D:
+    """An item of the legend."""
+    return Line2D([], [], **{"color": INK, "label": label, **style})
+
+
+def legend(figure: Figure, handles: Sequence[Line2D], columns: int, title: str | None = None) -> None:
+    """The legend below the figure, in fewer columns where so many are wider than the figure."""
+    for count in range(columns, 0, -1):
+        key = figure.legend(
+            handles=list(handles),
+            loc="outside lower center",
+            ncols=count,
+            title=title,
+            handlelength=2.4,
+            columnspacing=1.2,
+        )
+        if count == 1 or key.get_window_extent().width <= figure.bbox.width:
+            return
+        key.remove()
+
+
+# Marks
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What marks tell the shown networks apart: hollow, crosses, rings. What most of them carry is said instead.
+
+    Attributes:
+        hollow: under-trained ones are.
+        rings: attacks; networks that fail a check of one have a ring.
+        bad: what crosses stand for, in words; empty: there is none.
+        said: what most carry, in sentences.
+    """
+
+    hollow: bool
+    rings: frozenset[str]
+    bad: str
+    said: str
+
+    @classmethod
+    def of(cls, trials: pd.DataFrame, attacks: Sequence[str | None] = (), by: Sequence[str] = ()) -> Marks:
+        """Of these networks, those together that have one marker: the same values of `by`."""
+        completed = trials[trials["status"] == "completed"]
+
+        def share(flags: pd.Series) -> float:
+            keys = [completed[name] for name in by]
+            marked = flags.groupby(keys).transform("any") if keys and len(flags) else flags
+            return float(marked.mean()) if len(flags) else 0.0
+
+        failing = {attack: fails(completed, attack) for attack in dict.fromkeys(attacks) if attack}
+        rings = {attack: share(flags) for attack, flags in failing.items()}
+        under = share(completed["undertrained"])
+        checks = "fail a check of their {} accuracy (see the table of trials)"
+        most = [(failing[a], checks.format(attack_name(a))) for a, of in rings.items() if of > COMMON]
+        most += [(completed["undertrained"], "are under-trained")] * (under > COMMON)
+        said = [f"{int(of.sum())} of {len(completed)} networks {what}." for of, what in most]
+        return cls(
+            hollow=0 < under <= COMMON,
+            rings=frozenset(attack for attack, of in rings.items() if 0 < of <= COMMON),
+            bad=" or ".join(status for status in sorted(BAD) if (trials["status"] == status).any()),
+            said=" ".join(said),
+        )
+
+    def ringed(self, trials: pd.DataFrame, attack: str | None) -> pd.Series:
+        """Those that have a ring."""
+        return fails(trials, attack if attack in self.rings else None)
+
+    def undertrained(self, trials: pd.DataFrame) -> pd.Series:
+        """Those that are hollow."""
+        return trials["undertrained"] & self.hollow
+
+    @property
+    def caption(self) -> str:
+        """What hollow markers and rings mean, and what most networks carry."""
+        hollow = "Hollow: under-trained." * self.hollow
+        rings = "Rings: a network fails a check of its robustness (see the table of trials)."
+        return " ".join(filter(None, (hollow, rings * bool(self.rings), self.said)))
+
+    def handles(self) -> list[Line2D]:
+        """What the legend says of them."""
+        size = matplotlib.rcParams["lines.markersize"]
+        found = [("o", PAPER, size, "under-trained")] * self.hollow
+        found += [("x", INK, size, self.bad)] * bool(self.bad)
+        found += [("o", "none", 1.7 * size, "fails a check")] * bool(self.rings)
+        return [
+            handle(label, marker=marker, markerfacecolor=face, markersize=width, linestyle="none")
+            for marker, face, width, label in found
+        ]
+
+
+def fails(trials: pd.DataFrame, attack: str | None) -> pd.Series:
+    """Trials that fail a check of this attack's accuracy; none where there is none."""
+    failed = trials["failed_checks"]
+    return failed.map(lambda of: bool(attack) and any(check.concerns(attack or "") for check in of)).astype(
+        bool
+    )

@@ -7,10 +7,10 @@ epsilon, each with what the paper says of it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tfsgd.reporting.claims.evidence import Impossible, Unit
+from tfsgd.reporting.claims.evidence import Unit
 from tfsgd.reporting.claims.verdicts import Judgement
 from tfsgd.reporting.paper import MIN_SEEDS
-from tfsgd.reporting.table.metrics import SMALLEST
+from tfsgd.reporting.table.columns import SMALLEST
 from tfsgd.reporting.table.studies import Study
 
 FLIPPED = {"supported": "contradicted", "contradicted": "supported"}
@@ -33,13 +33,13 @@ class Effect:
     def brief(self) -> tuple[str, str]:
         """The effect with its interval, and what it is per, without what the finding's title says; empty: no numbers."""
         e, asked = self.judgement.evidence, self.judgement.asked
-        if isinstance(e, Impossible) or e.unit is None:
+        if e.unit is None:
             return "", ""
         if asked.claim.kind == "both":
             return "as above" if e.detail else "", ""
         per = e.unit.per.removesuffix(f", {' against '.join(asked.claim.regimes)}")
         pair = e.unit.pair.removesuffix(", the widest pair")
-        return Unit(e.unit.scale).words(e.effect, e.interval), f"{per} {pair}".strip()
+        return e.words(Unit(e.unit.scale)), f"{per} {pair}".strip()
 
     @property
     def verdict(self) -> str:

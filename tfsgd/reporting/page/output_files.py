@@ -1,5 +1,6 @@
-"""The files beside the page: where they lie, figures, tables, and what an earlier report left."""
+"""The files beside the page: where they lie, figures, tables, and what an earlier report left; and the table of trials alone."""
 
+import importlib.util
 import os
 import re
 from collections.abc import Sequence
@@ -9,27 +10,23 @@ import pandas as pd
 
 from tfsgd.errors import RequestError
 from tfsgd.plan.settings import plain, settings
-from tfsgd.records.atomic import from_json, to_json, write_atomically
-from tfsgd.records.preflight import is_there, read_text, refuse_among_records, refuse_unwritable
+from tfsgd.records.atomic import replacing, to_json, write_atomically
+from tfsgd.records.preflight import is_there, read_json, refuse_among_records, refuse_unwritable
 from tfsgd.reporting.figures.style import Drawing
 from tfsgd.reporting.page.findings import Finding
 from tfsgd.reporting.page.latex import caption, claims_table, figure_table
-from tfsgd.reporting.page.regime_comparison import comparison_table
+from tfsgd.reporting.page.network_files import refuse_unfit_out
+from tfsgd.reporting.page.trial_table import comparison_table
+from tfsgd.reporting.table.columns import COLUMNS, Column
 from tfsgd.reporting.table.studies import Study
 
 FILES = ("index.html", "records.csv", "records-columns.csv", "claims.json")
+WRITER = {b"written_by": b"tfsgd.export"}  # in a Parquet file's own metadata
 LIST = "files.json"  # of the figures and tables that a report has written
 OURS = re.compile(r"figures/[\w.%-]+\.(png|svg|pdf|tex)|tables/[\w.-]+\.tex")
 CAPTIONS = "tex"  # of figures
-COMPUTED = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "\t",
-    "\r",
-    "\n",
-)  # first characters of what a spreadsheet computes, OWASP's list for CSV
+# First characters of what a spreadsheet computes, OWASP's list for CSV.
+COMPUTED = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def report_folder(folders: Sequence[Path], out: Path | None) -> Path:
@@ -142,10 +139,7 @@ def begin_report(target: Path) -> list[str]:
     Raises:
         OSError: it cannot be written.
     """
-    try:
-        listed = from_json(read_text(target / LIST))
-    except (OSError, ValueError, RecursionError):
-        listed = []
+    listed = read_json(target / LIST)
     earlier = [name for name in listed if OURS.fullmatch(str(name))] if isinstance(listed, list) else []
     write_atomically(target / LIST, to_json(earlier))
     return earlier
@@ -170,3 +164,69 @@ def remove_stale(target: Path, earlier: Sequence[str], drawings: Sequence[Drawin
         if not (target / name).parent.is_symlink():
             (target / name).unlink(missing_ok=True)
     write_atomically(target / LIST, to_json(sorted(now)))
+
+
+# The table of all trials alone: CSV, or Parquet with the unit and meaning of every column
+
+
+def refuse_unfit_file(out: Path) -> None:
+    """Refuses, before anything is read, what could not be written or would be written over something else.
+
+    Raises:
+        RequestError: one line that names the file.
+    """
+    if out.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise RequestError(f"--out {out}: needs pyarrow; pip install 'tfsgd[parquet]', or write .csv")
+    refuse_unfit_out(out, "export", (".csv", ".parquet"), _is_ours)
+
+
+def write_trials(studies: Sequence[Study], out: Path) -> pd.DataFrame:
+    """Writes one row a trial, by the file's ending, and gives the table.
+
+    Args:
+        studies: whose trials.
+        out: a path that `refuse_unfit_file` has let pass; `folder` in the table is relative to where it is.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    table = records_table(studies, out.parent.resolve())
+    if out.suffix == ".csv":
+        _write_csv(out, without_formulas(table))
+    else:
+        _write_parquet(table, {name: c for study in studies for name, c in study.columns.items()}, out)
+    return table
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        if path.suffix == ".csv":
+            with path.open(encoding="utf-8") as file:
+                return file.readline().startswith(",".join(column.name for column in COLUMNS[:3]))
+        from pyarrow import parquet
+
+        return WRITER.items() <= (parquet.read_schema(path).metadata or {}).items()
+    except (OSError, ValueError):
+        return False
+
+
+def _write_parquet(table: pd.DataFrame, columns: dict[str, Column], out: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    written = pyarrow.Table.from_pandas(table.apply(_of_one_kind), preserve_index=False)
+    fields = []
+    for field in written.schema:
+        told = {"unit": columns[field.name].unit, "meaning": columns[field.name].meaning}
+        # Not every reader knows null.
+        kind = pyarrow.string() if pyarrow.types.is_null(field.type) else field.type
+        fields.append(pyarrow.field(field.name, kind, metadata=told))
+    schema = pyarrow.schema(fields, (written.schema.metadata or {}) | WRITER)
+    with replacing(out) as temporary:
+        parquet.write_table(written.cast(schema), temporary)
+
+
+def _of_one_kind(values: pd.Series) -> pd.Series:
+    """A column that Parquet can hold: what is of several kinds, such as a number in one row and a text in another, as text."""
+    kinds = {type(value) for value in values.dropna()} if values.dtype == object else set()
+    return values if len(kinds) < 2 else values.map(str, na_action="ignore")

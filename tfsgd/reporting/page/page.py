@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from tfsgd.data.dataset import SEEN
 from tfsgd.errors import RequestError
 from tfsgd.plan.reading import load_claims
 from tfsgd.records.atomic import to_json, write_atomically
@@ -23,14 +24,12 @@ from tfsgd.reporting.figures.compare import compare
 from tfsgd.reporting.figures.registry import SECTIONS, draw, refuse_unknown_figures
 from tfsgd.reporting.figures.style import DARK, Drawing, Drawn, Look
 from tfsgd.reporting.page import output_files as files
-from tfsgd.reporting.page.advice import advice_of
 from tfsgd.reporting.page.findings import Finding, findings_of, has_verdicts, sentences_of
 from tfsgd.reporting.page.paper_figures import refuse_undrawn, views_of_figure
-from tfsgd.reporting.page.regime_comparison import comparison_of
-from tfsgd.reporting.page.report_text import ROLES, notes_of, provenance_of, summary_of
-from tfsgd.reporting.page.trial_table import trial_name, trial_table
+from tfsgd.reporting.page.report_text import ROLES, advice_of, provenance_of, seeds_apart
+from tfsgd.reporting.page.trial_table import comparison_of, trial_name, trial_table
 from tfsgd.reporting.table.studies import Study, read_studies
-from tfsgd.text import known_keys
+from tfsgd.text import counted, known_keys
 
 KEPT = re.compile(r"\S+ ×|× [\d.e+-]+|\[[^\]]*\]|\S+ points")  # on one line
 
@@ -167,7 +166,7 @@ def _json(target: Path, study: Study, judgements: Sequence[Judgement]) -> dict[s
         "recorded": len(study.trials),
         "planned": study.planned,
         "missing": [*study.missing],
-        "failed": [failure.trial for failure in study.failures],
+        "failed": [*study.failures],
         "claims": [judgement.as_json() for judgement in judgements],
         "agreement": [entry.as_json() for entry in entries_of(study)],
     }
@@ -181,9 +180,9 @@ def _render(context: dict[str, Any]) -> Iterator[str]:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    environment.globals |= {"facts": paper.FACTS, "questions": SECTIONS}
+    environment.globals |= {"facts": paper.FACTS, "paper": paper, "questions": SECTIONS, "seen": SEEN}
     environment.filters["kept"] = lambda text: KEPT.sub(lambda found: found[0].replace(" ", "\u00a0"), text)
-    environment.filters["p"] = p_in_words
+    environment.filters |= {"p": p_in_words, "counted": counted}
     return environment.get_template("page.html.j2").generate(context)
 
 
@@ -197,13 +196,12 @@ def _study_page(
         "id": f"study-{number}",
         "study": study,
         "has_verdicts": has_verdicts(study),
-        "summary": summary_of(study),
         "sentences": sentences_of(findings),
         "findings": [f for f in findings if f.has_numbers],
         "unmeasured": [f.title for f in findings if not f.has_numbers],
         "advice": advice_of(study, judgements),
-        "notes": notes_of(study),
-        "absent": [*((f.trial, f.error) for f in study.failures), *((name, "") for name in study.missing)],
+        "seeds_apart": [*seeds_apart(study)],
+        "absent": [*study.failures.items(), *((name, "") for name in study.missing)],
         "bad": [(trial_name(row), row["status"]) for row in bad.to_dict("records")],
         "sections": {key: [d for d in drawings if d.section == key] for key in SECTIONS},
         "worst": [*worst_knobs(entries_of(study))] if has_verdicts(study) else [],

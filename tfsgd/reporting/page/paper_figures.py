@@ -11,7 +11,7 @@ from typing import NoReturn
 from tfsgd.errors import RequestError
 from tfsgd.plan.shipped import shipped_pairs
 from tfsgd.reporting.figures.curves import momentum_stem
-from tfsgd.reporting.page.advice import sweep_again
+from tfsgd.reporting.page.report_text import sweep_again
 from tfsgd.reporting.paper import MOMENTUM_FIGURES, REGIME_FIGURES, attack_name
 from tfsgd.reporting.table.studies import Study
 

@@ -1,96 +1,29 @@
-"""What the page says about a study: a summary, notes, claims, and where the numbers come from."""
+"""What the page says about a study: a summary, notes, where the numbers come from, and what would tell more."""
 
-from collections import Counter
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pandas as pd
 
-from tfsgd.data.dataset import SEEN
 from tfsgd.measures.spec import Measurement
-from tfsgd.reporting.paper import ENOUGH, MIN_SEEDS, PAPER_LENGTH, UNDERTRAINED_MARGIN, attack_name, points
+from tfsgd.reporting.claims.verdicts import Judgement
+from tfsgd.reporting.paper import MIN_SEEDS, attack_name
 from tfsgd.reporting.statistics import Array, variance_components
-from tfsgd.reporting.table.cell import SETTINGS
-from tfsgd.reporting.table.metrics import EIGENVALUE, NATURAL, SMALLEST, Metric
+from tfsgd.reporting.table.columns import EIGENVALUE, NATURAL, SETTINGS, SMALLEST, Metric
 from tfsgd.reporting.table.studies import Study
 from tfsgd.text import counted
 
+MORE_SEEDS = 2
 ROLES = {
     "primary": "The paper's claims that decide",
     "secondary": "The paper's other claims",
     "beyond": "Beyond the paper",
     "own": "Your claims",
 }
-
-
-def summary_of(study: Study) -> str:
-    """What was run, in a line."""
-    t, names = study.trials, [regime.name for regime in study.regimes]
-    trained = counted(len(t), "network")
-    if study.planned is not None:
-        done = study.planned - len(study.missing) - len(study.failures)
-        others = f" and {len(t) - done} not planned any more" if len(t) > done else ""
-        trained = f"{done} of {counted(study.planned, 'planned network')}{others}"
-    spans = [_span(t["batch_size"], "batch size", "batch sizes"), _span(t["momentum"], "momentum", "momenta")]
-    regimes = ("; " if any("," in name for name in names) else ", ").join(names)
-    seeds = counted(t["seed"].nunique(), "seed")
-    return f"{trained}, {study.length} each: {'; '.join([*spans, seeds])}; regimes {regimes}."
-
-
-def _span(values: pd.Series, one: str, many: str) -> str:
-    """`5 batch sizes (16 to 4096)`."""
-    found = sorted(values.unique())
-    return (
-        f"{one} {found[0]:g}" if len(found) == 1 else f"{len(found)} {many} ({found[0]:g} to {found[-1]:g})"
-    )
-
-
-def notes_of(study: Study) -> list[str]:
-    """What to know before anything is read from the numbers."""
-    return [*_notes_on_settings(study), *_notes_on_gaps(study), *seeds_apart(study)]
-
-
-def _notes_on_settings(study: Study) -> Iterator[str]:
-    for note in sorted({record.data_note for record in study.records if record.data_note}):
-        if SEEN in note:
-            yield f"Of {study.dataset_title}, {note}: what is measured on those is not of images that SGD has not seen."
-        else:
-            yield f"The images of {study.dataset_title} are {note}: numbers on them are not those of the published data."
-    if study.profile == "quick":
-        yield (
-            "Quick profile: few images, epochs and settings. It shows that everything runs, and says nothing "
-            "about the paper."
-        )
-    elif study.length != PAPER_LENGTH:
-        yield f"The paper trains for {PAPER_LENGTH}; these trials for {study.length}."
-    seeds = study.trials["seed"].nunique()
-    if seeds < MIN_SEEDS:
-        yield f"With {counted(seeds, 'seed')} there are no statistics: verdicts need at least {ENOUGH}."
-    for label, count in Counter(regime.label for regime in study.regimes).items():
-        if count > 1:
-            names = "; ".join(regime.name for regime in study.regimes if regime.label == label)
-            yield f"{count} regimes are labelled {label}, each is judged and drawn by itself: {names}."
-    for kind, regime in study.paper_regimes.items():
-        if kind != regime.name:
-            yield f"The regime {regime.name} does what the paper's {kind} does; the claims call it {kind}."
-
-
-def _notes_on_gaps(study: Study) -> Iterator[str]:
-    if study.planned is None:
-        yield "There is no experiment.yaml in the folder, so this page cannot say which trials are missing."
-    if absent := len(study.missing) + len(study.failures):
-        failed = f" {len(study.failures)} of them failed." if study.failures else ""
-        yield (
-            f"Without a record yet: {counted(absent, 'planned trial')}; all numbers may still change.{failed}"
-        )
-    if study.repeated:
-        yield f"In more than one folder: {counted(study.repeated, 'trial')}; each counts once."
-    trials = study.trials
-    if loose := int((~trials["converged"] & (trials["status"] == "completed")).sum()):
-        yield f"λ1 did not converge in {counted(loose, 'trial')}; the table marks them with ~."
-    if under := int(trials["undertrained"].sum()):
-        below = f"{points(UNDERTRAINED_MARGIN)} or more below the best cell's"
-        yield f"Under-trained: {counted(under, 'trial')} (train accuracy {below})."
 
 
 def seeds_apart(study: Study) -> Iterator[str]:
@@ -153,3 +86,51 @@ def _attack_said(attack: Measurement) -> str:
     if attack.epsilon and steps and steps > 1 and size:
         said += f" of {size / attack.epsilon:.3g} ε"
     return f"{attack_name(attack.label)}{said}, {attack.examples:,} images"
+
+
+# What a sweep cannot tell yet
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What a sweep cannot tell yet, and the command that would change that; no command: nothing is known that would."""
+
+    lacking: str
+    what: str = ""
+    command: str = ""
+    hours: str = ""
+
+
+def advice_of(study: Study, judgements: Sequence[Judgement]) -> Advice:
+    """The one step that helps most: finish the sweep, reach three seeds, or add two."""
+    ours = [j for j in judgements if j.asked.role == "primary"]
+    open_claims = sum(j.verdict in ("undecided", "descriptive") for j in ours)
+    lacking = f"{open_claims} of {len(ours)} claims are open"
+    seeds = {int(seed) for seed in study.trials["seed"]}
+    trials, what, options = len(study.missing) + len(study.failures), "the rest of the sweep", []
+    if study.profile == "quick":
+        return Advice("A quick profile decides nothing: train without --quick")
+    if trials:
+        lacking += f", and {counted(trials, 'planned trial')} without a record"
+    elif not open_claims:
+        return Advice("Every claim that these trials can test is decided")
+    else:
+        count = MIN_SEEDS - len(seeds) if len(seeds) < MIN_SEEDS else MORE_SEEDS
+        more = sorted({*range(max(seeds) + count + 1)} - seeds)[:count]
+        trials = round((study.planned or len(study.trials)) / len(seeds)) * count
+        what = counted(count, "more seed")
+        options = ["--set", f"seeds=[{','.join(map(str, sorted([*seeds, *more])))}]"]
+    command = shlex.join(["python", "-m", "tfsgd.sweep", *sweep_again(study), *options])
+    seconds = trials * fmean(record.cost for record in study.records)
+    time = f"{max(1, round(seconds / 60))} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"
+    return Advice(lacking, what, command, time)
+
+
+def sweep_again(study: Study) -> list[str]:
+    """The arguments that continue its sweep."""
+    folder, here = study.folders[0], Path.cwd()
+    folder = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    logs = [] if folder.parent == Path("logs") else ["--logs", str(folder.parent)]
+    name = [] if study.records[0].name == folder.name else ["--set", f"name={folder.name}"]
+    config = str(folder / "experiment.yaml") if study.planned is not None else "CONFIG"
+    return [config, *logs, *name]

@@ -12,8 +12,8 @@ from tfsgd.errors import RequestError
 from tfsgd.measures.norms import LARGEST
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.settings import settings_in_use
-from tfsgd.records.atomic import from_json, write_atomically
-from tfsgd.records.preflight import is_there, read_text
+from tfsgd.records.atomic import write_atomically
+from tfsgd.records.preflight import is_there, read_json
 from tfsgd.records.record import Record
 from tfsgd.reporting.table.studies import Study
 from tfsgd.text import counted, cut
@@ -130,10 +130,7 @@ def _known(path: Path, epsilon: str) -> dict[str, Any]:
     """
     if not is_there(path):
         return {}
-    try:
-        found = from_json(read_text(path))
-    except (OSError, ValueError, RecursionError):
-        found = None
+    found = read_json(path)
     if not isinstance(found, dict) or "eps" not in found:
         raise RequestError(f"{path}: expected an entry of RobustBench, found something else; move it away")
     if found["eps"] != epsilon:

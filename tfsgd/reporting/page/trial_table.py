@@ -1,4 +1,4 @@
-"""The table of all trials, as rows of cells that sort by number."""
+"""The table of all trials, as rows of cells that sort by number, and that of the regimes beside each other."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -7,13 +7,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 
 from tfsgd.plan.settings import settings as setting_kinds
+from tfsgd.reporting.page.latex import escaped, table
 from tfsgd.reporting.paper import attack_name
-from tfsgd.reporting.table.cell import SETTINGS
 from tfsgd.reporting.table.checks import said_of_common
-from tfsgd.reporting.table.columns import attack_column
+from tfsgd.reporting.table.columns import (
+    EIGENVALUE,
+    NATURAL,
+    SETTINGS,
+    SMALLEST,
+    Metric,
+    attack_column,
+    attacked,
+    is_measured,
+)
 from tfsgd.reporting.table.studies import Study
 
 # Settings that are shown where trials of one study differ in them.
@@ -86,3 +96,45 @@ def _checks(row: Row) -> TableCell:
     """How many a trial fails, and on hover which."""
     failed = row["failed_checks"]
     return TableCell(f"{len(failed)}", len(failed), title="; ".join(f"{c.sign}: {c.said}" for c in failed))
+
+
+# Regimes beside each other
+
+
+def comparison_of(study: Study) -> list[dict[str, str]]:
+    """A row for each batch size, regime and momentum with completed trials: means and standard deviations over the seeds."""
+    rows = study.by_regime
+    rows = rows[rows["status"] == "completed"]
+    # What the ensemble leaves stands between the smallest epsilon and λ1.
+    robust = [attacked(*attack) for attack in study.attacks if attack[0].partition("-")[0] == "robust"]
+    metrics = [m for m in (NATURAL, SMALLEST, *robust, EIGENVALUE) if is_measured(rows, m.column)]
+    several = rows["momentum"].nunique() > 1
+    order = {regime.name: i for i, regime in enumerate(study.regimes)}
+    found = []
+    for (size, regime, momentum), cell in sorted(
+        rows.groupby(["batch_size", "regime", "momentum"]), key=lambda item: (item[0][0], order[item[0][1]], item[0][2])
+    ):  # fmt: skip
+        name = f"{regime}, momentum {momentum:g}" if several else str(regime)
+        numbers = {metric.what: _spread(cell[metric.column], metric) for metric in metrics}
+        found.append({"batch size": f"{size:g}", "regime": name, **numbers, "seeds": str(len(cell))})
+    return found
+
+
+def comparison_table(study: Study) -> str:
+    """The same for LaTeX; empty where there is nothing."""
+    rows = comparison_of(study)
+    if not rows:
+        return ""
+    lines = [[escaped(text) for text in row.values()] for row in rows]
+    return table([*rows[0]], lines, "rl" + "l" * (len(rows[0]) - 2))
+
+
+def _spread(values: pd.Series, metric: Metric) -> str:
+    """`90.1 ± 0.2 %` or `0.031 × 1.05`: mean and standard deviation, of the logarithm where that is the metric's scale."""
+    scaled = metric.scaled(values).dropna().to_numpy()
+    if not len(scaled):
+        return ""
+    deviation = float(np.std(scaled, ddof=1)) if len(scaled) > 1 else None
+    if metric.is_log:
+        return f"{2 ** scaled.mean():.3g}" + ("" if deviation is None else f" × {2**deviation:.2f}")
+    return f"{100 * scaled.mean():.1f}" + (" %" if deviation is None else f" ± {100 * deviation:.1f} %")

@@ -6,18 +6,31 @@ import copy
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from tfsgd.reporting.paper import BAD, DOUBTFUL, MIN_SEEDS, RESIDUAL_LIMIT
 from tfsgd.reporting.statistics import Array
-from tfsgd.reporting.table.cell import Cell, CellFilter, any_cell
-from tfsgd.reporting.table.checks import SAID
-from tfsgd.reporting.table.columns import is_measured
-from tfsgd.reporting.table.metrics import DESCENT, EIGENVALUE, RATIO, Metric
-from tfsgd.reporting.table.regime_labels import NOBODY, expand_by_regime, paper_regimes, regimes_of
+from tfsgd.reporting.table.checks import CHECKS
+from tfsgd.reporting.table.columns import DESCENT, EIGENVALUE, RATIO, Metric, is_measured
+from tfsgd.reporting.table.regime_labels import NO_RULES, Rules, expand_by_regime, paper_regimes, regimes_of
+
+
+class Cell(NamedTuple):
+    """One setting of SGD; its trials differ in the seed alone.
+
+    The regime fixes the learning rate of each batch size, its decay and the length of the training.
+    """
+
+    regime: str  # of the paper, or `other: name`
+    batch_size: int
+    momentum: float
+
+
+CellFilter = Callable[[Cell], bool]
 
 
 class Cells:
@@ -26,18 +39,18 @@ class Cells:
     Args:
         trials: one row a trial, with the columns of `Study.trials`.
         chance: the accuracy of guessing.
-        plays: as of `regimes_of`.
+        rules: as of `regimes_of`.
     """
 
-    def __init__(self, trials: pd.DataFrame, chance: float, plays: Mapping[str, str] = NOBODY) -> None:
+    def __init__(self, trials: pd.DataFrame, chance: float, rules: Rules = NO_RULES) -> None:
         self.chance = chance
-        regimes = regimes_of(trials, plays)
+        regimes = regimes_of(trials, rules)
         names = {regime.name: f"other: {regime.name}" for regime in regimes}
         names |= {regime.name: kind for kind, regime in paper_regimes(regimes).items()}
         self.of_label = {
             r.label: names[r.name] for r in reversed(regimes)
         }  # the first regime with each label
-        rows = expand_by_regime(trials, regimes)
+        rows = expand_by_regime(trials, rules)
         self._hold(rows.assign(regime=rows["regime"].map(names)))
         self.all_seeds = sorted(set(rows["seed"]))
         self._rates = dict(zip(self.all_cells, rows["learning_rate"], strict=True))
@@ -122,7 +135,7 @@ class Cells:
             len(seeds), len(cells)
         )
 
-    def invalid_trials(self, metric: Metric, wanted: CellFilter = any_cell) -> dict[str, int]:
+    def invalid_trials(self, metric: Metric, wanted: CellFilter = lambda cell: True) -> dict[str, int]:
         """What in a claim's range forbids a definite verdict -> in how many trials."""
         column = RATIO.column if metric.column in DESCENT else metric.column
         found = {
@@ -133,7 +146,7 @@ class Cells:
         counts = Counter(what for _, what in found)
         return {what: counts[what] for what in (*BAD, *DOUBTFUL) if counts[what]}
 
-    def doubts(self, metric: Metric, wanted: CellFilter = any_cell) -> str:
+    def doubts(self, metric: Metric, wanted: CellFilter = lambda cell: True) -> str:
         """`trials that fail a check: 2 of 9: noise breaks more than PGD (masked gradients)`; empty: none fails one that
         concerns the metric."""
         if metric.attack is None:
@@ -142,7 +155,7 @@ class Cells:
         trials = {f: of for (cell, f, fate), of in checks if fate == "completed" and wanted(cell)}
         failed = ({c.name for c in of if c.concerns(metric.attack)} for of in trials.values())
         counts = Counter(name for names in failed for name in names)
-        said = sorted((*SAID[name], count) for name, count in counts.items())
+        said = sorted((CHECKS[name]["sign"], CHECKS[name]["said"], n) for name, n in counts.items())
         words = "; ".join(f"{count} of {len(trials)}: {what} ({sign})" for sign, what, count in said)
         return f"trials that fail a check: {words}" if words else ""
 

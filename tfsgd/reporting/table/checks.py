@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -19,14 +20,13 @@ from numpy.typing import NDArray
 from tfsgd.measures.attack import SOFTMAX
 from tfsgd.measures.spec import Measurement
 from tfsgd.measures.zero_gradients import MISDIRECTED
+from tfsgd.plan.yaml_io import read_yaml
 from tfsgd.records.record import Record
 from tfsgd.reporting.paper import COMMON, attack_name
 
 GRADIENT = ("pgd", "bim", "apgd")  # many steps up the gradient of a loss
-SEARCH = (
-    *GRADIENT,
-    "square",
-)  # find more the longer they look: a larger ball holds all that a smaller one does
+# Find more the longer they look: a larger ball holds all that a smaller one does.
+SEARCH = (*GRADIENT, "square")
 WEAKER = ("fgsm", "noise", "square", "transfer")  # in this order of what they say about PGD
 CONTROLS = ("noise", "transfer")  # they look for no image's worst case
 LARGE = 0.5  # epsilon at which every image can be made grey
@@ -40,20 +40,7 @@ Sign = Literal["masked gradients", "weak attack", "float32"]
 
 Outcomes = Mapping[str, NDArray[Any]]  # identity of a measurement -> what `tfsgd.records.outcomes` keeps
 
-SAID: dict[str, tuple[Sign, str]] = {
-    "worst_case": ("weak attack", "other attacks break more of the same images"),
-    "pgd_vs_fgsm": ("masked gradients", "one step of FGSM breaks more than PGD"),
-    "pgd_vs_noise": ("masked gradients", "noise breaks more than PGD"),
-    "pgd_vs_square": ("weak attack", "PGD is not the strongest attack here: Square finds more"),
-    "pgd_vs_transfer": ("weak attack", "PGD is not the strongest attack here: another network's perturbations find more"),
-    "epsilon": ("masked gradients", "the accuracy rises with ε"),
-    "large_epsilon": ("masked gradients", "more than chance is left at a large ε"),
-    "steps": ("weak attack", "more steps of PGD find more"),
-    "loss_rises": ("weak attack", "the loss still rises at PGD's last step"),
-    "temperature": ("masked gradients", "PGD finds more once the logits are divided by a temperature"),
-    "zero_gradients": ("masked gradients", "many images have a gradient of exactly zero"),
-    "float32": ("float32", "the softmax's gradient points elsewhere in float32, at many images"),
-}  # fmt: skip
+CHECKS: Mapping[str, Any] = read_yaml(Path(__file__).with_suffix(".yaml"))
 
 
 @dataclass(frozen=True)
@@ -61,7 +48,7 @@ class Check:
     """What one check says of a trial.
 
     Attributes:
-        name: of `SAID`.
+        name: of checks.yaml.
         passed: `None`: what it needs was not measured.
         figure: the worst one, in accuracy or as a share of the images.
         limit: what the figure may be at most, where it is the worst.
@@ -78,22 +65,19 @@ class Check:
 
     @property
     def sign(self) -> Sign:
-        """Of what a failure is a sign: gradients that lead no attack on, an attack that has not looked long enough, or
-        one that follows what float32 has left of the gradient."""
-        return SAID[self.name][0]
+        """Of what a failure is a sign."""
+        return CHECKS[self.name]["sign"]
 
     @property
     def said(self) -> str:
         """A failure in words, with its figure: `more steps of PGD find more: 0.8 points (pgd at 0.05, 40 and 80 steps)`."""
+        of = CHECKS[self.name]
         if self.figure is None:
-            return SAID[self.name][1]
-        if self.name == "loss_rises":
-            figure = f"by {self.figure:.2g} nats"
-        elif self.name in ("zero_gradients", "float32", "large_epsilon"):
-            figure = f"{100 * self.figure:.1f} %"
-        else:
-            figure = f"{100 * self.figure:.1f} points"
-        return f"{SAID[self.name][1]}: {figure} ({self.where})"
+            return of["said"]
+        figure = (
+            f"by {self.figure:.2g} nats" if of["unit"] == "nats" else f"{100 * self.figure:.1f} {of['unit']}"
+        )
+        return f"{of['said']}: {figure} ({self.where})"
 
     def concerns(self, attack: str) -> bool:
         """Whether the accuracy under an attack, by its label, is in doubt where this fails."""
@@ -110,26 +94,7 @@ class _Comparison(NamedTuple):
 
 
 def checks(record: Record, outcomes: Outcomes | None = None) -> list[Check]:
-    """All checks of one trial, always the same ones in the same order.
-
-    - `worst_case`: an attack leaves at most a point more than `robust` on the same images, in the same norm and at the same
-      epsilon, and `robust` at most a point more than all attacks together. It takes the place of the other signs of a weak
-      attack where the outcomes of `robust` are kept.
-    - `pgd_vs_...`: PGD's accuracy minus that of a weaker attack, at the same epsilon and images, is at most a
-      binomial standard error: it has a gradient, which noise and Square have not, more steps than FGSM, and sees
-      the network itself, which the source of a transferred perturbation is not. On other numbers of images it is
-      at most three standard errors of the difference.
-    - `epsilon`: the accuracy under an attack that searches (not under FGSM, whose one step may overshoot) rises
-      with epsilon by at most half a point or a binomial standard error.
-    - `large_epsilon`: at the largest epsilon, if it is at least 0.5, the accuracy under a gradient attack is at most
-      chance, 1 / classes, and a binomial standard error.
-    - `steps`: at least twice the steps, all else equal, lower PGD's accuracy by half a point at most.
-    - `loss_rises`: the last step of PGD adds at most 0.01 nats to the cross-entropy, on average.
-    - `temperature`: PGD on logits divided by a temperature leaves no less, by more than a binomial standard error,
-      than PGD on the logits themselves.
-    - `zero_gradients`: at most a tenth of the images have a loss whose gradient is exactly zero.
-    - `float32`: an attack by `softmax_cross_entropy` is run where at most 2 % of the images have a softmax gradient
-      that float32 has turned, by a cosine below 0.9 with the exact one.
+    """All checks of one trial, always the same ones in the same order: those of checks.yaml, which says when each passes.
 
     Attacks by `softmax_cross_entropy` are judged by all checks where there are no others, else by the last one alone.
 

@@ -1,4 +1,5 @@
-"""The columns of records.csv: name, unit, meaning, and where each value comes from. A new column is a line here.
+"""The columns of records.csv: those that every study has are entries of columns.yaml, others are of attacks and measures.
+Metrics are columns that are judged and drawn.
 
 The tidy form is a trial, a column and a value: a `Column` tells what was measured, under which attack and epsilon,
 and whether at the end of the training or at a snapshot.
@@ -8,12 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from operator import attrgetter as get
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from tfsgd.measures.corruption_accuracy import Corruptions
@@ -21,13 +22,14 @@ from tfsgd.measures.norms import NAMES
 from tfsgd.measures.spec import Measurement
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.requests import GRADIENT_NORM, HESSIAN, requests_of
-from tfsgd.plan.settings import plain, settings
-from tfsgd.reporting.paper import RESIDUAL_LIMIT, UNDERTRAINED_MARGIN, attack_name, points
-from tfsgd.reporting.table.cell import SETTINGS
-from tfsgd.reporting.table.checks import failed
+from tfsgd.plan.settings import settings
+from tfsgd.plan.yaml_io import read_yaml
+from tfsgd.reporting import paper
+from tfsgd.reporting.paper import attack_name, percent
 from tfsgd.reporting.table.rows import TrialRow
 
 Attack = tuple[str, float]  # label, epsilon
+SETTINGS = [s.name for s in settings() if s.parts_cells]  # columns; with the length of the training a cell
 ABSENT = object()  # a value that a trial has no place for
 
 CURVATURE_RANK, SETTING_RANK, SMALLEST_RANK, UNRANKED = 2, 11, 99, math.inf
@@ -39,13 +41,8 @@ class Column:
 
     Attributes:
         name: its heading.
-        unit, meaning: for the dictionary of the columns.
-        value: takes it from a row; `None`: it is of no single row, or of a measurement.
-        title: as a measure in the matrix of correlations; empty: it is not there.
-        rank: its place there.
-        is_number: a missing value is NaN.
-        is_log: it is compared on its logarithm.
-        at_snapshots: it is taken there too.
+        source: attributes and keys that lead to its value from a row; empty: it is of no single row, or of a measurement.
+        unit, meaning, otherwise, title, rank, is_number, is_log, at_snapshots: as in columns.yaml.
         attack: of whose accuracy it is.
         at: the train loss of its snapshot; `None`: the end of the training.
     """
@@ -53,7 +50,8 @@ class Column:
     name: str
     unit: str = ""
     meaning: str = ""
-    value: Callable[[TrialRow], Any] | None = None
+    source: tuple[Any, ...] = ()
+    otherwise: Any = None
     title: str = ""
     rank: float = UNRANKED
     is_number: bool = False
@@ -67,163 +65,35 @@ class Column:
         meaning = f"{self.meaning}; at the end of the first epoch with a train loss of at most {train_loss:g}"
         return replace(self, name=at_loss(self.name, train_loss), meaning=meaning, at=train_loss, title="")
 
-
-def _measured(kind: str, label: str, name: str, otherwise: Any = None) -> Callable[[TrialRow], Any]:
-    """A value of the measurement of that kind and label."""
-
-    def value(row: TrialRow) -> Any:
-        found = row.found.get((kind, label, None))
-        return found.values.get(name, otherwise) if found else otherwise
-
-    return value
-
-
-_top = partial(_measured, "curvature", HESSIAN)
-_natural = partial(_measured, "accuracy")
-_certainty = partial(_measured, "confidence", "confidence", otherwise=ABSENT)
+    def value(self, row: TrialRow) -> Any:
+        """A trial's value; `ABSENT`: it has no place for one."""
+        found: Any = row
+        for key in self.source:
+            if found is None or (isinstance(found, Mapping) and key not in found):
+                return self.otherwise
+            found = found[key] if isinstance(found, Mapping) else getattr(found, key)
+        return found
 
 
-def _setting(name: str) -> Callable[[TrialRow], Any]:
-    return lambda row: plain(getattr(row.record.sgd, name))
+def _column(name: str, entry: dict[str, Any]) -> Column:
+    """Of an entry of columns.yaml."""
+    path = entry.pop("from", "")
+    words = path.split()
+    measured = ("found", (*words[:2], None), "values", *words[2:])
+    source = measured if len(words) == 3 else tuple(path.split(".")) if path else ()
+    otherwise = ABSENT if entry.pop("is_optional", False) else entry.pop("otherwise", None)
+    meaning = entry.pop("meaning").format(**paper.FACTS)
+    return Column(name, meaning=meaning, source=source, otherwise=otherwise, **entry)
 
 
-def _derived(name: str) -> Callable[[TrialRow], Any]:
-    return lambda row: row.derived[name]
-
-
-def _smallest(name: str) -> Callable[[TrialRow], Any]:
-    """Of smallest epsilons, where their outcomes are kept."""
-    return lambda row: None if (e := row.smallest_epsilons.get(name, ABSENT)) == math.inf else e
-
-
-_number = partial(Column, is_number=True)
-_log = partial(_number, is_log=True)
-
-# fmt: off
-COLUMNS = (
-    Column("folder", "path", "the trial's folder, relative to this file",
-        lambda r: str(r.path / "trials" / r.record.folder)),
-    Column("name", "", "name of the sweep", get("record.name")),
-    Column("dataset", "", "data set", get("record.dataset")),
-    Column("model", "", "network", get("record.model")),
-    Column("regime", "", "label of the regime under which the trial is stored, or the first that it has now",
-        lambda r: r.record.regime if r.record.regime in r.record.regimes else r.record.regimes[0]),
-    Column("regimes", "", "labels of all regimes that the trial belongs to, separated by semicolons",
-        get("record.regimes")),
-    Column("seed", "", "seed of initialisation, order of the batches, dropout and random starts",
-        get("record.seed")),
-    Column("epochs", "epochs", "length of the training", get("record.epochs")),
-    Column("profile", "", "full, or quick: the config's quick block", get("record.profile")),
-    Column("status", "", "completed; diverged: the loss was not finite; collapsed: one predicted class or no "
-        "better than guessing", get("record.status")),
-    Column("train_examples", "images", "trained on in each epoch", get("record.train_examples")),
-    Column("budget", "steps", "of SGD that were asked for in place of epochs; empty: whole epochs",
-        get("record.updates")),
-    *(Column(s.name, s.unit, s.meaning, _setting(s.name)) for s in settings()),
-    _number("train_loss", "nats", "mean cross-entropy after training, in inference mode",
-        _natural("train", "loss"), title="train loss", rank=9, at_snapshots=True),
-    _number("train_accuracy", "0 to 1",
-        "share of training images that are classified rightly, in inference mode",
-        _natural("train", "accuracy"), at_snapshots=True),
-    Column("validation_loss", "nats", "the same on the validation split", _natural("validation", "loss"),
-        at_snapshots=True),
-    _number("validation_accuracy", "0 to 1", "the same on the validation split",
-        _natural("validation", "accuracy"), at_snapshots=True),
-    _number("test_loss", "nats", "the same on the test split", _natural("test", "loss"), at_snapshots=True),
-    _number("test_accuracy", "0 to 1", "the same on the test split: natural accuracy",
-        _natural("test", "accuracy"), title="natural accuracy", rank=10, at_snapshots=True),
-    _log("eigenvalue", "", "lambda1, the top eigenvalue of the Hessian of the mean cross-entropy",
-        _top("value"), title="λ1", rank=0, at_snapshots=True),
-    _number("residual", "", "|Hv - lambda v| / |lambda| of that eigenvalue", _top("error")),
-    _number("eigenvalue_standard_error", "", "of that eigenvalue over images, its eigenvector held fixed",
-        _top("standard_error")),
-    Column("iterations", "products", "Hessian-vector products that it took", _top("products", 0)),
-    Column("converged", "", "whether the residual reached its tolerance", _top("converged", False)),
-    Column("updates", "steps", "of SGD in all, as asked for: a trial that diverged was stopped before",
-        _derived("updates"), title="updates", rank=13),
-    Column("effective_learning_rate", "", "eta / (1 - gamma)", _derived("effective_learning_rate"),
-        title="rate η/(1−γ)", rank=SETTING_RANK),
-    Column("noise_scale", "", "eta N / (b (1 - gamma))", _derived("noise_scale"), title="noise scale",
-        rank=12),
-    _log("descent_eigenvalue", "",
-        "lambda1 of the loss that SGD descends: with BatchNorm that of training mode",
-        _derived("descent_eigenvalue")),
-    Column("descent_residual", "", "of that eigenvalue; 0 where it has converged",
-        _derived("descent_residual")),
-    Column("stability_ratio", "", "lambda1 eta / (2 (1 + gamma)) at the end; 1 is the edge of stability",
-        _derived("stability_ratio"), title="λ1 / ceiling", rank=1, is_log=True),
-    Column("stability_ratio_max", "", "the largest over the epochs in which lambda1 was recorded; empty "
-        "where eta decays and that was at the end alone", _derived("stability_ratio_max"), is_log=True),
-    Column("confidence", "0 to 1", "mean probability of the predicted class", _certainty("confidence"),
-        title="confidence", rank=3, at_snapshots=True),
-    Column("margin", "logits", "mean of the true class's logit minus the largest other", _certainty("margin"),
-        title="logit margin", rank=4, at_snapshots=True),
-    Column("calibration_error", "0 to 1", "expected calibration error", _certainty("calibration_error"),
-        title="calibration error", rank=5, at_snapshots=True),
-    Column("hessian_examples", "images", "on which lambda1 was measured",
-        lambda r: r.top_eigenvalue and r.top_eigenvalue.examples),
-    Column("hessian_split", "", "of the data, on which lambda1 was measured",
-        lambda r: r.top_eigenvalue and r.top_eigenvalue.split),
-    Column("seconds_train", "s", "training", lambda r: r.seconds["train"]),
-    Column("seconds_attacks", "s", "all attacks", lambda r: r.seconds["attacks"]),
-    Column("seconds_hessian", "s", "all measures of curvature", lambda r: r.seconds["hessian"]),
-    Column("device", "", "on which the trial ran", get("record.provenance.device")),
-    Column("threads", "", "of the processor that it used", get("record.provenance.threads")),
-    Column("onednn", "", "whether oneDNN was on", get("record.provenance.onednn")),
-    Column("replicas", "", "on which each batch was split", get("record.provenance.replicas")),
-    Column("git_commit", "", "of the code", get("record.provenance.git_commit")),
-    Column("data_sha256", "", "hash of the data", get("record.data_sha256")),
-    Column("training_hash", "", "hash of all that determines the network", get("record.training_hash")),
-    Column("failed_checks", "", "signs that an accuracy under attack is too high, separated by semicolons",
-        lambda r: tuple(failed(r.shown, r.outcomes))),
-    Column("undertrained", "",
-        f"whether the cell's train accuracy is {points(UNDERTRAINED_MARGIN)} or more below that of the best "
-        "cell of its study"),
-    _log("smallest_epsilon", "pixels in [0, 1]", "median over the images of the least epsilon at which "
-        "anything broke it: a search, or any attack in the L-infinity ball (without outcomes of the images: "
-        "a search alone); empty where half of them hold out", _smallest("median"), title="smallest ε",
-        rank=SMALLEST_RANK),
-    _log("smallest_epsilon_low", "pixels in [0, 1]",
-        "lower end of its 95 % interval, a bootstrap over the images", _smallest("low")),
-    _log("smallest_epsilon_high", "pixels in [0, 1]", "upper end of that interval", _smallest("high")),
-    Column("zero_gradients", "0 to 1",
-        "share of test images whose loss has an input gradient of exactly zero", title="zero gradients",
-        rank=8),
-    Column("saturated", "0 to 1", "share of test images of which the network is so sure that float32's "
-        "softmax gradient lacks the true class's term"),
-    Column("misdirected", "0 to 1", "share of test images where that gradient points elsewhere: its cosine "
-        "with the exact one is below 0.9"),
-    Column("input_gradient", "", "value of the measure input_gradient, as the record names it",
-        title="input gradient", rank=6),
-    _log("jacobian", "logits per pixel unit",
-        "mean over test images of the Frobenius norm of dz/dx, the logits centred over the classes",
-        title="Jacobian", rank=7),
-    _log("weight_norm", "", "Euclidean norm of all trained variables", title="weight norm", rank=9),
-    _number("log_spectral_norms", "",
-        "sum of the natural logarithms of the weight matrices' top singular values",
-        title="log spectral norms", rank=9),
-    _log("distance", "", "Euclidean norm of the trained variables less those with which the training began",
-        title="distance from the start", rank=9),
-    _log("gradient_norm", "nats per unit of weight",
-        "Euclidean norm of the loss's gradient, on the images of lambda1", title="gradient norm", rank=1),
-    _log("feature_rank", "dimensions", "effective rank of what the last dense layer sees, over test images",
-        title="feature rank", rank=8),
-    _log("temperature", "",
-        "by which the logits are divided where the network is calibrated on the validation images",
-        title="temperature T*", rank=5),
-    _number("corruption_accuracy", "0 to 1", "share of test images that keep their true label under "
-        "corruptions, the mean over families and severities", title="accuracy under corruptions", rank=10),
-    Column("input_gradient_radius", "", "value of the measure input_gradient_radius, as the record names it",
-        title="first-order radius", rank=7),
-)
-# fmt: on
+_TABLE = read_yaml(Path(__file__).with_suffix(".yaml"))
+_TRIAL, _NETWORK, _MEASURED = ([_column(name, entry) for name, entry in of.items()] for of in _TABLE.values())
+_SETTINGS = (Column(s.name, s.unit, s.meaning, ("settings", s.name)) for s in settings())
+COLUMNS = (*_TRIAL, *_SETTINGS, *_NETWORK, *_MEASURED)
 KNOWN: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 
-OF_ATTACKS = (
-    "accuracy",
-    "clean_accuracy",
-    "outcomes_sha256",
-)  # what else attacks found has columns of its own
+# What else attacks found has columns of its own.
+OF_ATTACKS = ("accuracy", "clean_accuracy", "outcomes_sha256")
 
 # Labels of curvature measures that are other columns', such as pgd_0.1 or pgd_1e-05_median.
 TAKEN = re.compile(rf".*_radius|corruption_.*|.*_(\d+\.\d+|[\d.]+e-\d+)(_.*)?|{'|'.join(KNOWN)}")
@@ -263,25 +133,6 @@ def is_measured(trials: pd.DataFrame, column: str) -> bool:
     return column in trials and bool(trials[column].notna().any())
 
 
-# Values
-
-
-Value = tuple[Column, Any]
-
-
-def values_of(row: TrialRow) -> Iterator[Value]:
-    """All values of a trial, in the order of the columns."""
-    for column in COLUMNS:
-        if column.value and column.name != "failed_checks":
-            yield column, column.value(row)
-    yield from _attack_values(row)
-    yield from _other_values(row)
-    for loss, there in row.snapshots.items():
-        for column, value in _snapshot_values(there):
-            yield column.at_loss(loss), value
-    yield KNOWN["failed_checks"], tuple(failed(row.shown, row.outcomes))
-
-
 def asked_columns(experiment: Experiment) -> dict[str, Column]:
     """The columns of what a config asks for besides those that every study has, before anything is measured."""
     found = []
@@ -299,13 +150,29 @@ def asked_columns(experiment: Experiment) -> dict[str, Column]:
     return {c.name: c for c in (*found, *(column.at_loss(loss) for loss in losses for column in kept))}
 
 
+# Values
+
+
+Value = tuple[Column, Any]
+
+
+def values_of(row: TrialRow) -> Iterator[Value]:
+    """All values of a trial, in the order of the columns."""
+    yield from ((column, column.value(row)) for column in COLUMNS if column.source)
+    yield from _attack_values(row)
+    yield from _other_values(row)
+    for loss, there in row.snapshots.items():
+        for column, value in _snapshot_values(there):
+            yield column.at_loss(loss), value
+    yield KNOWN["failed_checks"], row.failed_checks
+
+
 def _snapshot_values(there: TrialRow) -> Iterator[Value]:
     """Of a snapshot what figures and claims need; a λ1 that is hardly known is left out."""
     top = there.top_eigenvalue
-    is_known = top and (top.values["converged"] or (top.values["error"] or 1) <= RESIDUAL_LIMIT)
-    for column in COLUMNS:
-        if column.at_snapshots and column.value:
-            yield column, column.value(there) if is_known or column.name != "eigenvalue" else None
+    is_known = top and (top.values["converged"] or (top.values["error"] or 1) <= paper.RESIDUAL_LIMIT)
+    for column in (c for c in COLUMNS if c.at_snapshots):
+        yield column, column.value(there) if is_known or column.name != "eigenvalue" else None
     yield from _attack_values(there)
 
 
@@ -371,10 +238,110 @@ def table_of(rows: Sequence[TrialRow]) -> tuple[pd.DataFrame, dict[str, Column]]
     table = table.astype(dict.fromkeys(numbers, float)).copy()
     completed = table["train_accuracy"].where(table["status"] == "completed")
     cell = completed.groupby([table[setting].fillna(0) for setting in SETTINGS]).transform("mean")
-    table["undertrained"] = (cell <= cell.max() - UNDERTRAINED_MARGIN) & completed.notna()
+    table["undertrained"] = (cell <= cell.max() - paper.UNDERTRAINED_MARGIN) & completed.notna()
     return table, columns | {"undertrained": KNOWN["undertrained"]}
 
 
 def attacks_of(rows: Sequence[TrialRow]) -> list[Attack]:
     """Every (attack, epsilon) that was measured in some trial, in order."""
     return sorted({key for row in rows for key in row.attacks})
+
+
+# Metrics: what is judged and drawn of a trial, and on which scale
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of the trials and the scale on which it is judged.
+
+    Attributes:
+        column: of `records.csv`.
+        name: for people.
+        attack: its label; `None`: no attack is involved.
+        epsilon: of the attack.
+        scale: `points` of an accuracy, a `factor` of what is compared on log2, or the column's own.
+        allowed: points or factor that is still "almost constant".
+        least: that a share can be.
+    """
+
+    column: str
+    name: str
+    attack: str | None = None
+    epsilon: float | None = None
+    scale: Literal["points", "factor", ""] = "points"
+    allowed: float = 100 * paper.ACCURACY_MARGIN
+    least: float = 0.0
+
+    @property
+    def what(self) -> str:
+        """It is, in words."""
+        return self.name if self.epsilon is None else f"{self.name} at ε = {self.epsilon:g}"
+
+    @property
+    def is_log(self) -> bool:
+        return self.scale == "factor"
+
+    @property
+    def is_share(self) -> bool:
+        return self.scale == "points"
+
+    def words(self, value: float) -> str:
+        """A value, for people: a share in %."""
+        return percent(value) if self.is_share else f"{value:.3g}"
+
+    @property
+    def margin(self) -> float:
+        """On the scale of `scaled`."""
+        return float(
+            {"factor": np.log2(self.allowed), "points": self.allowed / 100}.get(self.scale, self.allowed)
+        )
+
+    def scaled(self, values: pd.Series) -> pd.Series:
+        """Accuracy as it is; log2 of what is compared on it, NaN where it is not positive."""
+        return np.log2(values.where(values > 0)) if self.is_log else values
+
+    def shown(self, value: float) -> float:
+        """A difference on that scale as people read it: points of accuracy, or a factor."""
+        return float({"factor": 2**value, "points": 100 * value}.get(self.scale, value))
+
+
+NATURAL = Metric("test_accuracy", "natural accuracy")
+EIGENVALUE = Metric("eigenvalue", "λ1", scale="factor", allowed=paper.EIGENVALUE_FACTOR)
+SMALLEST = Metric("smallest_epsilon", "smallest ε", scale="factor", allowed=paper.EPSILON_FACTOR)
+RATIO = Metric("stability_ratio", "λ1 η / 2(1+γ)", scale="factor", allowed=paper.EIGENVALUE_FACTOR)
+LARGEST_RATIO = replace(RATIO, column="stability_ratio_max")
+DESCENT = (RATIO.column, LARGEST_RATIO.column)  # of λ1 of the loss that SGD descends
+SHIPPED = {metric.column: metric for metric in (NATURAL, EIGENVALUE, SMALLEST, RATIO, LARGEST_RATIO)}
+ALIASES = {"natural_accuracy": NATURAL, "lambda1": EIGENVALUE}
+
+
+def attacked(attack: str, epsilon: float) -> Metric:
+    """The accuracy under an attack."""
+    return Metric(attack_column(attack, epsilon), f"{attack_name(attack)} accuracy", attack, epsilon)
+
+
+def metric_of(name: str, columns: Mapping[str, Column]) -> Metric | None:
+    """The metric of a column by its name, or by `natural_accuracy` or `lambda1`; `None`: there is no such number.
+
+    Args:
+        name: as a claim has it.
+        columns: those of a study, besides the ones that every study has.
+    """
+    if known := ALIASES.get(name) or SHIPPED.get(name):
+        return known
+    column = columns.get(name) or KNOWN.get(name)
+    if column is None or name not in metric_names(columns):
+        return None
+    if column.attack:
+        return attacked(*column.attack)
+    if column.unit == "0 to 1":
+        return Metric(name, column.title or name.replace("_", " "))
+    if column.is_log:
+        return Metric(name, column.title or name, scale="factor", allowed=paper.EIGENVALUE_FACTOR)
+    return Metric(name, column.title or name, scale="", allowed=0.0)
+
+
+def metric_names(columns: Mapping[str, Column]) -> list[str]:
+    """What a claim may be about: every column of numbers, by its name."""
+    named = {**KNOWN, **columns}
+    return [*ALIASES, *(name for name, column in named.items() if column.is_number or column.title)]

@@ -21,6 +21,7 @@ from tfsgd.models.paper import MODELS
 from tfsgd.plan.claim import Claim
 from tfsgd.plan.config import Experiment
 from tfsgd.plan.length import Length
+from tfsgd.plan.regimes import Regime
 from tfsgd.plan.requests import requests_of
 from tfsgd.plan.trials import grid, training_of
 from tfsgd.records.atomic import from_json
@@ -33,20 +34,6 @@ from tfsgd.records.upgrade import BY_SOFTMAX
 from tfsgd.reporting.table.columns import Attack, Column, attacks_of, smallest_column, table_of
 from tfsgd.reporting.table.regime_labels import LabelledRegime, expand_by_regime, paper_regimes, regimes_of
 from tfsgd.reporting.table.rows import TrialRow, consistent
-
-
-class Failure(NamedTuple):
-    """A trial that has no record because its last try ended with an error."""
-
-    trial: str  # its folder below `trials/`
-    error: str  # in one line
-
-
-class OwnClaim(NamedTuple):
-    """A user's own claim, and when it was stated, in words."""
-
-    claim: Claim
-    said: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +55,10 @@ class Study:
         records: one a trial, with the measurements that make the columns, see `TrialRow.shown`.
         planned: trials; `None`: there is no experiment.yaml.
         missing: trials that are planned, neither recorded nor failed.
-        failures: trials that are planned, and whose last try failed.
+        failures: trials that are planned, and whose last try failed -> its error, in one line.
         repeated: how often the same trial is in more than one folder; it counts once.
-        claims: a user's own, by their keys.
-        plays: which labels stand for which regime of the paper, as the config says.
+        claims: a user's own, by their keys, and when each was stated, in words.
+        rules: label -> the blocks of the configs that have it.
     """
 
     folders: tuple[Path, ...]
@@ -88,20 +75,20 @@ class Study:
     records: tuple[Record, ...]
     planned: int | None
     missing: tuple[str, ...]
-    failures: tuple[Failure, ...]
+    failures: dict[str, str]
     repeated: int
-    claims: dict[str, OwnClaim]
-    plays: dict[str, str]
+    claims: dict[str, tuple[Claim, str]]
+    rules: dict[str, list[Regime]]
 
     @cached_property
     def regimes(self) -> list[LabelledRegime]:
         """The regimes that its trials hold."""
-        return regimes_of(self.trials, self.plays)
+        return regimes_of(self.trials, self.rules)
 
     @cached_property
     def by_regime(self) -> pd.DataFrame:
         """The trials, once for every regime that they belong to."""
-        return expand_by_regime(self.trials, self.regimes)
+        return expand_by_regime(self.trials, self.rules)
 
     @cached_property
     def paper_regimes(self) -> dict[str, LabelledRegime]:
@@ -164,7 +151,7 @@ class _Folder(NamedTuple):
     path: Path
     records: tuple[Record, ...]
     experiment: Experiment | None
-    failures: tuple[Failure, ...]
+    failures: dict[str, str]
 
 
 def read_studies(paths: Sequence[Path], claims: Mapping[str, Claim] | None = None) -> list[Study]:
@@ -228,19 +215,17 @@ def _refuse_stranger(record: Record, first: Record, experiment: Experiment | Non
             )
 
 
-def _read_failures(path: Path) -> tuple[Failure, ...]:
-    trials = (trial for regime in folders_in(path / "trials") for trial in folders_in(regime))
-    failed = [t for t in trials if is_there(t / "failure.json") and not is_there(t / "record.json")]
-    return tuple(Failure(f"{t.parent.name}/{t.name}", _error_in(t / "failure.json")) for t in failed)
-
-
-def _error_in(file: Path) -> str:
-    """The first line of what a failure says."""
-    try:
-        error = str(from_json(read_text(file))["error"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        error = "failure.json cannot be read"
-    return (error.strip() or "no message").splitlines()[0]
+def _read_failures(path: Path) -> dict[str, str]:
+    """Trial -> the first line of what its failure says."""
+    found = {}
+    for trial in (trial for regime in folders_in(path / "trials") for trial in folders_in(regime)):
+        if is_there(trial / "failure.json") and not is_there(trial / "record.json"):
+            try:
+                error = str(from_json(read_text(trial / "failure.json"))["error"])
+            except (ValueError, KeyError, TypeError, RecursionError):
+                error = "failure.json cannot be read"
+            found[f"{trial.parent.name}/{trial.name}"] = (error.strip() or "no message").splitlines()[0]
+    return found
 
 
 # Grouping
@@ -269,7 +254,7 @@ def _study(folders: list[_Folder], claims: Mapping[str, Claim]) -> Study:
         for trial in grid(experiment)
     }
     expected = {*planned.values()} - {record.folder for record in records}
-    failures = {f.trial: f for folder in folders for f in folder.failures if f.trial in expected}
+    failures = {trial: error for f in folders for trial, error in f.failures.items() if trial in expected}
     found = {record.training_hash for record in records}
     trials, columns = table_of(rows)
     attacks = attacks_of(rows)
@@ -289,19 +274,22 @@ def _study(folders: list[_Folder], claims: Mapping[str, Claim]) -> Study:
         records=records,
         planned=len(planned) if len(experiments) == len(folders) else None,
         missing=tuple(n for key, n in planned.items() if key not in found and n not in failures),
-        failures=tuple(failures.values()),
+        failures=failures,
         repeated=sum(len(folder.records) for folder in folders) - len(records),
         claims=_own_claims(folders, claims),
-        plays={label: r.plays for e in experiments for label, r in e.regimes.items() if r.plays},
+        rules={
+            label: [e.regimes[label] for e in experiments if label in e.regimes]
+            for label in dict.fromkeys(label for e in experiments for label in e.regimes)
+        },
     )
 
 
-def _own_claims(folders: Sequence[_Folder], others: Mapping[str, Claim]) -> dict[str, OwnClaim]:
-    found: dict[str, OwnClaim] = {}
+def _own_claims(folders: Sequence[_Folder], others: Mapping[str, Claim]) -> dict[str, tuple[Claim, str]]:
+    found: dict[str, tuple[Claim, str]] = {}
     for folder in folders:
         known = stated_claims(LogFolder(folder.path))
         asked = {**others, **(folder.experiment.claims if folder.experiment else {})}
-        found = {key: OwnClaim(claim, said_of(claim, known)) for key, claim in asked.items()} | found
+        found = {key: (claim, said_of(claim, known)) for key, claim in asked.items()} | found
     return found
 
 
