@@ -29,6 +29,7 @@ __all__ = [
     "CurvatureSpec",
     "Outcome",
     "attack",
+    "attack_path",
     "barrier",
     "curvature",
     "landscape",

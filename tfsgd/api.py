@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfsgd.errors import RequestError
+from tfsgd.loss_surface import attack_path as attack_path
 from tfsgd.loss_surface import barrier as barrier
 from tfsgd.loss_surface import landscape as landscape
 from tfsgd.loss_surface import picture as picture
-from tfsgd.measures.attack import SOFTMAX, AttackSpec, Outcome
+from tfsgd.measures.attack import SOFTMAX, Outcome
+from tfsgd.measures.attack import AttackSpec as AttackSpec  # `tfsgd` hands it out
 from tfsgd.measures.curvature_spec import Curvature
-from tfsgd.measures.curvature_spec import CurvatureSpec as CurvatureSpec  # `tfsgd` hands it out
-from tfsgd.plan.specs import attack as attack_spec
-from tfsgd.plan.specs import curvature_measure, refuse_no_seed
+from tfsgd.measures.curvature_spec import CurvatureSpec as CurvatureSpec  # and this
+from tfsgd.plan.specs import asked_attack, curvature_measure, refuse_keys, refuse_no_seed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +63,7 @@ def attack(
         RequestError: a setting, the images, the labels or the model do not fit; one line that says which.
         ArithmeticError: an attack of one's own left the ball or [0, 1].
     """
-    spec = _spec(kind, epsilon, settings)
+    spec = asked_attack(kind, epsilon, settings)
     [radius] = spec.epsilon
     from tfsgd.networks.arguments import checked
 
@@ -329,7 +330,7 @@ def zoo(folder: str | Path | None = None) -> "pd.DataFrame":
 def _curvature(
     model: Any, images: Any, labels: Any, kind: str, seed: int, settings: dict[str, Any]
 ) -> Curvature:
-    _refuse_keys(kind, settings, "measure")
+    refuse_keys(kind, settings, "measure")
     try:
         spec = curvature_measure(kind, settings, None)
     except ValueError as error:
@@ -353,29 +354,6 @@ def _curvature(
     if unfit := spec.unfit(product.dimension, None):
         raise RequestError(f"{kind}: {unfit}")
     return spec.of(product, seed)
-
-
-def _spec(kind: str, epsilon: Any, settings: dict[str, Any]) -> AttackSpec:
-    """The attack that a call asks for, or a line that says what does not fit."""
-    _refuse_keys(kind, settings, "attack")
-    try:
-        if isinstance(epsilon, bool | np.bool_ | str | bytes):
-            raise TypeError
-        radius = float(epsilon)
-    except (ValueError, TypeError):
-        raise RequestError(
-            f"{kind}: epsilon: expected a number in [0, 1], received {epsilon!r:.60}"
-        ) from None
-    try:
-        return attack_spec(kind, {**settings, "epsilon": [radius]}, None)
-    except (ValueError, TypeError) as error:
-        raise RequestError(f"{kind}: {error}") from None
-
-
-def _refuse_keys(kind: str, settings: dict[str, Any], of_kind: str) -> None:
-    for key, instead in ((of_kind, "kind"), ("examples", "so many images")):
-        if key in settings:
-            raise RequestError(f"{kind}: {key}: not a setting here; give {instead}")
 
 
 def _victim_of(model: Any, images: "NDArray[np.float32]", labels: "NDArray[np.int64]") -> "CompiledVictim":

@@ -1,11 +1,13 @@
-"""What Python code may call about the loss between networks and around one; `tfsgd` hands it out."""
+"""What Python code may call about the loss between networks, around one, and along an attack; `tfsgd` hands it out."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfsgd.errors import RequestError
+from tfsgd.measures.attack import IterativeAttack
+from tfsgd.measures.attack_path import AttackPath, path_of
 from tfsgd.measures.landscape_slice import Slice
-from tfsgd.plan.specs import refuse_no_seed
+from tfsgd.plan.specs import asked_attack, refuse_no_seed
 from tfsgd.text import shown
 
 if TYPE_CHECKING:
@@ -77,11 +79,49 @@ def landscape(
     return around(model, *checked(model, images, labels), directions, extent, points, seed)
 
 
-def picture(found: Slice, file: str | Path, title: str = "") -> None:
-    """Draws what `barrier` or `landscape` found: loss and accuracy along a line, or the contours of the loss over a plane.
+def attack_path(
+    model: Any,
+    images: "NDArray[np.floating[Any]]",
+    labels: "NDArray[np.integer[Any]]",
+    kind: str = "pgd",
+    *,
+    epsilon: float,
+    seed: int = 0,
+    **settings: Any,
+) -> AttackPath:
+    """Loss and accuracy on what an attack would leave of the images after each of its steps.
+
+    With early stopping an image stays where it is broken; `early_stop=False` lets those of `pgd` and `bim` go on. Of `apgd`,
+    which always stops, an image that is not broken counts where its loss was largest so far.
 
     Args:
-        found: what they returned.
+        model, images, labels, epsilon, seed: as of `attack`.
+        kind: `pgd`, `bim` or `apgd`, or `module:Class` of an `IterativeAttack`.
+        settings: of the attack, such as `steps=100`; one run, without `restarts` or `target="all"`.
+
+    Returns:
+        `steps` from 0, the images as they are; `losses`, the mean cross-entropy in nats; and `accuracies`. The last ones are
+        those of what `attack` returns.
+
+    Raises:
+        RequestError: as `attack`; or it has no steps, or is more than one run.
+    """
+    from tfsgd.networks.arguments import checked
+    from tfsgd.networks.compiled_victim import CompiledVictim
+
+    spec = asked_attack(kind, epsilon, settings)
+    if not isinstance(spec, IterativeAttack):
+        raise RequestError(f"{kind}: it has no path of steps; expected pgd, bim or apgd")
+    refuse_no_seed(seed)
+    pixels, classes = checked(model, images, labels)
+    return path_of(spec, CompiledVictim.of(model), pixels, classes, spec.epsilon[0], seed)
+
+
+def picture(found: Slice | AttackPath, file: str | Path, title: str = "") -> None:
+    """Draws loss and accuracy along a line or an attack's path, or the contours of the loss over a plane.
+
+    Args:
+        found: what `barrier`, `landscape` or `attack_path` returned.
         file: a PNG file; one that is there is written over.
         title: over the picture.
 

@@ -196,6 +196,22 @@ class GradientAttack(AttackSpec):
         return {key: value for key, value in super().unusual().items() if (key, value) != ("loss", SOFTMAX)}
 
 
+class IterativeAttack(GradientAttack):
+    """An attack by steps, after each of which may be asked what it has: see `tfsgd.attack_path`."""
+
+    def path(
+        self, victim: Victim, images: Images, labels: Labels, epsilon: float, seed: int
+    ) -> Iterator[Images]:
+        """What `run` would leave of the images if it ended after each step; arguments as of `run`.
+
+        The last is what it leaves. An array may be written over for the next step.
+
+        Raises:
+            RequestError: it is more than one run.
+        """
+        raise NotImplementedError
+
+
 def run_checked(
     spec: AttackSpec, victim: Victim, images: Images, labels: Labels, epsilon: float, seed: int
 ) -> Outcome:

@@ -61,6 +61,20 @@ def rounds(
         yield np.where(labels == target, ranked[:, 0], target)
 
 
+def only_run(
+    restarts: int, target: Target | None, victim: Victim, images: Images, labels: Labels
+) -> Labels | None:
+    """The targets of an attack that is a single run; as `rounds`.
+
+    Raises:
+        RequestError: it is more than one run.
+    """
+    if restarts > 1 or target == "all":
+        key, said = ("restarts", restarts) if restarts > 1 else ("target", "all")
+        raise RequestError(f"{key}: a path is that of one run, received {said}")
+    return next(rounds(target, victim, images, labels))
+
+
 def unfit_target(target: Target | None, classes: int) -> str:
     """What is wrong with a class that is not there; empty: nothing."""
     if isinstance(target, int) and target >= classes:

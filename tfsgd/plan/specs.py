@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 from pydantic import ValidationError
 
 from tfsgd.errors import RequestError
@@ -167,3 +168,35 @@ def refuse_no_seed(seed: Any) -> None:
     """
     if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**32:
         raise RequestError(f"seed: expected a whole number from 0 to 4,294,967,295, received {seed!r:.60}")
+
+
+def asked_attack(kind: str, epsilon: Any, settings: dict[str, Any]) -> AttackSpec:
+    """The attack that a call in Python asks for.
+
+    Raises:
+        RequestError: something does not fit; one line that begins with the kind.
+    """
+    refuse_keys(kind, settings, "attack")
+    try:
+        if isinstance(epsilon, bool | np.bool_ | str | bytes):
+            raise TypeError
+        radius = float(epsilon)
+    except (ValueError, TypeError):
+        raise RequestError(
+            f"{kind}: epsilon: expected a number in [0, 1], received {epsilon!r:.60}"
+        ) from None
+    try:
+        return attack(kind, {**settings, "epsilon": [radius]}, None)
+    except (ValueError, TypeError) as error:
+        raise RequestError(f"{kind}: {error}") from None
+
+
+def refuse_keys(kind: str, settings: dict[str, Any], of_kind: str) -> None:
+    """Refuses keys of a config's block that a call in Python has other arguments for.
+
+    Raises:
+        RequestError: it has one.
+    """
+    for key, instead in ((of_kind, "kind"), ("examples", "so many images")):
+        if key in settings:
+            raise RequestError(f"{kind}: {key}: not a setting here; give {instead}")

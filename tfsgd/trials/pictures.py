@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from tfsgd.measures.attack import run_checked
+from tfsgd.measures.attack_path import AttackPath
 from tfsgd.measures.landscape_slice import Slice
 from tfsgd.measures.norms import NAMES
 from tfsgd.measures.spec import Measurement
@@ -148,14 +150,14 @@ def epsilon_picture(found: Mapping[str, Sequence[Measurement]], title: str) -> b
 
 
 @PLAIN
-def slice_picture(found: Slice, title: str) -> bytes:
-    """The loss of a line with its accuracy below, or the contours of a plane's; a PNG.
+def slice_picture(found: Slice | AttackPath, title: str) -> bytes:
+    """The loss of a line or path with its accuracy below, or the contours of a plane's; a PNG.
 
     Args:
-        found: the line or plane.
+        found: the line, path or plane.
         title: over the picture.
     """
-    if found.losses.ndim == 2:
+    if isinstance(found, Slice) and found.losses.ndim == 2:
         figure = Figure((4.6, 4.0), layout="constrained")
         axes = figure.subplots()
         # The first direction is in rows, and goes to the right.
@@ -163,14 +165,17 @@ def slice_picture(found: Slice, title: str) -> bytes:
         figure.colorbar(contours, label="loss (nats)")
         axes.set(xlabel="along the first direction", ylabel="along the second", aspect="equal")
     else:
+        places: NDArray[Any] = found.steps if isinstance(found, AttackPath) else found.coordinates
         figure = Figure((4.6, 4.6), layout="constrained")
         for axes, values, said in zip(
             figure.subplots(2, 1, sharex=True), (found.losses, 100 * found.accuracies), ("loss (nats)", "accuracy (%)"), strict=True
         ):  # fmt: skip
-            axes.plot(found.coordinates, values, marker="o", markersize=4)
+            axes.plot(places, values, marker="o", markersize=4)
             axes.set_ylabel(said)
             axes.grid(color="#dde1e6")
-        axes.set_xlabel("along the line of weights")
+        axes.set_xlabel(
+            "step of the attack" if isinstance(found, AttackPath) else "along the line of weights"
+        )
     figure.suptitle(title, fontsize=10)
     return _png(figure, dpi=200)
 

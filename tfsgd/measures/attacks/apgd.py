@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from itertools import product
 from typing import Any
@@ -10,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfsgd.measures.attack import GradientAttack, Outcome, Restarts, Steps, blocks
+from tfsgd.measures.attack import IterativeAttack, Outcome, Restarts, Steps, blocks
 from tfsgd.measures.norms import Ball, random_perturbation, steepest
-from tfsgd.measures.targets import Target, Targets, rounds, unfit_target, without_target
+from tfsgd.measures.targets import Target, Targets, only_run, rounds, unfit_target, without_target
 from tfsgd.measures.victim import Images, Labels, Mask, Victim
 
 MOMENTUM = 0.75  # alpha: what of a step is new
@@ -20,7 +22,7 @@ RISES = 0.75  # rho: fewer steps than this share that raised the loss, and the s
 FIRST_CHECKPOINT, SHORTER, SHORTEST = 0.22, 0.03, 0.06  # as shares of the steps
 
 
-class APGD(GradientAttack):
+class APGD(IterativeAttack):
     """Steps along the gradient's sign (of L2 along the gradient over its norm) with momentum, halved at checkpoints where the loss has stopped to rise.
 
     z = P(x_k + eta s(g_k)), s the sign or g / |g|; x_{k+1} = P(x_k + 0.75 (z - x_k) + 0.25 (x_k - x_{k-1})), P the projection into the
@@ -59,8 +61,24 @@ class APGD(GradientAttack):
                 here = left[block]
                 towards = (labels if targets is None else targets)[here]
                 way = _ApgdState.at(images[here], labels[here], towards, start[block], ball)
-                found[here], correct[here] = self._ascend(victim, way, ball)
+                [(found[here], correct[here])] = deque(self._ascend(victim, way, ball), 1)
         return Outcome(found, correct)
+
+    def path(
+        self, victim: Victim, images: Images, labels: Labels, epsilon: float, seed: int
+    ) -> Iterator[Images]:
+        """As `IterativeAttack.path`: of an image that is not broken the point of the largest loss so far."""
+        targets = only_run(self.restarts, self.target, victim, images, labels)
+        reached, ball = images.copy(), Ball(self.norm, epsilon)
+        left = np.flatnonzero(victim.predict(images) == labels)
+        start = random_perturbation(images.shape, epsilon, (seed, 0), self.norm)[left] + images[left]
+        towards = (labels if targets is None else targets)[left]
+        way = _ApgdState.at(images[left], labels[left], towards, start, ball)
+        ascent = self._ascend(victim, way, ball) if left.size else iter(())
+        next(ascent, None)  # where it starts
+        for _ in range(self.steps):
+            reached[left], _ = next(ascent, (reached[left], None))  # it ends where all are broken
+            yield reached
 
     def settings(self) -> dict[str, Any]:
         """Without a target nothing is told of it."""
@@ -74,8 +92,8 @@ class APGD(GradientAttack):
         """The length of the first step in pixel units."""
         return {"step_size": 2 * epsilon}
 
-    def _ascend(self, victim: Victim, way: _ApgdState, ball: Ball) -> tuple[Images, Mask]:
-        """Where each image ended, and which of them still get their label."""
+    def _ascend(self, victim: Victim, way: _ApgdState, ball: Ball) -> Iterator[tuple[Images, Mask]]:
+        """Before the first step and after each: what it has of each image, and which of them still get their label."""
         reached, correct = way.point.copy(), np.ones(len(way.point), bool)
         checks, since = checkpoints(self.steps), 0
         for step in range(self.steps + 1):
@@ -86,13 +104,13 @@ class APGD(GradientAttack):
             if broken.any():
                 reached[way.index[broken]], correct[way.index[broken]] = way.point[broken], False
                 way = way.those(~broken)
-                if not len(way.index):
-                    return reached, correct
+            reached[way.index] = way.best
+            yield reached, correct
+            if not len(way.index):
+                return
             if step in checks:
                 way.check(step - since)
                 since = step
-        reached[way.index] = way.best
-        return reached, correct
 
 
 def checkpoints(steps: int) -> set[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -11,13 +12,13 @@ from pydantic import model_validator
 from typing_extensions import Self
 
 from tfsgd.fields import Flag, Fraction, Temperature
-from tfsgd.measures.attack import Ascent, GradientAttack, Outcome, Restarts, Steps
+from tfsgd.measures.attack import Ascent, IterativeAttack, Outcome, Restarts, Steps
 from tfsgd.measures.norms import random_perturbation
-from tfsgd.measures.targets import Target, rounds, unfit_target
+from tfsgd.measures.targets import Target, only_run, rounds, unfit_target
 from tfsgd.measures.victim import Images, Labels, Victim
 
 
-class PGD(GradientAttack):
+class PGD(IterativeAttack):
     """Steps along the sign of the gradient (of L2 along the gradient over its norm), each projected into the ball.
 
     Its value: `last_rise`, how much the last step raised the loss, the mean over the images that still get their
@@ -61,22 +62,31 @@ class PGD(GradientAttack):
         perturbed = images.copy()
         correct = victim.predict(images) == labels if self.early_stop else np.ones(len(images), bool)
         rise = np.zeros(0, np.float32)
-        how = Ascent(
-            epsilon, self.relative_step_size * epsilon, self.steps, self.early_stop,
-            self.loss, self.temperature, self.norm,
-        )  # fmt: skip
+        how = self._how(epsilon)
         runs = product(range(self.restarts), rounds(self.target, victim, images, labels))
         for run, (_, targets) in enumerate(runs):
             left = np.flatnonzero(correct)
-            start = (
-                random_perturbation(images.shape, epsilon, (seed, run), self.norm)[left]
-                if self.random_start
-                else np.zeros_like(images[left])
-            )
+            start = self._start(images, epsilon, (seed, run))[left]
             towards = replace(how, targets=None if targets is None else targets[left])
             perturbed[left], correct[left], rise = victim.climb(images[left], labels[left], start, towards)
             rise = rise[correct[left] & np.isfinite(rise)]
         return Outcome(perturbed, correct, {"last_rise": float(rise.mean()) if rise.size else None})
+
+    def path(
+        self, victim: Victim, images: Images, labels: Labels, epsilon: float, seed: int
+    ) -> Iterator[Images]:
+        """As `IterativeAttack.path`: a step at a time, each from where the last one ended."""
+        targets = only_run(self.restarts, self.target, victim, images, labels)
+        how, start = replace(self._how(epsilon), steps=1), self._start(images, epsilon, (seed, 0))
+        reached = images.copy()
+        under_way = victim.predict(images) == labels if self.early_stop else np.ones(len(images), bool)
+        for _ in range(self.steps):
+            left = np.flatnonzero(under_way)
+            towards = replace(how, targets=None if targets is None else targets[left])
+            reached[left], right = victim.ascend(images[left], labels[left], start[left], towards)
+            start[left] = reached[left] - images[left]
+            under_way[left] = right | (not self.early_stop)
+            yield reached
 
     def settings(self) -> dict[str, Any]:
         """A temperature of 1 is none, as is no target, and is not told."""
@@ -106,3 +116,15 @@ class PGD(GradientAttack):
     def at(self, epsilon: float) -> dict[str, Any]:
         """The length of a step in pixel units."""
         return {"step_size": self.relative_step_size * epsilon}
+
+    def _how(self, epsilon: float) -> Ascent:
+        return Ascent(
+            epsilon, self.relative_step_size * epsilon, self.steps, self.early_stop,
+            self.loss, self.temperature, self.norm,
+        )  # fmt: skip
+
+    def _start(self, images: Images, epsilon: float, key: tuple[int, int]) -> Images:
+        """The perturbations that a run begins with."""
+        if not self.random_start:
+            return np.zeros_like(images)
+        return random_perturbation(images.shape, epsilon, key, self.norm)
