@@ -124,6 +124,11 @@ def as_split(arrays: dict[str, NDArray[np.generic]]) -> Split:
 
 def canonical(split: Split) -> Split:
     """The same images ordered by the SHA-256 of their bytes, then by label: a shuffle that any source gives."""
-    keys = [hashlib.sha256(image.tobytes()).digest() for image in split.images]
-    order = sorted(range(len(keys)), key=lambda i: (keys[i], split.labels[i]))
+    order = canonical_order(split)
     return Split(split.images[order], split.labels[order])
+
+
+def canonical_order(split: Split) -> list[int]:
+    """The places of a split's images in canonical order."""
+    keys = [hashlib.sha256(image.tobytes()).digest() for image in split.images]
+    return sorted(range(len(keys)), key=lambda i: (keys[i], split.labels[i]))

@@ -64,10 +64,7 @@ def read_any_tfds(name: str, data_dir: Path | None = None) -> dict[str, Any]:
         features, splits = _described(name, data_dir)
         loaded = {} if {"image", "label"} - set(features) else _loaded(name, data_dir, splits)
     except Exception as error:
-        raise RequestError(
-            f"{PREFIX}{name}: no data found (tried: {_reason(error)}); where there is no way to {DOWNLOAD_HOST}, prepare it "
-            f"elsewhere by `tfds build {name}` and give its folder by --data DIR or the environment's TFDS_DATA_DIR"
-        ) from None
+        raise _not_found(name, error, "--data DIR or ") from None
     if not loaded:
         raise RequestError(
             f"{PREFIX}{name}: expected features image and label, found {', '.join(sorted(features))}"
@@ -79,6 +76,44 @@ def read_any_tfds(name: str, data_dir: Path | None = None) -> dict[str, Any]:
             f"{part}_labels": np.asarray(each["label"], np.int64),
         }
     return arrays
+
+
+def prepare(name: str) -> None:
+    """Downloads and prepares a data set in TFDS's own folder, where it is not there yet.
+
+    Args:
+        name: in TFDS, such as `mnist_corrupted/fog`.
+
+    Raises:
+        RequestError: it is not there and cannot be downloaded.
+    """
+    try:
+        builder = _tfds().builder(name)
+        if not builder.is_prepared():
+            _refuse_offline()
+            builder.download_and_prepare()
+    except Exception as error:
+        raise _not_found(name, error) from None
+
+
+def read_test(name: str) -> Split:
+    """The test split of a data set by its name in TFDS, in TFDS's order.
+
+    Raises:
+        RequestError: as `prepare`.
+    """
+    try:
+        [found] = _loaded(name, None, ["test"]).values()
+    except Exception as error:
+        raise _not_found(name, error) from None
+    return as_split(found)
+
+
+def _not_found(name: str, error: Exception, or_by: str = "") -> RequestError:
+    return RequestError(
+        f"{PREFIX}{name}: no data found (tried: {_reason(error)}); where there is no way to {DOWNLOAD_HOST}, prepare it "
+        f"elsewhere by `tfds build {name}` and give its folder by {or_by}the environment's TFDS_DATA_DIR"
+    )
 
 
 def _classes(label: Any) -> Any:
@@ -105,8 +140,8 @@ def _described(name: str, data_dir: Path | None) -> tuple[Any, list[str]]:
 
 def _loaded(dataset: str, data_dir: Path | None, splits: list[str]) -> dict[str, Any]:
     tfds = _tfds()
-    if not tfds.builder(dataset, data_dir=data_dir).is_prepared() and not _can_download():
-        raise OSError(f"{DOWNLOAD_HOST} is out of reach")
+    if not tfds.builder(dataset, data_dir=data_dir).is_prepared():
+        _refuse_offline()
     loaded = tfds.load(
         dataset, split=splits, batch_size=-1, shuffle_files=False, data_dir=data_dir, try_gcs=False
     )
@@ -115,6 +150,11 @@ def _loaded(dataset: str, data_dir: Path | None, splits: list[str]) -> dict[str,
 
 def _reason(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+def _refuse_offline() -> None:
+    if not _can_download():
+        raise OSError(f"{DOWNLOAD_HOST} is out of reach")
 
 
 def _can_download() -> bool:

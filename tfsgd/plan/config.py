@@ -126,7 +126,10 @@ class Measuring(Block):
             raise ValueError(
                 "hessian.attacked: expected none: λ1 at perturbed images is a block of curvature, measure: top_eigenvalue"
             )
-        self._has("corruptions.examples", (self.corruptions and self.corruptions.examples) or 0, "test")
+        if self.corruptions:
+            self._has("corruptions.examples", self.corruptions.examples or 0, "test")
+            if unfit := self.corruptions.unfit(self.dataset):
+                raise ValueError(f"corruptions.{unfit}")
         for label, planned in self.attacks.items():
             self._has(f"attacks.{label}.examples", planned.examples or 0, "test")
             if unfit := planned.unfit(self.data.classes):

@@ -130,6 +130,8 @@ def prepared(
         RequestError: there are no images, others than the records', or nobody can work.
     """
     _refuse_missing_sources(experiment, folder)
+    if experiment.corruptions:
+        experiment.corruptions.prepare()
     folder.empty_scratch()
     folder.write_plan(experiment)
     send_native_logs_to(folder.tuner_path / "tensorflow.log")
