@@ -33,7 +33,7 @@ def run(*arguments: str, folder: Path) -> tuple[int, str, str]:
 def test_help_names_every_command(tmp_path: Path) -> None:
     code, out, err = run("--help", folder=tmp_path)
     assert (code, err) == (0, "")
-    for name in ("sweep", "measure", "report"):
+    for name in ("sweep", "measure", "report", "barriers"):
         assert f"  {name} " in out
 
 
@@ -61,7 +61,7 @@ def test_usage_is_spelled_as_it_was_called(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "expected a command: sweep, measure, report, export. See tfsgd --help."),
+        ([], "expected a command: sweep, measure, report, barriers, export. See tfsgd --help."),
         (["swep"], "swep"),
         (["--bogus"], "bogus"),
         (["sweep"], "Missing argument 'config'. See tfsgd sweep --help."),

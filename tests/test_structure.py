@@ -13,7 +13,7 @@ PACKAGE = Path("tfsgd")
 # From the roof to the foundation: a file imports from floors below its own, or from its own folder.
 FLOORS = (
     ("cli",),
-    ("sweep", "measure", "report", "export", "api"),
+    ("sweep", "measure", "report", "barriers", "export", "api"),
     ("loss_surface",),
     ("command",),
     ("sweeping", "reporting"),
@@ -68,7 +68,7 @@ HOMES = {
     "distributed": {"sweeping"},
     "dask_jobqueue": {"sweeping/jobs"},
     "tensorboard": {"trials/tensorboard"},
-    "typer": {"cli", "command", "sweep", "measure", "report", "export"},
+    "typer": {"cli", "command", "sweep", "measure", "report", "barriers", "export"},
     "rich": {"report", "terminal"},
     "matplotlib": {"reporting", "trials/pictures"},
     "pandas": {"reporting", "api"},  # api: for types alone
@@ -175,6 +175,7 @@ def test_what_is_asked_and_what_is_known_need_no_tensorflow() -> None:
             "sweep",
             "measure",
             "report",
+            "barriers",
             "export",
         )
     ]

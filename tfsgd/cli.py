@@ -13,6 +13,7 @@ COMMANDS = {
     "sweep": "Train and measure every trial of a grid of SGD settings.",
     "measure": "Measure networks that are there already.",
     "report": "Draw the figures from a sweep's records and judge the paper's claims.",
+    "barriers": "Compute how far the loss rises between a sweep's networks.",
     "export": "Write a sweep's records as CSV, Parquet, or RobustBench's entries.",
 }
 

@@ -1,0 +1,72 @@
+"""Barriers of the loss between networks, as one matrix."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import matplotlib
+import numpy as np
+
+from tfsgd.errors import RequestError
+from tfsgd.records.stored_barriers import Barrier, read_barriers
+from tfsgd.reporting.figures.heatmaps import INKS, HeatCell, heatmap
+from tfsgd.reporting.figures.registry import figure
+from tfsgd.reporting.figures.style import Drawing, FigureResult
+from tfsgd.reporting.table.studies import Study
+
+
+@figure("batch", extra=True)
+def barriers(study: Study) -> FigureResult:
+    """The mean barrier between seeds, and between regimes, at each batch size."""
+    try:
+        known = [one for folder in study.folders for one in read_barriers(folder)]
+    except RequestError as error:
+        yield f"Barriers of the loss between networks: {error}"
+        return
+    found: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for one in known:
+        for row in _rows(one):
+            if one.barrier is not None:
+                found[row, one.batch_size].append(one.barrier)
+    if not found:
+        yield "Barriers of the loss between networks: they were not computed (tfsgd barriers LOGS/NAME)"
+        return
+    yield _drawing(study, known, {key: (float(np.mean(each)), len(each)) for key, each in found.items()})
+
+
+def _rows(one: Barrier) -> Iterator[str]:
+    """Of a network of two regimes, one for each."""
+    momentum = f"γ = {one.momentum:g}"
+    if one.between == "seeds":
+        yield from (f"{label}, {momentum}: seeds" for label in one.regimes[0])
+        return
+    for first in one.regimes[0]:
+        yield from (
+            f"{first} – {other}, {momentum}" for other in one.regimes[1] if first not in one.regimes[1]
+        )
+
+
+def _drawing(study: Study, known: list[Barrier], found: dict[tuple[str, int], tuple[float, int]]) -> Drawing:
+    rows = sorted({row for row, _ in found}, key=lambda row: (not row.endswith("seeds"), row))
+    sizes = sorted({size for _, size in found})
+    images = " or ".join(f"{count:,}" for count in sorted({one.examples for one in known}))
+    caption = (
+        "In nats, the mean over pairs: how far the loss rises above the straight line between the losses of two networks, on the "
+        f"straight line between their weights, on the first {images} training images. Between the seeds of one setting, and "
+        "between two regimes with the same seed. 0: the two lie in one valley."
+    )
+    drawing = Drawing("barriers", f"Barriers between networks, {study.place}", caption, 1.8 + 0.3 * len(rows))
+    drawing.values = [
+        {"between": row, "batch size": str(size), "barrier": f"{mean:.3f}", "pairs": str(count)}
+        for (row, size), (mean, count) in sorted(found.items())
+    ]
+    largest = max(max(mean for mean, _ in found.values()), np.finfo(float).tiny)
+    cells = [
+        HeatCell(
+            f"{size:,}", row, matplotlib.colormaps["Blues"](0.05 + 0.9 * mean / largest), f"{mean:.2f}",
+            f"{row}, batch size {size}: {mean:.3f} nats, {count} pairs", {"color": INKS[mean > 0.6 * largest]},
+        )
+        for (row, size), (mean, count) in found.items()
+    ]  # fmt: skip
+    axes = heatmap(drawing, cells, [f"{size:,}" for size in sizes], rows)
+    axes.set_xlabel("batch size")
+    return drawing
