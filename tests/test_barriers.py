@@ -87,7 +87,7 @@ def test_each_pair_is_that_of_the_function_and_is_computed_once(
 ) -> None:
     code, out, err = run_barriers(logs, *FEW)
     assert (code, err) == (0, "")
-    assert "4 trained, 4 stored, 4 pairs" in out
+    assert "4 trained, 4 stored that have learnt, 4 pairs" in out
     assert "[4 of 4]" in out
     found = json.loads((logs / "barriers.json").read_text())
     assert sorted((one["between"], *one["trials"]) for one in found) == [

@@ -78,7 +78,7 @@ def _computed(experiment: Experiment, logs: LogFolder, train: Split, points: int
         )
     output, found, new, began = console(), list[Barrier](), 0, time.monotonic()
     output.print(
-        f"{experiment.name}: {len(done)} trained, {len(stored)} stored, {counted(len(pairs), 'pair')}"
+        f"{experiment.name}: {len(done)} trained, {len(stored)} stored that have learnt, {counted(len(pairs), 'pair')}"
     )
     for one in barriers_of(pairs, known, experiment, logs, train, points):
         found.append(one)

@@ -52,7 +52,7 @@ def _drawing(study: Study, known: list[Barrier], found: dict[tuple[str, int], tu
     caption = (
         "In nats, the mean over pairs: how far the loss rises above the straight line between the losses of two networks, on the "
         f"straight line between their weights, on the first {images} training images. Between the seeds of one setting, and "
-        "between two regimes with the same seed. 0: the two lie in one valley."
+        "between two regimes with the same seed, which begin with the same weights. 0: the two lie in one valley."
     )
     drawing = Drawing("barriers", f"Barriers between networks, {study.place}", caption, 1.8 + 0.3 * len(rows))
     drawing.values = [
