@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -22,7 +23,7 @@ def barriers(study: Study) -> FigureResult:
     except RequestError as error:
         yield f"Barriers of the loss between networks: {error}"
         return
-    found: dict[tuple[str, int], list[float]] = defaultdict(list)
+    found: dict[tuple[_Row, int], list[float]] = defaultdict(list)
     for one in known:
         for row in _rows(one):
             if one.barrier is not None:
@@ -33,20 +34,29 @@ def barriers(study: Study) -> FigureResult:
     yield _drawing(study, known, {key: (float(np.mean(each)), len(each)) for key, each in found.items()})
 
 
-def _rows(one: Barrier) -> Iterator[str]:
+class _Row(NamedTuple):
+    """Rows in their order: seeds first."""
+
+    of_regimes: bool
+    labels: str
+    momentum: float
+
+    @property
+    def text(self) -> str:
+        return f"{self.labels}, γ = {self.momentum:g}{'' if self.of_regimes else ': seeds'}"
+
+
+def _rows(one: Barrier) -> Iterator[_Row]:
     """Of a network of two regimes, one for each."""
-    momentum = f"γ = {one.momentum:g}"
+    first, second = one.regimes
     if one.between == "seeds":
-        yield from (f"{label}, {momentum}: seeds" for label in one.regimes[0])
-        return
-    for first in one.regimes[0]:
-        yield from (
-            f"{first} – {other}, {momentum}" for other in one.regimes[1] if first not in one.regimes[1]
-        )
+        yield from (_Row(False, label, one.momentum) for label in first)
+    else:
+        yield from (_Row(True, f"{a} – {b}", one.momentum) for a in first if a not in second for b in second)
 
 
-def _drawing(study: Study, known: list[Barrier], found: dict[tuple[str, int], tuple[float, int]]) -> Drawing:
-    rows = sorted({row for row, _ in found}, key=lambda row: (not row.endswith("seeds"), row))
+def _drawing(study: Study, known: list[Barrier], found: dict[tuple[_Row, int], tuple[float, int]]) -> Drawing:
+    rows = sorted({row for row, _ in found})
     sizes = sorted({size for _, size in found})
     images = " or ".join(f"{count:,}" for count in sorted({one.examples for one in known}))
     caption = (
@@ -56,17 +66,17 @@ def _drawing(study: Study, known: list[Barrier], found: dict[tuple[str, int], tu
     )
     drawing = Drawing("barriers", f"Barriers between networks, {study.place}", caption, 1.8 + 0.3 * len(rows))
     drawing.values = [
-        {"between": row, "batch size": str(size), "barrier": f"{mean:.3f}", "pairs": str(count)}
+        {"between": row.text, "batch size": str(size), "barrier": f"{mean:.3f}", "pairs": str(count)}
         for (row, size), (mean, count) in sorted(found.items())
     ]
     largest = max(max(mean for mean, _ in found.values()), np.finfo(float).tiny)
     cells = [
         HeatCell(
-            f"{size:,}", row, matplotlib.colormaps["Blues"](0.05 + 0.9 * mean / largest), f"{mean:.2f}",
-            f"{row}, batch size {size}: {mean:.3f} nats, {count} pairs", {"color": INKS[mean > 0.6 * largest]},
+            f"{size:,}", row.text, matplotlib.colormaps["Blues"](0.05 + 0.9 * mean / largest), f"{mean:.2f}",
+            f"{row.text}, batch size {size}: {mean:.3f} nats, {count} pairs", {"color": INKS[mean > 0.6 * largest]},
         )
         for (row, size), (mean, count) in found.items()
     ]  # fmt: skip
-    axes = heatmap(drawing, cells, [f"{size:,}" for size in sizes], rows)
+    axes = heatmap(drawing, cells, [f"{size:,}" for size in sizes], [row.text for row in rows])
     axes.set_xlabel("batch size")
     return drawing
