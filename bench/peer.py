@@ -266,10 +266,14 @@ class ToResidual(hessian):
 
 def start_vector(network: nn.Sequential) -> list[Tensor]:
     """Our side's start vector (unit length, Keras's order and layout) as PyTorch's parameters."""
+    flat = np.random.default_rng(0).standard_normal(sum(p.numel() for p in network.parameters()))
+    return as_parameters(network, (flat / np.linalg.norm(flat)).astype(np.float32))
+
+
+def as_parameters(network: nn.Sequential, flat: Any) -> list[Tensor]:
+    """A float32 vector in Keras's order and layout, cut into pieces of the shapes of PyTorch's parameters."""
     # torch.channels_last kernels are Keras's with the axes permuted: cut the vector accordingly.
     parameters = [p for layer in network for p in layer.parameters()]
-    flat = np.random.default_rng(0).standard_normal(sum(p.numel() for p in parameters))
-    flat = (flat / np.linalg.norm(flat)).astype(np.float32)
     pieces, begin = [], 0
     for parameter in parameters:
         shape = tuple(parameter.shape)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import flops, rules
+from bench import flops, rules, sharpness
 from bench.pairs import Timing, ratio
 from bench.profile import rows_of
 from bench.rows import PARTS, rows
@@ -113,3 +113,17 @@ def test_a_rule_stands_beside_plain_sgd_turn_by_turn() -> None:
     for block in rules.RULES.values():
         assert len(list(Regime.model_validate({"learning_rate": 0.1, **block}).settings(128))) == 1
     assert "<!-- rules -->" in Path("docs/performance.md").read_text()
+
+
+def test_the_page_has_a_row_for_each_sharpness_that_is_compared() -> None:
+    table = (
+        Path("docs/measures.md").read_text().split("<!-- sharpness -->")[1].split("<!-- /sharpness -->")[0]
+    )
+    shown = [
+        line.split(" | ")[:5] for line in table.splitlines() if "/trials" not in line and "_stdcnn" in line
+    ]
+    for _, name in sharpness.NETWORKS:
+        for row in sharpness.rows(name, 300):
+            cells = sharpness.cells(row | {"zeros": 0, "found": [0.5, 0.25], "found_by_many": [0.5, 0.75]})
+            assert cells[5:8] == ("0.5", "0.25", "0.5")
+            assert [f"| {cells[0]}", *cells[1:5]] in shown
