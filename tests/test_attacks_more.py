@@ -157,17 +157,24 @@ def test_every_attack_keeps_its_promises(
     assert not np.any(found.correct & ~clean) or kind == "fgsm"
 
     same_images(asked.run(victim, images, labels, 0.1, 3), found)
-    same_images(asked.run(other, images, labels, 0.1, 3), found)
+    # Of a square that moves no logit rounding decides whether it is kept.
+    rounding = 0.01 if kind == "square" else 0.0
+    same_images(asked.run(other, images, labels, 0.1, 3), found, rounding)
     few = asked.run(victim, images[:30], labels[:30], 0.1, 3)
-    np.testing.assert_allclose(few.images, found.images[:30], atol=1e-6)
+    assert different(few.images, found.images[:30]) <= rounding
 
     nothing = asked.run(victim, images, labels, 0.0, 3)
     np.testing.assert_array_equal(nothing.images, images)
     np.testing.assert_array_equal(nothing.correct, clean)
 
 
-def same_images(one: Outcome, other: Outcome) -> None:
-    np.testing.assert_allclose(one.images, other.images, atol=1e-6)
+def different(some: np.ndarray, others: np.ndarray) -> float:
+    """The share of the pixels that are not the same."""
+    return float((np.abs(some - others) > 1e-6).mean())
+
+
+def same_images(one: Outcome, other: Outcome, rounding: float = 0.0) -> None:
+    assert different(one.images, other.images) <= rounding
     np.testing.assert_array_equal(one.correct, other.correct)
     assert one.values.keys() == other.values.keys()
     for name, value in one.values.items():

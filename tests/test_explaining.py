@@ -163,7 +163,7 @@ def test_the_matrix_of_agreement_has_measures_and_knobs_and_no_settings(
 ) -> None:
     """The median ε and, falling, the confidence have one order by construction."""
     [study] = read_studies([folder])
-    found = {(e.measure, e.knob): e.found.value for e in entries_of(study)}
+    found = {(e.measure, e.knob): e.found.estimate for e in entries_of(study)}
     assert found["confidence", "batch size, LR"] == -1
     assert {"rate η/(1−γ)", "noise scale", "updates", "smallest ε"}.isdisjoint(
         {measure for measure, _ in found}

@@ -57,7 +57,6 @@ def _rows(one: Barrier) -> Iterator[_Row]:
 
 def _drawing(study: Study, known: list[Barrier], found: dict[tuple[_Row, int], tuple[float, int]]) -> Drawing:
     rows = sorted({row for row, _ in found})
-    sizes = sorted({size for _, size in found})
     images = " or ".join(f"{count:,}" for count in sorted({one.examples for one in known}))
     caption = (
         "In nats, the mean over pairs: how far the loss rises above the straight line between the losses of two networks, on the "
@@ -75,8 +74,8 @@ def _drawing(study: Study, known: list[Barrier], found: dict[tuple[_Row, int], t
             f"{size:,}", row.text, matplotlib.colormaps["Blues"](0.05 + 0.9 * mean / largest), f"{mean:.2f}",
             f"{row.text}, batch size {size}: {mean:.3f} nats, {count} pairs", {"color": INKS[mean > 0.6 * largest]},
         )
-        for (row, size), (mean, count) in found.items()
+        for (row, size), (mean, count) in sorted(found.items(), key=lambda one: one[0][1])
     ]  # fmt: skip
-    axes = heatmap(drawing, cells, [f"{size:,}" for size in sizes], [row.text for row in rows])
+    axes = heatmap(drawing, cells, [row.text for row in rows])
     axes.set_xlabel("batch size")
     return drawing
