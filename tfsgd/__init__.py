@@ -8,7 +8,7 @@ from typing import Any
 
 from tfsgd import interrupts
 
-__version__ = "0.13.0"
+__version__ = "0.14.0"
 
 # These must be in the environment before TensorFlow is first imported.
 # oneDNN: TensorFlow leaves it off on x86 processors without AVX-512 VNNI, where it is still up to
