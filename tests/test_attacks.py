@@ -351,8 +351,8 @@ def test_a_network_whose_softmax_has_no_gradient_is_broken_by_the_exact_one_and_
         for loss in (*CROSS_ENTROPIES, "margin")
     }
     assert left["softmax_cross_entropy"] > 0.9 * right.mean()
-    assert left["cross_entropy"] < 0.2 * right.mean()
-    assert left["margin"] < 0.2 * right.mean()
+    assert left["cross_entropy"] < 0.3 * right.mean()
+    assert left["margin"] < 0.3 * right.mean()
 
 
 def test_a_temperature_is_a_network_whose_logits_are_divided_by_it(

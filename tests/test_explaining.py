@@ -48,7 +48,8 @@ def drawn(folder: Path) -> dict[str, Drawing]:
     [study] = read_studies([folder])
     drawings, undrawn = draw(study, names=[ALL])
     assert [text.split(":")[0] for text in undrawn if "Figs." not in text] == [
-        "Transfer of perturbations from one network to another"
+        "Barriers of the loss between networks",
+        "Transfer of perturbations from one network to another",
     ]
     return {drawing.name: drawing for drawing in drawings}
 
