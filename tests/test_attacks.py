@@ -345,14 +345,14 @@ def test_a_network_whose_softmax_has_no_gradient_is_broken_by_the_exact_one_and_
     assert right.mean() > 0.5
     found = direction(certain, images[right], labels[right])
     assert (found.fraction, found.saturated > 0.9, found.misdirected > 0.9) == (0.0, True, True)
-    settings: dict[str, Any] = {"steps": 20, "relative_step_size": 0.1, "random_start": False}
+    settings: dict[str, Any] = {"steps": 40, "relative_step_size": 0.1, "random_start": False}
     left = {
         loss: pgd(certain, images, labels, 0.1, loss=loss, **settings).correct.mean()
         for loss in (*CROSS_ENTROPIES, "margin")
     }
     assert left["softmax_cross_entropy"] > 0.9 * right.mean()
-    assert left["cross_entropy"] < 0.3 * right.mean()
-    assert left["margin"] < 0.3 * right.mean()
+    assert left["cross_entropy"] < 0.2 * right.mean()
+    assert left["margin"] < 0.2 * right.mean()
 
 
 def test_a_temperature_is_a_network_whose_logits_are_divided_by_it(
