@@ -1,0 +1,3 @@
+"""The package first: it sets what TensorFlow reads when it is imported, and conftest imports that before it."""
+
+import tfsgd  # noqa: F401

@@ -43,6 +43,19 @@ def test_signals_end_a_command_as_ctrl_c_does(name: str) -> None:
     SURVIVED["ends"] += 1
 
 
+def test_a_signal_in_the_middle_of_a_dataclass_ends_a_command_with_its_code(tmp_path: Path) -> None:
+    """Python executes its text: a KeyboardInterrupt from there would end the process by SIGINT."""
+    (tmp_path / "told.py").write_text(
+        SCRIPT.replace(
+            "os.kill(os.getpid(), number)", 'exec("import os; os.kill(os.getpid(), number); time.sleep(0)")'
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "told", "SIGTERM"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", GOES_ON)
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
 def test_signals_end_a_command_that_is_still_imported(name: str, tmp_path: Path) -> None:
     """A signal in the middle of an import, from a module that stands before the one it is called as."""

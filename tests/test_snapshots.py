@@ -17,7 +17,7 @@ from tfsgd.training.snapshots import LOSS
 from tfsgd.training.train import Trained, train
 
 SETTINGS = SGDSettings(64, 0.9, 0.05)
-LOSSES = (2.2, 1.5, 0.001)
+LOSSES = (2.2, 1.8, 0.001)
 
 
 def trained(

@@ -148,6 +148,15 @@ def test_a_training_that_goes_on_elsewhere_says_so_and_records_each_part(
     assert len(once.made_by) == 1
 
 
+def test_what_is_recorded_of_onednn_is_what_tensorflow_runs_with() -> None:
+    """It is on or off from TensorFlow's import on, which may come before tfsgd's."""
+    text = "import os, tensorflow; os.environ['TF_ENABLE_ONEDNN_OPTS'] = '1'\n"
+    text += "from tfsgd.training.provenance import provenance; print(provenance().onednn)"
+    off = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "0"}
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, env=off)
+    assert done.stdout == "False\n"
+
+
 def test_a_file_that_is_written_anew_while_it_is_measured_is_refused(
     run_measure: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

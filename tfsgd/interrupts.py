@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
@@ -105,6 +106,10 @@ def _forgiving(swallowed: "sys.UnraisableHookArgs") -> None:
 
 
 def _raise(number: int, frame: Any) -> None:
+    if _in_executed_text(frame):
+        with contextlib.suppress(RuntimeError):
+            _thread.start_new_thread(_send_again, (number,))
+        return
     trials = _at_hand() if _gentle and number == signal.SIGINT and not _stopping.is_set() else 0
     if not trials:
         _heard.set()
@@ -114,6 +119,20 @@ def _raise(number: int, frame: Any) -> None:
         RuntimeError
     ):  # of a thread that cannot start; this one may be in the middle of a line
         _thread.start_new_thread(_say_what_is_finished, (trials,))
+
+
+def _in_executed_text(frame: Any) -> bool:
+    """Whether text is executed, as a dataclass's is: after a KeyboardInterrupt there Python ends by SIGINT, and not with 130."""
+    while frame is not None and frame.f_back is not None:  # the last one is `python -c`'s
+        if (frame.f_code.co_filename, frame.f_code.co_name) == ("<string>", "<module>"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _send_again(number: int) -> None:
+    time.sleep(0.01)
+    os.kill(os.getpid(), number)
 
 
 def _say_what_is_finished(trials: int) -> None:

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import tensorflow as tf
+from tensorflow.python.util import _pywrap_util_port
 
 from tfsgd.measures.spec import Provenance
 from tfsgd.training.devices import replica_devices
@@ -20,7 +21,7 @@ def provenance() -> Provenance:
         versions=versions(),
         device=device(),
         threads=tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0)),
-        onednn=os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "1",
+        onednn=_pywrap_util_port.IsMklEnabled(),
         replicas=len(replica_devices()),
         git_commit=git_commit(),
     )
