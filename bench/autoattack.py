@@ -6,9 +6,11 @@ Not part of `make bench`, since it takes more than an hour of one core:
 
 AutoAttack is put together from torchattacks's attacks, as its standard version is in the paper; its cross-entropy and the targeted DLR are computed in float32 as PyTorch
 has them. Of each network and norm epsilon is the median smallest epsilon that `minimal` finds on these images, so that about half
-of them are left. What is in FILE already is not computed again, so the same command goes on after an interruption.
+of them are left. What is in FILE already is not computed again, so the same command goes on after an interruption; the rows of
+the published table are in `bench/autoattack.json`.
 """
 
+import itertools
 import json
 import os
 import time
@@ -41,7 +43,7 @@ MEMBERS: dict[str, tuple[str, dict[str, Any]]] = {  # each by itself, with the s
     "square": ("square", {}),
     "minimal_targeted": ("minimal", {"target": "all"}),
 }
-PARTS = {"light", "standard", "autoattack", *MEMBERS}  # of a row that is whole
+COMPARED = {"light", "standard", "autoattack"}  # of every row first, then each member of ours by itself
 COLUMNS = (
     "network", "norm", "ε", "images", "PGD-40", "APGD", "APGD-T", "FMN", "Square", "FMN-T", "light", "standard", "AutoAttack",
     "standard less AutoAttack", "light less AutoAttack", "only standard breaks (sure)", "only AutoAttack breaks",
@@ -98,8 +100,8 @@ def pair(dataset: str, name: str, examples: int) -> Pair:
     return both
 
 
-def parts(both: Pair, row: Row) -> Iterator[Row]:
-    """What a row lacks, one part after the other."""
+def parts(both: Pair, row: Row, members: bool) -> Iterator[Row]:
+    """What a row lacks, one part after the other; `members`: each of ours by itself, too."""
     norm = row["norm"]
     if "epsilon" not in row:
         found = both.left("minimal", norm, BOUND[norm]).values["median"]
@@ -117,7 +119,7 @@ def parts(both: Pair, row: Row) -> Iterator[Row]:
             }  # fmt: skip
     if "autoattack" not in row:
         yield autoattack(both, norm, row["epsilon"])
-    for name, (kind, settings) in MEMBERS.items():
+    for name, (kind, settings) in MEMBERS.items() if members else ():
         if name not in row:
             yield {name: bits(both.left(kind, norm, row["epsilon"], **settings).correct)}
 
@@ -158,14 +160,13 @@ def bits(mask: Any) -> str:
 
 def cells(row: Row) -> tuple[str, ...]:
     """A row's text: shares in per cent, differences in points, and on how many images the two differ."""
-    left = {
-        key: np.array([*row[key]]) == "1" for key in (*MEMBERS, "light", "standard", "autoattack", "sure")
-    }
+    kinds = (*MEMBERS, "light", "standard", "autoattack", "sure")
+    left = {key: np.array([*row[key]]) == "1" for key in kinds if key in row}
     share = {key: 100 * float(mask.mean()) for key, mask in left.items()}
     ours = left["autoattack"] & ~left["standard"]
     return (
         row["network"].replace("/trials", ""), row["norm"].replace("inf", "∞"), f"{row['epsilon']:g}", str(len(ours)),
-        *(f"{share[key]:.1f}" for key in (*MEMBERS, "light", "standard", "autoattack")),
+        *(f"{share[key]:.1f}" if key in share else "" for key in (*MEMBERS, "light", "standard", "autoattack")),
         *(f"{share[key] - share['autoattack']:+.1f}" for key in ("standard", "light")),
         f"{ours.sum()} ({(ours & left['sure']).sum()})", str((left["standard"] & ~left["autoattack"]).sum()),
     )  # fmt: skip
@@ -186,19 +187,18 @@ def main(
     configure_tensorflow(1)
     torch.set_num_threads(1)
     done: list[Row] = json.loads(out.read_text()) if out.exists() else []
-    for dataset, name in NETWORKS:
-        for one in norm.split(","):
-            row = next((r for r in done if (r["network"], r["norm"]) == (name, one)), None)
-            if row is None:
-                done.append(row := {"network": name, "norm": one, "images": examples})
-            both = None if row.keys() >= PARTS else pair(dataset, name, row["images"])
-            for found in parts(both, row) if both else ():
-                row |= found
-                out.write_text(json.dumps(done, indent=1) + "\n")
-            print(*cells(row), sep="  ", flush=True)
-            if page:
-                whole = [cells(r) for r in done if r.keys() >= PARTS]
-                write_rows(page, "autoattack", COLUMNS, whole, f"{processor()}; {versions()}.")
+    for members, (dataset, name), one in itertools.product((False, True), NETWORKS, norm.split(",")):
+        row = next((r for r in done if (r["network"], r["norm"]) == (name, one)), None)
+        if row is None:
+            done.append(row := {"network": name, "norm": one, "images": examples})
+        whole = row.keys() >= (COMPARED | MEMBERS.keys() if members else COMPARED)
+        for found in () if whole else parts(pair(dataset, name, row["images"]), row, members):
+            row |= found
+            out.write_text(json.dumps(done, indent=1) + "\n")
+        print(*cells(row), sep="  ", flush=True)
+    if page:
+        rows = [cells(row) for row in done if row.keys() >= COMPARED]
+        write_rows(page, "autoattack", COLUMNS, rows, f"{processor()}; {versions()}.")
 
 
 if __name__ == "__main__":

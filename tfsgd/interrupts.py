@@ -15,7 +15,9 @@ _heard = threading.Event()
 _stopping = threading.Event()
 _listening = False
 _gentle = False
+_texts_around = _sent = 0
 _at_hand: Callable[[], int] = int  # none
+ENOUGH = 100  # times that a signal is sent again, a hundredth of a second apart
 
 
 def ignore() -> None:
@@ -31,10 +33,10 @@ def listen(gentle: bool = False) -> None:
     Args:
         gentle: a first Ctrl-C waits for what is at hand, see `finishing`.
     """
-    global _listening, _gentle
+    global _listening, _gentle, _texts_around, _sent
     _heard.clear()
     _stopping.clear()
-    _listening, _gentle = True, gentle
+    _listening, _gentle, _texts_around, _sent = True, gentle, _texts(sys._getframe()), 0
     sys.unraisablehook = _forgiving
     if threading.current_thread() is not threading.main_thread():
         return
@@ -106,7 +108,9 @@ def _forgiving(swallowed: "sys.UnraisableHookArgs") -> None:
 
 
 def _raise(number: int, frame: Any) -> None:
-    if _in_executed_text(frame):
+    global _sent
+    if _texts(frame) > _texts_around and _sent < ENOUGH:
+        _sent += 1
         with contextlib.suppress(RuntimeError):
             _thread.start_new_thread(_send_again, (number,))
         return
@@ -121,13 +125,14 @@ def _raise(number: int, frame: Any) -> None:
         _thread.start_new_thread(_say_what_is_finished, (trials,))
 
 
-def _in_executed_text(frame: Any) -> bool:
-    """Whether text is executed, as a dataclass's is: after a KeyboardInterrupt there Python ends by SIGINT, and not with 130."""
-    while frame is not None and frame.f_back is not None:  # the last one is `python -c`'s
-        if (frame.f_code.co_filename, frame.f_code.co_name) == ("<string>", "<module>"):
-            return True
+def _texts(frame: Any) -> int:
+    """How many texts are being executed, as a dataclass's is: after a KeyboardInterrupt in one Python ends by SIGINT, not with
+    130."""
+    found = 0
+    while frame is not None:
+        found += (frame.f_code.co_filename, frame.f_code.co_name) == ("<string>", "<module>")
         frame = frame.f_back
-    return False
+    return found
 
 
 def _send_again(number: int) -> None:
