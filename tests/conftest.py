@@ -252,9 +252,14 @@ def run_measure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     return call
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that wait for what is gone come first, so that others have the cores meanwhile; then the longest."""
-    first = [*WAITING, *LONGEST]
+    """Marks what stands in long.txt. Files that wait for what is gone come first, so that others have the cores; then the longest."""
+    first, long = [*WAITING, *LONGEST], Path(__file__).with_name("long.txt").read_text().splitlines()
+    for item in items:
+        test = item.nodeid.removeprefix("tests/")
+        if test in long or test.partition("[")[0] in long:
+            item.add_marker(pytest.mark.long)
 
     def place(item: pytest.Item) -> int:
         file = item.nodeid.partition("::")[0]

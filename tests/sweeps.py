@@ -60,6 +60,20 @@ def phases(schedule: Any) -> dict[str, Any]:
     }
 
 
+def swept(config: Path, logs: Path, *options: str) -> Path:
+    """Sweeps in this process, for the tests of a module; the folder of its results."""
+    from tfsgd import sweep
+    from tfsgd.sweeping import run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "send_native_logs_to", lambda path: None)
+        patch.setattr(sys, "argv", ["sweep", str(config), "--logs", str(logs), "--workers", "1", *options])
+        with pytest.raises(SystemExit) as ended:
+            sweep.main()
+    assert not ended.value.code
+    return logs / "tiny"
+
+
 class Sweep:
     """A sweep that runs.
 

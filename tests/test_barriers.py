@@ -13,6 +13,7 @@ import yaml
 
 import tfsgd
 from tests.foreign import letters
+from tests.sweeps import swept
 from tests.synthetic import experiment
 from tfsgd.measures.landscape_slice import Slice
 from tfsgd.networks import slices
@@ -42,18 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "attacks": {}, "hessian": {"examples": 60, "max_iterations": 5}, "export": True,
     }  # fmt: skip
     (root / "tiny.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
-    from tfsgd import sweep
-    from tfsgd.sweeping import run
-
-    command = ["sweep", str(root / "tiny.yaml"), "--logs", str(root / "logs"), "--workers", "1"]
-    patch = pytest.MonkeyPatch()
-    patch.setattr(run, "send_native_logs_to", lambda path: None)
-    patch.setattr(sys, "argv", command)
-    with patch.context(), pytest.raises(SystemExit) as ended:
-        sweep.main()
-    patch.undo()
-    assert not ended.value.code
-    return root / "logs/tiny"
+    return swept(root / "tiny.yaml", root / "logs")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.conftest import TINY
+from tests.sweeps import swept
 from tfsgd.data.dataset import Splits, to_unit
 from tfsgd.records.folder import LogFolder, read_record
 from tfsgd.trials.keep_network import keep_network
@@ -71,9 +72,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = TINY | {"export": True, "epochs": 3, "train_examples": 4000, "test_examples": 300,
                      "regimes": {"LR": {"learning_rate": 0.05, "momentum": [0.9]}}}  # fmt: skip
     (root / "config.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "tfsgd.sweep", str(root / "config.yaml"), "--logs", str(root)]
-    subprocess.run(command, check=True, capture_output=True)
-    return root / "tiny/trials/lr/b0064-m0.9-s0"
+    return swept(root / "config.yaml", root) / "trials/lr/b0064-m0.9-s0"
 
 
 def test_outsiders_find_the_accuracies_of_the_record(exported: Path, splits: Splits, tmp_path: Path) -> None:

@@ -1,10 +1,7 @@
 """Configs that grow after the sweep: only what is missing is measured, on the stored networks, never trained again."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import TINY, Config, Run, Work
+from tests.sweeps import swept
 from tfsgd.measures.spec import Measurement, Request
 from tfsgd.reporting.table.studies import read_studies
 from tfsgd.training.train import train
@@ -30,23 +28,10 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The logs of a finished sweep of one trial, with its network; on one core, as these tests are."""
+    """The logs of a finished sweep of one trial, with its network."""
     root = tmp_path_factory.mktemp("finished")
     (root / "config.yaml").write_text(yaml.safe_dump(ONE))
-    core = str(min(os.sched_getaffinity(0)))
-    command = [
-        "taskset",
-        "-c",
-        core,
-        sys.executable,
-        "-m",
-        "tfsgd.sweep",
-        str(root / "config.yaml"),
-        "--logs",
-        str(root),
-    ]
-    subprocess.run([*command, "--workers", "1"], check=True, capture_output=True)
-    return root / "tiny"
+    return swept(root / "config.yaml", root)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What a trained network and a measurement are known by: frozen, so that no record is ever orphaned."""
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from tfsgd.measures.curvature.input_eigenvalue import InputEigenvalue
 from tfsgd.measures.curvature.top_eigenvalue import TopEigenvalue
 from tfsgd.measures.spec import Request
 from tfsgd.models.structure import PAPER_STRUCTURES
+from tfsgd.plan.config import Experiment
 from tfsgd.plan.reading import load_experiment
 from tfsgd.plan.regimes import SGDSettings
 from tfsgd.plan.requests import requests_of
@@ -195,12 +197,17 @@ def test_there_are_old_records() -> None:
     ]
 
 
+@functools.cache
+def _stored(folder: Path) -> tuple[Experiment, list[Record]]:
+    logs = LogFolder(folder)
+    return logs.read_experiment(), [*logs.records()]
+
+
 @pytest.mark.parametrize("path", OLD, ids=lambda path: "/".join(path.parts[-5:-1]))
 def test_a_stored_record_is_read_and_needs_nothing_anew(path: Path) -> None:
     """Its numbers under the names of today, and every identity that its config asks for, but for what was mended."""
-    logs = LogFolder(path.parents[3])
-    experiment = logs.read_experiment()
-    [record] = [r for r in logs.records() if r.folder == "/".join(path.parts[-3:-1])]
+    experiment, records = _stored(path.parents[3])
+    [record] = [r for r in records if r.folder == "/".join(path.parts[-3:-1])]
     mended = {"fgsm", "pgd", "zero_gradients"}
     asked = [request for request in requests_of(experiment, record.seed) if not request.free]
     assert {request.name for request in record.missing(asked)} <= mended

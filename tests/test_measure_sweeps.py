@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.foreign import accuracies, letters
-from tests.sweeps import numbers
+from tests.sweeps import numbers, swept
 from tfsgd.measures.spec import Request
 from tfsgd.trials import trial as trials
 
@@ -43,19 +43,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "attacks": {"fgsm": {"epsilon": [0.02]}}, "hessian": {"examples": 60, "max_iterations": 5}, "export": True,
     }  # fmt: skip
     (root / "tiny.yaml").write_text(yaml.safe_dump(plan))
-    patch = pytest.MonkeyPatch()
-    from tfsgd import sweep
-    from tfsgd.sweeping import run
-
-    patch.setattr(run, "send_native_logs_to", lambda path: None)
-    patch.setattr(
-        sys, "argv", ["sweep", str(root / "tiny.yaml"), "--logs", str(root / "logs"), "--workers", "1"]
-    )
-    with patch.context(), pytest.raises(SystemExit) as ended:
-        sweep.main()
-    patch.undo()
-    assert ended.value.code == 0
-    return root / "logs/tiny"
+    return swept(root / "tiny.yaml", root / "logs")
 
 
 @pytest.fixture

@@ -107,6 +107,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "batch_sizes=[32]",
     ]
     few += ["attacks.fgsm.examples=50", "attacks.pgd.examples=50", "attacks.pgd.steps=2"]
+    few += ["attacks.minimal.examples=50", "attacks.minimal.steps=10"]
     few += ["regimes={LR: {learning_rate: 0.01, momentum: [0.0, 0.9]}}", "hessian.examples=50"]
     words = ["sweep", "configs/fmnist_stdcnn.yaml", "--quick", "--workers", "1"]
     words += [word for text in few for word in ("--set", text)]

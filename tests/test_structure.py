@@ -227,3 +227,9 @@ def test_no_two_files_have_one_name() -> None:
     for path in FILES:
         places.setdefault(path.stem, []).append(str(path))
     assert {name: where for name, where in places.items() if len(where) > 1 and name not in FILES_TWICE} == {}
+
+
+def test_what_stands_in_long_is_a_test() -> None:
+    for line in Path("tests/long.txt").read_text().splitlines():
+        file, _, name = line.partition("::")
+        assert not name or f"def {name.partition('[')[0]}(" in Path("tests", file).read_text(), line

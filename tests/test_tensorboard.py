@@ -20,6 +20,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import TINY
+from tests.sweeps import swept
 from tfsgd.training.callbacks import EpochLog
 from tfsgd.training.scalars import EpochScalars
 from tfsgd.trials.pictures import attacks_picture
@@ -33,9 +34,7 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sweep")
     hessian = {"examples": 64, "max_iterations": 3, "tolerance": 0.5, "every_epochs": 1}
     (root / "config.yaml").write_text(yaml.safe_dump(TINY | {"epochs": 2, "hessian": hessian}))
-    command = [sys.executable, "-m", "tfsgd.sweep", str(root / "config.yaml"), "--logs", str(root)]
-    subprocess.run([*command, "--workers", "1"], check=True, capture_output=True)
-    return root / "tiny"
+    return swept(root / "config.yaml", root)
 
 
 @pytest.fixture(scope="module")
