@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from tests.conftest import Config, Run, Work, mounted
-from tests.sweeps import swept
 from tests.synthetic import experiment, write_sweep
 from tfsgd.data.dataset import Splits
 from tfsgd.plan.reading import load_experiment
@@ -300,7 +299,9 @@ def finished_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("finished")
     (root / "config.yaml").write_text(yaml.safe_dump(TINY))
-    return swept(root / "config.yaml", root)
+    command = [sys.executable, "-m", "tfsgd.sweep", str(root / "config.yaml"), "--logs", str(root)]
+    subprocess.run([*command, "--workers", "1"], check=True, capture_output=True)
+    return root / "tiny"
 
 
 # The request itself
