@@ -6,8 +6,7 @@ Not part of `make bench`, since it takes more than an hour of one core:
 
 AutoAttack is put together from torchattacks's attacks, as its standard version is in the paper; its cross-entropy and the targeted DLR are computed in float32 as PyTorch
 has them. Of each network and norm epsilon is the median smallest epsilon that `minimal` finds on these images, so that about half
-of them are left. What is in FILE already is not computed again, so the same command goes on after an interruption; the rows of
-the published table are in `bench/autoattack.json`.
+of them are left. What is in FILE already is not computed again, so the same command goes on after an interruption.
 """
 
 import itertools

@@ -257,8 +257,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks what stands in long.txt. Files that wait for what is gone come first, so that others have the cores; then the longest."""
     first, long = [*WAITING, *LONGEST], Path(__file__).with_name("long.txt").read_text().splitlines()
     for item in items:
-        test = item.nodeid.removeprefix("tests/")
-        if test in long or test.partition("[")[0] in long:
+        if item.nodeid.removeprefix("tests/") in long:
             item.add_marker(pytest.mark.long)
 
     def place(item: pytest.Item) -> int:

@@ -60,14 +60,14 @@ def phases(schedule: Any) -> dict[str, Any]:
     }
 
 
-def swept(config: Path, logs: Path, *options: str) -> Path:
+def swept(config: Path, logs: Path) -> Path:
     """Sweeps in this process, for the tests of a module; the folder of its results."""
     from tfsgd import sweep
     from tfsgd.sweeping import run
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "send_native_logs_to", lambda path: None)
-        patch.setattr(sys, "argv", ["sweep", str(config), "--logs", str(logs), "--workers", "1", *options])
+        patch.setattr(sys, "argv", ["sweep", str(config), "--logs", str(logs), "--workers", "1"])
         with pytest.raises(SystemExit) as ended:
             sweep.main()
     assert not ended.value.code
